@@ -1,0 +1,82 @@
+"""One protocol for every runtime: float32 arrays in, logits out.
+
+An engine does its own layout and quantization, so that accuracy, latency and divergence are measured by
+the same code whatever runs the network. Engines for model files run the native runtime in a child process:
+when it crashes, the caller gets an `EngineCrash` with one sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """An input or output as the model file states it.
+
+    ``shape`` holds None where a dimension is left open; ``dtype`` is numpy's name; ``scale`` and
+    ``zero_point`` are set where the tensor is quantized.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+    scale: float | None = None
+    zero_point: int | None = None
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Wall-clock times of single inferences in the order in which they ran, in seconds."""
+
+    seconds: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class OperatorTime:
+    """One operator of a profile: its name and type in the graph, the element type in which it really ran
+    (``"float32"``, ``"int8"``, ...), mean milliseconds of one inference, and how many runs it is the mean of."""
+
+    name: str
+    type: str
+    ran_in: str
+    mean_ms: float
+    runs: int
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """What every runtime offers."""
+
+    name: str
+    """Runtime and version, as a reading's ``by`` states it: ``"ONNX Runtime 1.31.1"``."""
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+
+    @property
+    def raw(self) -> Any:
+        """The runtime's own object where it lives in this process, else the child process's handle."""
+
+    def predict(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits (N, classes) for inputs (N, ...) as the data set's card scales them, channels first."""
+
+    def time(self, x: NDArray[np.float32], runs: int, warmup: int = 0) -> Timing:
+        """Run ``x`` as one batch ``warmup + runs`` times and return the times of the last ``runs``.
+
+        Only the runtime's own call is timed: input preparation and transport are not.
+        """
+
+    def profile(self, x: NDArray[np.float32], runs: int) -> Sequence[OperatorTime]:
+        """The runtime's own per-operator times for the batch ``x``."""
+
+    def close(self) -> None:
+        """End the child process, if there is one. An engine is also a context manager."""
+
+    def __enter__(self) -> Engine: ...
+
+    def __exit__(self, *exc: object) -> None: ...

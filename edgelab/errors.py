@@ -1,0 +1,33 @@
+"""What can go wrong, as exceptions whose text is one sentence for a person.
+
+Every message says what was wrong, in which file or argument, and what to do next. The command line
+prints the sentence to standard error and exits with status 2; a notebook shows it in place of a dead kernel.
+"""
+
+
+class EdgelabError(Exception):
+    """Base of every error that edgelab raises on purpose."""
+
+
+class BadInput(EdgelabError, ValueError):
+    """An argument or an array is not what the call needs: wrong shape, wrong type, NaN, out of range."""
+
+
+class BadFile(EdgelabError):
+    """A file is missing, corrupt, truncated, or of another format than its name says."""
+
+
+class MissingFramework(EdgelabError, ImportError):
+    """A runtime or framework is not installed; the message carries the command that adds it."""
+
+
+class EngineCrash(EdgelabError):
+    """A native runtime died or stopped answering in its child process; this process is unharmed."""
+
+
+class DownloadFailed(EdgelabError):
+    """A data set could not be fetched or did not match its checksum; what was fetched is kept for a resume."""
+
+
+class LabError(EdgelabError):
+    """A lab is unknown, malformed, stale, or stopped while it ran."""

@@ -1,0 +1,94 @@
+"""Files that are whole or absent: every file edgelab leaves behind is written here."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from edgelab.errors import BadFile
+
+
+@contextlib.contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """Open a temporary file beside ``path`` and move it there when the block ends without an error.
+
+    The bytes are flushed to disk before the rename, so a full disk or a killed process leaves the
+    previous file, or none, and never half of one.
+
+    Raises
+    ------
+    BadFile
+        If the file cannot be written (no space, no permission, no such folder).
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> target = pathlib.Path(tempfile.mkdtemp()) / "answer.txt"
+    >>> with writing(target) as stream:
+    ...     _ = stream.write(b"42")
+    >>> target.read_text()
+    '42'
+    """
+    target = Path(path)
+    temporary: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+        temporary = Path(name)
+        with os.fdopen(descriptor, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(target)
+        temporary = None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise BadFile(f"{target} could not be written ({reason}); nothing was changed.") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:
+    """Write ``content`` to ``path``, whole or not at all; see `writing`."""
+    with writing(path) as stream:
+        stream.write(content)
+    return Path(path)
+
+
+def write_text(path: str | os.PathLike[str], content: str) -> Path:
+    """Write ``content`` as UTF-8 with Unix line ends to ``path``, whole or not at all; see `writing`."""
+    return write_bytes(path, content.encode("utf-8"))
+
+
+def write_json(path: str | os.PathLike[str], content: Any) -> Path:
+    """Write ``content`` as indented JSON to ``path``, whole or not at all; see `writing`."""
+    return write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Read a JSON file.
+
+    Raises
+    ------
+    BadFile
+        If it is missing or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadFile(f"{path} does not exist.") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise BadFile(f"{path} is not readable JSON ({error}).") from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,242 @@
+"""A number with its provenance, tables of such numbers, and how a notebook leaves them behind.
+
+A `Reading` says what was found, in which unit, how far it may be off, and how it was obtained. Nothing
+modelled ever looks measured: the word stands beside the figure wherever it is shown.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import numbers
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias, get_args
+
+from edgelab.errors import BadInput
+
+How = Literal["measured", "emulated", "modelled", "quoted"]
+READING_MIME = "application/vnd.edgelab.reading+json"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One figure and how it was obtained.
+
+    Parameters
+    ----------
+    value
+        The figure, finite.
+    unit
+        Its unit as text: ``"ms"``, ``"points"``, ``"bytes"``, ``"x"`` for a ratio, ``""`` for a pure number.
+    how
+        ``"measured"``: a real runtime did it here. ``"emulated"``: real machine code on an emulated
+        processor. ``"modelled"``: a formula with stated inputs. ``"quoted"``: somebody published it.
+    by
+        What obtained it: the runtime with its version, the number of runs, the model's inputs, the source.
+    low, high
+        The ends of its 95 percent interval, if it has one.
+    name
+        Given by `record`.
+
+    Examples
+    --------
+    >>> print(Reading(1.234, "ms", "measured", "a stopwatch", low=1.2, high=1.3))
+    1.23 ms (1.20 to 1.30), measured
+    """
+
+    value: float
+    unit: str
+    how: How
+    by: str
+    low: float | None = None
+    high: float | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if self.how not in get_args(How):
+            raise BadInput(f"how={self.how!r} is not a provenance; use one of {', '.join(get_args(How))}.")
+        if not self.by:
+            raise BadInput("A reading says by what it was obtained; `by` is empty.")
+        for field in ("value", "low", "high"):
+            number = getattr(self, field)
+            if number is None and field != "value":
+                continue
+            if not math.isfinite(number):
+                raise BadInput(f"A reading's {field} must be a finite number, not {number}.")
+            object.__setattr__(self, field, int(number) if isinstance(number, numbers.Integral) else float(number))
+        if (self.low is None) != (self.high is None):
+            raise BadInput("A reading's interval needs both ends, low and high.")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise BadInput(f"A reading's interval runs upwards; low={self.low} is above high={self.high}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The reading as JSON-ready data: name, value, unit, how, by, low, high."""
+        keys = ("name", "value", "unit", "how", "by", "low", "high")
+        return {key: getattr(self, key) for key in keys}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Reading:
+        """The inverse of `to_dict`."""
+        return cls(
+            value=data["value"],
+            unit=data["unit"],
+            how=data["how"],
+            by=data["by"],
+            low=data.get("low"),
+            high=data.get("high"),
+            name=data.get("name", ""),
+        )
+
+    def figure(self) -> str:
+        """Value, unit and interval as text, without the provenance."""
+        spread = [] if self.low is None or self.high is None else [self.low, self.high]
+        value, *ends = format_numbers([self.value, *spread])
+        interval = f" ({ends[0]} to {ends[1]})" if ends else ""
+        return f"{value}{_unit_text(self.unit)}{interval}"
+
+    def __str__(self) -> str:
+        return f"{self.figure()}, {self.how}"
+
+    def _repr_markdown_(self) -> str:
+        name = f"**{self.name}**: " if self.name else ""
+        return f"{name}{self.figure()}, *{self.how}* by {self.by}"
+
+
+Cell: TypeAlias = "str | int | float | bool | Reading | None"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows side by side, with the provenance of every reading in view.
+
+    Parameters
+    ----------
+    title
+        One line that says what is compared.
+    columns
+        Column headings, units included where the cells are bare numbers.
+    rows
+        One sequence of cells a row: text, numbers, readings or None for an empty cell.
+    note
+        What a reader must know to trust it (settings, versions, what was not done).
+
+    Examples
+    --------
+    >>> print(Table("sizes", ("file", "bytes"), [("a.onnx", 12)]).text())
+    sizes
+    file    bytes
+    a.onnx     12
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "columns", tuple(self.columns))
+        object.__setattr__(self, "rows", tuple(tuple(row) for row in self.rows))
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise BadInput(f"A row of {len(row)} cells does not fit the {len(self.columns)} columns of '{self.title}'.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The table as JSON-ready data."""
+        cells = [[c.to_dict() if isinstance(c, Reading) else c for c in row] for row in self.rows]
+        return {"title": self.title, "columns": list(self.columns), "rows": cells, "note": self.note}
+
+    def text(self) -> str:
+        """The table for a terminal: aligned columns, numbers to the right."""
+        body = [[_cell_text(cell) for cell in row] for row in self.rows]
+        widths = [max(len(line[i]) for line in [list(self.columns), *body]) for i in range(len(self.columns))]
+        right = [self._is_numeric(i) for i in range(len(self.columns))]
+        lines = [
+            "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right, strict=True)).rstrip()
+            for line in [list(self.columns), *body]
+        ]
+        return "\n".join([*([self.title] if self.title else []), *lines, *([self.note] if self.note else [])])
+
+    __str__ = text
+
+    def _is_numeric(self, column: int) -> bool:
+        cells = [row[column] for row in self.rows if row[column] is not None]
+        return bool(cells) and all(isinstance(c, numbers.Real) and not isinstance(c, bool) for c in cells)
+
+    def _repr_markdown_(self) -> str:
+        def line(cells: Iterable[str]) -> str:
+            return "| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |"
+
+        rule = line("---:" if self._is_numeric(i) else "---" for i in range(len(self.columns)))
+        body = [line(_cell_text(cell) for cell in row) for row in self.rows]
+        title = [f"**{self.title}**", ""] if self.title else []
+        note = ["", f"*{self.note}*"] if self.note else []
+        return "\n".join([*title, line(self.columns), rule, *body, *note])
+
+
+def record(name: str, reading: Reading) -> Reading:
+    """Show a reading in the notebook and leave it in the executed file under `READING_MIME`.
+
+    Parameters
+    ----------
+    name
+        What the tests, the claims table and a sweep find it by: ``"latency.onnx.batch_1"``.
+    reading
+        The reading; the one returned carries the name.
+
+    Examples
+    --------
+    >>> record("size", Reading(4, "bytes", "measured", "the file system")).name
+    'size'
+    """
+    if not name or not isinstance(reading, Reading):
+        raise BadInput("record() takes a name and a Reading.")
+    named = replace(reading, name=name)
+    emit(READING_MIME, named.to_dict(), named._repr_markdown_())
+    return named
+
+
+def emit(mime: str, payload: dict[str, Any], markdown: str) -> None:
+    """Display ``markdown`` in a running notebook with ``payload`` attached under ``mime``; elsewhere do nothing."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    if shell is None or not hasattr(shell, "kernel"):
+        return
+    from IPython.display import display
+
+    plain = markdown.replace("**", "").replace("*", "")
+    display({mime: payload, "text/markdown": markdown, "text/plain": html.unescape(plain)}, raw=True)
+
+
+def format_numbers(values: Sequence[float]) -> list[str]:
+    """Numbers as text with as many digits as the first needs for three significant ones.
+
+    Examples
+    --------
+    >>> format_numbers([1.234, 1.2])
+    ['1.23', '1.20']
+    >>> format_numbers([12345.6])
+    ['12,346']
+    """
+    first = float(values[0])
+    if all(isinstance(n, numbers.Integral) for n in values):
+        return [f"{int(n):,}" for n in values]
+    magnitude = 0 if first == 0 else math.floor(math.log10(abs(first)))
+    if magnitude < -4:
+        return [f"{n:.2e}" for n in values]
+    return [f"{n:,.{max(0, 2 - magnitude)}f}" for n in values]
+
+
+def _unit_text(unit: str) -> str:
+    return unit if unit in ("", "%", "x") else f" {unit}"
+
+
+def _cell_text(cell: Cell) -> str:
+    if cell is None:
+        return ""
+    if isinstance(cell, bool):
+        return "yes" if cell else "no"
+    if isinstance(cell, numbers.Real):
+        return format_numbers([cell])[0] if math.isfinite(cell) else str(cell)
+    return str(cell)
