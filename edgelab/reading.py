@@ -12,7 +12,7 @@ import numbers
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, TypeGuard, get_args
 
 from edgelab.errors import BadInput
 
@@ -140,7 +140,9 @@ class Table:
         object.__setattr__(self, "rows", tuple(tuple(row) for row in self.rows))
         for row in self.rows:
             if len(row) != len(self.columns):
-                raise BadInput(f"A row of {len(row)} cells does not fit the {len(self.columns)} columns of '{self.title}'.")
+                raise BadInput(
+                    f"A row of {len(row)} cells does not fit the {len(self.columns)} columns of '{self.title}'."
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """The table as JSON-ready data."""
@@ -162,7 +164,7 @@ class Table:
 
     def _is_numeric(self, column: int) -> bool:
         cells = [row[column] for row in self.rows if row[column] is not None]
-        return bool(cells) and all(isinstance(c, numbers.Real) and not isinstance(c, bool) for c in cells)
+        return bool(cells) and all(_is_number(c) for c in cells)
 
     def _repr_markdown_(self) -> str:
         def line(cells: Iterable[str]) -> str:
@@ -228,6 +230,10 @@ def format_numbers(values: Sequence[float]) -> list[str]:
     return [f"{n:,.{max(0, 2 - magnitude)}f}" for n in values]
 
 
+def _is_number(cell: object) -> TypeGuard[float]:
+    return isinstance(cell, numbers.Real) and not isinstance(cell, bool)
+
+
 def _unit_text(unit: str) -> str:
     return unit if unit in ("", "%", "x") else f" {unit}"
 
@@ -237,6 +243,6 @@ def _cell_text(cell: Cell) -> str:
         return ""
     if isinstance(cell, bool):
         return "yes" if cell else "no"
-    if isinstance(cell, numbers.Real):
+    if _is_number(cell):
         return format_numbers([cell])[0] if math.isfinite(cell) else str(cell)
     return str(cell)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,8 +39,11 @@ class Timing:
 
 @dataclass(frozen=True)
 class OperatorTime:
-    """One operator of a profile: its name and type in the graph, the element type in which it really ran
-    (``"float32"``, ``"int8"``, ...), mean milliseconds of one inference, and how many runs it is the mean of."""
+    """One operator of a profile.
+
+    ``name`` and ``type`` as in the graph; ``ran_in`` is the element type in which it really ran
+    (``"float32"``, ``"int8"``, ...); ``mean_ms`` milliseconds of one inference, the mean of ``runs``.
+    """
 
     name: str
     type: str
@@ -77,6 +80,6 @@ class Engine(Protocol):
     def close(self) -> None:
         """End the child process, if there is one. An engine is also a context manager."""
 
-    def __enter__(self) -> Engine: ...
+    def __enter__(self) -> Self: ...
 
     def __exit__(self, *exc: object) -> None: ...
