@@ -1,0 +1,54 @@
+"""Runtimes behind one protocol; `open_engine` picks the one that a model file needs."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from edgelab.engines.base import Engine, OperatorTime, TensorInfo, Timing
+from edgelab.engines.formats import model_format
+
+__all__ = ["Engine", "OperatorTime", "TensorInfo", "Timing", "model_format", "open_engine"]
+
+
+def open_engine(path: str | os.PathLike[str], threads: int = 1, **options: Any) -> Engine:
+    """Open a model file in its runtime: .onnx in ONNX Runtime, .tflite in LiteRT.
+
+    The file's content decides, not its suffix.
+
+    Parameters
+    ----------
+    path
+        The model file.
+    threads
+        Threads of the runtime.
+    **options
+        What the engine takes: see `edgelab.engines.onnxruntime.OnnxRuntimeEngine` and
+        `edgelab.engines.litert.LiteRTEngine`.
+
+    Raises
+    ------
+    BadFile
+        If the file is missing, empty, truncated, foreign, or refused by the runtime.
+    BadInput
+        If an option is not one of the engine's.
+    EngineCrash
+        If the runtime died or hung while it loaded the file; this process is unharmed.
+    MissingFramework
+        If the runtime is not installed; the message carries the command that adds it.
+    """
+    from edgelab.errors import BadInput
+
+    kind = model_format(path)
+    try:
+        if kind == "onnx":
+            from edgelab.engines.onnxruntime import OnnxRuntimeEngine
+
+            return OnnxRuntimeEngine(path, threads, **options)
+        from edgelab.engines.litert import LiteRTEngine
+
+        return LiteRTEngine(path, threads, **options)
+    except TypeError as error:
+        if "unexpected keyword argument" in str(error):
+            raise BadInput(f"An engine for {path} does not take this option: {error}.") from None
+        raise

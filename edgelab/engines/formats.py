@@ -1,0 +1,109 @@
+"""Which model format a file holds, judged by its content; a suffix is only a name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import IO, Literal
+
+from edgelab.errors import BadFile
+
+ModelFormat = Literal["onnx", "tflite"]
+
+# Fields of ModelProto (onnx/onnx.proto3) with their protobuf wire types: 0 varint, 2 length-delimited.
+_MODEL_PROTO = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2, 26: 2}
+_GRAPH_FIELD = 7
+_FOREIGN = (
+    (b"PK\x03\x04", "a zip archive (a PyTorch checkpoint, a Keras or a Core ML package)"),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file (a Keras model or weights)"),
+    (b"\x80\x02", "a pickle (a PyTorch checkpoint)"),
+    (b"\x80\x04", "a pickle"),
+    (b"GGUF", "a GGUF file (llama.cpp)"),
+    (b"\x93NUMPY", "a numpy array"),
+    (b"ORTM", "an ORT-format model"),
+)
+
+
+def existing_file(path: str | os.PathLike[str]) -> Path:
+    """The path of a file that is there and holds something.
+
+    Raises
+    ------
+    BadFile
+        If it is missing, a folder, unreadable or empty.
+    """
+    file = Path(path)
+    try:
+        if file.is_dir():
+            raise BadFile(f"{file} is a folder; name a model file (.onnx or .tflite).")
+        with file.open("rb") as stream:
+            if not stream.read(1):
+                raise BadFile(f"{file} is empty; write or download the model again.")
+    except FileNotFoundError:
+        raise BadFile(f"{file} does not exist; check the path.") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BadFile(f"{file!s} cannot be read ({reason}).") from None
+    return file
+
+
+def model_format(path: str | os.PathLike[str]) -> ModelFormat:
+    """The format of a model file, judged by its first bytes and its outermost structure.
+
+    Parameters
+    ----------
+    path
+        A model file. Nothing but its outermost fields is read.
+
+    Raises
+    ------
+    BadFile
+        If the file is missing, empty, truncated, or neither ONNX nor TensorFlow Lite.
+    """
+    file = existing_file(path)
+    with file.open("rb") as stream:
+        start = stream.read(16)
+        if start[4:8] == b"TFL3":
+            return "tflite"
+        for magic, what in _FOREIGN:
+            if start.startswith(magic):
+                raise BadFile(f"{file} is {what}, not an .onnx or .tflite model; export or convert the model first.")
+        verdict = _scan_model_proto(stream, file.stat().st_size)
+    if verdict == "whole":
+        return "onnx"
+    if verdict == "truncated":
+        raise BadFile(f"{file} begins like an ONNX model and ends too early; it is truncated or damaged, get it again.")
+    raise BadFile(f"{file} is neither an ONNX nor a TensorFlow Lite model; name a file that a converter wrote.")
+
+
+def _scan_model_proto(stream: IO[bytes], size: int) -> Literal["whole", "truncated", "foreign"]:
+    """Walk the outermost fields of a protobuf message as https://protobuf.dev/programming-guides/encoding lays them out."""
+    stream.seek(0)
+    fields: set[int] = set()
+    while stream.tell() < size:
+        tag = _varint(stream)
+        if tag is None or _MODEL_PROTO.get(tag >> 3) != tag & 7:
+            return "truncated" if _GRAPH_FIELD in fields or {1, 2} <= fields else "foreign"
+        value = _varint(stream)
+        if value is None:
+            return "truncated" if fields else "foreign"
+        if tag & 7 == 2:
+            if stream.tell() + value > size:
+                return "truncated" if 1 in fields or tag >> 3 == _GRAPH_FIELD else "foreign"
+            stream.seek(value, os.SEEK_CUR)
+        fields.add(tag >> 3)
+    if _GRAPH_FIELD in fields and 1 in fields:
+        return "whole"
+    return "truncated" if {1, 2} <= fields else "foreign"
+
+
+def _varint(stream: IO[bytes]) -> int | None:
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = stream.read(1)
+        if not byte:
+            return None
+        value |= (byte[0] & 0x7F) << shift
+        if byte[0] < 0x80:
+            return value
+    return None

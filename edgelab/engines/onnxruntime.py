@@ -1,0 +1,206 @@
+"""ONNX Runtime behind the engine protocol: CPU provider, one session in a child process."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgelab.engines import borders, hosted
+from edgelab.engines.base import OperatorTime, TensorInfo
+from edgelab.engines.child import last_line
+from edgelab.errors import BadFile, BadInput, MissingFramework
+
+TITLE = "ONNX Runtime"
+_PROFILE_WARMUP = 3
+_KERNEL = "_kernel_time"
+# Kernels that take float32, quantize it themselves and compute in 8 bits.
+_QUANTIZES_ITS_INPUT = frozenset({"DynamicQuantizeMatMul", "DynamicQuantizeLSTM"})
+
+
+class OnnxRuntimeEngine(hosted.HostedEngine):
+    """A model file (.onnx) in ONNX Runtime on the CPU.
+
+    Parameters
+    ----------
+    path
+        The .onnx file.
+    threads
+        Intra-op threads; operators run one after another.
+    graph_optimization
+        True: every graph optimisation (``ORT_ENABLE_ALL``, the runtime's default). False: none.
+    batch
+        The most items that `predict` feeds at once where the model leaves the batch open.
+    layout
+        ``"channels_first"`` or ``"channels_last"`` for the model's input; ``"auto"`` decides from the shapes,
+        and takes channels first where both fit.
+    output
+        The name of the output that holds the logits; else the first output of a floating type.
+    timeout
+        Seconds that one call may take.
+
+    Raises
+    ------
+    BadFile
+        If the file is missing, truncated, or not a model that ONNX Runtime loads.
+    EngineCrash
+        If the runtime died or hung while it loaded the file.
+    MissingFramework
+        If onnxruntime is not installed.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        threads: int = 1,
+        *,
+        graph_optimization: bool = True,
+        batch: int | None = None,
+        layout: borders.Layout = "auto",
+        output: str | None = None,
+        timeout: float = hosted.DEFAULT_TIMEOUT_SECONDS,
+    ) -> None:
+        super().__init__(
+            "onnxruntime",
+            TITLE,
+            path,
+            timeout,
+            threads=hosted.check_threads(threads),
+            graph_optimization=graph_optimization,
+            batch=hosted.check_batch(batch),
+            layout=layout,
+            output=output,
+        )
+
+
+class Host(hosted.Host):
+    """The child's side of `OnnxRuntimeEngine`."""
+
+    prefer: borders.Layout = "channels_first"
+
+    def __init__(self, path: str, *, threads: int, graph_optimization: bool, **common: Any) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise MissingFramework(
+                f"ONNX Runtime is not installed ({last_line(str(error))}); add it with: uv pip install onnxruntime"
+            ) from None
+        super().__init__(path, **common)
+        self._ort = onnxruntime
+        self.name = f"{TITLE} {onnxruntime.__version__}"
+        self._threads = threads
+        self._optimize = graph_optimization
+        start = time.perf_counter()
+        self._session = self._open()
+        self.load_seconds = time.perf_counter() - start
+        self.inputs = [_info(node) for node in self._session.get_inputs()]
+        self.outputs = [_info(node) for node in self._session.get_outputs()]
+        self._wanted = [self.outputs[self.output_index()].name]
+
+    def run(self, feed: NDArray[Any]) -> NDArray[Any]:
+        """One `InferenceSession.run`."""
+        try:
+            (y,) = self._session.run(self._wanted, {self.inputs[0].name: feed})
+        except Exception as error:  # noqa: BLE001 - the runtime raises classes of its own that share no base
+            raise BadInput(f"{TITLE} could not run {self.path}: {one_line(error)}.") from None
+        if not isinstance(y, np.ndarray) or y.dtype.kind not in "fiub":
+            raise BadInput(
+                f"{self.path}'s output '{self._wanted[0]}' is not an array of numbers; choose one with output=..."
+            )
+        return y
+
+    def timed_call(self, feed: NDArray[Any]) -> Callable[[], object]:
+        """`InferenceSession.run` with a numpy feed, as a bare loop has it."""
+        return functools.partial(self._session.run, self._wanted, {self.inputs[0].name: feed})
+
+    def operator_times(self, feeds: list[NDArray[Any]], runs: int) -> list[OperatorTime]:
+        """The times of ONNX Runtime's own profiler (whole microseconds) in a second session, warm-up left out."""
+        warmup = min(runs, _PROFILE_WARMUP)
+        profiled = warmup + runs
+        with tempfile.TemporaryDirectory(prefix="edgelab-profile-") as folder:
+            session = self._open(enable_profiling=True, profile_file_prefix=str(Path(folder, "ort")))
+            for _ in range(profiled):
+                for feed in feeds:
+                    session.run(self._wanted, {self.inputs[0].name: feed})
+            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+        skipped = warmup * len(feeds)
+        return _operators(events, runs=runs, skipped=skipped, expected=profiled * len(feeds), path=self.path)
+
+    def _open(self, **settings: Any) -> Any:
+        options = self._ort.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        level = self._ort.GraphOptimizationLevel
+        options.graph_optimization_level = level.ORT_ENABLE_ALL if self._optimize else level.ORT_DISABLE_ALL
+        for name, value in settings.items():
+            setattr(options, name, value)
+        try:
+            return self._ort.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # noqa: BLE001 - as in run
+            raise BadFile(f"{TITLE} cannot load {self.path}: {one_line(error)}.") from None
+
+
+def _operators(
+    events: list[dict[str, Any]], *, runs: int, skipped: int, expected: int, path: str
+) -> list[OperatorTime]:
+    calls = sorted(float(e["ts"]) for e in events if e.get("name") == "model_run")
+    if len(calls) != expected:
+        raise BadInput(f"The profiler of {TITLE} lost events of {path}; ask for fewer runs than {runs}.")
+    total: dict[tuple[str, str], float] = {}
+    details: dict[tuple[str, str], dict[str, Any]] = {}
+    for event in events:
+        if event.get("cat") != "Node" or not event["name"].endswith(_KERNEL) or float(event["ts"]) < calls[skipped]:
+            continue
+        key = (event["args"].get("node_index", ""), event["name"].removesuffix(_KERNEL))
+        total[key] = total.get(key, 0.0) + float(event["dur"])
+        details[key] = event["args"]
+    return [
+        OperatorTime(
+            name=name,
+            type=details[index, name]["op_name"],
+            ran_in=_ran_in(details[index, name]),
+            mean_ms=microseconds / runs / 1e3,
+            runs=runs,
+        )
+        for (index, name), microseconds in total.items()
+    ]
+
+
+def _ran_in(details: dict[str, Any]) -> str:
+    """The element type in which a kernel computed, from the real types of its inputs."""
+    types = [next(iter(entry)) for entry in details.get("input_type_shape", []) if entry]
+    kinds = [_TYPES.get(kind, kind) for kind in types]
+    if not kinds:
+        outputs = [next(iter(entry)) for entry in details.get("output_type_shape", []) if entry]
+        return _TYPES.get(outputs[0], outputs[0]) if outputs else "none"
+    if details["op_name"] in _QUANTIZES_ITS_INPUT:
+        return next((kind for kind in kinds if "int8" in kind), kinds[0])
+    return kinds[0]
+
+
+def one_line(error: BaseException) -> str:
+    """What ONNX Runtime said, without its error codes, source positions and line breaks."""
+    text = " ".join(str(error).split())
+    marker = "[ONNXRuntimeError] : "
+    if text.startswith(marker):
+        text = text[len(marker) :].split(" : ", 2)[-1]
+    return (text if len(text) <= 240 else text[:239] + "…").rstrip(". ")
+
+
+_TYPES = {"float": "float32", "double": "float64"}
+
+
+def _info(node: Any) -> TensorInfo:
+    kind = str(node.type)
+    inner = kind[len("tensor(") : -1] if kind.startswith("tensor(") else kind
+    shape = tuple(n if isinstance(n, int) and n > 0 else None for n in (node.shape or ()))
+    return TensorInfo(str(node.name), shape, _TYPES.get(inner, inner))

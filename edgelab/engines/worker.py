@@ -1,0 +1,101 @@
+"""The child's side: ``python -m edgelab.engines.worker RUNTIME`` hosts one session and answers messages.
+
+Nothing that a native library prints can corrupt the channel: before anything else is imported, the two
+pipes move to descriptors of their own, and standard output becomes standard error. The process ends when
+its parent does: a thread of its own reads the requests and leaves at end of file, even while the
+runtime is busy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import importlib
+import os
+import queue
+import signal
+import sys
+import threading
+from typing import IO, Any
+
+HOSTS = {"onnxruntime": "edgelab.engines.onnxruntime", "litert": "edgelab.engines.litert"}
+# How much longer than the parent the child waits before it ends itself.
+_GRACE_SECONDS = 10.0
+
+
+def main(runtime: str) -> None:
+    """Serve requests until the parent closes the pipe."""
+    requests_stream, answers = _private_channel()
+    with contextlib.suppress(ValueError):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
+    _limit_memory()
+
+    from edgelab.engines.child import receive, send
+    from edgelab.errors import BadFile, BadInput, MissingFramework
+
+    requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def listen() -> None:
+        while True:
+            try:
+                message = receive(requests_stream)
+            except (OSError, ValueError):
+                message = None
+            if message is None:
+                os._exit(0)
+            requests.put(message)
+
+    threading.Thread(target=listen, daemon=True).start()
+    host: Any = None
+    while True:
+        header, arrays = requests.get()
+        action = header.pop("do")
+        # A C thread ends this process where native code hangs with the interpreter lock held and the parent is gone.
+        faulthandler.dump_traceback_later(header.pop("timeout") + _GRACE_SECONDS, exit=True)
+        try:
+            if action == "open":
+                host = importlib.import_module(HOSTS[runtime]).Host(**header)
+                answer, replies = host.describe(), []
+            else:
+                answer, replies = getattr(host, action)(*arrays, **header)
+        except (BadFile, BadInput, MissingFramework) as error:
+            kind = {BadFile: "file", BadInput: "input", MissingFramework: "missing"}[type(error)]
+            answer, replies = {"error": kind, "message": str(error)}, []
+        except MemoryError:
+            answer, replies = {"error": "memory", "message": f"{runtime} ran out of memory at '{action}'."}, []
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+        send(answers, answer, replies)
+
+
+def _private_channel() -> tuple[IO[bytes], IO[bytes]]:
+    incoming, outgoing = os.dup(0), os.dup(1)
+    if sys.platform == "win32":
+        import msvcrt
+
+        for descriptor in (incoming, outgoing):
+            msvcrt.setmode(descriptor, os.O_BINARY)
+    with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a device, not a path
+        os.dup2(nothing.fileno(), 0)
+    os.dup2(2, 1)
+    return os.fdopen(incoming, "rb"), os.fdopen(outgoing, "wb")
+
+
+def _limit_memory() -> None:
+    """Let an absurd allocation fail in this process instead of pushing the machine into its swap."""
+    try:
+        import resource
+
+        import psutil
+    except ImportError:
+        return
+    limit = int(psutil.virtual_memory().total * 0.8)
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
