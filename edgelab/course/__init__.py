@@ -1,0 +1,25 @@
+"""The course: labs, checks with hints, claims with verdicts, and what runs them.
+
+A lab imports three names from here: ``begin`` opens it, ``check`` holds an answer against its check,
+``claim`` computes a verdict from readings. They are loaded when asked for: listing labs needs none of them.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgelab.course.checks import check, checks
+    from edgelab.course.claims import claim
+    from edgelab.course.session import begin
+
+__all__ = ["begin", "check", "checks", "claim"]
+
+_ROOMS = {"begin": "session", "check": "checks", "checks": "checks", "claim": "claims"}
+
+
+def __getattr__(name: str) -> Any:
+    import importlib
+
+    # `checks` is a function and a module of this package; whoever imports the package means the function
+    if name in _ROOMS:
+        return getattr(importlib.import_module(f"edgelab.course.{_ROOMS[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

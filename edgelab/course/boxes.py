@@ -1,0 +1,64 @@
+"""Coloured boxes in a notebook, for the results of checks and the verdicts on claims.
+
+The colour only repeats what the first word says. Each box carries its content as data too, under a mime type of
+its own, and as plain text for a terminal.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Colour = Literal["success", "warning", "danger", "info"]
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box: ``head`` says it in one or two words, ``lines`` are markdown paragraphs, ``folded`` opens on a click."""
+
+    colour: Colour
+    head: str
+    lines: tuple[str, ...]
+    folded: tuple[tuple[str, str], ...] = ()
+
+    def markdown(self) -> str:
+        """The box as markdown inside the alert that JupyterLab colours."""
+        parts = [f'<div class="alert alert-{self.colour}">', f"**{self.head}**", *self.lines]
+        for title, body in self.folded:
+            parts.append(f"<details><summary>{title}</summary>\n\n{body}\n\n</details>")
+        return "\n\n".join([*parts, "</div>"])
+
+    def text(self) -> str:
+        """The box as plain text."""
+        return "\n".join([self.head, *self.lines, *(f"{title}: {body}" for title, body in self.folded)])
+
+    def bundle(self, mime: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+        """The mime bundle of the box with ``payload`` attached under ``mime``."""
+        return {mime: dict(payload), "text/markdown": self.markdown(), "text/plain": self.text()}
+
+
+def kernel_shell() -> Any:
+    """IPython's shell if this code runs in a notebook's kernel, else None."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell if shell is not None and hasattr(shell, "kernel") else None
+
+
+def show(box: Box, mime: str, payload: Mapping[str, Any]) -> None:
+    """Display a box in a running notebook; elsewhere do nothing."""
+    if kernel_shell() is None:
+        return
+    from IPython.display import display
+
+    display(box.bundle(mime, payload), raw=True)
+
+
+def show_markdown(markdown: str, text: str) -> None:
+    """Display plain markdown in a running notebook; elsewhere do nothing."""
+    if kernel_shell() is None:
+        return
+    from IPython.display import display
+
+    display({"text/markdown": markdown, "text/plain": text}, raw=True)
