@@ -91,12 +91,8 @@ class Split:
         """
         if not 1 <= n <= len(self):
             raise BadInput(f"A subset of {n} items cannot be drawn from {len(self)}; ask for 1 to {len(self)}.")
-        order = np.random.default_rng(seed).permutation(len(self))
-        if stratified:
-            # Every class's k-th item of c stands at (k + 1/2) / c, so any prefix holds the classes in proportion.
-            y = self.y[order]
-            counts = np.bincount(y)
-            order = order[np.argsort((_rank_in_class(y) + 0.5) / counts[y], kind="stable")]
+        rng = np.random.default_rng(seed)
+        order = stratified_order(self.y, rng) if stratified else rng.permutation(len(self))
         return self.take(order[:n])
 
     def to_npz(self, path: str | os.PathLike[str], group: str | None = None) -> Path:
@@ -248,6 +244,23 @@ class Dataset:
             f"Groups: {groups or 'none'}. Source: {self.source}. Licence: {self.licence}. Card: {self.card}."
         )
         return Table(f"{self.name}: items per class", ("class", *self.splits), rows, note)._repr_markdown_()
+
+
+def stratified_order(y: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """A random order of the items in which every stretch holds the classes in about their overall proportion.
+
+    Examples
+    --------
+    >>> y = np.repeat([0, 1], [6, 3])
+    >>> order = stratified_order(y, np.random.default_rng(0))
+    >>> np.bincount(y[order[:3]]).tolist(), np.bincount(y[order[3:6]]).tolist()
+    ([2, 1], [2, 1])
+    """
+    order = rng.permutation(len(y))
+    shuffled = y[order]
+    # A class's k-th item of c stands at (k + 1/2) / c of the way.
+    place = (_rank_in_class(shuffled) + 0.5) / np.bincount(shuffled)[shuffled]
+    return order[np.argsort(place, kind="stable")]
 
 
 def _inputs(values: ArrayLike) -> NDArray[np.float32]:

@@ -1,0 +1,112 @@
+"""Handwritten digits: 1,797 real 8x8 images that scikit-learn ships, so nothing is downloaded.
+
+The images carry no record of how they were written, so the groups are measured on the image itself: how
+thick the stroke is and which way the digit leans, each against other training images of the same digit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgelab.data.dataset import Dataset, Split, stratified_order
+
+_VALIDATION, _TEST = 180, 360
+_LEVELS = 16
+"""The published images hold 0 to 16: how many of the 4x4 binary pixels of a cell are set."""
+
+_THIRDS: Mapping[str, tuple[str, str, str]] = {
+    "stroke": ("thin", "medium", "thick"),
+    "slant": ("left", "upright", "right"),
+}
+
+
+def digits(seed: int = 0) -> Dataset:
+    """The handwritten digits of scikit-learn in fixed stratified splits: 1,257 training, 180 validation, 360 test.
+
+    Parameters
+    ----------
+    seed
+        Which items go to which split. The labs use 0.
+
+    Returns
+    -------
+    Dataset
+        x (N, 1, 8, 8) from 0 to 1. Groups: ``stroke`` (thin, medium, thick) and ``slant`` (left, upright,
+        right), thirds of the training images of the same digit; see ``datasets/digits.md``.
+
+    Notes
+    -----
+    E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository
+    (1998), doi:10.24432/C50P49; scikit-learn holds its test part.
+
+    Examples
+    --------
+    >>> data = digits()
+    >>> data.input_shape, [len(split) for split in data.splits.values()]
+    ((1, 8, 8), [1257, 180, 360])
+    """
+    from sklearn.datasets import load_digits
+
+    bundle = load_digits()
+    images = np.asarray(bundle.images, np.float32) / np.float32(_LEVELS)
+    y = np.asarray(bundle.target, np.int64)
+    order = stratified_order(y, np.random.default_rng(seed))
+    parts = dict(zip(("test", "validation", "train"), np.split(order, [_TEST, _TEST + _VALIDATION]), strict=True))
+    measures = {"stroke": ink(images), "slant": slant(images)}
+    groups = {name: _third(value, y, parts["train"], _THIRDS[name]) for name, value in measures.items()}
+    splits = {
+        part: Split(images[index, None], y[index], {name: labels[index] for name, labels in groups.items()})
+        for part, index in parts.items()
+    }
+    return Dataset(
+        name="digits",
+        **splits,
+        class_names=tuple(str(digit) for digit in range(10)),
+        source="E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, as scikit-learn ships it",
+        licence="CC BY 4.0",
+        card="datasets/digits.md",
+        scaling="count of set pixels / 16, so 0 to 1",
+    )
+
+
+def ink(images: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The mean of each image (N, H, W): for one and the same digit a measure of how thick the stroke is."""
+    mean: NDArray[np.float64] = images.mean(axis=(1, 2), dtype=np.float64)
+    return mean
+
+
+def slant(images: NDArray[np.float32]) -> NDArray[np.float64]:
+    """How far the ink of each image (N, H, W) moves to the right per pixel upwards: a leaning 1 is positive.
+
+    It is the slope of the regression of column on height, from the image's second moments.
+
+    Examples
+    --------
+    >>> stroke = np.eye(8, dtype=np.float32)[None, ::-1]
+    >>> round(float(slant(stroke)[0]), 3)
+    1.0
+    """
+    height, width = images.shape[1:]
+    weight = images / np.maximum(images.sum(axis=(1, 2), keepdims=True), 1e-9)
+    up, right = np.meshgrid(-np.arange(height), np.arange(width), indexing="ij")
+    up_centred = up - (weight * up).sum(axis=(1, 2), keepdims=True)
+    right_centred = right - (weight * right).sum(axis=(1, 2), keepdims=True)
+    covariance = (weight * up_centred * right_centred).sum(axis=(1, 2))
+    variance = (weight * up_centred**2).sum(axis=(1, 2))
+    slope: NDArray[np.float64] = covariance / np.maximum(variance, 1e-9)
+    return slope
+
+
+def _third(
+    values: NDArray[np.float64], y: NDArray[np.int64], train: NDArray[np.int64], names: tuple[str, str, str]
+) -> NDArray[np.str_]:
+    """Which third of the training images of its own digit each item lies in."""
+    labels = np.empty(len(y), dtype=f"<U{max(map(len, names))}")
+    for digit in np.unique(y):
+        cuts = np.quantile(values[train][y[train] == digit], [1 / 3, 2 / 3])
+        mine = y == digit
+        labels[mine] = np.array(names)[np.searchsorted(cuts, values[mine], side="right")]
+    return labels
