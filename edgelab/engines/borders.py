@@ -102,13 +102,15 @@ def to_type(x: NDArray[np.float32], info: TensorInfo, *, file: str) -> NDArray[A
         return x.astype(dtype, copy=False)
     if dtype.kind not in "iub":
         raise BadInput(f"{file} wants an input of type {info.dtype}, which an engine cannot make from float32.")
-    limits = np.iinfo(dtype) if dtype.kind in "iu" else np.iinfo(np.uint8)
-    low, high = (limits.min, limits.max) if dtype.kind in "iu" else (0, 1)
+    limits = None if dtype.kind == "b" else np.iinfo(dtype.name)
+    low, high = (0, 1) if limits is None else (int(limits.min), int(limits.max))
     if info.scale:
-        return np.clip(np.rint(x / np.float32(info.scale)) + (info.zero_point or 0), low, high).astype(dtype)
+        steps = np.rint(x / np.float32(info.scale)) + (info.zero_point or 0)
+        return np.asarray(np.clip(steps, low, high), dtype=dtype)
     if not np.array_equal(x, np.rint(x)) or x.min() < low or x.max() > high:
         raise BadInput(
-            f"{file} wants whole numbers of type {info.dtype} and states no scale; x runs from {x.min():g} to {x.max():g}."
+            f"{file} wants whole numbers of type {info.dtype} and states no scale for its input; "
+            f"x runs from {x.min():g} to {x.max():g}."
         )
     return x.astype(dtype)
 

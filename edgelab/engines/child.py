@@ -207,13 +207,13 @@ class Child:
         code = self._process.returncode
         self._finalizer()
         self._drain.join(1.0)
-        if late:
-            how = f"gave no answer within {self.timeout:g} s and was stopped"
-        else:
-            how = f"died ({exit_reason(code)})"
+        how = f"gave no answer within {self.timeout:g} s and was stopped" if late else f"died ({exit_reason(code)})"
         noise = last_line(self.stderr_tail())
         said = f"; it last said: {noise}" if noise and not late else ""
-        return f"{self.title} {how} while {doing} {self.path}{said}; this process is unharmed, try another model file or runtime."
+        return (
+            f"{self.title} {how} while {doing} {self.path}{said}; "
+            "this process is unharmed, try another model file or runtime."
+        )
 
 
 def exit_reason(code: int | None) -> str:
@@ -282,14 +282,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """This process's environment with this package importable, wherever it was imported from."""
+    """The environment of this process with this package importable, wherever it was imported from."""
     root = str(Path(__file__).resolve().parents[2])
     known = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     return {**os.environ, "PYTHONPATH": os.pathsep.join([root, *[entry for entry in known if entry != root]])}
 
 
 def _windows_flags() -> int:
-    if sys.platform != "win32":
-        return 0
-    # No console window, and a Ctrl-C meant for the parent does not reach the child.
-    return subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
+    if sys.platform == "win32":
+        # No console window, and a Ctrl-C meant for the parent does not reach the child.
+        return subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
+    return 0

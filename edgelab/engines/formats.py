@@ -77,7 +77,7 @@ def model_format(path: str | os.PathLike[str]) -> ModelFormat:
 
 
 def _scan_model_proto(stream: IO[bytes], size: int) -> Literal["whole", "truncated", "foreign"]:
-    """Walk the outermost fields of a protobuf message as https://protobuf.dev/programming-guides/encoding lays them out."""
+    """Walk the outermost fields of a protobuf message (https://protobuf.dev/programming-guides/encoding)."""
     stream.seek(0)
     fields: set[int] = set()
     while stream.tell() < size:

@@ -169,9 +169,9 @@ class Host(abc.ABC):
     def timed_call(self, feed: NDArray[Any]) -> Callable[[], object]:
         """The runtime's own call on ``feed``, ready to be timed."""
 
-    @abc.abstractmethod
     def operator_times(self, feeds: list[NDArray[Any]], runs: int) -> list[OperatorTime]:
-        """Per-operator times, the mean of ``runs``."""
+        """Per-operator times of ``feeds``, the mean of ``runs``; a host that times no operators says so."""
+        raise BadInput(f"{self.name} gives no times of single operators for {len(feeds)} batches and {runs} runs.")
 
     def batch_size(self, count: int, *, whole: bool) -> int:
         """How many items one call takes: the model's own batch, or up to ``count`` where it is open."""

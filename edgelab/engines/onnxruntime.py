@@ -177,10 +177,10 @@ def _operators(
 
 def _ran_in(details: dict[str, Any]) -> str:
     """The element type in which a kernel computed, from the real types of its inputs."""
-    types = [next(iter(entry)) for entry in details.get("input_type_shape", []) if entry]
+    types = [str(next(iter(entry))) for entry in details.get("input_type_shape", []) if entry]
     kinds = [_TYPES.get(kind, kind) for kind in types]
     if not kinds:
-        outputs = [next(iter(entry)) for entry in details.get("output_type_shape", []) if entry]
+        outputs = [str(next(iter(entry))) for entry in details.get("output_type_shape", []) if entry]
         return _TYPES.get(outputs[0], outputs[0]) if outputs else "none"
     if details["op_name"] in _QUANTIZES_ITS_INPUT:
         return next((kind for kind in kinds if "int8" in kind), kinds[0])

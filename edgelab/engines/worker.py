@@ -18,7 +18,11 @@ import sys
 import threading
 from typing import IO, Any
 
-HOSTS = {"onnxruntime": "edgelab.engines.onnxruntime", "litert": "edgelab.engines.litert"}
+HOSTS = {
+    "onnxruntime": "edgelab.engines.onnxruntime",
+    "litert": "edgelab.engines.litert",
+    "litert_profiler": "edgelab.engines.litert_profiler",
+}
 # How much longer than the parent the child waits before it ends itself.
 _GRACE_SECONDS = 10.0
 

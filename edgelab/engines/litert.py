@@ -1,0 +1,226 @@
+"""LiteRT (formerly TensorFlow Lite) behind the engine protocol: one interpreter on the CPU in a child process."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgelab.engines import borders, hosted
+from edgelab.engines.base import OperatorTime, TensorInfo
+from edgelab.engines.child import last_line
+from edgelab.errors import BadFile, BadInput, MissingFramework
+
+TITLE = "LiteRT"
+
+
+class LiteRTEngine(hosted.HostedEngine):
+    """A model file (.tflite) in LiteRT on the CPU.
+
+    Inputs are given channels first and go in channels last where the model takes them so; an integer model's
+    input is quantized with its own scale and zero point, its output dequantized.
+
+    Parameters
+    ----------
+    path
+        The .tflite file.
+    threads
+        Threads of the interpreter.
+    xnnpack
+        True: the XNNPACK delegate takes the operators that it knows (the runtime's default).
+        False: the built-in optimised kernels run all of them.
+    batch
+        Resize the model's input to this batch where the model lets it; else the model's own batch is fed,
+        or up to 256 items where the model leaves it open.
+    layout
+        ``"channels_first"`` or ``"channels_last"`` for the model's input; ``"auto"`` decides from the shapes,
+        and takes channels last where both fit.
+    output
+        The name of the output that holds the logits; else the first floating or quantized one.
+    timeout
+        Seconds that one call may take.
+
+    Raises
+    ------
+    BadFile
+        If the file is missing, truncated, or not a model that LiteRT loads.
+    EngineCrash
+        If the runtime died or hung while it loaded the file.
+    MissingFramework
+        If ai-edge-litert is not installed.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        threads: int = 1,
+        *,
+        xnnpack: bool = True,
+        batch: int | None = None,
+        layout: borders.Layout = "auto",
+        output: str | None = None,
+        timeout: float = hosted.DEFAULT_TIMEOUT_SECONDS,
+    ) -> None:
+        settings: dict[str, Any] = {
+            "threads": hosted.check_threads(threads),
+            "xnnpack": xnnpack,
+            "batch": hosted.check_batch(batch),
+            "layout": layout,
+            "output": output,
+        }
+        self._profiled = functools.partial(
+            hosted.HostedEngine, "litert_profiler", f"{TITLE}'s profiler", path, timeout, **settings
+        )
+        super().__init__("litert", TITLE, path, timeout, **settings)
+
+    def profile(self, x: NDArray[np.float32], runs: int) -> Sequence[OperatorTime]:
+        """Per-operator times for the batch ``x`` from LiteRT's own profiler, which counts whole microseconds.
+
+        The model is compiled a second time with profiling on, in a child process of its own. What XNNPACK
+        runs carries XNNPACK's kernel names (one model operator may be several kernels, or share one).
+
+        Raises
+        ------
+        BadInput
+            If this version of LiteRT does not offer its profiler in this way.
+        """
+        with self._profiled() as second:
+            return second.profile(x, runs)
+
+
+class Host(hosted.Host):
+    """The child's side of `LiteRTEngine`."""
+
+    prefer: borders.Layout = "channels_last"
+
+    def __init__(self, path: str, *, threads: int, xnnpack: bool, **common: Any) -> None:
+        try:
+            from ai_edge_litert import interpreter as litert
+        except ImportError as error:
+            raise MissingFramework(
+                f"LiteRT is not installed ({last_line(str(error))}); add it with: uv pip install ai-edge-litert"
+            ) from None
+        super().__init__(path, **common)
+        self._litert = litert
+        self.name = f"{TITLE} {metadata.version('ai-edge-litert')}"
+        self._threads = threads
+        self._xnnpack = xnnpack
+        start = time.perf_counter()
+        self._interpreter = self._open()
+        self.load_seconds = time.perf_counter() - start
+        self._batch_now = 0
+        self._learn()
+
+    def batch_size(self, count: int, *, whole: bool) -> int:
+        """As `hosted.Host.batch_size`; a fixed batch gives way where it is asked to and the graph lets it."""
+        if not self.inputs or not self.inputs[0].shape:
+            raise BadInput(f"{self.path}'s input has no dimensions, so it takes no batch.")
+        own = self.inputs[0].shape[0]
+        size = count if whole else min(count, self.batch or own or hosted.DEFAULT_BATCH)
+        if own and not whole and not self.batch:
+            return own
+        return size if self._resized(size) else (own or size)
+
+    def run(self, feed: NDArray[Any]) -> NDArray[Any]:
+        """`set_tensor`, `invoke`, `get_tensor`."""
+        self._fill(feed)
+        self._invoke()
+        return np.asarray(self._interpreter.get_tensor(self._outputs[self.output_index()]["index"]))
+
+    def timed_call(self, feed: NDArray[Any]) -> Callable[[], object]:
+        """`Interpreter.invoke` alone; the input is set once, the runtime does not write over it."""
+        if len(self._kept) == 1:
+            self._fill(feed)
+            invoke: Callable[[], object] = self._interpreter.invoke
+            return invoke
+
+        def call() -> None:
+            self._interpreter.set_tensor(self._inputs[0]["index"], feed)
+            self._interpreter.invoke()
+
+        return call
+
+    def _open(self, **settings: Any) -> Any:
+        kinds = self._litert.OpResolverType
+        resolver = kinds.BUILTIN if self._xnnpack else kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        settings = {"experimental_op_resolver_type": resolver, **settings}
+        if "model_content" not in settings:
+            settings["model_path"] = self.path
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                interpreter = self._litert.Interpreter(num_threads=self._threads, **settings)
+                interpreter.allocate_tensors()
+            except Exception as error:  # noqa: BLE001 - ValueError, RuntimeError and what pybind makes of C++ exceptions
+                raise BadFile(f"{TITLE} cannot load {self.path}: {one_line(error)}.") from None
+        return interpreter
+
+    def _learn(self) -> None:
+        self._inputs = self._interpreter.get_input_details()
+        self._outputs = self._interpreter.get_output_details()
+        self.inputs = [_info(entry) for entry in self._inputs]
+        self.outputs = [_info(entry) for entry in self._outputs]
+        self._batch_now = int(self._inputs[0]["shape"][0]) if self._inputs and len(self._inputs[0]["shape"]) else 0
+
+    def _resized(self, size: int) -> bool:
+        """Resize the input's batch; where the graph does not let it, restore the model and say so."""
+        if size == self._batch_now:
+            return True
+        index, shape = self._inputs[0]["index"], [int(n) for n in self._inputs[0]["shape"]]
+        try:
+            self._interpreter.resize_tensor_input(index, [size, *shape[1:]])
+            self._interpreter.allocate_tensors()
+            done = all(len(o["shape"]) and o["shape"][0] == size for o in self._interpreter.get_output_details())
+        except (RuntimeError, ValueError):
+            done = False
+        if done:
+            self._batch_now = size
+            return True
+        self._interpreter = self._open()
+        self._inputs = self._interpreter.get_input_details()
+        self._outputs = self._interpreter.get_output_details()
+        self._batch_now = int(self._inputs[0]["shape"][0])
+        return False
+
+    def _fill(self, feed: NDArray[Any]) -> None:
+        if len(feed) != self._batch_now and not self._resized(len(feed)):
+            raise BadInput(f"{self.path} cannot be resized to a batch of {len(feed)}.")
+        try:
+            self._interpreter.set_tensor(self._inputs[0]["index"], feed)
+        except (RuntimeError, ValueError) as error:
+            raise BadInput(f"{TITLE} does not take this input for {self.path}: {one_line(error)}.") from None
+
+    def _invoke(self) -> None:
+        try:
+            self._interpreter.invoke()
+        except (RuntimeError, ValueError) as error:
+            raise BadInput(f"{TITLE} could not run {self.path}: {one_line(error)}.") from None
+
+
+def one_line(error: BaseException) -> str:
+    """What LiteRT said, on one line, without positions in its C++ sources."""
+    words = [word for word in str(error).split() if not word.startswith(("external/", "tensorflow/", "tflite/"))]
+    text = " ".join(words)
+    return (text if len(text) <= 240 else text[:239] + "…").rstrip(". ")
+
+
+def _info(entry: dict[str, Any]) -> TensorInfo:
+    signature = entry.get("shape_signature")
+    sizes = signature if signature is not None and len(signature) == len(entry["shape"]) else entry["shape"]
+    quantization = entry["quantization_parameters"]
+    scales, zero_points = quantization["scales"], quantization["zero_points"]
+    single = len(scales) == 1
+    return TensorInfo(
+        str(entry["name"]),
+        tuple(int(n) if n > 0 else None for n in sizes),
+        np.dtype(entry["dtype"]).name,
+        float(scales[0]) if single else None,
+        int(zero_points[0]) if single and len(zero_points) else None,
+    )

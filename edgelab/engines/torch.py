@@ -1,0 +1,237 @@
+"""PyTorch behind the engine protocol: a module of this process, in evaluation and inference mode."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgelab.engines import borders, hosted
+from edgelab.engines.base import OperatorTime, TensorInfo, Timing
+from edgelab.errors import BadInput, MissingFramework
+
+if TYPE_CHECKING:
+    import torch
+
+_PROFILE_WARMUP = 3
+_MARK = "edgelab:"
+
+
+class TorchEngine:
+    """A PyTorch module in this process.
+
+    The module is put into evaluation mode while it runs and left as it was found, and so is the process's
+    thread count.
+
+    Parameters
+    ----------
+    module
+        The network: float32 (N, ...) in, logits (N, classes) out, on the CPU.
+    threads
+        Intra-op threads while it runs.
+    batch
+        The most items that `predict` feeds at once.
+
+    Attributes
+    ----------
+    name
+        ``"PyTorch 2.14.1"``.
+    inputs, outputs
+        Empty: a module does not state them.
+
+    Raises
+    ------
+    BadInput
+        If ``module`` is not a `torch.nn.Module`.
+    MissingFramework
+        If PyTorch is not installed.
+    """
+
+    inputs: tuple[TensorInfo, ...] = ()
+    outputs: tuple[TensorInfo, ...] = ()
+
+    def __init__(self, module: torch.nn.Module, threads: int = 1, *, batch: int | None = None) -> None:
+        try:
+            import torch
+        except ImportError as error:
+            raise MissingFramework(f"PyTorch is not installed ({error}); add it with: uv pip install torch") from None
+        if not isinstance(module, torch.nn.Module):
+            raise BadInput(f"A TorchEngine takes a torch.nn.Module, not {type(module).__name__}.")
+        self._torch = torch
+        self._module = module
+        self._threads = hosted.check_threads(threads)
+        self._batch = hosted.check_batch(batch) or hosted.DEFAULT_BATCH
+        self.name = f"PyTorch {torch.__version__.split('+')[0]}"
+
+    @property
+    def raw(self) -> torch.nn.Module:
+        """The module."""
+        return self._module
+
+    def predict(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits (N, classes) for inputs (N, ...), float32, channels first.
+
+        Raises
+        ------
+        BadInput
+            If ``x`` has the wrong type or shape, or holds NaN.
+        """
+        borders.check_input(x)
+        with self._running():
+            rows = [self._forward(x[i : i + self._batch]) for i in range(0, len(x), self._batch)]
+        return np.concatenate(rows)
+
+    def time(self, x: NDArray[np.float32], runs: int, warmup: int = 0) -> Timing:
+        """Run ``x`` as one batch ``warmup + runs`` times and return the times of the last ``runs``, in seconds."""
+        hosted.check_runs(runs, warmup)
+        tensor = self._tensor(x)
+        times = np.empty(warmup + runs, np.int64)
+        clock = time.perf_counter_ns
+        module = self._module
+        with self._running():
+            collecting = gc.isenabled()
+            gc.disable()
+            try:
+                for i in range(warmup + runs):
+                    start = clock()
+                    module(tensor)
+                    times[i] = clock() - start
+            except (RuntimeError, ValueError, TypeError) as error:
+                raise self._refusal(x, error) from None
+            finally:
+                if collecting:
+                    gc.enable()
+        return Timing(times[warmup:].astype(np.float64) / 1e9)
+
+    def calls_per_run(self, x: NDArray[np.float32]) -> int:
+        """1: a module takes any batch whole."""
+        borders.check_input(x)
+        return 1
+
+    def profile(self, x: NDArray[np.float32], runs: int) -> Sequence[OperatorTime]:
+        """Times of the leaf modules, and of the operators called outside of one, from `torch.profiler`.
+
+        A module's name is its path (``features.0``) and its type its class; an operator outside of a leaf
+        module is named after its place (``aten::add 3``). ``ran_in`` is the type of the input.
+        """
+        hosted.check_runs(runs, 0)
+        tensor = self._tensor(x)
+        torch = self._torch
+        with self._running(), self._marked_leaves() as types:
+            warmup = min(runs, _PROFILE_WARMUP)
+            with contextlib.ExitStack() as stack:
+                try:
+                    for _ in range(warmup):
+                        self._module(tensor)
+                    recorder = stack.enter_context(
+                        torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU])
+                    )
+                    for _ in range(runs):
+                        with torch.profiler.record_function(_MARK):
+                            self._module(tensor)
+                except (RuntimeError, ValueError, TypeError) as error:
+                    raise self._refusal(x, error) from None
+            events = recorder.events() or []
+        total: dict[str, float] = {}
+        kinds: dict[str, str] = {}
+        for call in [event for event in events if event.name == _MARK]:
+            for place, child in enumerate(sorted(call.cpu_children, key=lambda event: event.time_range.start)):
+                marked = child.name.startswith(_MARK)
+                name = child.name.removeprefix(_MARK) if marked else f"{child.name} {place}"
+                total[name] = total.get(name, 0.0) + child.cpu_time_total
+                kinds[name] = type(self._module.get_submodule(name)).__name__ if marked else child.name
+        fallback = self._element_type()
+        return tuple(
+            OperatorTime(name, kinds[name], types.get(name, fallback), microseconds / runs / 1e3, runs)
+            for name, microseconds in total.items()
+        )
+
+    def close(self) -> None:
+        """Nothing to end: the module lives in this process."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<TorchEngine {self.name}: {type(self._module).__name__}>"
+
+    @contextlib.contextmanager
+    def _running(self) -> Iterator[None]:
+        torch, module = self._torch, self._module
+        threads = torch.get_num_threads()
+        training = [child for child in module.modules() if child.training]
+        with contextlib.suppress(NotImplementedError):  # an exported program has one mode only
+            module.eval()
+        torch.set_num_threads(self._threads)
+        try:
+            with torch.inference_mode():
+                yield
+        finally:
+            torch.set_num_threads(threads)
+            for child in training:
+                child.training = True
+
+    @contextlib.contextmanager
+    def _marked_leaves(self) -> Iterator[dict[str, str]]:
+        """Wrap each leaf module's forward in a profiler range; yields the element types that they received."""
+        torch = self._torch
+        types: dict[str, str] = {}
+        open_ranges: list[Any] = []
+        handles = []
+
+        def before(name: str, arguments: tuple[Any, ...]) -> None:
+            if arguments and isinstance(arguments[0], torch.Tensor):
+                types[name] = str(arguments[0].dtype).removeprefix("torch.")
+            marker = torch.profiler.record_function(_MARK + name)
+            marker.__enter__()
+            open_ranges.append(marker)
+
+        def after() -> None:
+            open_ranges.pop().__exit__(None, None, None)
+
+        try:
+            for name, child in self._module.named_modules():
+                if name and not list(child.children()):
+                    handles += [
+                        child.register_forward_pre_hook(lambda _, a, name=name: before(name, a)),
+                        child.register_forward_hook(lambda *_: after()),
+                    ]
+            yield types
+        finally:
+            while open_ranges:
+                after()
+            for handle in handles:
+                handle.remove()
+
+    def _tensor(self, x: NDArray[np.float32]) -> torch.Tensor:
+        return self._torch.from_numpy(np.ascontiguousarray(borders.check_input(x)))
+
+    def _forward(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        try:
+            y = self._module(self._torch.from_numpy(np.ascontiguousarray(x)))
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise self._refusal(x, error) from None
+        y = y[0] if isinstance(y, tuple | list) else y
+        if not isinstance(y, self._torch.Tensor) or y.ndim == 0 or len(y) != len(x):
+            raise BadInput(
+                f"The module {type(self._module).__name__} does not answer {len(x)} inputs with one row each."
+            )
+        return y.dequantize().float().numpy() if y.is_quantized else y.float().numpy()
+
+    def _element_type(self) -> str:
+        parameter = next(self._module.parameters(), None)
+        return "float32" if parameter is None else str(parameter.dtype).removeprefix("torch.")
+
+    def _refusal(self, x: NDArray[np.float32], error: BaseException) -> BadInput:
+        return BadInput(
+            f"The module {type(self._module).__name__} does not take an input of shape {x.shape} "
+            f"({' '.join(str(error).split())[:200]})."
+        )
