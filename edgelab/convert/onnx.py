@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 import os
 import tempfile
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +22,7 @@ from numpy.typing import NDArray
 
 from edgelab.errors import BadInput
 from edgelab.files import write_bytes
+from edgelab.quiet import first_line, silenced
 
 if TYPE_CHECKING:
     import torch
@@ -128,12 +127,12 @@ def _export_any(
         try:
             return _traced(net, inputs, dynamic_batch, opset), "traced"
         except Exception as error:  # noqa: BLE001  (an exporter may raise anything)
-            reasons.append(_first_line(error))
+            reasons.append(first_line(error))
     if opset >= NEWER_MIN_OPSET:
         try:
             return _newer(net, inputs, dynamic_batch, opset), "dynamo"
         except Exception as error:  # noqa: BLE001
-            reasons.append(_first_line(error))
+            reasons.append(first_line(error))
     raise BadInput(
         f"{type(net).__name__} cannot be exported to ONNX opset {opset}: {reasons[0]}. Replace that operation, "
         "or compute it outside the network."
@@ -146,7 +145,7 @@ def _traced(net: torch.nn.Module, inputs: tuple[torch.Tensor, ...], dynamic_batc
     names, out_names = _names("input", len(inputs)), _names("logits", len(_run(net, inputs)))
     axes = {name: {0: "batch"} for name in (*names, *out_names)} if dynamic_batch else None
     stream = io.BytesIO()
-    with _quiet() as caught:
+    with silenced() as caught:
         torch.onnx.export(
             net,
             inputs,
@@ -171,7 +170,7 @@ def _newer(net: torch.nn.Module, inputs: tuple[torch.Tensor, ...], dynamic_batch
 
     shapes = tuple({0: torch.export.Dim("batch")} for _ in inputs) if dynamic_batch else None
     names, out_names = _names("input", len(inputs)), _names("logits", len(_run(net, inputs)))
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, silenced():
         file = Path(folder) / "net.onnx"
         torch.onnx.export(
             net,
@@ -209,7 +208,7 @@ def _check(
     try:
         session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise BadInput(f"ONNX Runtime does not load the exported network: {_first_line(error)}.") from error
+        raise BadInput(f"ONNX Runtime does not load the exported network: {first_line(error)}.") from error
     rng, worst = np.random.default_rng(seed), 0.0
     dynamic = not any(isinstance(node.shape[0], int) for node in session.get_inputs())
     if dynamic_batch and not dynamic:
@@ -224,7 +223,7 @@ def _check(
             found = session.run(None, {name: x.numpy() for name, x in named if name in accepted})
         except Exception as error:
             raise BadInput(
-                f"The exported network fails on a batch of {len(batch[0])} ({_first_line(error)}); "
+                f"The exported network fails on a batch of {len(batch[0])} ({first_line(error)}); "
                 "export it with dynamic_batch=False."
             ) from error
         for ours, theirs in zip(expected, found, strict=True):
@@ -262,7 +261,7 @@ def _run(net: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.
         result = net(*inputs)
     except Exception as error:
         raise BadInput(
-            f"{type(net).__name__} does not take an input of shape {shapes}: {_first_line(error)}."
+            f"{type(net).__name__} does not take an input of shape {shapes}: {first_line(error)}."
         ) from error
     outputs = result if isinstance(result, tuple | list) else (result,)
     if not outputs or not all(isinstance(y, torch.Tensor) for y in outputs):
@@ -272,12 +271,6 @@ def _run(net: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.
 
 def _names(stem: str, count: int) -> list[str]:
     return [stem if i == 0 else f"{stem}_{i}" for i in range(count)]
-
-
-def _first_line(error: object) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else type(error).__name__
-    return (text if len(text) <= 200 else text[:197] + "...").rstrip(".:")
 
 
 @contextlib.contextmanager
@@ -295,20 +288,3 @@ def _evaluating(net: torch.nn.Module) -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
         for module, mode in modes:
             module.training = mode
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[list[warnings.WarningMessage]]:
-    """Catch the exporters' warnings and keep their log lines from the reader; yields the warnings."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        with (
-            warnings.catch_warnings(record=True) as caught,
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("always")
-            yield caught
-    finally:
-        logging.disable(disabled)
