@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from edgelab.data.splitting import rank_in_class, stratified_order
 from edgelab.errors import BadInput
 from edgelab.files import writing
 from edgelab.reading import Cell, Table
@@ -208,7 +209,7 @@ class Dataset:
         """
         if not 1 <= n <= len(self.test):
             raise BadInput(f"{n} golden items cannot be taken from {len(self.test)} test items of '{self.name}'.")
-        return self.test.take(np.lexsort((self.test.y, _rank_in_class(self.test.y)))[:n])
+        return self.test.take(np.lexsort((self.test.y, rank_in_class(self.test.y)))[:n])
 
     def to_npz(self, path: str | os.PathLike[str], split: str = "test", group: str | None = None) -> Path:
         """Write one split as ``x``, ``y`` and optionally ``group``; see `Split.to_npz`."""
@@ -246,23 +247,6 @@ class Dataset:
         return Table(f"{self.name}: items per class", ("class", *self.splits), rows, note)._repr_markdown_()
 
 
-def stratified_order(y: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """A random order of the items in which every stretch holds the classes in about their overall proportion.
-
-    Examples
-    --------
-    >>> y = np.repeat([0, 1], [6, 3])
-    >>> order = stratified_order(y, np.random.default_rng(0))
-    >>> np.bincount(y[order[:3]]).tolist(), np.bincount(y[order[3:6]]).tolist()
-    ([2, 1], [2, 1])
-    """
-    order = rng.permutation(len(y))
-    shuffled = y[order]
-    # A class's k-th item of c stands at (k + 1/2) / c of the way.
-    place = (_rank_in_class(shuffled) + 0.5) / np.bincount(shuffled)[shuffled]
-    return order[np.argsort(place, kind="stable")]
-
-
 def _inputs(values: ArrayLike) -> NDArray[np.float32]:
     x = np.asarray(values)
     if x.ndim not in _LAYOUTS:
@@ -297,15 +281,6 @@ def _group(name: str, values: ArrayLike, items: int) -> NDArray[np.str_]:
     if "" in text:
         raise BadInput(f"The group '{name}' has no label for item {int(np.argmax(text == ''))}.")
     return text
-
-
-def _rank_in_class(y: NDArray[np.int64]) -> NDArray[np.int64]:
-    """For each item, how many of its class stand before it."""
-    order = np.argsort(y, kind="stable")
-    counts = np.bincount(y)
-    rank = np.empty(len(y), np.int64)
-    rank[order] = np.arange(len(y)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return rank
 
 
 def _counts(y: NDArray[np.int64], classes: int) -> list[int]:

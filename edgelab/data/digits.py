@@ -11,7 +11,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelab.data.dataset import Dataset, Split, stratified_order
+from edgelab.data.dataset import Dataset, Split
+from edgelab.data.splitting import stratified_order, thirds
 
 _VALIDATION, _TEST = 180, 360
 _LEVELS = 16
@@ -56,7 +57,7 @@ def digits(seed: int = 0) -> Dataset:
     order = stratified_order(y, np.random.default_rng(seed))
     parts = dict(zip(("test", "validation", "train"), np.split(order, [_TEST, _TEST + _VALIDATION]), strict=True))
     measures = {"stroke": ink(images), "slant": slant(images)}
-    groups = {name: _third(value, y, parts["train"], _THIRDS[name]) for name, value in measures.items()}
+    groups = {name: thirds(value, y, parts["train"], _THIRDS[name]) for name, value in measures.items()}
     splits = {
         part: Split(images[index, None], y[index], {name: labels[index] for name, labels in groups.items()})
         for part, index in parts.items()
@@ -98,15 +99,3 @@ def slant(images: NDArray[np.float32]) -> NDArray[np.float64]:
     variance = (weight * up_centred**2).sum(axis=(1, 2))
     slope: NDArray[np.float64] = covariance / np.maximum(variance, 1e-9)
     return slope
-
-
-def _third(
-    values: NDArray[np.float64], y: NDArray[np.int64], train: NDArray[np.int64], names: tuple[str, str, str]
-) -> NDArray[np.str_]:
-    """Which third of the training images of its own digit each item lies in."""
-    labels = np.empty(len(y), dtype=f"<U{max(map(len, names))}")
-    for digit in np.unique(y):
-        cuts = np.quantile(values[train][y[train] == digit], [1 / 3, 2 / 3])
-        mine = y == digit
-        labels[mine] = np.array(names)[np.searchsorted(cuts, values[mine], side="right")]
-    return labels
