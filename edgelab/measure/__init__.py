@@ -1,0 +1,23 @@
+"""How fast, how right, side by side. Names load when they are used; importing this loads no framework."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "bench": "bench",
+    "compare": "compare",
+    "evaluate": "quality",
+    "inspect_model": "inspect",
+    "load_arrays": "arrays",
+    "measure_latency": "latency",
+    "save_arrays": "arrays",
+}
+__all__ = ["bench", "compare", "evaluate", "inspect_model", "load_arrays", "measure_latency", "save_arrays"]  # noqa: F822
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,197 @@
+"""Model files timed side by side: load, first inference, percentiles, memory, and where the time goes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgelab.engines import open_engine
+from edgelab.engines.base import OperatorTime, TensorInfo
+from edgelab.errors import BadInput
+from edgelab.measure.latency import Verdict, measure_latency
+from edgelab.measure.machine import machine
+from edgelab.reading import Reading, Table
+
+_PROFILED_RUNS = 20
+_SHOWN_OPERATORS = 5
+
+
+@dataclass(frozen=True)
+class Benched:
+    """One model file: times in ms, memory above the bare runtime in bytes, its operators by time."""
+
+    file: str
+    runtime: str
+    bytes: int
+    load_ms: Reading
+    first_ms: Reading
+    p50_ms: Reading
+    p95_ms: Reading
+    p99_ms: Reading
+    mean_ms: Reading
+    throughput: Reading
+    peak_memory_bytes: Reading
+    operators: tuple[OperatorTime, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """See `BenchReport.to_dict`."""
+        plain = {"file": self.file, "runtime": self.runtime, "bytes": self.bytes}
+        readings = {key: value.to_dict() for key, value in self.__dict__.items() if isinstance(value, Reading)}
+        return {**plain, **readings, "operators": [asdict(o) for o in self.operators]}
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """Model files measured in one run, interleaved."""
+
+    settings: dict[str, Any]
+    models: tuple[Benched, ...]
+    verdicts: tuple[Verdict, ...]
+    note: str = ""
+
+    def table(self) -> Table:
+        """A row for each model."""
+        rows = [
+            (
+                Path(m.file).name,
+                m.bytes,
+                m.load_ms.figure(),
+                m.first_ms.figure(),
+                m.p50_ms.figure(),
+                m.p95_ms.figure(),
+                m.p99_ms.figure(),
+                m.throughput.value,
+                f"{m.peak_memory_bytes.value / 2**20:.1f} MB",
+            )
+            for m in self.models
+        ]
+        columns = ("model", "bytes", "load", "first", "p50", "p95", "p99", "items/s", "peak memory")
+        s = self.settings
+        note = (
+            f"Measured: {', '.join(dict.fromkeys(m.runtime for m in self.models))}; {s['runs']} runs after "
+            f"{s['warmup']} warm-up runs, {s['threads']} thread(s), batch {s['batch']}, normal random inputs, {machine().cpu}. "
+            f"Peak memory is above the bare runtime's. {self.note}"
+        )
+        return Table("Time of one run", columns, rows, note.strip())
+
+    def operators(self) -> list[Table]:
+        """For each model its slowest operators and the type in which they really ran."""
+        tables = []
+        for m in self.models:
+            total = sum(o.mean_ms for o in m.operators) or 1.0
+            slowest = sorted(m.operators, key=lambda o: -o.mean_ms)[:_SHOWN_OPERATORS]
+            rows = [(o.name, o.type, o.ran_in, 1e3 * o.mean_ms, 100 * o.mean_ms / total) for o in slowest]
+            columns = ("operator", "type", "ran in", "microseconds", "% of time")
+            tables.append(Table(f"Slowest operators of {Path(m.file).name}", columns, rows, f"Profile by {m.runtime}."))
+        return tables
+
+    def to_dict(self) -> dict[str, Any]:
+        """As stable JSON-ready data: settings, machine, models, verdicts, note.
+
+        ``settings`` is {"runs", "warmup", "threads", "batch", "seed"}; ``machine`` {"cpu", "cores", "memory_bytes",
+        "system", "python"}; each of ``models`` {"file", "runtime", "bytes", "load_ms", "first_ms", "p50_ms", "p95_ms",
+        "p99_ms", "mean_ms", "throughput", "peak_memory_bytes", "operators"} with figures as readings and operators as
+        {"name", "type", "ran_in", "mean_ms", "runs"}; ``verdicts`` a list of {"text", "different", "reading"}.
+        """
+        return {
+            "settings": self.settings,
+            "machine": machine().to_dict(),
+            "models": [m.to_dict() for m in self.models],
+            "verdicts": [v.to_dict() for v in self.verdicts],
+            "note": self.note,
+        }
+
+    def _repr_markdown_(self) -> str:
+        parts = [self.table()._repr_markdown_(), *(f"- {v}" for v in self.verdicts)]
+        return "\n\n".join([*parts, *(t._repr_markdown_() for t in self.operators())])
+
+    def __str__(self) -> str:
+        return "\n\n".join(
+            filter(None, [str(self.table()), "\n".join(map(str, self.verdicts)), *map(str, self.operators())])
+        )
+
+
+def bench(
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    runs: int = 200,
+    warmup: int = 20,
+    threads: int = 1,
+    batch: int = 1,
+    *,
+    seed: int = 0,
+    progress: bool = False,
+) -> BenchReport:
+    """Time .onnx and .tflite files in turn on seeded normal inputs (zeros can be unfairly fast, real data is not needed).
+
+    Parameters
+    ----------
+    paths
+        One model file or several; each runs in a process of its own.
+    runs, warmup, threads, batch
+        As `measure_latency` takes them; ``batch`` also fills dimensions that a model leaves open.
+
+    Raises
+    ------
+    BadFile, BadInput, EngineCrash
+        If a file cannot be read or run.
+    """
+    files = [Path(p) for p in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
+    if not files:
+        raise BadInput("Name at least one model file.")
+    if batch < 1:
+        raise BadInput(f"batch={batch} is not a number of items.")
+    draw = np.random.default_rng(seed)
+    names = [f"{number} {file.name}" for number, file in enumerate(files)] if len(files) > 1 else [files[0].name]
+    with ExitStack() as stack:
+        engines = {n: stack.enter_context(open_engine(f, threads=threads)) for n, f in zip(names, files, strict=True)}
+        inputs = {name: random_inputs(engine.inputs, batch, draw) for name, engine in engines.items()}
+        first = {name: 1e3 * float(engine.time(inputs[name], 1).seconds[0]) for name, engine in engines.items()}
+        race = measure_latency(
+            {n: (e, inputs[n]) for n, e in engines.items()}, None, runs, warmup, seed=seed, progress=progress
+        )
+        # asked for before the profiler, which keeps a trace of its own
+        peaks = {n: e.peak_memory_bytes() - e.base_memory_bytes for n, e in engines.items()}  # type: ignore[attr-defined]
+        profiles = {n: e.profile(inputs[n], _PROFILED_RUNS) for n, e in engines.items()}
+        models = []
+        for name, file in zip(names, files, strict=True):
+            engine, figures = engines[name], race.readings[name]
+            once = f"{engine.name}, one fresh process, {machine().cpu}"
+            models.append(
+                Benched(
+                    str(file),
+                    engine.name,
+                    file.stat().st_size,
+                    Reading(1e3 * float(engine.load_seconds), "ms", "measured", once),  # type: ignore[attr-defined]
+                    Reading(first[name], "ms", "measured", once),
+                    figures["p50"],
+                    figures["p95"],
+                    figures["p99"],
+                    figures["mean"],
+                    figures["throughput"],
+                    Reading(peaks[name], "bytes", "measured", f"{once}; above the runtime without a model"),
+                    tuple(profiles[name]),
+                )
+            )
+    settings = {"runs": runs, "warmup": warmup, "threads": threads, "batch": batch, "seed": seed}
+    verdicts = tuple(race.verdict(a, b) for a, b in combinations(names, 2)) if len(names) <= 4 else ()
+    return BenchReport(settings, tuple(models), verdicts, race.note)
+
+
+def random_inputs(inputs: Sequence[TensorInfo], batch: int, draw: np.random.Generator) -> NDArray[np.float32]:
+    """Normal values, float32, in the shape that a model states, with ``batch`` items and open dimensions of size 1."""
+    if len(inputs) != 1:
+        raise BadInput(
+            f"The model takes {len(inputs)} inputs ({', '.join(i.name for i in inputs)}); one is supported here."
+        )
+    shape = inputs[0].shape
+    if not shape:
+        raise BadInput(f"The model's input '{inputs[0].name}' has no dimensions.")
+    return draw.standard_normal((batch, *[n or 1 for n in shape[1:]]), dtype=np.float32)

@@ -1,0 +1,217 @@
+"""Models side by side with a reference on golden data: how right, how far off, for whom, how fast."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgelab.engines import open_engine
+from edgelab.engines.base import Engine
+from edgelab.errors import BadInput
+from edgelab.measure import quality
+from edgelab.measure.arrays import Arrays, load_arrays
+from edgelab.measure.latency import Verdict, measure_latency
+from edgelab.reading import Reading, Table
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One model against the reference."""
+
+    file: str
+    runtime: str
+    bytes: int
+    result: quality.Quality
+    losses: quality.GroupLosses | None
+    loss: quality.Loss
+    divergence: quality.Divergence
+    p50_ms: Reading
+    speed_up: Reading
+    speed_verdict: Verdict
+
+    def to_dict(self) -> dict[str, Any]:
+        """See `Comparison.to_dict`."""
+        worst = None if self.losses is None or not any(g.tells for g in self.losses.groups) else self.losses.worst
+        return {
+            "file": self.file,
+            "runtime": self.runtime,
+            "bytes": self.bytes,
+            "accuracy": self.result.accuracy.to_dict(),
+            "loss": self.loss.loss.to_dict(),
+            "verdict": self.loss.verdict.text,
+            "agreement": self.divergence.agreement.to_dict(),
+            "max_abs": self.divergence.max_abs,
+            "sqnr_db": self.divergence.sqnr_db,
+            "p50_ms": self.p50_ms.to_dict(),
+            "speed_up": self.speed_up.to_dict(),
+            "speed_verdict": self.speed_verdict.text,
+            "by_class": self.result.to_dict()["by_class"],
+            "by_group": [] if self.losses is None else [g.to_dict() for g in self.losses.groups],
+            "worst_group": None if worst is None else worst.to_dict(),
+        }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A reference, the models held against it, and the data they were judged on."""
+
+    data: dict[str, Any]
+    reference: dict[str, Any]
+    models: tuple[Compared, ...]
+    note: str = ""
+
+    def table(self) -> Table:
+        """A row for each model: size, accuracy, what it lost, how far its answers are, how fast it is."""
+        rows: list[tuple[str | int | float | None, ...]] = [
+            (
+                Path(self.reference["file"]).name,
+                self.reference["bytes"],
+                Reading.from_dict(self.reference["accuracy"]).figure(),
+                "reference",
+                "",
+                "",
+                Reading.from_dict(self.reference["p50_ms"]).figure(),
+                "",
+            )
+        ]
+        for m in self.models:
+            sqnr = "equal" if m.divergence.sqnr_db is None else f"{m.divergence.sqnr_db:.1f} dB"
+            rows.append(
+                (
+                    Path(m.file).name,
+                    m.bytes,
+                    m.result.accuracy.figure(),
+                    m.loss.loss.figure(),
+                    m.divergence.agreement.figure(),
+                    sqnr,
+                    m.p50_ms.figure(),
+                    m.speed_up.figure(),
+                )
+            )
+        columns = ("model", "bytes", "right", "points lost", "same answer", "SQNR", "p50", "times as fast")
+        settings = (
+            f"Measured on {self.data['items']:,} items of {self.data['file']}, batch 1 for the times. {self.note}"
+        )
+        return Table("Compared with the reference", columns, rows, settings.strip())
+
+    def groups(self) -> list[Table]:
+        """For each model a table of who loses most; empty if the data has no groups."""
+        tables = [(m, m.losses.table()) for m in self.models if m.losses is not None]
+        return [Table(f"{t.title}: {Path(m.file).name}", t.columns, t.rows, t.note) for m, t in tables]
+
+    def verdicts(self) -> list[str]:
+        """Two sentences for each model: accuracy and time."""
+        return [f"{Path(m.file).name}: {m.loss.verdict.text} {m.speed_verdict.text}" for m in self.models]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As stable JSON-ready data: data, reference, models, note.
+
+        ``data`` is {"file", "items", "classes", "groups"}; ``reference`` {"file", "runtime", "bytes", "accuracy",
+        "p50_ms", "by_class"}; each of ``models`` {"file", "runtime", "bytes", "accuracy", "loss", "verdict",
+        "agreement", "max_abs", "sqnr_db", "p50_ms", "speed_up", "speed_verdict", "by_class", "by_group",
+        "worst_group"}; accuracies in percent, losses in points (positive is a loss), all as readings.
+        """
+        return {
+            "data": self.data,
+            "reference": self.reference,
+            "models": [m.to_dict() for m in self.models],
+            "note": self.note,
+        }
+
+    def _repr_markdown_(self) -> str:
+        parts = [self.table()._repr_markdown_(), *(f"- {v}" for v in self.verdicts())]
+        return "\n\n".join([*parts, *(t._repr_markdown_() for t in self.groups())])
+
+    def __str__(self) -> str:
+        return "\n\n".join([str(self.table()), "\n".join(self.verdicts()), *map(str, self.groups())])
+
+
+def compare(
+    reference: str | os.PathLike[str],
+    models: Sequence[str | os.PathLike[str]],
+    data: str | os.PathLike[str] | Arrays,
+    *,
+    runs: int = 100,
+    threads: int = 1,
+    seed: int = 0,
+) -> Comparison:
+    """Hold .onnx and .tflite files against a reference file on the same items.
+
+    Parameters
+    ----------
+    reference, models
+        Model files whose output is logits (N, classes).
+    data
+        An .npz with x (float32, channels first), y and optionally group, or the arrays.
+    runs, threads
+        For the times, batch 1, interleaved.
+
+    Raises
+    ------
+    BadFile, BadInput
+        If a file cannot be read or the data does not fit a model.
+    EngineCrash
+        If a runtime dies on a model.
+    """
+    if not models:
+        raise BadInput("Name at least one model to hold against the reference.")
+    arrays = data if isinstance(data, Arrays) else load_arrays(data)
+    groups = None if arrays.group is None else {"group": arrays.group}
+    paths = [Path(reference), *map(Path, models)]
+    with ExitStack() as stack:
+        engines = [stack.enter_context(open_engine(path, threads=threads)) for path in paths]
+        logits = [engine.predict(arrays.x) for engine in engines]
+        results = [_judge(out, engine, arrays, groups) for out, engine in zip(logits, engines, strict=True)]
+        names = [f"{number} {path.name}" for number, path in enumerate(paths)]
+        race = measure_latency(dict(zip(names, engines, strict=True)), arrays.x[:1], runs, seed=seed)
+        compared = tuple(
+            Compared(
+                file=str(path),
+                runtime=engine.name,
+                bytes=path.stat().st_size,
+                result=result,
+                losses=quality.group_differences(results[0].correct, result.correct, groups) if groups else None,
+                loss=quality.difference(results[0].correct, result.correct),
+                divergence=quality.divergence(logits[0], out),
+                p50_ms=race.readings[name]["p50"],
+                speed_up=race.speed_up(name, over=names[0]),
+                speed_verdict=_unnumbered(race.verdict(names[0], name), names),
+            )
+            for path, engine, result, out, name in list(zip(paths, engines, results, logits, names, strict=True))[1:]
+        )
+        about = {
+            "file": str(paths[0]),
+            "runtime": engines[0].name,
+            "bytes": paths[0].stat().st_size,
+            "accuracy": results[0].accuracy.to_dict(),
+            "p50_ms": race.readings[names[0]]["p50"].to_dict(),
+            "by_class": results[0].to_dict()["by_class"],
+        }
+    described = {
+        "file": "arrays given" if isinstance(data, Arrays) else str(data),
+        "items": len(arrays.x),
+        "classes": len(np.unique(arrays.y)),
+        "groups": [] if arrays.group is None else sorted(map(str, np.unique(arrays.group))),
+    }
+    return Comparison(described, about, compared, race.note)
+
+
+def _judge(logits: Any, engine: Engine, arrays: Arrays, groups: dict[str, Any] | None) -> quality.Quality:
+    try:
+        result = quality.evaluate(logits, None, arrays.y, groups)
+    except BadInput as error:
+        raise BadInput(f"{getattr(engine, 'path', engine.name)} does not fit the data: {error}") from None
+    return result
+
+
+def _unnumbered(verdict: Verdict, names: Sequence[str]) -> Verdict:
+    text = verdict.text
+    for name in names:
+        text = text.replace(name, name.split(" ", 1)[1])
+    return Verdict(text, verdict.different, verdict.reading)

@@ -1,0 +1,320 @@
+"""How right: accuracy by class and by group, divergence from a reference, and who loses when a network changes.
+
+Every accuracy carries its interval, and two networks are compared item by item on the same items, which is much
+sharper than comparing two accuracies. Choices belong on validation data; test data is for reporting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from edgelab.engines.base import Engine
+from edgelab.errors import BadInput
+from edgelab.measure import stats
+from edgelab.measure.latency import Verdict
+from edgelab.reading import Reading, Table
+
+FEWEST_ITEMS = 30
+"""A group with fewer items than this is reported, but nobody is called the loser on its account."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """Accuracy in percent of one class or group."""
+
+    grouping: str
+    name: str
+    items: int
+    accuracy: Reading
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Accuracy of one network: overall, by class and by group, in percent, and which items are right (N,)."""
+
+    accuracy: Reading
+    by_class: tuple[Share, ...]
+    by_group: tuple[Share, ...]
+    correct: NDArray[np.bool_]
+
+    @property
+    def worst_group(self) -> Share | None:
+        """The group of at least `FEWEST_ITEMS` items with the lowest accuracy, if there is one."""
+        large = [share for share in self.by_group if share.items >= FEWEST_ITEMS]
+        return min(large, key=lambda share: share.accuracy.value, default=None)
+
+    def table(self) -> Table:
+        """Overall, then each class, then each group."""
+        rows = [("all", "", len(self.correct), self.accuracy.figure())]
+        rows += [(s.grouping, s.name, s.items, s.accuracy.figure()) for s in (*self.by_class, *self.by_group)]
+        return Table("Accuracy", ("by", "name", "items", "right"), rows, f"Measured: {self.accuracy.by}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON-ready data: accuracy, by_class, by_group."""
+        return {
+            "accuracy": self.accuracy.to_dict(),
+            "by_class": [_share(s) for s in self.by_class],
+            "by_group": [_share(s) for s in self.by_group],
+        }
+
+    def _repr_markdown_(self) -> str:
+        return self.table()._repr_markdown_()
+
+
+def evaluate(
+    engine_or_logits: Engine | NDArray[np.float32],
+    x: ArrayLike | None,
+    y: ArrayLike,
+    groups: Mapping[str, ArrayLike] | None = None,
+    class_names: Sequence[str] | None = None,
+) -> Quality:
+    """Accuracy of an engine on ``x``, or of logits that it gave.
+
+    Parameters
+    ----------
+    engine_or_logits
+        An engine, or its logits (N, classes).
+    x
+        Inputs (N, ...), float32, channels first; None if logits are given.
+    y
+        Labels (N,), integers from 0.
+    groups
+        For each grouping a label for each item.
+    class_names
+        A name for each class.
+
+    Raises
+    ------
+    BadInput
+        If shapes do not agree, labels are not classes of the network, or logits are not finite.
+    """
+    labels = np.asarray(y)
+    if isinstance(engine_or_logits, np.ndarray):
+        logits, by = engine_or_logits, "logits given"
+    else:
+        if x is None:
+            raise BadInput("An engine needs inputs x.")
+        logits, by = engine_or_logits.predict(np.asarray(x, dtype=np.float32)), engine_or_logits.name
+    check_logits(logits, len(labels))
+    classes = logits.shape[1]
+    if labels.ndim != 1 or labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= classes:
+        raise BadInput(
+            f"Labels must be integers from 0 to {classes - 1}, one for each item; the network has {classes} classes."
+        )
+    correct = np.asarray(logits.argmax(axis=1) == labels)
+    names = [str(n) for n in class_names] if class_names is not None else [str(c) for c in range(classes)]
+    by_class = tuple(
+        Share("class", names[c], int((labels == c).sum()), accuracy_reading(correct[labels == c], by))
+        for c in np.unique(labels)
+    )
+    by_group = tuple(
+        Share(grouping, str(name), int(members.sum()), accuracy_reading(correct[members], by))
+        for grouping, name, members in _members(groups, len(labels))
+    )
+    return Quality(accuracy_reading(correct, by), by_class, by_group, correct)
+
+
+def accuracy_reading(correct: NDArray[np.bool_], by: str) -> Reading:
+    """Percent right with Wilson's interval."""
+    value, low, high = (100 * v for v in stats.wilson_interval(int(correct.sum()), len(correct)))
+    return Reading(value, "%", "measured", f"{by}, {len(correct):,} items", low, high)
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """How far logits are from a reference's, on the same items.
+
+    ``agreement`` percent of items with the same top answer; ``max_abs``, ``mean_abs`` and ``rmse`` in units of the
+    logits; ``sqnr_db``; ``kl`` mean Kullback-Leibler divergence of the softmax in nats; ``worst_item`` the index of
+    the item with the largest error.
+    """
+
+    agreement: Reading
+    max_abs: float
+    mean_abs: float
+    rmse: float
+    sqnr_db: float | None
+    kl: float
+    worst_item: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON-ready data."""
+        return {**self.__dict__, "agreement": self.agreement.to_dict()}
+
+    def _repr_markdown_(self) -> str:
+        rows = [
+            ("same top answer", self.agreement.figure()),
+            ("largest difference", f"{self.max_abs:.3g}"),
+            ("root mean square", f"{self.rmse:.3g}"),
+            ("SQNR", "infinite" if self.sqnr_db is None else f"{self.sqnr_db:.1f} dB"),
+            ("KL divergence", f"{self.kl:.3g} nats"),
+        ]
+        return Table("Divergence from the reference", ("", ""), rows, self.agreement.by)._repr_markdown_()
+
+
+def divergence(reference_logits: NDArray[np.float32], logits: NDArray[np.float32]) -> Divergence:
+    """Compare logits (N, classes) with a reference's on the same golden items. ``sqnr_db`` is None if they are equal."""
+    check_logits(reference_logits, len(reference_logits))
+    check_logits(logits, len(reference_logits))
+    if logits.shape != reference_logits.shape:
+        raise BadInput(f"The reference gives {reference_logits.shape[1]} classes and the other {logits.shape[1]}.")
+    a, b = reference_logits.astype(np.float64), logits.astype(np.float64)
+    error = np.abs(a - b)
+    same = a.argmax(axis=1) == b.argmax(axis=1)
+    power, noise = float(np.mean(a**2)), float(np.mean(error**2))
+    log_p, log_q = _log_softmax(a), _log_softmax(b)
+    return Divergence(
+        agreement=accuracy_reading(same, "same top answer as the reference"),
+        max_abs=float(error.max()),
+        mean_abs=float(error.mean()),
+        rmse=noise**0.5,
+        sqnr_db=None if noise == 0 or power == 0 else 10 * float(np.log10(power / noise)),
+        kl=float(max(0.0, np.mean(np.sum(np.exp(log_p) * (log_p - log_q), axis=1)))),
+        worst_item=int(error.max(axis=1).argmax()),
+    )
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Accuracy lost between two networks on the same items, in percentage points, with a verdict."""
+
+    loss: Reading
+    p_value: float
+    verdict: Verdict
+    grouping: str = ""
+    name: str = "all"
+    items: int = 0
+
+    @property
+    def tells(self) -> bool:
+        """Whether the group is large enough to tell anything."""
+        return self.items >= FEWEST_ITEMS
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON-ready data: grouping, name, items, loss, p_value, verdict."""
+        return {
+            "grouping": self.grouping,
+            "name": self.name,
+            "items": self.items,
+            "loss": self.loss.to_dict(),
+            "p_value": self.p_value,
+            "verdict": self.verdict.text,
+        }
+
+    def _repr_markdown_(self) -> str:
+        return self.verdict._repr_markdown_()
+
+
+def difference(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> Loss:
+    """Points of accuracy lost from ``before`` to ``after``: which items each gets right, boolean (N,), same items.
+
+    Positive is a loss. The interval is of the paired difference; the verdict asks the exact McNemar test at 5 percent.
+    """
+    return _loss(before, after, stats.mcnemar_p(before, after))
+
+
+@dataclass(frozen=True)
+class GroupLosses:
+    """Who loses: a `Loss` for each group, p values adjusted for their number (Holm)."""
+
+    overall: Loss
+    groups: tuple[Loss, ...]
+
+    @property
+    def worst(self) -> Loss:
+        """The group of at least `FEWEST_ITEMS` items that loses most."""
+        large = [group for group in self.groups if group.tells]
+        if not large:
+            raise BadInput(f"No group has the {FEWEST_ITEMS} items that it takes to tell.")
+        return max(large, key=lambda group: group.loss.value)
+
+    def table(self) -> Table:
+        """A row for each group, the largest loss first."""
+        rows = [
+            (g.grouping, g.name, g.items, g.loss.figure(), _says(g))
+            for g in (self.overall, *sorted(self.groups, key=lambda g: -g.loss.value))
+        ]
+        note = "Measured on the same items before and after; p values adjusted for the number of groups."
+        return Table("Who loses most", ("by", "group", "items", "accuracy lost", "beyond the noise"), rows, note)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON-ready data: overall, groups."""
+        return {"overall": self.overall.to_dict(), "groups": [g.to_dict() for g in self.groups]}
+
+    def _repr_markdown_(self) -> str:
+        return self.table()._repr_markdown_()
+
+
+def group_differences(
+    before: NDArray[np.bool_], after: NDArray[np.bool_], groups: Mapping[str, ArrayLike]
+) -> GroupLosses:
+    """Points lost in each group, from which items are right before and after (boolean (N,)) and each item's labels."""
+    parts = list(_members(groups, len(before)))
+    if not parts:
+        raise BadInput("There are no groups to compare.")
+    adjusted = stats.holm([stats.mcnemar_p(before[m], after[m]) for _, _, m in parts])
+    losses = tuple(
+        _loss(before[m], after[m], p, grouping, name) for (grouping, name, m), p in zip(parts, adjusted, strict=True)
+    )
+    return GroupLosses(difference(before, after), losses)
+
+
+def loss_gap(larger: Reading, smaller: Reading) -> Reading:
+    """The difference of two losses in points, its interval from both, taken as independent."""
+    value = larger.value - smaller.value
+    sides = [
+        ((a if a is not None else r.value) - r.value) ** 2
+        for r, a in ((larger, larger.low), (smaller, smaller.high), (larger, larger.high), (smaller, smaller.low))
+    ]
+    by = f"difference of two losses: {larger.by}; {smaller.by}"
+    return Reading(value, "points", larger.how, by, value - sum(sides[:2]) ** 0.5, value + sum(sides[2:]) ** 0.5)
+
+
+def check_logits(logits: NDArray[np.float32], items: int) -> None:
+    """Raise BadInput unless ``logits`` is a finite (items, classes) array."""
+    if logits.ndim != 2 or len(logits) != items or items == 0:
+        raise BadInput(f"Logits of shape {logits.shape} do not fit {items} items; (items, classes) is wanted.")
+    if not np.isfinite(logits).all():
+        raise BadInput("The logits hold NaN or infinity.")
+
+
+def _loss(before: NDArray[np.bool_], after: NDArray[np.bool_], p: float, grouping: str = "", name: str = "all") -> Loss:
+    value, low, high = (100 * v for v in stats.paired_difference(before, after))
+    reading = Reading(value, "points", "measured", f"{len(before):,} items, each before and after", low, high)
+    different = p < 1 - stats.CONFIDENCE
+    if different:
+        moved = f"{'Loses' if value > 0 else 'Gains'} {abs(value):.1f} points"
+        text = f"{moved} ({low:.1f} to {high:.1f}), more than the noise."
+    else:
+        text = f"No difference beyond the noise ({value:+.1f} points, {low:.1f} to {high:.1f})."
+    return Loss(reading, p, Verdict(text, different, reading), grouping, name, len(before))
+
+
+def _says(loss: Loss) -> str:
+    if not loss.tells:
+        return "too few items to tell"
+    return "yes" if loss.verdict.different else "no"
+
+
+def _share(share: Share) -> dict[str, Any]:
+    return {"grouping": share.grouping, "name": share.name, "items": share.items, "accuracy": share.accuracy.to_dict()}
+
+
+def _members(groups: Mapping[str, ArrayLike] | None, items: int) -> list[tuple[str, str, NDArray[np.bool_]]]:
+    parts = []
+    for grouping, labels in (groups or {}).items():
+        array = np.asarray(labels)
+        if array.shape != (items,):
+            raise BadInput(f"The group '{grouping}' has the shape {array.shape} for {items} items.")
+        parts += [(grouping, str(name), np.asarray(array == name)) for name in np.unique(array)]
+    return parts
+
+
+def _log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
