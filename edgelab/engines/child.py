@@ -83,24 +83,27 @@ class Child:
 
     Parameters
     ----------
-    runtime
-        Key of the host in `edgelab.engines.worker`: ``"onnxruntime"``, ``"litert"``.
+    module
+        The module whose ``Host`` the child makes: ``"edgelab.engines.onnxruntime"``.
     title
         The runtime's name for people, as it stands in error messages.
     path
         The model file.
     timeout
         Seconds that one call may take before the child is killed.
+    memory_bytes
+        The most that the child may allocate, where the operating system keeps count (Linux); 0 for four fifths
+        of the machine's memory.
     """
 
-    def __init__(self, runtime: str, title: str, path: Path, *, timeout: float) -> None:
+    def __init__(self, module: str, title: str, path: Path, *, timeout: float, memory_bytes: int = 0) -> None:
         self.title = title
         self.path = path
         self.timeout = timeout
         self._ended = ""
         self._lock = threading.Lock()
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "edgelab.engines.worker", runtime],
+            [sys.executable, "-P", "-m", "edgelab.engines.worker", module, str(memory_bytes)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

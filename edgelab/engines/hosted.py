@@ -49,13 +49,13 @@ class HostedEngine:
         The child's peak resident set with the runtime imported and no model loaded.
     """
 
-    def __init__(self, runtime: str, title: str, path: str | os.PathLike[str], timeout: float, **options: Any) -> None:
+    def __init__(self, module: str, title: str, path: str | os.PathLike[str], timeout: float, **options: Any) -> None:
         if not timeout > 0:
             raise BadInput(f"timeout must be a positive number of seconds, not {timeout}.")
         self.path: Path = existing_file(path)
         self._title = title
         self._sent: NDArray[np.float32] | None = None
-        self._child = Child(runtime, title, self.path, timeout=timeout)
+        self._child = Child(module, title, self.path, timeout=timeout)
         try:
             about, _ = self._child.call("open", "opening", path=str(self.path), **options)
         except BaseException:

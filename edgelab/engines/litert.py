@@ -76,9 +76,9 @@ class LiteRTEngine(hosted.HostedEngine):
             "output": output,
         }
         self._profiled = functools.partial(
-            hosted.HostedEngine, "litert_profiler", f"{TITLE}'s profiler", path, timeout, **settings
+            hosted.HostedEngine, f"{__name__}_profiler", f"{TITLE}'s profiler", path, timeout, **settings
         )
-        super().__init__("litert", TITLE, path, timeout, **settings)
+        super().__init__(__name__, TITLE, path, timeout, **settings)
 
     def profile(self, x: NDArray[np.float32], runs: int) -> Sequence[OperatorTime]:
         """Per-operator times for the batch ``x`` from LiteRT's own profiler, which counts whole microseconds.

@@ -69,7 +69,7 @@ class OnnxRuntimeEngine(hosted.HostedEngine):
         timeout: float = hosted.DEFAULT_TIMEOUT_SECONDS,
     ) -> None:
         super().__init__(
-            "onnxruntime",
+            __name__,
             TITLE,
             path,
             timeout,

@@ -1,4 +1,4 @@
-"""The child's side: ``python -m edgelab.engines.worker RUNTIME`` hosts one session and answers messages.
+"""The child's side: ``python -m edgelab.engines.worker MODULE MEMORY`` makes that module's ``Host`` and serves it.
 
 Nothing that a native library prints can corrupt the channel: before anything else is imported, the two
 pipes move to descriptors of their own, and standard output becomes standard error. The process ends when
@@ -18,21 +18,21 @@ import sys
 import threading
 from typing import IO, Any
 
-HOSTS = {
-    "onnxruntime": "edgelab.engines.onnxruntime",
-    "litert": "edgelab.engines.litert",
-    "litert_profiler": "edgelab.engines.litert_profiler",
-}
 # How much longer than the parent the child waits before it ends itself.
 _GRACE_SECONDS = 10.0
 
 
-def main(runtime: str) -> None:
-    """Serve requests until the parent closes the pipe."""
+def main(module: str, memory_bytes: int) -> None:
+    """Serve requests to the ``Host`` of ``module`` until the parent closes the pipe.
+
+    The first request makes the host, and ``Host.describe`` answers it; each later one calls the host's method of
+    its name with the arrays and arguments that came along. ``memory_bytes`` is the most that this process may
+    allocate, 0 for four fifths of the machine's.
+    """
     requests_stream, answers = _private_channel()
     with contextlib.suppress(ValueError):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
-    _limit_memory()
+    _limit_memory(memory_bytes)
 
     from edgelab.engines.child import receive, send
     from edgelab.errors import BadFile, BadInput, MissingFramework
@@ -58,7 +58,7 @@ def main(runtime: str) -> None:
         faulthandler.dump_traceback_later(header.pop("timeout") + _GRACE_SECONDS, exit=True)
         try:
             if action == "open":
-                host = importlib.import_module(HOSTS[runtime]).Host(**header)
+                host = importlib.import_module(module).Host(**header)
                 answer, replies = host.describe(), []
             else:
                 answer, replies = getattr(host, action)(*arrays, **header)
@@ -66,7 +66,7 @@ def main(runtime: str) -> None:
             kind = {BadFile: "file", BadInput: "input", MissingFramework: "missing"}[type(error)]
             answer, replies = {"error": kind, "message": str(error)}, []
         except MemoryError:
-            answer, replies = {"error": "memory", "message": f"{runtime} ran out of memory at '{action}'."}, []
+            answer, replies = {"error": "memory", "message": f"The memory did not suffice for '{action}'."}, []
         finally:
             faulthandler.cancel_dump_traceback_later()
         send(answers, answer, replies)
@@ -85,7 +85,7 @@ def _private_channel() -> tuple[IO[bytes], IO[bytes]]:
     return os.fdopen(incoming, "rb"), os.fdopen(outgoing, "wb")
 
 
-def _limit_memory() -> None:
+def _limit_memory(memory_bytes: int) -> None:
     """Let an absurd allocation fail in this process instead of pushing the machine into its swap."""
     try:
         import resource
@@ -93,7 +93,7 @@ def _limit_memory() -> None:
         import psutil
     except ImportError:
         return
-    limit = int(psutil.virtual_memory().total * 0.8)
+    limit = memory_bytes or int(psutil.virtual_memory().total * 0.8)
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if hard != resource.RLIM_INFINITY:
         limit = min(limit, hard)
@@ -102,4 +102,4 @@ def _limit_memory() -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], int(sys.argv[2]))
