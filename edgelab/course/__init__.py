@@ -7,19 +7,18 @@ A lab imports three names from here: ``begin`` opens it, ``check`` holds an answ
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgelab.course.checks import check, checks
+    from edgelab.course.checks import check
     from edgelab.course.claims import claim
     from edgelab.course.session import begin
 
-__all__ = ["begin", "check", "checks", "claim"]
+__all__ = ["begin", "check", "claim"]
 
-_ROOMS = {"begin": "session", "check": "checks", "checks": "checks", "claim": "claims"}
+_ROOMS = {"begin": "session", "check": "checks", "claim": "claims"}
 
 
 def __getattr__(name: str) -> Any:
     import importlib
 
-    # `checks` is a function and a module of this package; whoever imports the package means the function
     if name in _ROOMS:
         return getattr(importlib.import_module(f"edgelab.course.{_ROOMS[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,6 +13,7 @@ import math
 import numbers
 import signal
 import threading
+import time
 import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -36,8 +37,8 @@ class Failed(BaseException):
     """Ends a check's body at its first failure. Not an `Exception`, so that an answer cannot swallow it."""
 
 
-class _TimedOut(BaseException):
-    pass
+class TimedOut(BaseException):
+    """Ends a block that took longer than its `time_limit`; carries the seconds."""
 
 
 @dataclass
@@ -164,20 +165,20 @@ def examine(body: Callable[..., Any], answer: Any, *, seconds: float, mutates: b
             body(c, c.watch(answer, mutates=mutates))
     except NotImplementedError:
         return Outcome("open", OPEN)
-    except (Exception, Failed, _TimedOut, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001  an answer is hostile
-        return Outcome("failed", _sentence(c, error, seconds))
+    except (Exception, Failed, TimedOut, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001  an answer is hostile
+        return Outcome("failed", _sentence(c, error))
     if not c.passed:
         return Outcome("failed", "This check tested nothing; that is a defect of the lab, please report it.")
     return Outcome("passed", f"Tested: {'; '.join(dict.fromkeys(c.passed))}.")
 
 
-def _sentence(c: Checker, error: BaseException, seconds: float) -> str:
+def _sentence(c: Checker, error: BaseException) -> str:
     match error:
         case Failed():
             text = str(error)
-        case _TimedOut():
+        case TimedOut():
             place = f" in {c.last_call}" if c.last_call else ""
-            text = f"Stopped after {seconds:g} s{place}. Likely mistake: a loop that never ends."
+            text = f"Stopped after {error.args[0]:.3g} s{place}. Likely mistake: a loop that never ends."
         case KeyboardInterrupt():
             text = "The check was interrupted."
         case RecursionError():
@@ -207,23 +208,29 @@ def _trouble(c: Checker, error: BaseException) -> str:
 
 @contextlib.contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Interrupt the block after ``seconds``, where the system can do it, and leave a caller's own alarm as it was."""
+    """Interrupt the block after ``seconds``, where the system can do it: in the main thread, and not on Windows.
+
+    A caller's alarm goes on; where it would ring earlier, the block is interrupted then.
+    """
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
         return
+    left, interval = signal.getitimer(signal.ITIMER_REAL)
+    allowed = min(seconds, left) if left else seconds
 
     def ring(_signal: int, _frame: Any) -> None:
-        raise _TimedOut
+        raise TimedOut(allowed)
 
     before = signal.signal(signal.SIGALRM, ring)
-    left, interval = signal.setitimer(signal.ITIMER_REAL, seconds)
+    started = time.monotonic()
+    signal.setitimer(signal.ITIMER_REAL, allowed)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
         if left:
-            signal.setitimer(signal.ITIMER_REAL, left, interval)
+            signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - started), 1e-3), interval)
 
 
 def same(actual: Any, expected: Any, tolerance: float | None = None) -> bool:

@@ -108,21 +108,26 @@ def check(identity: str, answer: Any, fallback: Any = None) -> Any:
     Any
         ``answer`` if it passed or there is no ``fallback``, else ``fallback``.
     """
-    result = run_check(identity, answer, fallback is not None)
+    result = run_check(identity, answer, has_fallback=fallback is not None)
     boxes.show(result.box(), CHECK_MIME, result.to_dict())
     used = answer if result.passed or fallback is None else fallback
     _hush(used)
     return used
 
 
-def run_check(identity: str, answer: Any, has_fallback: bool = False) -> CheckResult:
-    """What `check` shows, without showing it. Raises nothing."""
+def run_check(
+    identity: str, answer: Any, *, has_fallback: bool = False, namespace: Mapping[str, Any] | None = None
+) -> CheckResult:
+    """What `check` shows, without showing it. Raises nothing.
+
+    ``namespace`` is what the setup cells made; without it, the notebook's or the answer's own module.
+    """
     notes = []
     ladder: tuple[str, ...] = ()
     effort = progress.Effort()
     try:
         opened = session.current()
-        registered = find_body(opened, identity, _namespace(answer))
+        registered = find_body(opened, identity, _namespace(answer) if namespace is None else namespace)
         ladder = source.hints(opened.cells(), identity)
         outcome = examine(registered.body, answer, seconds=registered.seconds, mutates=registered.mutates)
         if outcome.status != "open" and progress.keeps_score():

@@ -92,9 +92,7 @@ class Verdict:
 
     def box(self) -> boxes.Box:
         """The verdict as a notebook shows it."""
-        figures = ", ".join(f"{reading.name}: {reading}" for reading in self.readings)
-        head = f"{self.id}: {self.verdict}"
-        return boxes.Box(_COLOURS[self.verdict], head, (f"Claim: {self.claim}", f"Here: {figures}.", self.why))
+        return boxes.Box(_COLOURS[self.verdict], f"{self.id}: {self.verdict}", (f"Claim: {self.claim}", self.why))
 
     def __str__(self) -> str:
         return self.box().text()
@@ -175,9 +173,7 @@ def judge(kind: str, quantity: Quantity, reading: Reading) -> tuple[VerdictWord,
     if kind == "arithmetic":
         word: VerdictWord = "held" if inside else "arithmetic"
         return word, f"The sum gives {figure} for {quantity.what}; the claim says {size}."
-    start = (
-        f"Measured: {figure} for {quantity.what}." if reading.how == "measured" else f"{figure} for {quantity.what}."
-    )
+    start = f"{quantity.what[0].upper()}{quantity.what[1:]}: {reading}."
     if not quantity.above < reading.value < quantity.below:
         return "not here", f"{start} That is not {_direction(quantity)}."
     low = reading.value if reading.low is None else reading.low

@@ -15,6 +15,7 @@ from edgelab.course import boxes
 from edgelab.course.labs import Lab, find
 from edgelab.course.source import Cell, read_cells
 from edgelab.errors import LabError, MissingFramework
+from edgelab.measure.machine import machine
 
 DISTRIBUTIONS = {
     "tensorflow": ("tensorflow", "tensorflow-cpu"),
@@ -84,8 +85,8 @@ def begin(lab: str, *, threads: int = 1) -> None:
         f"edgelab {version('edgelab')}",
         f"Python {platform.python_version()}",
         *(f"{name} {version(name)}" for name in found.requires),
-        processor(),
-        f"{os.cpu_count()} cores",
+        machine().cpu,
+        f"{machine().cores} cores",
     ]
     boxes.show_markdown(f"**{found.title}** · " + " · ".join(facts), " | ".join([found.title, *facts]))
 
@@ -124,23 +125,6 @@ def add_command(name: str) -> str:
         group = GROUPS.get(name)
         return f"uv sync --inexact --group {group}" if group else "uv sync --inexact"
     return f"python -m pip install {DISTRIBUTIONS.get(name, (name,))[0]}"
-
-
-def processor() -> str:
-    """The processor's name as its maker writes it."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith(("model name", "Model")):
-                return " ".join(line.split(":", 1)[1].split())
-    if sys.platform == "darwin":
-        import subprocess
-
-        with contextlib.suppress(OSError, subprocess.SubprocessError):
-            asked = subprocess.run(
-                ["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, timeout=5, check=True
-            )
-            return asked.stdout.strip()
-    return platform.processor() or platform.machine()
 
 
 def _made_by_uv() -> bool:

@@ -1,0 +1,56 @@
+"""Run every test: what they need is looked for first, and added where that is possible."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+
+from edgelab.course import browser, paths
+from edgelab.course.session import installed
+from edgelab.errors import MissingFramework
+
+
+def run_tests(arguments: Sequence[str], say: Callable[[str], None]) -> int:
+    """Run pytest on the whole project, or on what ``arguments`` choose.
+
+    Parameters
+    ----------
+    arguments
+        For pytest, as they are.
+    say
+        Takes each sentence about what was found, installed or left out.
+
+    Returns
+    -------
+    int
+        pytest's own exit status.
+
+    Raises
+    ------
+    MissingFramework
+        If pytest is not installed.
+    NoBrowser
+        If there is no browser and none can be installed, where the environment says ``CI=true``; elsewhere the
+        browser tests are left out, and ``say`` hears it.
+    """
+    if not installed("pytest"):
+        raise MissingFramework("pytest is not installed; run `uv sync --inexact --group dev`, then this again.")
+    environment = dict(os.environ)
+    extra: list[str] = []
+    try:
+        found = browser.find()
+        if found is None:
+            say("There is no browser for the browser tests yet; installing chromium with apt-get ...")
+            found = browser.install()
+        environment["EDGELAB_CHROMIUM"] = str(found)
+        say(f"The browser tests use {found}.")
+    except browser.NoBrowser as error:
+        if os.environ.get("CI", "").casefold() in ("1", "true"):
+            raise
+        say(f"{error} The browser tests are left out.")
+        extra = ["-m", "not browser"]
+    environment.setdefault("OMP_NUM_THREADS", "1")
+    command = [sys.executable, "-m", "pytest", *extra, *arguments]
+    return subprocess.run(command, cwd=paths.home(), env=environment, check=False).returncode
