@@ -1,0 +1,219 @@
+"""ONNX files on their way into and out of a quantizer: read, prepared, run, written whole.
+
+A quantizer wants shapes inferred and batch norm folded into the convolution before it, or it quantizes a network
+that nobody will run; `prepared` does that in a temporary folder. `keep` writes the result and says what it weighs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgelab.errors import BadFile, BadInput
+from edgelab.files import write_bytes
+from edgelab.quiet import first_line, silenced
+
+PathLike: TypeAlias = "str | os.PathLike[str]"
+
+MEMORY_BYTES = 256 * 2**20
+"""How many bytes of activations are held at a time; a network with more is run once for each part."""
+BATCH = 50
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A quantized file.
+
+    ``bytes`` is the whole file, ``float_bytes`` the file it came from, ``weight_bytes`` what its constants (weights,
+    biases, scales, zero points) take by element type, ``seconds`` the time it took.
+    """
+
+    path: Path
+    kind: str
+    bytes: int
+    float_bytes: int
+    weight_bytes: Mapping[str, int]
+    seconds: float
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as JSON-ready data."""
+        return {**vars(self), "path": str(self.path)}
+
+    def _repr_markdown_(self) -> str:
+        kinds = ", ".join(f"{kind} {size:,}" for kind, size in sorted(self.weight_bytes.items()))
+        return (
+            f"`{self.path.name}` ({self.kind}): {self.bytes:,} bytes against {self.float_bytes:,}, "
+            f"{self.float_bytes / self.bytes:.2f}x smaller; its constants in bytes: {kinds}"
+        )
+
+
+@contextlib.contextmanager
+def prepared(model_path: PathLike) -> Iterator[Path]:
+    """A copy of a float model in a temporary folder with shapes inferred, constants and batch norm folded.
+
+    Raises
+    ------
+    BadFile
+        If the file is missing, is not ONNX, is quantized already, or holds weights that are not finite.
+    """
+    import onnx
+    from onnxruntime.quantization import quant_pre_process
+
+    model = read(model_path)
+    if any(node.op_type in QUANTIZED_OPERATORS for node in model.graph.node):
+        raise BadFile(f"{model_path} is quantized already; start from the float file.")
+    for constant in model.graph.initializer:
+        if constant.data_type == onnx.TensorProto.FLOAT and not np.isfinite(onnx.numpy_helper.to_array(constant)).all():
+            raise BadFile(f"{model_path} holds NaN or infinity in its weight {constant.name!r}.")
+    with tempfile.TemporaryDirectory(prefix="edgelab-") as folder:
+        path = Path(folder) / "prepared.onnx"
+        try:
+            with silenced():
+                # Symbolic shapes would cost three seconds (sympy) and serve only operators that are not quantized.
+                quant_pre_process(model, str(path), skip_symbolic_shape=True)
+        except Exception as error:
+            raise BadFile(f"{model_path} cannot be prepared for quantization: {first_line(error)}.") from error
+        yield path
+
+
+QUANTIZED_OPERATORS = frozenset(
+    {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "ConvInteger", "MatMulNBits"}
+)
+
+
+def read(model_path: PathLike) -> Any:
+    """The model of an .onnx file, its structure checked.
+
+    Raises
+    ------
+    BadFile
+        If the file is missing, truncated, or not an ONNX model.
+    """
+    import onnx
+
+    if not Path(model_path).is_file():
+        raise BadFile(f"{model_path} does not exist.")
+    try:
+        model = onnx.load(os.fspath(model_path))
+        onnx.checker.check_model(model)
+    except Exception as error:
+        raise BadFile(f"{model_path} is not a readable ONNX file ({first_line(error)}).") from error
+    if not model.graph.node or not model.graph.input:
+        raise BadFile(f"{model_path} holds no network.")
+    return model
+
+
+def session(content: bytes) -> Any:
+    """An ONNX Runtime session on one thread."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 4
+    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def activations(model: Any, x: NDArray[Any]) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Run a float model over ``x`` and yield each float tensor's name with all its values, one after the other.
+
+    Raises
+    ------
+    BadInput
+        If the network does not take ``x``.
+    """
+    import onnx
+
+    constants = {constant.name for constant in model.graph.initializer}
+    inputs = [node for node in model.graph.input if node.name not in constants]
+    if len(inputs) != 1:
+        raise BadInput(f"Calibration feeds networks with one input; this one has {len(inputs)}.")
+    info = {v.name: v for v in (*model.graph.value_info, *model.graph.output, *inputs)}
+    names = [name for name, v in info.items() if v.type.tensor_type.elem_type == onnx.TensorProto.FLOAT]
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    present = {node.name for node in probe.graph.output}
+    probe.graph.output.extend(info[name] for name in names if name not in present)
+    runtime = session(probe.SerializeToString())
+
+    feed, fixed = _feed(runtime, x), runtime.get_inputs()[0].shape[0]
+    step = fixed if isinstance(fixed, int) else BATCH
+    if len(feed) % step and isinstance(fixed, int):
+        raise BadInput(f"The network takes batches of {fixed}, which {len(feed)} samples do not fill.")
+    key = inputs[0].name
+
+    def run(wanted: list[str], batch: NDArray[Any]) -> list[NDArray[np.float32]]:
+        try:
+            found: list[NDArray[np.float32]] = runtime.run(wanted, {key: batch})
+        except Exception as error:
+            raise BadInput(f"The network does not take the calibration set: {first_line(error)}.") from error
+        return found
+
+    probe_batch = feed[: step if isinstance(fixed, int) else 1]
+    sizes = {
+        name: value.nbytes * len(feed) // len(probe_batch)
+        for name, value in zip(names, run(names, probe_batch), strict=True)
+    }
+    for part in _parts(sizes, MEMORY_BYTES):
+        batches = [run(part, feed[i : i + step]) for i in range(0, len(feed), step)]
+        for i, name in enumerate(part):
+            yield name, np.concatenate([batch[i].ravel() for batch in batches])
+
+
+def keep(
+    model_path: PathLike, out_path: PathLike, content: bytes, kind: str, settings: dict[str, Any], seconds: float
+) -> Quantized:
+    """Write a quantized model, whole or not at all, and say what it weighs."""
+    import onnx
+
+    sizes: dict[str, int] = {}
+    for constant in onnx.load_from_string(content).graph.initializer:
+        element = onnx.helper.tensor_dtype_to_np_dtype(constant.data_type).name
+        bits = 4 if element.endswith("int4") else 8 * onnx.helper.tensor_dtype_to_np_dtype(constant.data_type).itemsize
+        sizes[element] = sizes.get(element, 0) + math.ceil(math.prod(constant.dims) * bits / 8)
+    write_bytes(out_path, content)
+    return Quantized(
+        Path(out_path),
+        kind,
+        len(content),
+        Path(model_path).stat().st_size,
+        dict(sorted(sizes.items())),
+        seconds,
+        settings,
+    )
+
+
+def _feed(runtime: Any, x: NDArray[Any]) -> NDArray[Any]:
+    """The calibration set in the element type that the network takes."""
+    array = np.asarray(x)
+    if array.ndim == 0 or len(array) == 0:
+        raise BadInput("The calibration set is empty.")
+    if array.dtype.kind not in "fiub" or not np.isfinite(array).all():
+        raise BadInput("The calibration set holds values that are not finite numbers.")
+    wanted = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(int32)": np.int32}
+    kind = wanted.get(runtime.get_inputs()[0].type)
+    if kind is None or (array.dtype.kind == "f") != (kind is np.float32):
+        raise BadInput(f"The network takes {runtime.get_inputs()[0].type}, and the calibration set is {array.dtype}.")
+    return array.astype(kind, copy=False)
+
+
+def _parts(sizes: Mapping[str, int], limit: int) -> Iterator[list[str]]:
+    """Names in groups whose sizes stay below the limit, but for a single one that is larger."""
+    part: list[str] = []
+    total = 0
+    for name, size in sizes.items():
+        if part and total + size > limit:
+            yield part
+            part, total = [], 0
+        part.append(name)
+        total += size
+    if part:
+        yield part
