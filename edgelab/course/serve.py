@@ -11,12 +11,14 @@ import secrets
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from edgelab.course import build, paths
 from edgelab.course.labs import Lab, all_labs, find
@@ -79,19 +81,23 @@ def serving(lab: Lab, port: int, extra: tuple[str, ...] = ()) -> Iterator[Server
         build.build([lab.slug])
     free, token = free_port(port), secrets.token_urlsafe(16)
     command, environment = server_command(lab, free, token)
-    process = subprocess.Popen(
-        [*command, *extra], env=environment, cwd=paths.home(), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    try:
-        yield Server(process, _when_ready(process, free, token, lab), free, token)
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
-                process.wait(10)
-            process.kill()
-        if process.stderr is not None:
-            process.stderr.close()
+    with tempfile.TemporaryFile() as words:
+        process = subprocess.Popen(
+            [*command, *extra],
+            env=environment,
+            cwd=paths.home(),
+            stdin=subprocess.DEVNULL,
+            stdout=words,
+            stderr=words,
+        )
+        try:
+            yield Server(process, _when_ready(process, free, token, lab, words), free, token)
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
+                    process.wait(10)
+                process.kill()
 
 
 def server_command(lab: Lab, port: int, token: str) -> tuple[list[str], Mapping[str, str]]:
@@ -154,17 +160,18 @@ def _open_browser(address: str) -> bool:
         return False
 
 
-def _when_ready(process: subprocess.Popen[bytes], port: int, token: str, lab: Lab) -> str:
+def _when_ready(process: subprocess.Popen[bytes], port: int, token: str, lab: Lab, words: IO[bytes]) -> str:
     """Wait until the server answers with its token; the address that opens the lab."""
-    asked = urllib.request.Request(  # noqa: S310  our own server
+    asked = urllib.request.Request(  # our own server
         f"http://127.0.0.1:{port}/api/status", headers={"Authorization": f"token {token}"}
     )
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            words = process.stderr.read().decode(errors="replace").strip().splitlines() if process.stderr else []
-            raise LabError(f"JupyterLab did not start ({words[-1][:200] if words else 'it gave no reason'}).")
+            words.seek(0)
+            said = words.read().decode(errors="replace").strip().splitlines() or ["it gave no reason"]
+            raise LabError(f"JupyterLab did not start ({said[-1][:200]}).")
         with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError), direct.open(asked, timeout=5):
             path = lab.notebook.relative_to(paths.home()).as_posix()
             return f"http://127.0.0.1:{port}/lab/tree/{path}?token={token}"

@@ -1,0 +1,138 @@
+"""The learner's progress as one page: it needs no network, no script and no colour to be read."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgelab.course import paths, progress
+from edgelab.course.labs import Lab, all_labs
+from edgelab.course.source import exercises, read_cells
+from edgelab.errors import BadFile
+from edgelab.files import write_text
+from edgelab.reading import Reading
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1b1f24; --dim: #57606a; --paper: #ffffff; --line: #d0d7de;
+  --done: #0072b2; --rest: #e6e9ed; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --dim: #9aa4af; --paper: #12161b;
+  --line: #30363d; --done: #56b4e9; --rest: #262c33; } }
+body { font: 1rem/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
+  max-width: 52rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { margin-bottom: 0; } h2 { margin: 0; font-size: 1.15rem; } p.sum, .dim { color: var(--dim); }
+section { border: 1px solid var(--line); border-radius: .6rem; padding: 1rem 1.25rem; margin: 1rem 0; }
+progress { width: 100%; height: .7rem; accent-color: var(--done); }
+table { border-collapse: collapse; width: 100%; margin-top: .6rem; }
+caption { text-align: left; color: var(--dim); padding-bottom: .2rem; }
+th, td { text-align: left; padding: .25rem .75rem .25rem 0; border-top: 1px solid var(--line); }
+th { font-weight: 600; } td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
+"""
+
+
+@dataclass(frozen=True)
+class LabProgress:
+    """What the page shows of one lab. ``trouble`` says why its progress file could not be read, if so."""
+
+    lab: Lab
+    exercises: tuple[str, ...]
+    kept: progress.Progress
+    trouble: str = ""
+
+    @property
+    def solved(self) -> int:
+        """How many of the lab's exercises were ever solved."""
+        return sum(self._effort(name).solved for name in self.exercises)
+
+    def rows(self) -> list[tuple[str, str, int, int]]:
+        """For each exercise: name, state in words, tries, hints seen."""
+        efforts = [(name, self._effort(name)) for name in self.exercises]
+        return [(n, "solved" if e.solved else "tried" if e.tries else "to do", e.tries, e.hints) for n, e in efforts]
+
+    def _effort(self, name: str) -> progress.Effort:
+        return self.kept.exercises.get(name, progress.Effort())
+
+
+def gather() -> list[LabProgress]:
+    """The progress in every lab."""
+    found = []
+    for lab in all_labs():
+        names = tuple(exercises(read_cells(lab.source)))
+        try:
+            found.append(LabProgress(lab, names, progress.load(lab.slug)))
+        except BadFile as error:
+            found.append(LabProgress(lab, names, progress.Progress(lab.slug), str(error)))
+    return found
+
+
+def write_page(path: Path | None = None) -> Path:
+    """Write the page, to ``runs/progress.html`` unless told otherwise, and return where it is."""
+    return write_text(path or paths.runs() / "progress.html", page(gather()))
+
+
+def page(labs: list[LabProgress]) -> str:
+    """The page as HTML."""
+    solved, total = sum(entry.solved for entry in labs), sum(len(entry.exercises) for entry in labs)
+    body = "\n".join(_section(entry) for entry in labs)
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>edgelab: {solved} of {total} exercises solved</title>
+<style>{_STYLE}</style>
+</head>
+<body>
+<main>
+<h1>Your progress</h1>
+<p class="sum">{solved} of {total} exercises solved in {len(labs)} labs</p>
+{body}
+</main>
+</body>
+</html>
+"""
+
+
+def _section(entry: LabProgress) -> str:
+    lab, total = entry.lab, len(entry.exercises)
+    title = html.escape(lab.title)
+    rows = "\n".join(
+        f'<tr><th scope="row">{html.escape(name)}</th><td>{state}</td>'
+        f'<td class="n">{tries}</td><td class="n">{hints}</td></tr>'
+        for name, state, tries, hints in entry.rows()
+    )
+    trouble = f'<p role="alert">{html.escape(entry.trouble)}</p>' if entry.trouble else ""
+    return f"""<section aria-labelledby="lab-{lab.slug}">
+<h2 id="lab-{lab.slug}">{lab.id} {title}</h2>
+<p class="dim">{entry.solved} of {total} solved · about {lab.minutes} minutes</p>
+<progress max="{max(total, 1)}" value="{entry.solved}" aria-labelledby="lab-{lab.slug}"></progress>
+{trouble}
+<table>
+<caption>Exercises</caption>
+<thead><tr><th scope="col">exercise</th><th scope="col">state</th><th scope="col" class="n">tries</th>
+<th scope="col" class="n">hints</th></tr></thead>
+<tbody>
+{rows}
+</tbody>
+</table>
+{_predictions(entry)}</section>"""
+
+
+def _predictions(entry: LabProgress) -> str:
+    if not entry.kept.predictions:
+        return ""
+    rows = []
+    for question, kept in entry.kept.predictions.items():
+        reading = kept.get("reading")
+        found = Reading.from_dict(reading).figure() if reading else "not measured yet"
+        cells = "".join(f"<td>{html.escape(str(text))}</td>" for text in (kept.get("guess"), found))
+        rows.append(f'<tr><th scope="row">{html.escape(question)}</th>{cells}</tr>')
+    body = "\n".join(rows)
+    return f"""<table>
+<caption>Predictions</caption>
+<thead><tr><th scope="col">question</th><th scope="col">your guess</th><th scope="col">here</th></tr></thead>
+<tbody>
+{body}
+</tbody>
+</table>
+"""

@@ -1,0 +1,72 @@
+"""Plausible wrong answers of lab `example`: exercise -> (code of its cell, words that the message must hold)."""
+
+MISTAKES = {
+    "percentile": [
+        (
+            """
+def percentile(values, q):
+    return values[int(np.ceil(q / 100 * len(values))) - 1]
+""",
+            "the values were not sorted",
+        ),
+        (
+            """
+def percentile(values, q):
+    return np.sort(values)[int(q / 100 * len(values)) - 1]
+""",
+            "rounded down",
+        ),
+        (
+            """
+def percentile(values, q):
+    return np.sort(values)[min(int(np.ceil(q / 100 * len(values))), len(values) - 1)]
+""",
+            "indices from 0",
+        ),
+        (
+            """
+def percentile(values, q):
+    return np.sort(values)[max(round(q / 100 * len(values) + 1e-9), 1) - 1]
+""",
+            "to the nearest",
+        ),
+        (
+            """
+def percentile(values, q):
+    values.sort()
+    return values[int(np.ceil(q / 100 * len(values))) - 1]
+""",
+            "changed its argument 1 in place",
+        ),
+    ],
+    "speed_up": [
+        (
+            """
+def speed_up(before, after):
+    return np.mean(before) / np.mean(after)
+""",
+            "the mean was used",
+        ),
+        (
+            """
+def speed_up(before, after):
+    return percentile(after, 50) / percentile(before, 50)
+""",
+            "upside down",
+        ),
+        (
+            """
+def speed_up(before, after):
+    return percentile(after, 50) - percentile(before, 50)
+""",
+            "a difference is no ratio",
+        ),
+        (
+            """
+def speed_up(before, after):
+    ratio = percentile(before, 50) / percentile(after, 50)
+""",
+            "return",
+        ),
+    ],
+}
