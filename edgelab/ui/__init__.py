@@ -1,0 +1,28 @@
+"""What a lab shows: static figures with words, live panels, predictions."""
+
+from edgelab.ui.controls import choice, slider, toggle
+from edgelab.ui.figures import bars, grouped_bars, heatmap, histogram, lines, scatter, stairs
+from edgelab.ui.live import LivePlot
+from edgelab.ui.panel import Panel
+from edgelab.ui.predict import Prediction, predict
+from edgelab.ui.theme import house
+from edgelab.ui.words import show
+
+__all__ = [
+    "LivePlot",
+    "Panel",
+    "Prediction",
+    "bars",
+    "choice",
+    "grouped_bars",
+    "heatmap",
+    "histogram",
+    "house",
+    "lines",
+    "predict",
+    "scatter",
+    "show",
+    "slider",
+    "stairs",
+    "toggle",
+]

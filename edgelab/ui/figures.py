@@ -1,0 +1,453 @@
+"""Figures in the house look, each from one short call: lines, bars, histograms, scatters, heat maps, staircases.
+
+The caller gives the finding as the title and names the axes with their units. Values may be plain numbers
+or readings: a reading brings its interval as an error bar and its provenance into the hover text, and a bar
+of anything but a measurement is hatched, so that nothing modelled looks measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import ArrayLike, NDArray
+
+from edgelab.errors import BadInput
+from edgelab.reading import Reading, format_numbers
+from edgelab.ui.labels import end_labels, room_for
+from edgelab.ui.series import Numbers, Values, matrix, numbers, pairs
+from edgelab.ui.theme import COLOURS, DASHES, HEIGHT, MARKERS, PATTERNS, PROVENANCE_PATTERNS, house
+
+_MOST_DIRECT_LABELS = 7
+_MOST_MARKED_POINTS = 40
+_MOST_PRINTED_CELLS = 150
+_MOST_BINS = 2000
+_MOST_UPRIGHT_BARS = 9
+_ROW_PIXELS = 30
+
+
+def lines(
+    series: Mapping[str, tuple[Values, Values]],
+    title: str,
+    x: str,
+    y: str,
+    *,
+    log_x: bool = False,
+    log_y: bool = False,
+    markers: bool | None = None,
+    **layout: Any,
+) -> go.Figure:
+    """Lines, each with its own colour, dash and marker, named at its right end.
+
+    Parameters
+    ----------
+    series
+        Label to (x, y), each of shape (n,), numbers or readings; NaN in y leaves a gap.
+    title
+        The finding.
+    x, y
+        Axis titles with units.
+    log_x, log_y
+        Logarithmic axes; values there must be above 0.
+    markers
+        Whether points are marked; None marks series of at most 40 points.
+    **layout
+        Anything else for ``figure.update_layout``.
+
+    Examples
+    --------
+    >>> figure = lines({"PyTorch": ([1, 4], [2.0, 6.1])}, "Latency grows with the batch", "batch", "latency (ms)")
+    >>> figure.data[0].name
+    'PyTorch'
+    """
+    return _lines(series, title, x, y, log_x, log_y, markers, "linear", layout)
+
+
+def stairs(
+    series: Mapping[str, tuple[Values, Values]],
+    title: str,
+    x: str,
+    y: str,
+    *,
+    log_x: bool = False,
+    log_y: bool = False,
+    **layout: Any,
+) -> go.Figure:
+    """Staircases: y holds from its x to the next one, as for a quantizer's output over its input.
+
+    Parameters as for `lines`.
+
+    Examples
+    --------
+    >>> stairs({"2 bits": ([0, 1, 2], [0, 1, 2])}, "Four levels", "x", "q").data[0].line.shape
+    'hv'
+    """
+    return _lines(series, title, x, y, log_x, log_y, False, "hv", layout)
+
+
+def scatter(
+    series: Mapping[str, tuple[Values, Values]],
+    title: str,
+    x: str,
+    y: str,
+    *,
+    log_x: bool = False,
+    log_y: bool = False,
+    names: Mapping[str, Sequence[str]] | None = None,
+    **layout: Any,
+) -> go.Figure:
+    """Points, each series with its own colour and marker.
+
+    Parameters
+    ----------
+    series, title, x, y, log_x, log_y, **layout
+        As for `lines`.
+    names
+        Label to one short text a point, printed beside it.
+    """
+    checked = _positive(pairs(series), log_x, log_y)
+    figure = go.Figure()
+    for i, (label, (xs, ys)) in enumerate(checked.items()):
+        texts = list((names or {}).get(label, ()))
+        if texts and len(texts) != len(xs.values):
+            raise BadInput(f"names['{label}'] has {len(texts)} texts for {len(xs.values)} points.")
+        figure.add_scatter(
+            x=xs.values,
+            y=ys.values,
+            name=label,
+            mode="markers+text" if texts else "markers",
+            text=texts or None,
+            textposition="top center",
+            marker={"size": 9, "symbol": MARKERS[i % len(MARKERS)], "color": COLOURS[i % len(COLOURS)]},
+            error_x=xs.error,
+            error_y=ys.error,
+            **_hover(label, x, y, ys, xs),
+        )
+    figure.update_layout(showlegend=len(checked) > 1)
+    return house(figure, title, x, y, **_axes(log_x, log_y), **layout)
+
+
+def bars(
+    labels: Sequence[str],
+    values: Sequence[Reading | float] | ArrayLike,
+    title: str,
+    y: str,
+    *,
+    x: str = "",
+    horizontal: bool | None = None,
+    log_y: bool = False,
+    highlight: str | None = None,
+    **layout: Any,
+) -> go.Figure:
+    """One bar a label, with its value printed and its interval as an error bar.
+
+    Parameters
+    ----------
+    labels
+        One a bar.
+    values
+        Numbers or readings, shape (n,). Bars of readings that were not measured are hatched and say the word.
+    title
+        The finding.
+    y
+        Title of the value axis with its unit.
+    x
+        Title of the label axis.
+    horizontal
+        Bars from left to right, the first at the top; without it, where the labels are many or long.
+    log_y
+        Logarithmic value axis.
+    highlight
+        The label whose bar stands out; the others turn grey.
+    **layout
+        Anything else for ``figure.update_layout``.
+
+    Examples
+    --------
+    >>> modelled = Reading(12.0, "ms", "modelled", "MACs / peak MACs per second")
+    >>> bars(["board"], [modelled], "Twelve milliseconds on the board", "latency (ms)").data[0].marker.pattern.shape
+    ('/',)
+    """
+    found = numbers(values, "values")
+    labels = _labels(labels, len(found.values), "values")
+    if highlight is not None and highlight not in labels:
+        raise BadInput(f"highlight='{highlight}' is not one of the labels: {', '.join(labels)}.")
+    if log_y and (found.values <= 0).any():
+        raise BadInput("values must be above 0 on a logarithmic axis.")
+    if horizontal is None:
+        horizontal = len(labels) > _MOST_UPRIGHT_BARS or (len(labels) > 3 and max(map(len, labels)) > 16)
+    base, quiet = COLOURS[0], "#8c959f"
+    colours = [base if highlight in (None, label) else quiet for label in labels]
+    ticks = [f"{t}<br>({h})" if h not in ("", "measured") else t for t, h in zip(labels, found.how, strict=True)]
+    along, across = ("x", "y") if horizontal else ("y", "x")
+    figure = go.Figure(
+        go.Bar(
+            **{along: found.values, across: ticks, f"error_{along}": found.error},
+            orientation="h" if horizontal else "v",
+            marker={"color": colours, "pattern": {"shape": [PROVENANCE_PATTERNS.get(h, "") for h in found.how]}},
+            text=[format_numbers([value])[0] for value in found.values],
+            textposition="outside" if found.error is None else "inside",
+            insidetextanchor="start",
+            cliponaxis=False,
+            customdata=found.hover,
+            hovertemplate=f"%{{{across}}}: %{{{along}:,.4~g}}%{{customdata}}<extra></extra>",
+        )
+    )
+    axes: dict[str, Any] = {f"{along}axis_type": "log"} if log_y else {}
+    if horizontal:
+        axes |= {"yaxis_autorange": "reversed", "yaxis_showgrid": False, "xaxis_showgrid": True}
+        axes |= {"height": max(HEIGHT, 130 + _ROW_PIXELS * len(labels))}
+        return house(figure, title, y, x, **axes, **layout)
+    return house(figure, title, x, y, **axes, **layout)
+
+
+def grouped_bars(
+    groups: Sequence[str],
+    series: Mapping[str, Sequence[Reading | float] | ArrayLike],
+    title: str,
+    y: str,
+    *,
+    x: str = "",
+    log_y: bool = False,
+    **layout: Any,
+) -> go.Figure:
+    """For each group one bar a series, side by side; NaN leaves a bar out.
+
+    Parameters
+    ----------
+    groups
+        The groups along the axis, for example batch sizes or classes.
+    series
+        Label to one value a group, numbers or readings. A series that was not measured says so in its name.
+    title, y, x, log_y, **layout
+        As for `bars`.
+    """
+    if not isinstance(series, Mapping) or not series:
+        raise BadInput("A figure needs at least one series, given as {label: values}.")
+    figure = go.Figure()
+    for i, (label, values) in enumerate(series.items()):
+        found = numbers(values, f"'{label}'", gaps=True)
+        ticks = _labels(groups, len(found.values), f"'{label}'")
+        if log_y and (found.values <= 0).any():
+            raise BadInput(f"'{label}' must be above 0 on a logarithmic axis.")
+        ways = sorted({h for h in found.how if h not in ("", "measured")})
+        figure.add_bar(
+            x=ticks,
+            y=found.values,
+            name=f"{label} ({', '.join(ways)})" if ways else str(label),
+            error_y=found.error,
+            marker={
+                "color": COLOURS[i % len(COLOURS)],
+                "pattern": {"shape": PATTERNS[i % len(PATTERNS)], "solidity": 0.25},
+            },
+            customdata=found.hover,
+            hovertemplate=f"{label}, %{{x}}: %{{y:,.4~g}}%{{customdata}}<extra></extra>",
+        )
+    figure.update_layout(showlegend=len(figure.data) > 1, bargroupgap=0.08)
+    return house(figure, title, x, y, xaxis_type="category", **({"yaxis_type": "log"} if log_y else {}), **layout)
+
+
+def histogram(
+    series: Mapping[str, ArrayLike] | ArrayLike,
+    title: str,
+    x: str,
+    *,
+    bins: int | Sequence[float] = 60,
+    y: str = "count",
+    share: bool = False,
+    log_x: bool = False,
+    log_y: bool = False,
+    **layout: Any,
+) -> go.Figure:
+    """How often values fall into each bin. Counted here: the figure carries the counts, not the data.
+
+    Parameters
+    ----------
+    series
+        Values of any shape, or label to values.
+    title
+        The finding.
+    x
+        Axis title with the unit.
+    bins
+        Number of bins over the common range, or their edges, rising.
+    y
+        Title of the count axis.
+    share
+        Percent of the series instead of counts.
+    log_x
+        Bins of equal ratio on a logarithmic axis; values must be above 0.
+    log_y
+        Logarithmic count axis.
+    **layout
+        Anything else for ``figure.update_layout``.
+    """
+    named = series if isinstance(series, Mapping) else {"": series}
+    if not named:
+        raise BadInput("A histogram needs at least one series.")
+    flat = {str(k): numbers(np.ravel(np.asarray(v)), f"'{k}'" if k else "values").values for k, v in named.items()}
+    edges = _edges(np.concatenate(list(flat.values())), bins, log_x)
+    figure = go.Figure()
+    for i, (label, values) in enumerate(flat.items()):
+        counts = np.histogram(values, edges)[0].astype(float)
+        if share:
+            counts *= 100 / len(values)
+        figure.add_scatter(
+            x=edges,
+            y=np.append(counts, counts[-1]),
+            name=label,
+            mode="lines",
+            fill="tozeroy",
+            fillcolor=_transparent(COLOURS[i % len(COLOURS)], 0.25),
+            line={"shape": "hv", "width": 1.8, "color": COLOURS[i % len(COLOURS)], "dash": DASHES[i % len(DASHES)]},
+            hovertemplate=f"{label} from %{{x:,.4~g}}: %{{y:,.4~g}}<extra></extra>".lstrip(),
+        )
+    figure.update_layout(showlegend=len(flat) > 1)
+    axis = "share (%)" if share and y == "count" else y
+    return house(figure, title, x, axis, **({"yaxis_rangemode": "tozero"} | _axes(log_x, log_y) | layout))
+
+
+def heatmap(
+    z: ArrayLike,
+    title: str,
+    x: str,
+    y: str,
+    *,
+    x_labels: Sequence[str] | None = None,
+    y_labels: Sequence[str] | None = None,
+    unit: str = "",
+    centre: float | None = None,
+    digits: int = 2,
+    **layout: Any,
+) -> go.Figure:
+    """A table as colours, with each value printed where there is room.
+
+    Parameters
+    ----------
+    z
+        Shape (rows, columns); row 0 stands at the top; NaN is an empty cell.
+    title
+        The finding.
+    x, y
+        Axis titles of the columns and rows.
+    x_labels, y_labels
+        One a column, one a row; their numbers where left out.
+    unit
+        Title of the colour bar.
+    centre
+        The value that is neutral, for a scale of two hues (differences around 0).
+    digits
+        Significant digits of the printed values.
+    **layout
+        Anything else for ``figure.update_layout``.
+    """
+    table = matrix(z, "z")
+    columns = _labels(x_labels if x_labels is not None else range(table.shape[1]), table.shape[1], "columns of z")
+    rows = _labels(y_labels if y_labels is not None else range(table.shape[0]), table.shape[0], "rows of z")
+    printed = table.size <= _MOST_PRINTED_CELLS
+    figure = go.Figure(
+        go.Heatmap(
+            z=table,
+            x=columns,
+            y=rows,
+            colorscale="Cividis" if centre is None else "RdBu",
+            reversescale=centre is not None,
+            zmid=centre,
+            texttemplate=f"%{{z:.{digits}~g}}" if printed else None,
+            xgap=1,
+            ygap=1,
+            colorbar={"title": {"text": unit, "side": "right"}, "thickness": 14, "outlinewidth": 0},
+            hovertemplate="%{y}, %{x}: %{z:,.4~g} " + unit + "<extra></extra>",
+        )
+    )
+    axes = {"xaxis_type": "category", "yaxis_type": "category", "yaxis_autorange": "reversed", "yaxis_showgrid": False}
+    return house(figure, title, x, y, **(axes | layout))
+
+
+def _lines(
+    series: Mapping[str, tuple[Values, Values]],
+    title: str,
+    x: str,
+    y: str,
+    log_x: bool,
+    log_y: bool,
+    markers: bool | None,
+    shape: str,
+    layout: dict[str, Any],
+) -> go.Figure:
+    checked = _positive(pairs(series), log_x, log_y)
+    figure = go.Figure()
+    for i, (label, (xs, ys)) in enumerate(checked.items()):
+        marked = len(xs.values) <= _MOST_MARKED_POINTS if markers is None else markers
+        colour = COLOURS[i % len(COLOURS)]
+        figure.add_scatter(
+            x=xs.values,
+            y=ys.values,
+            name=label,
+            mode="lines+markers" if marked else "lines",
+            line={"color": colour, "width": 2.2, "dash": DASHES[i % len(DASHES)], "shape": shape},
+            marker={"symbol": MARKERS[i % len(MARKERS)], "size": 8, "color": colour},
+            error_y=ys.error,
+            **_hover(label, x, y, ys),
+        )
+    direct = len(checked) <= _MOST_DIRECT_LABELS
+    figure.update_layout(showlegend=not direct)
+    house(figure, title, x, y, **_axes(log_x, log_y))
+    if direct and len(checked) > 1:
+        figure.update_layout(annotations=end_labels(checked, log_x, log_y), margin_r=room_for(checked))
+    return figure.update_layout(**layout)
+
+
+def _hover(label: str, x: str, y: str, ys: Numbers, xs: Numbers | None = None) -> dict[str, Any]:
+    said = [b or a for a, b in zip(xs.hover if xs else [""] * len(ys.hover), ys.hover, strict=True)]
+    lines_ = f"<b>{label}</b><br>{x}: %{{x:,.4~g}}<br>{y}: %{{y:,.4~g}}"
+    if not any(said):
+        return {"hovertemplate": f"{lines_}<extra></extra>"}
+    return {"customdata": said, "hovertemplate": f"{lines_}%{{customdata}}<extra></extra>"}
+
+
+def _axes(log_x: bool, log_y: bool) -> dict[str, Any]:
+    log: dict[str, Any] = {"type": "log", "dtick": 1, "minor": {"ticks": "outside", "ticklen": 2}}
+    return ({"xaxis": {**log}} if log_x else {}) | ({"yaxis": {**log}} if log_y else {})
+
+
+def _positive(
+    checked: dict[str, tuple[Numbers, Numbers]], log_x: bool, log_y: bool
+) -> dict[str, tuple[Numbers, Numbers]]:
+    for label, (xs, ys) in checked.items():
+        for axis, log, found in (("x", log_x, xs), ("y", log_y, ys)):
+            if log and (found.values <= 0).any():
+                raise BadInput(f"{axis} of '{label}' must be above 0 on a logarithmic axis.")
+    return checked
+
+
+def _labels(labels: Any, count: int, what: str) -> list[str]:
+    listed = [str(label) for label in labels]
+    if len(listed) != count:
+        raise BadInput(f"There are {len(listed)} labels for {count} {what}.")
+    return listed
+
+
+def _edges(values: NDArray[np.float64], bins: int | Sequence[float], log_x: bool) -> NDArray[np.float64]:
+    if not isinstance(bins, int):
+        edges = numbers(bins, "bins").values
+        if len(edges) < 2 or (np.diff(edges) <= 0).any():
+            raise BadInput("bins must be a number, or at least two edges that rise.")
+        return edges
+    if not 1 <= bins <= _MOST_BINS:
+        raise BadInput(f"bins={bins} must be between 1 and {_MOST_BINS}.")
+    low, high = float(values.min()), float(values.max())
+    if log_x:
+        if low <= 0:
+            raise BadInput("Values must be above 0 on a logarithmic axis.")
+        return np.geomspace(low, high if high > low else low * 2, bins + 1)
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    return np.linspace(low, high, bins + 1)
+
+
+def _transparent(colour: str, share: float) -> str:
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red}, {green}, {blue}, {share})"

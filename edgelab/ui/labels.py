@@ -1,0 +1,85 @@
+"""Names written at the right end of each line, in place of a legend, pushed apart where they would overlap."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from edgelab.ui.series import Numbers
+from edgelab.ui.theme import COLOURS, HEIGHT
+
+_LINE_PIXELS = 17.0
+_PLOT_PIXELS = HEIGHT - 110.0
+_GLYPHS = ("●", "■", "◆", "▲", "✕", "✚", "★")
+
+
+def end_labels(series: Mapping[str, tuple[Numbers, Numbers]], log_x: bool, log_y: bool) -> list[dict[str, Any]]:
+    """Annotations for ``figure.update_layout(annotations=...)``: one a series, beside its last point."""
+    ends = {label: _end(xs, ys) for label, (xs, ys) in series.items()}
+    heights = np.concatenate([ys.values for _, ys in series.values()])
+    heights = heights[np.isfinite(heights)]
+    low, high = (float(heights.min()), float(heights.max())) if heights.size else (0.0, 1.0)
+    scale = math.log10 if log_y else float
+    span = (scale(high) - scale(low)) or 1.0
+    wanted = {label: (scale(y) - scale(low)) / span * _PLOT_PIXELS for label, (_, y) in ends.items()}
+    placed = spread(wanted)
+    labels = []
+    for i, (label, (x, y)) in enumerate(ends.items()):
+        glyph = f"<span style='color:{COLOURS[i % len(COLOURS)]}'>{_GLYPHS[i % len(_GLYPHS)]}</span>"
+        labels.append(
+            {
+                "x": math.log10(x) if log_x else x,  # plotly places annotations on a log axis by the exponent
+                "y": scale(y),
+                "text": f"{glyph} {label}",
+                "showarrow": False,
+                "xanchor": "left",
+                "yanchor": "middle",
+                "xshift": 8,
+                "yshift": placed[label] - wanted[label],
+                "align": "left",
+            }
+        )
+    return labels
+
+
+def room_for(series: Mapping[str, Any]) -> int:
+    """Right margin in pixels that holds the longest label."""
+    return int(min(230, 36 + 7.4 * max(len(label) for label in series)))
+
+
+def spread(wanted: Mapping[str, float], gap: float = _LINE_PIXELS) -> dict[str, float]:
+    """Move heights apart until neighbours are ``gap`` apart, each group staying around its own middle.
+
+    Examples
+    --------
+    >>> spread({"a": 10.0, "b": 10.0}, gap=4.0)
+    {'a': 8.0, 'b': 12.0}
+    """
+    order = sorted(wanted, key=lambda label: wanted[label])
+    groups: list[list[str]] = []
+    for label in order:
+        groups.append([label])
+        while len(groups) > 1 and _bottom(groups[-1], wanted, gap) < _top(groups[-2], wanted, gap) + gap:
+            last = groups.pop()
+            groups[-1] += last
+    return {
+        label: _bottom(group, wanted, gap) + position * gap for group in groups for position, label in enumerate(group)
+    }
+
+
+def _bottom(group: list[str], wanted: Mapping[str, float], gap: float) -> float:
+    return sum(wanted[label] for label in group) / len(group) - gap * (len(group) - 1) / 2
+
+
+def _top(group: list[str], wanted: Mapping[str, float], gap: float) -> float:
+    return _bottom(group, wanted, gap) + gap * (len(group) - 1)
+
+
+def _end(xs: Numbers, ys: Numbers) -> tuple[float, float]:
+    known = np.flatnonzero(np.isfinite(ys.values))
+    last = int(known[-1]) if known.size else len(ys.values) - 1
+    y = float(ys.values[last])
+    return float(xs.values[last]), y if math.isfinite(y) else 0.0

@@ -1,0 +1,179 @@
+"""A guess before the figure: asked for, committed to, and held against what was then measured.
+
+Nothing waits for a guess. A notebook that runs without a person says that no prediction was made.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ipywidgets
+
+from edgelab.errors import BadInput
+from edgelab.reading import Reading, emit, format_numbers
+from edgelab.ui.controls import choice, slider
+from edgelab.ui.live import WIDGET_MIME, Names
+
+PREDICTION_MIME = "application/vnd.edgelab.prediction+json"
+_CLOSE = 0.1  # of the measured value: nobody guesses better without measuring
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A prediction beside what was found. ``predicted`` is None if none was made."""
+
+    question: str
+    predicted: float | str | None
+    found: Reading | str
+
+    def __str__(self) -> str:
+        found = self.found if isinstance(self.found, str) else f"{self.found.figure()} ({self.found.how})"
+        if self.predicted is None:
+            return f"You made no prediction; it is {found}."
+        if isinstance(self.found, str) or isinstance(self.predicted, str):
+            right = str(self.predicted) == (self.found if isinstance(self.found, str) else self.found.figure())
+            return f"You predicted {self.predicted}; it is {found}{', as you said' if right else ''}."
+        unit = self.found.unit
+        guess = f"{format_numbers([self.predicted])[0]}{'' if unit in ('', '%', 'x') else ' '}{unit}"
+        return f"You predicted {guess}; it is {found}: {self._verdict(self.predicted, self.found)}."
+
+    @staticmethod
+    def _verdict(guess: float, found: Reading) -> str:
+        value = float(found.value)
+        if found.low is not None and found.high is not None and found.low <= guess <= found.high:
+            return "within the interval of the measurement"
+        if abs(guess - value) <= _CLOSE * abs(value):
+            return "close, less than 10 percent off"
+        side = "low" if guess < value else "high"
+        ratio = guess / value if value else math.inf
+        if ratio > 0 and math.isfinite(ratio) and max(ratio, 1 / ratio) >= 1.5:
+            return f"{max(ratio, 1 / ratio):.1f} times too {side}"
+        if found.unit == "x" and value:
+            return f"{100 * abs(ratio - 1):.0f} percent too {side}"
+        unit = f" {found.unit}" if found.unit else ""
+        return f"too {side} by {format_numbers([abs(float(guess) - value)])[0]}{unit}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The outcome as JSON-ready data: question, predicted, found, sentence."""
+        found = self.found.to_dict() if isinstance(self.found, Reading) else self.found
+        return {"question": self.question, "predicted": self.predicted, "found": found, "sentence": str(self)}
+
+    def _repr_markdown_(self) -> str:
+        return str(self)
+
+
+class Prediction:
+    """A question with a dial and a Commit button; made by `predict`."""
+
+    def __init__(self, question: str, unit: str, control: Any) -> None:
+        self.question = question
+        self.unit = unit
+        self.value: float | str | None = None
+        self._control = control
+        self._commit = ipywidgets.Button(description="Commit", button_style="primary")
+        self._commit.on_click(lambda _: self.commit())
+        self._note = ipywidgets.HTML()
+        row = ipywidgets.Box([control, self._commit])
+        row.add_class("edgelab-controls")
+        asked = ipywidgets.HTML(f'<p class="edgelab-title">{html.escape(question)}</p>')
+        self.widget = ipywidgets.VBox([asked, row, self._note, Names()])
+        self.widget.add_class("edgelab-box")
+        self.widget.add_class("edgelab-predict")
+
+    def commit(self, value: float | str | None = None) -> None:
+        """Commit to ``value``, or to where the dial stands; a commitment stays."""
+        if self.value is not None:
+            return
+        if value is not None:
+            try:
+                self._control.value = value
+            except Exception as error:
+                raise BadInput(f"{value!r} is no answer to '{self.question}'.") from error
+        self.value = self._control.value
+        self._control.disabled = self._commit.disabled = True
+        shown = self.value if isinstance(self.value, str) else f"{format_numbers([self.value])[0]} {self.unit}".strip()
+        self._note.value = f'<p class="edgelab-note" role="status">You predict {html.escape(shown)}. Now find out.</p>'
+
+    def compare(self, found: Reading | str) -> Outcome:
+        """The prediction beside what was found."""
+        if not isinstance(found, Reading | str):
+            raise BadInput(f"A prediction is held against a Reading, not {type(found).__name__}.")
+        return Outcome(self.question, self.value, found)
+
+    def against(self, found: Reading | str) -> None:
+        """Show in one sentence what was predicted and what was found, and leave both in the executed notebook.
+
+        Parameters
+        ----------
+        found
+            The reading, or for a question with options the right one.
+        """
+        outcome = self.compare(found)
+        emit(PREDICTION_MIME, outcome.to_dict(), outcome._repr_markdown_())
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        return {
+            WIDGET_MIME: {"version_major": 2, "version_minor": 1, "model_id": self.widget.model_id},
+            "text/html": f"<p><strong>Predict:</strong> {html.escape(self.question)}</p>",
+            "text/plain": f"Predict: {self.question}",
+        }, {}
+
+
+def predict(
+    question: str,
+    unit: str = "",
+    low: float | None = None,
+    high: float | None = None,
+    options: Sequence[str] | None = None,
+) -> Prediction:
+    """Ask for a prediction: a number between ``low`` and ``high``, or one of ``options``.
+
+    Parameters
+    ----------
+    question
+        What to predict.
+    unit
+        The unit of the answer, as in `edgelab.reading.Reading`.
+    low, high
+        The ends of the dial.
+    options
+        Answers to choose from, in place of a dial.
+
+    Raises
+    ------
+    BadInput
+        If there is no question, or neither a range nor options.
+
+    Examples
+    --------
+    >>> guess = predict("How many times faster?", unit="x", low=0.5, high=10)
+    >>> guess.commit(2)
+    >>> print(guess.compare(Reading(4.0, "x", "measured", "a stopwatch")))
+    You predicted 2.00x; it is 4.00x (measured): 2.0 times too low.
+    """
+    if not isinstance(question, str) or not question.strip():
+        raise BadInput("predict() needs a question.")
+    if options is not None:
+        names = [str(option) for option in options]
+        control = choice(names, label="your answer").widget()
+    elif low is None or high is None:
+        raise BadInput("predict() needs low= and high=, or options=.")
+    else:
+        step = _round_step(float(high) - float(low))
+        middle = float(low) + round((float(high) - float(low)) / 2 / step) * step
+        label = f"your answer ({unit})" if unit else "your answer"
+        control = slider(float(low), float(high), step, value=min(middle, float(high)), label=label).widget()
+    return Prediction(question.strip(), unit, control)
+
+
+def _round_step(span: float) -> float:
+    """About a hundredth of the span, as 1, 2 or 5 times a power of ten."""
+    if not (span > 0 and math.isfinite(span)):
+        raise BadInput("predict() needs low < high.")
+    rough = span / 100
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
