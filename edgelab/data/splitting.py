@@ -65,8 +65,7 @@ def three_way(y: Labels, validation: float, test: float, seed: int) -> dict[str,
     >>> [len(index) for index in parts.values()]
     [10, 4, 6]
     """
-    if not (validation > 0 and test > 0 and validation + test < 1):
-        raise BadInput(f"Shares of {validation} for validation and {test} for test leave no room; use 0.15 and 0.2.")
+    check_shares(validation, test)
     rng = np.random.default_rng(seed)
     parts: dict[str, list[Labels]] = {"train": [], "validation": [], "test": []}
     for label in np.unique(y):
@@ -79,6 +78,12 @@ def three_way(y: Labels, validation: float, test: float, seed: int) -> dict[str,
         for part, index in zip(("test", "validation", "train"), cuts, strict=True):
             parts[part].append(index)
     return {part: rng.permutation(np.concatenate(index)) for part, index in parts.items()}
+
+
+def check_shares(validation: float, test: float) -> None:
+    """Raise `BadInput` unless both shares are above 0 and leave something to train on."""
+    if not (validation > 0 and test > 0 and validation + test < 1):
+        raise BadInput(f"Shares of {validation} for validation and {test} for test leave no room; use 0.15 and 0.2.")
 
 
 def thirds(values: NDArray[np.floating], y: Labels, train: Labels, names: tuple[str, str, str]) -> NDArray[np.str_]:
