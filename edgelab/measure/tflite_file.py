@@ -1,0 +1,341 @@
+"""What a TensorFlow Lite file holds, read from its flatbuffer without running it.
+
+The generated accessors of the schema check nothing, so this module does: every vector has to lie inside the file
+and all that is visited has to fit a budget that grows with the file, or a few bytes that point at each other
+could keep a reader busy for years. It runs in a child process (`edgelab.measure.inspect`).
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgelab.errors import BadFile, MissingFramework
+from edgelab.measure.facts import MAX_ELEMENTS, clipped, facts, granularity
+
+# Operands that are weights and bias, and what one output element of the operator costs in multiply-accumulates.
+_WEIGHTED = {
+    "CONV_2D": (1, 2),
+    "DEPTHWISE_CONV_2D": (1, 2),
+    "CONV_3D": (1, 2),
+    "FULLY_CONNECTED": (1, 2),
+    "TRANSPOSE_CONV": (1, 3),
+    "BATCH_MATMUL": (1, 2),
+}
+_PASS_ON = frozenset({"DEQUANTIZE", "QUANTIZE", "CAST", "RESHAPE", "TRANSPOSE"})
+_BITS = {
+    **dict.fromkeys(("FLOAT64", "INT64", "UINT64", "COMPLEX64"), 64),
+    **dict.fromkeys(("FLOAT32", "INT32", "UINT32"), 32),
+    **dict.fromkeys(("FLOAT16", "BFLOAT16", "INT16", "UINT16"), 16),
+    **dict.fromkeys(("INT8", "UINT8", "BOOL", "FLOAT8_E4M3FN", "FLOAT8_E5M2"), 8),
+    **dict.fromkeys(("INT4", "UINT4"), 4),
+    "COMPLEX128": 128,
+    "INT2": 2,
+}
+_QUANTIZED = frozenset({"int8", "uint8", "int16", "int4", "uint4", "int2"})
+_NOT_WEIGHTS = frozenset({"INT32", "INT64", "UINT32", "UINT64", "BOOL", "STRING", "RESOURCE", "VARIANT"})
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    name: str
+    shape: tuple[int | None, ...]
+    type: str
+    scales: tuple[float, ...]
+    zero_points: tuple[int, ...]
+    stored_bytes: int
+
+    @property
+    def dtype(self) -> str:
+        return self.type.lower()
+
+    @property
+    def elements(self) -> int | None:
+        sizes = [n for n in self.shape if n is not None]
+        return math.prod(sizes) if len(sizes) == len(self.shape) else None
+
+
+@dataclass(frozen=True)
+class _Weight:
+    tensor: _Tensor
+    operator: str
+    """The operator whose weights they are; empty for a bias and for the constants of other operators."""
+
+    @property
+    def per_channel(self) -> bool | None:
+        """Whether the weights have a scale a channel; None where they are not quantized or have one channel."""
+        scales = self.tensor.scales
+        if not self.operator or not scales or self.tensor.dtype not in _QUANTIZED:
+            return None
+        channels = self.tensor.shape[-1 if self.operator == "DEPTHWISE_CONV_2D" else 0] if self.tensor.shape else 1
+        return None if channels == 1 else len(scales) > 1
+
+
+class Host:
+    """The child's side of `edgelab.measure.inspect.inspect_model` for .tflite files."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def describe(self) -> dict[str, Any]:
+        """The facts of the file as JSON-ready data."""
+        return read(self._path)
+
+
+def read(path: str) -> dict[str, Any]:
+    """The facts of a .tflite file; see `edgelab.measure.facts.facts`.
+
+    Raises
+    ------
+    BadFile
+        If the file is damaged: something lies outside of it, refers to what is not there, or is absurdly large.
+    MissingFramework
+        If ai-edge-litert, which brings the schema, is not installed.
+    """
+    try:
+        from ai_edge_litert import schema_py_generated as schema
+    except ImportError as error:
+        raise MissingFramework(
+            f"The TensorFlow Lite schema is not installed ({error}); add it with: uv pip install ai-edge-litert"
+        ) from None
+    content = Path(path).read_bytes()
+    try:
+        return _Reader(path, content, schema).facts()
+    except (struct.error, IndexError, ValueError, OverflowError, TypeError, KeyError) as error:
+        raise BadFile(f"{path} is damaged: its flatbuffer does not hold together ({clipped(str(error))}).") from None
+
+
+class _Reader:
+    def __init__(self, path: str, content: bytes, schema: Any) -> None:
+        self._path = path
+        self._size = len(content)
+        self._budget = 100_000 + 4 * self._size
+        self._schema = schema
+        self._types = {value: name for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
+        self._operators = {v: name for name, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
+        self._model = schema.Model.GetRootAs(content, 0)
+
+    def facts(self) -> dict[str, Any]:
+        model = self._model
+        codes = [self._code(code) for code in self._each(model.OperatorCodes, model.OperatorCodesLength())]
+        buffers = [self._stored(buffer) for buffer in self._each(model.Buffers, model.BuffersLength())]
+        graphs = list(self._each(model.Subgraphs, model.SubgraphsLength()))
+        if not graphs:
+            raise BadFile(f"{self._path} holds no graph.")
+        layers: list[dict[str, Any]] = []
+        weights: list[_Weight] = []
+        activations: set[str] = set()
+        tables: list[list[_Tensor]] = []
+        for graph in graphs:
+            tensors = [self._tensor(t, buffers) for t in self._each(graph.Tensors, graph.TensorsLength())]
+            tables.append(tensors)
+            operators = [
+                self._operator(o, codes, len(tensors)) for o in self._each(graph.Operators, graph.OperatorsLength())
+            ]
+            layers += _layers(operators, tensors, weights)
+            activations |= {
+                tensors[i].dtype
+                for kind, inputs, outputs in operators
+                for i in ([*inputs[:1], *outputs] if kind in _WEIGHTED else [])
+                if i >= 0
+            }
+        main = graphs[0]
+        inputs = self._numbers(main.Inputs, main.InputsLength())
+        outputs = self._numbers(main.Outputs, main.OutputsLength())
+        if min([*inputs, *outputs], default=0) < 0:
+            raise BadFile(f"{self._path} is damaged: an input or output refers to a tensor that is not there.")
+        return facts(
+            format="tflite",
+            producer=self._text(model.Description()) or "unknown",
+            version={"schema": int(model.Version())},
+            inputs=[_info(tables[0][i]) for i in inputs],
+            outputs=[_info(tables[0][i]) for i in outputs],
+            quantization=_quantization(layers, weights, activations),
+            layers=layers,
+            weight_bytes=_weight_bytes(weights),
+            external_bytes=0,
+        )
+
+    def _code(self, code: Any) -> str:
+        number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+        name = self._operators.get(number, f"BUILTIN_{number}")
+        return f"CUSTOM {self._text(code.CustomCode())}" if name == "CUSTOM" else name
+
+    def _stored(self, buffer: Any) -> int:
+        length = int(buffer.DataLength())
+        if length == 0 and buffer.Size() > 0 and buffer.Offset() > 1:  # weights behind the flatbuffer, beyond 2 GB
+            if buffer.Offset() + buffer.Size() > self._size:
+                raise BadFile(f"{self._path} is truncated: its weights end beyond the end of the file.")
+            return int(buffer.Size())
+        if length > self._size:
+            raise BadFile(f"{self._path} is damaged: a block of weights is longer than the file.")
+        return length
+
+    def _tensor(self, tensor: Any, buffers: Sequence[int]) -> _Tensor:
+        kind = self._types.get(tensor.Type())
+        if kind is None:
+            raise BadFile(f"{self._path} is damaged: a tensor has the unknown element type {tensor.Type()}.")
+        shape = self._shape(tensor)
+        scales: tuple[float, ...] = ()
+        zero_points: tuple[int, ...] = ()
+        quantization = tensor.Quantization()
+        if quantization is not None:
+            scales = tuple(float(n) for n in self._numbers(quantization.Scale, quantization.ScaleLength()))
+            zero_points = tuple(self._numbers(quantization.ZeroPoint, quantization.ZeroPointLength(), width=8))
+        stored = buffers[tensor.Buffer()] if tensor.Buffer() else 0
+        made = _Tensor(self._text(tensor.Name()), shape, kind, scales, zero_points, stored)
+        if stored and tensor.Sparsity() is None and made.elements is not None:
+            needed = made.elements * _BITS.get(kind, 0) // 8
+            if needed > stored:
+                raise BadFile(
+                    f"{self._path} is damaged: the tensor '{made.name}' needs {needed} bytes and {stored} are stored."
+                )
+        return made
+
+    def _shape(self, tensor: Any) -> tuple[int | None, ...]:
+        """The shape as converted, with None where the signature leaves a dimension open."""
+        shape = self._numbers(tensor.Shape, tensor.ShapeLength())
+        signature = self._numbers(tensor.ShapeSignature, tensor.ShapeSignatureLength())
+        if math.prod(max(n, 1) for n in shape) > MAX_ELEMENTS:
+            raise BadFile(f"{self._path} is damaged: a tensor has the absurd shape {tuple(shape)}.")
+        if len(signature) == len(shape):
+            return tuple(None if s < 0 else n for s, n in zip(signature, shape, strict=True))
+        return tuple(None if n < 0 else n for n in shape)
+
+    def _operator(self, operator: Any, codes: Sequence[str], tensors: int) -> tuple[str, list[int], list[int]]:
+        inputs = self._numbers(operator.Inputs, operator.InputsLength())
+        outputs = self._numbers(operator.Outputs, operator.OutputsLength())
+        if any(not -1 <= i < tensors for i in [*inputs, *outputs]):
+            raise BadFile(f"{self._path} is damaged: an operator refers to a tensor that is not there.")
+        return codes[operator.OpcodeIndex()], inputs, outputs
+
+    def _each(self, item: Callable[[int], Any], count: int) -> Iterator[Any]:
+        self._spend(count, width=4)
+        return (item(i) for i in range(count))
+
+    def _numbers(self, item: Callable[[int], Any], count: int, *, width: int = 4) -> list[Any]:
+        self._spend(count, width=width)
+        return [item(i) for i in range(count)]
+
+    def _text(self, raw: bytes | None) -> str:
+        if not raw:
+            return ""
+        self._spend(len(raw) // 64, width=1)
+        return clipped(raw.decode("utf-8", "replace"))
+
+    def _spend(self, count: int, *, width: int) -> None:
+        if count * width > self._size:
+            raise BadFile(f"{self._path} is damaged: a list of {count} entries does not fit into the file.")
+        self._budget -= count
+        if self._budget < 0:
+            raise BadFile(f"{self._path} is damaged: its parts refer to each other without end.")
+
+
+def _layers(
+    operators: Sequence[tuple[str, list[int], list[int]]],
+    tensors: Sequence[_Tensor],
+    weights: list[_Weight],
+) -> list[dict[str, Any]]:
+    """One entry an operator; constants are counted at their first reader, through casts and dequantization."""
+    constant = {i: i for i, tensor in enumerate(tensors) if tensor.stored_bytes}
+    for kind, inputs, outputs in operators:
+        if kind in _PASS_ON and inputs and outputs and inputs[0] in constant:
+            constant[outputs[0]] = constant[inputs[0]]
+    seen: set[int] = set()
+    layers = []
+    for kind, inputs, outputs in operators:
+        passes = kind in _PASS_ON and bool(inputs) and inputs[0] in constant
+        parameters = 0
+        for place, index in enumerate([] if passes else inputs):
+            source = constant.get(index)
+            if source is None or source in seen:
+                continue
+            tensor = tensors[source]
+            bias = kind in _WEIGHTED and place == _WEIGHTED[kind][1]
+            if tensor.type in _NOT_WEIGHTS and not bias:
+                continue
+            seen.add(source)
+            parameters += tensor.elements or 0
+            weights.append(_Weight(tensor, kind if kind in _WEIGHTED and place == _WEIGHTED[kind][0] else ""))
+        out = tensors[outputs[0]] if outputs and outputs[0] >= 0 else None
+        weighted = kind in _WEIGHTED
+        operand = tensors[constant.get(inputs[1], inputs[1])] if weighted and len(inputs) > 1 else None
+        layers.append(
+            {
+                "name": out.name if out else "",
+                "type": kind,
+                "macs": _macs(kind, [tensors[i] if i >= 0 else None for i in inputs], out) if weighted else 0,
+                "parameters": parameters,
+                "shape": list(out.shape) if out else [],
+                "dtype": out.dtype if out else "none",
+                "quantized": (operand.dtype in _QUANTIZED if operand else False) if weighted else None,
+            }
+        )
+    return layers
+
+
+def _macs(kind: str, inputs: Sequence[_Tensor | None], out: _Tensor | None) -> int | None:
+    """Multiply-accumulates of one operator, open dimensions counted as 1; None where a shape is not known."""
+    if out is None or len(inputs) < 2 or inputs[0] is None or inputs[1] is None:
+        return None
+    produced, first, second = ([n if n is not None else 1 for n in t.shape] for t in (out, inputs[0], inputs[1]))
+    if kind == "BATCH_MATMUL":
+        return math.prod(produced) * first[-1] if len(first) > 1 else None
+    if kind == "FULLY_CONNECTED":
+        return math.prod(produced) * second[-1] if len(second) == 2 else None
+    if len(second) < 4:
+        return None
+    if kind == "TRANSPOSE_CONV":
+        source = inputs[2] if len(inputs) > 2 else None
+        return math.prod(n or 1 for n in source.shape) * math.prod(second[:3]) if source else None
+    taps = {"CONV_2D": second[1:], "DEPTHWISE_CONV_2D": second[1:3], "CONV_3D": second[:4]}[kind]
+    return math.prod(produced) * math.prod(taps)
+
+
+def _quantization(
+    layers: Sequence[dict[str, Any]], weights: Sequence[_Weight], activations: set[str]
+) -> dict[str, Any]:
+    main = [weight.tensor for weight in weights if weight.operator]
+    quantized = [tensor for tensor in main if tensor.dtype in _QUANTIZED and tensor.scales]
+    half = [tensor for tensor in main if tensor.dtype in ("float16", "bfloat16")]
+    through_dequantize = any(layer["type"] == "DEQUANTIZE" and layer["parameters"] == 0 for layer in layers)
+    integer = activations & _QUANTIZED
+    if integer:
+        kind = "static"
+    elif quantized:
+        kind = "weights_only" if through_dequantize else "dynamic"
+    else:
+        kind = "weights_only" if half else "none"
+    weighted = [layer["quantized"] for layer in layers if layer["quantized"] is not None]
+    return {
+        "kind": kind,
+        "scheme": "TFLite" if kind != "none" else None,
+        "granularity": granularity([flag for weight in weights if (flag := weight.per_channel) is not None]),
+        "weights": sorted({tensor.dtype for tensor in (quantized or half)}) if kind != "none" else [],
+        "activations": sorted(integer),
+        "weighted_operators": len(weighted),
+        "quantized_operators": sum(weighted),
+    }
+
+
+def _weight_bytes(weights: Sequence[_Weight]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for weight in weights:
+        dtype = weight.tensor.dtype
+        total[dtype] = total.get(dtype, 0) + weight.tensor.stored_bytes
+    return total
+
+
+def _info(tensor: _Tensor) -> dict[str, Any]:
+    single = len(tensor.scales) == 1
+    return {
+        "name": tensor.name,
+        "shape": list(tensor.shape),
+        "dtype": tensor.dtype,
+        "scale": tensor.scales[0] if single else None,
+        "zero_point": tensor.zero_points[0] if single and tensor.zero_points else None,
+    }
