@@ -15,10 +15,10 @@ import plotly.graph_objects as go
 from numpy.typing import ArrayLike, NDArray
 
 from edgelab.errors import BadInput
-from edgelab.reading import Reading, format_numbers
-from edgelab.ui.labels import end_labels, room_for
+from edgelab.reading import Reading
+from edgelab.ui.labels import bar_labels, end_labels, room_for
 from edgelab.ui.series import Numbers, Values, matrix, numbers, pairs
-from edgelab.ui.theme import COLOURS, DASHES, HEIGHT, MARKERS, PATTERNS, PROVENANCE_PATTERNS, house
+from edgelab.ui.theme import COLOURS, DASHES, HEIGHT, MARKERS, PATTERNS, PROVENANCE_PATTERNS, figure_of
 
 _MOST_DIRECT_LABELS = 7
 _MOST_MARKED_POINTS = 40
@@ -36,7 +36,7 @@ def lines(
     *,
     log_x: bool = False,
     log_y: bool = False,
-    markers: bool | None = None,
+    markers: bool = True,
     **layout: Any,
 ) -> go.Figure:
     """Lines, each with its own colour, dash and marker, named at its right end.
@@ -52,7 +52,7 @@ def lines(
     log_x, log_y
         Logarithmic axes; values there must be above 0.
     markers
-        Whether points are marked; None marks series of at most 40 points.
+        Mark the points of series that have at most 40.
     **layout
         Anything else for ``figure.update_layout``.
 
@@ -108,25 +108,27 @@ def scatter(
         Label to one short text a point, printed beside it.
     """
     checked = _positive(pairs(series), log_x, log_y)
-    figure = go.Figure()
+    traces: list[dict[str, Any]] = []
     for i, (label, (xs, ys)) in enumerate(checked.items()):
         texts = list((names or {}).get(label, ()))
         if texts and len(texts) != len(xs.values):
             raise BadInput(f"names['{label}'] has {len(texts)} texts for {len(xs.values)} points.")
-        figure.add_scatter(
-            x=xs.values,
-            y=ys.values,
-            name=label,
-            mode="markers+text" if texts else "markers",
-            text=texts or None,
-            textposition="top center",
-            marker={"size": 9, "symbol": MARKERS[i % len(MARKERS)], "color": COLOURS[i % len(COLOURS)]},
-            error_x=xs.error,
-            error_y=ys.error,
-            **_hover(label, x, y, ys, xs),
+        traces.append(
+            {
+                "type": "scatter",
+                "x": xs.values,
+                "y": ys.values,
+                "name": label,
+                "mode": "markers+text" if texts else "markers",
+                "text": texts or None,
+                "textposition": "top center",
+                "marker": {"size": 9, "symbol": MARKERS[i % len(MARKERS)], "color": COLOURS[i % len(COLOURS)]},
+                "error_x": xs.error,
+                "error_y": ys.error,
+                **_hover(label, x, y, ys, xs),
+            }
         )
-    figure.update_layout(showlegend=len(checked) > 1)
-    return house(figure, title, x, y, **_axes(log_x, log_y), **layout)
+    return figure_of(traces, title, x, y, legend=len(checked) > 1, more=layout, **_axes(log_x, log_y))
 
 
 def bars(
@@ -182,25 +184,35 @@ def bars(
     colours = [base if highlight in (None, label) else quiet for label in labels]
     ticks = [f"{t}<br>({h})" if h not in ("", "measured") else t for t, h in zip(labels, found.how, strict=True)]
     along, across = ("x", "y") if horizontal else ("y", "x")
-    figure = go.Figure(
-        go.Bar(
-            **{along: found.values, across: ticks, f"error_{along}": found.error},
-            orientation="h" if horizontal else "v",
-            marker={"color": colours, "pattern": {"shape": [PROVENANCE_PATTERNS.get(h, "") for h in found.how]}},
-            text=[format_numbers([value])[0] for value in found.values],
-            textposition="outside" if found.error is None else "inside",
-            insidetextanchor="start",
-            cliponaxis=False,
-            customdata=found.hover,
-            hovertemplate=f"%{{{across}}}: %{{{along}:,.4~g}}%{{customdata}}<extra></extra>",
-        )
-    )
-    axes: dict[str, Any] = {f"{along}axis_type": "log"} if log_y else {}
+    room = max(found.values.max(), 0) - min(found.values.min(), 0)
+    trace = {
+        "type": "bar",
+        along: found.values,
+        across: ticks,
+        f"error_{along}": found.error,
+        "orientation": "h" if horizontal else "v",
+        "marker": {
+            "color": colours,
+            "pattern": {"shape": [PROVENANCE_PATTERNS.get(h, "") for h in found.how], "solidity": 0.3},
+        },
+        "textposition": "none",
+        "customdata": found.hover,
+        "hovertemplate": f"%{{{across}}}: %{{{along}:,.4~g}}%{{customdata}}<extra></extra>",
+    }
+    more: dict[str, Any] = {f"{along}axis_type": "log"} if log_y else {}
+    more["annotations"] = bar_labels(found, horizontal=horizontal, log=log_y)
+    if not log_y:
+        above, below = found.ends
+        more[f"{along}axis_range"] = [
+            min(below, 0) - (0.12 * room if below < 0 else 0),
+            max(above, 0) + (0.16 if horizontal else 0.12) * (room or 1) * (above > 0 or room == 0),
+        ]
+        more[f"{along}axis_zeroline"] = bool(below < 0)
     if horizontal:
-        axes |= {"yaxis_autorange": "reversed", "yaxis_showgrid": False, "xaxis_showgrid": True}
-        axes |= {"height": max(HEIGHT, 130 + _ROW_PIXELS * len(labels))}
-        return house(figure, title, y, x, **axes, **layout)
-    return house(figure, title, x, y, **axes, **layout)
+        more |= {"yaxis_autorange": "reversed", "yaxis_showgrid": False, "xaxis_showgrid": True}
+        more["height"] = max(HEIGHT, 130 + _ROW_PIXELS * len(labels))
+        return figure_of([trace], title, y, x, legend=False, more=layout, **more)
+    return figure_of([trace], title, x, y, legend=False, more=layout, **more)
 
 
 def grouped_bars(
@@ -226,27 +238,30 @@ def grouped_bars(
     """
     if not isinstance(series, Mapping) or not series:
         raise BadInput("A figure needs at least one series, given as {label: values}.")
-    figure = go.Figure()
+    traces: list[dict[str, Any]] = []
     for i, (label, values) in enumerate(series.items()):
         found = numbers(values, f"'{label}'", gaps=True)
         ticks = _labels(groups, len(found.values), f"'{label}'")
         if log_y and (found.values <= 0).any():
             raise BadInput(f"'{label}' must be above 0 on a logarithmic axis.")
         ways = sorted({h for h in found.how if h not in ("", "measured")})
-        figure.add_bar(
-            x=ticks,
-            y=found.values,
-            name=f"{label} ({', '.join(ways)})" if ways else str(label),
-            error_y=found.error,
-            marker={
-                "color": COLOURS[i % len(COLOURS)],
-                "pattern": {"shape": PATTERNS[i % len(PATTERNS)], "solidity": 0.25},
-            },
-            customdata=found.hover,
-            hovertemplate=f"{label}, %{{x}}: %{{y:,.4~g}}%{{customdata}}<extra></extra>",
+        traces.append(
+            {
+                "type": "bar",
+                "x": ticks,
+                "y": found.values,
+                "name": f"{label} ({', '.join(ways)})" if ways else str(label),
+                "error_y": found.error,
+                "marker": {
+                    "color": COLOURS[i % len(COLOURS)],
+                    "pattern": {"shape": PATTERNS[i % len(PATTERNS)], "solidity": 0.25},
+                },
+                "customdata": found.hover,
+                "hovertemplate": f"{label}, %{{x}}: %{{y:,.4~g}}%{{customdata}}<extra></extra>",
+            }
         )
-    figure.update_layout(showlegend=len(figure.data) > 1, bargroupgap=0.08)
-    return house(figure, title, x, y, xaxis_type="category", **({"yaxis_type": "log"} if log_y else {}), **layout)
+    axes = {"xaxis_type": "category", "bargroupgap": 0.08, **({"yaxis_type": "log"} if log_y else {})}
+    return figure_of(traces, title, x, y, legend=len(traces) > 1, more=layout, **axes)
 
 
 def histogram(
@@ -289,24 +304,28 @@ def histogram(
         raise BadInput("A histogram needs at least one series.")
     flat = {str(k): numbers(np.ravel(np.asarray(v)), f"'{k}'" if k else "values").values for k, v in named.items()}
     edges = _edges(np.concatenate(list(flat.values())), bins, log_x)
-    figure = go.Figure()
+    traces: list[dict[str, Any]] = []
     for i, (label, values) in enumerate(flat.items()):
         counts = np.histogram(values, edges)[0].astype(float)
         if share:
             counts *= 100 / len(values)
-        figure.add_scatter(
-            x=edges,
-            y=np.append(counts, counts[-1]),
-            name=label,
-            mode="lines",
-            fill="tozeroy",
-            fillcolor=_transparent(COLOURS[i % len(COLOURS)], 0.25),
-            line={"shape": "hv", "width": 1.8, "color": COLOURS[i % len(COLOURS)], "dash": DASHES[i % len(DASHES)]},
-            hovertemplate=f"{label} from %{{x:,.4~g}}: %{{y:,.4~g}}<extra></extra>".lstrip(),
+        colour = COLOURS[i % len(COLOURS)]
+        traces.append(
+            {
+                "type": "scatter",
+                "x": edges,
+                "y": np.append(counts, counts[-1]),
+                "name": label,
+                "mode": "lines",
+                "fill": "tozeroy",
+                "fillcolor": _transparent(colour, 0.3),
+                "line": {"shape": "hv", "width": 1.8, "color": colour, "dash": DASHES[i % len(DASHES)]},
+                "hovertemplate": f"{label} from %{{x:,.4~g}}: %{{y:,.4~g}}<extra></extra>".lstrip(),
+            }
         )
-    figure.update_layout(showlegend=len(flat) > 1)
     axis = "share (%)" if share and y == "count" else y
-    return house(figure, title, x, axis, **({"yaxis_rangemode": "tozero"} | _axes(log_x, log_y) | layout))
+    axes = {"yaxis_rangemode": "tozero", **_axes(log_x, log_y)}
+    return figure_of(traces, title, x, axis, legend=len(flat) > 1, more=layout, **axes)
 
 
 def heatmap(
@@ -347,23 +366,22 @@ def heatmap(
     columns = _labels(x_labels if x_labels is not None else range(table.shape[1]), table.shape[1], "columns of z")
     rows = _labels(y_labels if y_labels is not None else range(table.shape[0]), table.shape[0], "rows of z")
     printed = table.size <= _MOST_PRINTED_CELLS
-    figure = go.Figure(
-        go.Heatmap(
-            z=table,
-            x=columns,
-            y=rows,
-            colorscale="Cividis" if centre is None else "RdBu",
-            reversescale=centre is not None,
-            zmid=centre,
-            texttemplate=f"%{{z:.{digits}~g}}" if printed else None,
-            xgap=1,
-            ygap=1,
-            colorbar={"title": {"text": unit, "side": "right"}, "thickness": 14, "outlinewidth": 0},
-            hovertemplate="%{y}, %{x}: %{z:,.4~g} " + unit + "<extra></extra>",
-        )
-    )
+    trace = {
+        "type": "heatmap",
+        "z": table,
+        "x": columns,
+        "y": rows,
+        "colorscale": "Cividis" if centre is None else "RdBu",
+        "reversescale": centre is not None,
+        "zmid": centre,
+        "texttemplate": f"%{{z:.{digits}~g}}" if printed else None,
+        "xgap": 1,
+        "ygap": 1,
+        "colorbar": {"title": {"text": unit, "side": "right"}, "thickness": 14, "outlinewidth": 0},
+        "hovertemplate": "%{y}, %{x}: %{z:,.4~g} " + unit + "<extra></extra>",
+    }
     axes = {"xaxis_type": "category", "yaxis_type": "category", "yaxis_autorange": "reversed", "yaxis_showgrid": False}
-    return house(figure, title, x, y, **(axes | layout))
+    return figure_of([trace], title, x, y, legend=False, more=layout, **axes)
 
 
 def _lines(
@@ -373,31 +391,34 @@ def _lines(
     y: str,
     log_x: bool,
     log_y: bool,
-    markers: bool | None,
+    markers: bool,
     shape: str,
     layout: dict[str, Any],
 ) -> go.Figure:
     checked = _positive(pairs(series), log_x, log_y)
-    figure = go.Figure()
+    traces: list[dict[str, Any]] = []
     for i, (label, (xs, ys)) in enumerate(checked.items()):
-        marked = len(xs.values) <= _MOST_MARKED_POINTS if markers is None else markers
+        marked = len(xs.values) <= _MOST_MARKED_POINTS and markers
         colour = COLOURS[i % len(COLOURS)]
-        figure.add_scatter(
-            x=xs.values,
-            y=ys.values,
-            name=label,
-            mode="lines+markers" if marked else "lines",
-            line={"color": colour, "width": 2.2, "dash": DASHES[i % len(DASHES)], "shape": shape},
-            marker={"symbol": MARKERS[i % len(MARKERS)], "size": 8, "color": colour},
-            error_y=ys.error,
-            **_hover(label, x, y, ys),
+        traces.append(
+            {
+                "type": "scatter",
+                "x": xs.values,
+                "y": ys.values,
+                "name": label,
+                "mode": "lines+markers" if marked else "lines",
+                "line": {"color": colour, "width": 2.2, "dash": DASHES[i % len(DASHES)], "shape": shape},
+                "marker": {"symbol": MARKERS[i % len(MARKERS)], "size": 8, "color": colour},
+                "error_y": ys.error,
+                **_hover(label, x, y, ys),
+            }
         )
-    direct = len(checked) <= _MOST_DIRECT_LABELS
-    figure.update_layout(showlegend=not direct)
-    house(figure, title, x, y, **_axes(log_x, log_y))
-    if direct and len(checked) > 1:
-        figure.update_layout(annotations=end_labels(checked, log_x, log_y), margin_r=room_for(checked))
-    return figure.update_layout(**layout)
+    named = len(checked) > 1
+    direct = named and len(checked) <= _MOST_DIRECT_LABELS
+    more = _axes(log_x, log_y)
+    if direct:
+        more |= {"annotations": end_labels(checked, log_x, log_y), "margin_r": room_for(checked)}
+    return figure_of(traces, title, x, y, legend=named and not direct, more=layout, **more)
 
 
 def _hover(label: str, x: str, y: str, ys: Numbers, xs: Numbers | None = None) -> dict[str, Any]:

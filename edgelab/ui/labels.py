@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from edgelab.reading import format_numbers
 from edgelab.ui.series import Numbers
 from edgelab.ui.theme import COLOURS, HEIGHT
 
@@ -42,6 +43,23 @@ def end_labels(series: Mapping[str, tuple[Numbers, Numbers]], log_x: bool, log_y
                 "align": "left",
             }
         )
+    return labels
+
+
+def bar_labels(found: Numbers, *, horizontal: bool, log: bool) -> list[dict[str, Any]]:
+    """Annotations with each bar's value, beyond the bar and its interval."""
+    labels = []
+    for index, value in enumerate(found.values):
+        up = value >= 0
+        arm = found.above if up else found.below
+        end = value + (0.0 if arm is None else arm[index]) * (1 if up else -1)
+        end = math.log10(end) if log else float(end)
+        beyond: dict[str, Any] = (
+            {"x": end, "y": index, "xanchor": "left" if up else "right", "xshift": 5 if up else -5}
+            if horizontal
+            else {"x": index, "y": end, "yanchor": "bottom" if up else "top", "yshift": 2 if up else -2}
+        )
+        labels.append({**beyond, "text": format_numbers([value])[0], "showarrow": False})
     return labels
 
 

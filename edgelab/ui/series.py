@@ -32,6 +32,13 @@ class Numbers:
             return None
         return {"type": "data", "symmetric": False, "array": self.above, "arrayminus": self.below, "thickness": 1.5}
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The highest and the lowest point, intervals included."""
+        above = self.values if self.above is None else self.values + self.above
+        below = self.values if self.below is None else self.values - self.below
+        return float(np.nanmax(above)), float(np.nanmin(below))
+
 
 def numbers(values: Values, what: str, *, gaps: bool = False) -> Numbers:
     """Check one sequence of plain numbers or readings.
