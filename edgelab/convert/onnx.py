@@ -229,7 +229,7 @@ def _check(
         for ours, theirs in zip(expected, found, strict=True):
             difference = np.abs(ours.astype(np.float64) - theirs).max() if ours.shape == theirs.shape else np.inf
             worst = max(worst, float(difference))
-            peak = max(1.0, float(np.abs(ours).max()))
+            peak = max(1e-6, float(np.abs(ours).max()))
             if not difference <= tolerance * peak:  # NaN fails as well
                 raise BadInput(
                     f"The exported file differs from the network by {difference:.2g} on a batch of {len(batch[0])}, "

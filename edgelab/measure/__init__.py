@@ -6,15 +6,13 @@ import importlib
 from typing import Any
 
 _HOMES = {
-    "bench": "bench",
-    "compare": "compare",
     "evaluate": "quality",
     "inspect_model": "inspect",
     "load_arrays": "arrays",
     "measure_latency": "latency",
     "save_arrays": "arrays",
 }
-__all__ = ["bench", "compare", "evaluate", "inspect_model", "load_arrays", "measure_latency", "save_arrays"]  # noqa: F822
+__all__ = ["evaluate", "inspect_model", "load_arrays", "measure_latency", "save_arrays"]  # noqa: F822
 
 
 def __getattr__(name: str) -> Any:

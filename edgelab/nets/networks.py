@@ -130,7 +130,9 @@ def cnn1d(classes: int, in_channels: int = 1, width: int = 16) -> nn.Sequential:
 def mobilenet_v3_small(classes: int = 1000, seed: int = 0) -> nn.Module:
     """MobileNetV3-Small of torchvision (Howard et al. 2019) with seeded random weights: nothing is downloaded.
 
-    2.54 million parameters and 56.5 million MACs on a 224x224 image at 1,000 classes. The global random state is kept.
+    2.54 million parameters and 56.5 million MACs on a 224x224 image at 1,000 classes. Batch norm takes its statistics
+    from seeded noise, so that the values inside have the size that they have in a trained network. The global random
+    state is kept.
     """
     import torchvision
 
@@ -138,6 +140,14 @@ def mobilenet_v3_small(classes: int = 1000, seed: int = 0) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net: nn.Module = torchvision.models.mobilenet_v3_small(weights=None, num_classes=classes)
+        norms = [layer for layer in net.modules() if isinstance(layer, nn.BatchNorm2d)]
+        usual = [layer.momentum for layer in norms]
+        for layer in norms:
+            layer.momentum = None  # a plain average, here of the one batch
+        with torch.no_grad():
+            net.train()(torch.randn(16, 3, 96, 96))
+        for layer, momentum in zip(norms, usual, strict=True):
+            layer.momentum = momentum
     return net
 
 

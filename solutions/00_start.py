@@ -1,0 +1,714 @@
+# ---
+# jupyter:
+#   edgelab:
+#     title: "Start: from a network to a measured answer"
+#     minutes: 40
+#     memory_gb: 2
+#     requires: [torch, onnxruntime]
+#     claims: [M1, M2, M3, M4, M5, M6]
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 00 Start: from a network to a measured answer
+#
+# Somebody hands you a network and a device, and asks: does it fit, and is it fast enough? This lab takes you from
+# that question to an answer that you can defend. You export a real network, run it on two runtimes, and find out
+# how easily a stopwatch lies.
+#
+# ## What you will be able to do
+#
+# - write down the **edge budget** of a task: time, memory and storage, and test a network against it;
+# - count the multiply-accumulate operations (**MACs**) and parameters of a convolution, and say what a
+#   depthwise-separable one saves;
+# - **export** a PyTorch network to ONNX and prove that the file computes the same;
+# - **measure latency** so that somebody else gets the same answer: warm-up, interleaved runs, percentiles with
+#   intervals, threads, batches;
+# - read a **profile** and say where the time goes.
+#
+# You need: Python, a laptop, no network and no GPU. The cells take about a minute to run; reading, predicting and
+# the five exercises take about forty.
+
+# %% tags=["parameters"]
+seed = 0
+image_size = 160  # pixels a side; MobileNetV3-Small was designed for 224
+runs = 60  # timed inferences of each contender at batch 1
+threads = 1
+my_model = ""  # bring your own: the path of an .onnx or .tflite file
+
+# %% tags=["setup"]
+import math
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+from edgelab import Reading, Table, nets, record, ui
+from edgelab.convert.onnx import export
+from edgelab.course import begin, check, claim
+from edgelab.engines import open_engine
+from edgelab.engines.torch import TorchEngine
+from edgelab.measure import inspect_model, latency
+from edgelab.measure.bench import bench
+
+begin("start")
+generator = np.random.default_rng(seed)
+folder = TemporaryDirectory()
+
+# %% [markdown]
+# ### The edge budget
+#
+# A server answers when it can. A device answers **by a deadline**, within the memory that is soldered to it. Write
+# the limits down before you choose a network, because they decide which measurements matter. Below is the budget of
+# a camera that counts people in every tenth frame. Each row is a limit that you can test.
+
+# %%
+budget = {"deadline_ms": 100.0, "storage_bytes": 12_000_000, "memory_bytes": 256_000_000}
+Table(
+    "The budget of a people-counting camera",
+    ("limit", "value", "what it is tested against"),
+    [
+        ("deadline", f"{budget['deadline_ms']:.0f} ms", "the 99th percentile of the latency, not the mean"),
+        ("storage", f"{budget['storage_bytes'] / 1e6:.0f} MB", "the size of the model file"),
+        ("memory", f"{budget['memory_bytes'] / 1e6:.0f} MB", "what the process takes at its peak"),
+    ],
+)
+
+# %% [markdown]
+# ## Predict
+#
+# The network is **MobileNetV3-Small**, made for phones. You will run it in PyTorch, which most people train with, and
+# in ONNX Runtime, which many people deploy with. Commit to your guesses first. A wrong guess that you remember
+# teaches more than a right figure that you read.
+
+# %%
+guess_speed_up = ui.predict(
+    "How many times faster than PyTorch is ONNX Runtime on one image, on one CPU thread?", unit="x", low=0.5, high=10.0
+)
+guess_speed_up
+
+# %%
+guess_first = ui.predict(
+    "How many times slower than usual is the very first inference after loading?", unit="x", low=1.0, high=20.0
+)
+guess_first
+
+# %% [markdown]
+# ## From scratch
+#
+# ### Counting before running
+#
+# A convolution with a `k` x `k` kernel, `c_in` input channels and `c_out` output channels does `k * k * c_in`
+# multiply-accumulates for every output value. A **depthwise-separable** convolution splits the work in two: a
+# depthwise step that looks at one channel at a time, and a pointwise (1 x 1) step that mixes the channels. The ratio of
+# the two counts is what the field quotes as "8 to 9 times fewer operations". Look for where that is true.
+
+
+# %%
+def standard_macs(height, width, c_in, c_out, kernel):
+    """Multiply-accumulates of a standard convolution with stride 1 that keeps the image size."""
+    return height * width * c_out * kernel * kernel * c_in
+
+
+def separable_macs(height, width, c_in, c_out, kernel):
+    """The same for a depthwise step followed by a pointwise one."""
+    depthwise = height * width * c_in * kernel * kernel
+    pointwise = height * width * c_in * c_out
+    return depthwise + pointwise
+
+
+channels = np.array([8, 16, 32, 64, 128, 256, 512, 1024])
+saving = {
+    f"{k} x {k} kernel": (channels, [standard_macs(1, 1, c, c, k) / separable_macs(1, 1, c, c, k) for c in channels])
+    for k in (3, 5)
+}
+figure = ui.lines(
+    saving,
+    title="The saving grows with the channels, up to the area of the kernel",
+    x="channels in and out",
+    y="times fewer operations",
+    log_x=True,
+)
+ui.show(figure, alt="Two rising curves of saved operations over channels: the 3 x 3 kernel levels off towards 9, the 5 x 5 one towards 25.")
+
+# %% [markdown]
+# ### A stopwatch from scratch
+#
+# Timing looks easy: take the time, run, take the time again. Watch what one stopwatch says about one small network,
+# and look at the first runs and at the slowest ones.
+
+
+# %%
+def stopwatch(action, runs):
+    """Milliseconds of each of `runs` calls of `action`, in order."""
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter_ns()
+        action()
+        times.append((time.perf_counter_ns() - start) / 1e6)
+    return np.array(times)
+
+
+small = nets.dscnn(classes=10).eval()
+example = torch.from_numpy(generator.standard_normal((1, 3, 32, 32), dtype=np.float32))
+torch.set_num_threads(threads)
+with torch.inference_mode():
+    times = stopwatch(lambda: small(example), 300)
+figure = ui.lines(
+    {"one inference": (np.arange(1, len(times) + 1), times)},
+    title=f"Run 1 took {times[0] / np.median(times):.1f} times the median; the slowest later run {times[20:].max() / np.median(times):.1f} times",
+    x="run",
+    y="milliseconds",
+    log_y=True,
+    markers=False,
+)
+ui.show(figure, alt="Time of each run in order: a high first run, then a flat floor with scattered spikes above it.")
+
+# %% [markdown]
+# The picture is typical of a machine that does other things as well. The floor is the work itself; the spikes are
+# the operating system, caches and clocks. One number cannot describe it. The **median** (p50) says what usually happens and
+# the **99th percentile** (p99) what one inference in a hundred exceeds. A percentile from few runs is itself uncertain, and
+# the order of the sorted runs tells how much: no assumption about the shape of the distribution is needed.
+
+
+# %%
+def percentile_interval(times, q):
+    """The q-th percentile, and the sorted runs that bracket it with 95 percent confidence."""
+    ordered = np.sort(times)
+    n, p = len(ordered), q / 100
+    spread = 1.96 * math.sqrt(n * p * (1 - p))  # normal approximation of the binomial rank
+    low, high = math.floor(n * p - spread), math.ceil(n * p + spread)
+    return np.percentile(ordered, q), ordered[max(low, 0)], ordered[min(high, n - 1)]
+
+
+steady = times[20:]
+rows = []
+for n in (20, 70, len(steady)):
+    for q in (50, 99):
+        value, low, high = percentile_interval(steady[:n], q)
+        rows.append((n, f"p{q}", f"{value:.2f}", f"{low:.2f} to {high:.2f}"))
+Table("What the first runs tell", ("runs", "percentile", "ms", "95 percent interval"), rows)
+
+# %% [markdown]
+# ## The real tool
+#
+# ### From PyTorch to a file
+#
+# **ONNX** is a file format for networks: a graph of operators and the weights. `export` traces the network, writes the file, and then
+# does what a plain export leaves out: it runs file and network on the same inputs and compares. The weights here are
+# random, because latency does not depend on what a network has learned.
+
+# %%
+network = nets.mobilenet_v3_small(classes=1000).eval()
+images = generator.standard_normal((16, 3, image_size, image_size), dtype=np.float32)
+exported = export(network, images[:1], Path(folder.name) / "mobilenet.onnx")
+exported
+
+# %%
+report = inspect_model(exported.path)
+record("mobilenet.macs", Reading(report.macs, "MACs", "modelled", "shapes of the graph, one image"))
+record("mobilenet.parameters", Reading(report.parameters, "parameters", "modelled", "the file's weights"))
+record("mobilenet.bytes", Reading(report.bytes, "bytes", "measured", "the file system"))
+report
+
+# %% [markdown]
+# ### The first inference
+#
+# A runtime prepares at the first call: it chooses kernels, packs weights and reserves memory. Each repeat below starts the
+# runtime in a fresh process, so that every first inference is a real first one.
+
+# %%
+first = latency.first_inference(lambda: open_engine(exported.path, threads=threads), images[:1], inferences=12, repeats=3)
+first_ratio = record("onnxruntime.first_to_steady", first.ratio)
+first
+
+# %% [markdown]
+# ### Two runtimes, fairly
+#
+# To compare A with B, do not run all of A and then all of B: the machine warms up, another program starts, and the
+# difference is theirs. `measure_latency` runs short blocks of the contenders in turn, in random order, and drops the first run of each
+# block. Then it says whether the difference is larger than the noise.
+
+# %%
+pytorch = TorchEngine(network, threads=threads)
+onnxruntime = open_engine(exported.path, threads=threads)
+by_batch = {}
+for batch in (1, 4, 16):
+    by_batch[batch] = latency.measure_latency(
+        {"PyTorch": pytorch, "ONNX Runtime": onnxruntime}, images[:batch], runs=max(12, runs // batch), warmup=3, seed=seed
+    )
+by_batch[1]
+
+# %%
+speed_ups = {batch: report.speed_up("ONNX Runtime", over="PyTorch") for batch, report in by_batch.items()}
+for batch, ratio in speed_ups.items():
+    record(f"speed_up.batch_{batch}", ratio)
+figure = ui.bars(
+    [f"batch {batch}" for batch in speed_ups],
+    list(speed_ups.values()),
+    title=f"ONNX Runtime is {speed_ups[1].value:.1f} times as fast as PyTorch on one image, {speed_ups[16].value:.1f} times on sixteen",
+    y="times as fast",
+)
+ui.show(figure, alt="Bars of the speed-up of ONNX Runtime over PyTorch for batches of 1, 4 and 16, with intervals.")
+
+# %%
+guess_speed_up.against(speed_ups[1])
+
+# %%
+guess_first.against(first_ratio)
+
+# %% [markdown]
+# ### Threads
+#
+# Two threads share the work, but they also wait for each other. A large layer gains more than the waiting costs, a small
+# one does not. Here the big network and the small one run with one thread and with two.
+
+# %%
+small_file = export(small, example.numpy(), Path(folder.name) / "small.onnx")
+sweeps = {
+    "MobileNetV3-Small": latency.sweep(
+        lambda n: open_engine(exported.path, threads=n), lambda b: images[:b], threads=(1, 2), batches=(1,), runs=runs
+    ),
+    "small network": latency.sweep(
+        lambda n: open_engine(small_file.path, threads=n),
+        lambda b: np.repeat(example.numpy(), b, axis=0),
+        threads=(1, 2),
+        batches=(1,),
+        runs=4 * runs,
+    ),
+}
+two_threads = {name: record(f"threads_2_to_1.{name}", sweep.ratio(threads=(2, 1), batch=1)) for name, sweep in sweeps.items()}
+
+# %% [markdown]
+# ### Where the time goes
+#
+# ONNX Runtime can time every operator. Operations that look cheap on paper can be slow (they move memory), and the
+# operators that you worry about can be a rounding error. Compare the share of time with the share of MACs.
+
+# %%
+profile = onnxruntime.profile(images[:1], runs=20)
+total = sum(operator.mean_ms for operator in profile)
+kinds = {kind: sum(o.mean_ms for o in profile if o.type == kind) for kind in {o.type for o in profile}}
+largest = sorted(kinds, key=kinds.get, reverse=True)[:8]
+figure = ui.bars(
+    largest,
+    [100 * kinds[kind] / total for kind in largest],
+    title=f"{largest[0]} takes {100 * kinds[largest[0]] / total:.0f} percent of the time",
+    y="percent of the time in operators",
+)
+ui.show(figure, alt="Bars of the share of time by operator type in ONNX Runtime's own profile, largest first.")
+
+# %% [markdown]
+# ## Explore
+#
+# **How many runs are enough?** The panel draws from the times that you measured above, so it answers at once. Move the
+# sliders and watch the p99: how many runs does it take until its interval is narrower than 10 percent? What happens to the mean
+# when you keep the warm-up in?
+
+# %%
+def tail(runs, dropped):
+    kept = times[dropped : dropped + runs]
+    p50, p99 = percentile_interval(kept, 50), percentile_interval(kept, 99)
+    figure = ui.histogram(
+        {"runs": kept},
+        title=f"p50 {p50[0]:.2f} ms ({p50[1]:.2f} to {p50[2]:.2f}), p99 {p99[0]:.2f} ms ({p99[1]:.2f} to {p99[2]:.2f}), mean {kept.mean():.2f} ms",
+        x="milliseconds",
+    )
+    return figure
+
+
+ui.Panel(
+    tail,
+    title="How many runs are enough?",
+    alt="Histogram of the measured times; its title gives p50, p99 and mean with their intervals.",
+    runs=ui.slider(10, 280, 10, value=30, label="runs kept"),
+    dropped=ui.slider(0, 20, 1, value=0, label="warm-up runs dropped"),
+)
+
+# %% [markdown]
+# **The budget as dials.** A convolutional layer costs time (its MACs) and memory (its input and output). Halving the image
+# side divides both by four; halving the channels divides the work of the pointwise step by four, and the memory by two.
+
+
+# %%
+def layer_cost(side, channels, kernel):
+    standard = standard_macs(side, side, channels, channels, kernel) / 1e6
+    separable = separable_macs(side, side, channels, channels, kernel) / 1e6
+    activations = 2 * side * side * channels  # int8: one byte a value, input and output
+    return ui.bars(
+        ["standard", "separable"],
+        [standard, separable],
+        title=f"{standard / separable:.1f} times fewer operations; {activations / 1024:,.0f} KB of int8 activations",
+        y="million MACs",
+    )
+
+
+ui.Panel(
+    layer_cost,
+    title="One convolutional layer",
+    alt="Two bars: million MACs of a standard and of a depthwise-separable layer; the title gives the ratio and the memory.",
+    side=ui.slider(4, 112, 4, value=32, label="image side"),
+    channels=ui.slider(8, 256, 8, value=64, label="channels"),
+    kernel=ui.slider(3, 7, 2, value=3, label="kernel"),
+)
+
+# %% [markdown]
+# ## Claims
+#
+# Rules of thumb that people repeat, held against what this machine just did. The verdict is computed from the readings. "Not here" is
+# a good result when it is true.
+
+# %%
+claim("M1", first_ratio)
+
+# %%
+tail_ratio = by_batch[1].tail("ONNX Runtime")
+claim("M2", record("onnxruntime.p99_to_p50", tail_ratio))
+
+# %%
+claim("M3", two_threads["small network"], because="the small network has too little work in each operator to share out")
+
+# %%
+claim("M4", speed_ups[1])
+
+# %%
+spread = max(r.value for r in speed_ups.values()) / min(r.value for r in speed_ups.values())
+by = f"{speed_ups[1].by}; largest over smallest speed-up of batches {', '.join(map(str, speed_ups))}"
+claim("M5", record("speed_up.spread", Reading(spread, "x", "measured", by)))
+
+# %%
+layers = [layer for layer in nets.count_macs(small, (3, 32, 32)).layers if layer.kind == "depthwise"]
+savings = [1 / (1 / layer.out_channels + 1 / 9) for layer in layers]
+by = f"MAC formula for the {len(savings)} separable layers of the small network; interval: smallest and largest layer"
+saved = Reading(float(np.median(savings)), "x", "modelled", by, low=min(savings), high=max(savings))
+claim("M6", record("separable.saving", saved))
+
+# %% [markdown]
+# ## Exercises
+#
+# Five functions that you will use for the rest of your time with edge AI. Write each one where it says `TODO`, run the cell, and run
+# the check under it. A check tells what it tested and what it found. If it does not pass, you get a hint; a further try gives a further
+# hint.
+#
+# ### 1. Count a separable layer
+#
+# The stride makes the output smaller than the input. Both steps work on the **output** size.
+
+
+# %% tags=["exercise:separable"]
+def separable_layer_macs(height, width, c_in, c_out, kernel=3, stride=1):
+    """MACs of a depthwise-separable layer on a (height, width) input whose padding keeps the size at stride 1."""
+    # TODO: find the output height and width (rounded up), then add the MACs of the depthwise step
+    # (one kernel for each input channel) and of the pointwise step (1 x 1, all channels to all).
+    ### BEGIN SOLUTION
+    out_height, out_width = math.ceil(height / stride), math.ceil(width / stride)
+    depthwise = out_height * out_width * c_in * kernel * kernel
+    pointwise = out_height * out_width * c_in * c_out
+    return depthwise + pointwise
+    ### END SOLUTION
+
+
+# %% [markdown] tags=["hints:separable"]
+# 1. Count the values of each step's output first. The depthwise step puts out `c_in` channels, the pointwise step `c_out`.
+# 2. A depthwise output value needs `kernel * kernel` multiply-accumulates, a pointwise one needs `c_in`.
+# 3. With `h = ceil(height / stride)` and `w = ceil(width / stride)` the sum is `h * w * c_in * (kernel * kernel + c_out)`.
+
+# %% tags=["check:separable", "hidden"]
+@checks("separable")
+def _(c, separable_layer_macs):
+    def reference(h, w, i, o, k, s):
+        return -(-h // s) * -(-w // s) * i * (k * k + o)
+
+    for h, w, i, o, k, s in [(32, 32, 16, 24, 3, 1), (7, 9, 5, 11, 5, 1), (33, 17, 8, 12, 3, 2)]:
+        standard = -(-h // s) * -(-w // s) * o * k * k * i
+        c.equal(
+            separable_layer_macs(h, w, i, o, k, s),
+            reference(h, w, i, o, k, s),
+            tested=f"{h} x {w} input, {i} to {o} channels, kernel {k}, stride {s}",
+            mistakes={
+                "this is a standard convolution: the depthwise step does not mix channels": standard,
+                "the depthwise step runs once for each input channel, not for each pair of channels": standard
+                + -(-h // s) * -(-w // s) * i * o,
+                "the pointwise step is missing": -(-h // s) * -(-w // s) * i * k * k,
+                "the stride is ignored: count the values that are put out": reference(h, w, i, o, k, 1),
+                "only the depthwise step is strided, so the pointwise one works on the small size, too": -(-h // s)
+                * -(-w // s)
+                * i
+                * k
+                * k
+                + h * w * i * o,
+                "sizes that the stride does not divide round up": (h // s) * (w // s) * i * (k * k + o),
+            },
+        )
+
+
+# %% tags=["check:separable"]
+check("separable", separable_layer_macs)
+
+# %% [markdown]
+# ### 2. Summarise a series of times
+#
+# A report that others can use has the typical case and the tail, without the warm-up.
+
+
+# %% tags=["exercise:summary"]
+def summarise(times_ms, warmup=10):
+    """A dict with the keys "p50", "p95" and "p99" of the times after the first `warmup` runs."""
+    # TODO: leave out the first `warmup` values, then take the three percentiles with np.percentile.
+    # Raise ValueError if no value is left.
+    ### BEGIN SOLUTION
+    steady = np.asarray(times_ms)[warmup:]
+    if steady.size == 0:
+        raise ValueError("no run is left after the warm-up")
+    return {f"p{q}": float(np.percentile(steady, q)) for q in (50, 95, 99)}
+    ### END SOLUTION
+
+
+# %% [markdown] tags=["hints:summary"]
+# 1. Slicing leaves out the start of an array: `times[warmup:]`. Do not sort before you slice.
+# 2. `np.percentile` wants percent, from 0 to 100, not fractions.
+# 3. `steady = np.asarray(times_ms)[warmup:]`, an error if `steady.size == 0`, then `float(np.percentile(steady, q))` for 50, 95 and 99.
+
+# %% tags=["check:summary", "hidden"]
+@checks("summary")
+def _(c, summarise):
+    times = np.random.default_rng(3).gamma(4.0, 2.0, 230)
+    times[:10] += 400.0  # a warm-up that no percentile of the rest comes near
+    times[10:12] += 60.0
+    kept = times[10:]
+    answer = summarise(times.copy(), warmup=10)
+    c.that(isinstance(answer, dict) and set(answer) == {"p50", "p95", "p99"}, tested="the keys", found=repr(answer)[:80])
+    for q in (50, 95, 99):
+        c.close(
+            answer[f"p{q}"],
+            float(np.percentile(kept, q)),
+            1e-6,
+            tested=f"p{q} of 230 runs, 10 of them warm-up",
+            mistakes={
+                "the warm-up runs are still in": float(np.percentile(times, q)),
+                "np.percentile takes percent, not a fraction": float(np.percentile(kept, q / 100)),
+                "this is the mean": float(kept.mean()),
+                "the runs were sorted before the warm-up was dropped, so the fastest ones went": float(
+                    np.percentile(np.sort(times)[10:], q)
+                ),
+                "the last runs were dropped in place of the first": float(np.percentile(times[:-10], q)),
+            },
+        )
+    c.close(summarise(list(times), warmup=0)["p50"], float(np.median(times)), 1e-6, tested="a plain list and no warm-up")
+    c.raises(ValueError, lambda: summarise(times[:10], warmup=10), tested="a series with nothing but warm-up")
+
+
+# %% tags=["check:summary"]
+check("summary", summarise)
+
+# %% [markdown]
+# ### 3. A speed-up
+#
+# "A is twice as fast as B" is a ratio of what? Means follow the worst outlier. Take the medians.
+
+
+# %% tags=["exercise:speed_up"]
+def speed_up(reference_ms, candidate_ms):
+    """How many times as fast the candidate is: 2.0 if it needs half the time of the reference."""
+    # TODO: divide the medians, the right way round.
+    ### BEGIN SOLUTION
+    return float(np.median(reference_ms) / np.median(candidate_ms))
+    ### END SOLUTION
+
+
+# %% [markdown] tags=["hints:speed_up"]
+# 1. If the candidate is faster, its time is smaller and the answer is above 1.
+# 2. Divide one median by the other; do not take the median of the run-by-run ratios, because the runs are not pairs.
+# 3. `np.median(reference_ms) / np.median(candidate_ms)`
+
+# %% tags=["check:speed_up", "hidden"]
+@checks("speed_up")
+def _(c, speed_up):
+    draw = np.random.default_rng(5)
+    reference, candidate = draw.gamma(9.0, 1.1, 101), draw.gamma(9.0, 0.6, 101)
+    reference[7] += 900.0
+    right = float(np.median(reference) / np.median(candidate))
+    c.close(
+        speed_up(reference.copy(), candidate.copy()),
+        right,
+        1e-9,
+        tested="two series of 101 runs, one of them with an outlier",
+        mistakes={
+            "the ratio is upside down": 1 / right,
+            "these are means: one outlier moved the answer": float(reference.mean() / candidate.mean()),
+            "this is a difference, not a ratio": float(np.median(reference) - np.median(candidate)),
+            "this is the median of run-by-run ratios, but the runs are not pairs": float(np.median(reference / candidate)),
+            "the fastest runs say what is possible, not what is typical": float(reference.min() / candidate.min()),
+            "this is the gain in percent": 100 * (right - 1),
+            "this is the gain, not the ratio: equal times give 1": right - 1,
+        },
+    )
+    c.close(speed_up([3.0, 3.0], [3.0, 3.0, 3.0]), 1.0, 1e-9, tested="equal times in series of different length")
+
+
+# %% tags=["check:speed_up"]
+check("speed_up", speed_up)
+
+# %% [markdown]
+# ### 4. Faster, or just noise?
+#
+# Two series were measured in interleaved blocks: block 1 of A, block 1 of B, block 2 of A, and so on. What the machine did
+# during a block hit both. So compare **block by block**, and ask how sure the average difference is.
+
+
+# %% tags=["exercise:verdict"]
+def verdict(a_blocks_ms, b_blocks_ms):
+    """ "a", "b" or "noise" for two arrays (blocks, runs): who is faster, if the blocks can tell.
+
+    Take the median of each block, the differences a - b of the blocks, and their mean with its standard error.
+    It is noise if the mean is within two standard errors of zero.
+    """
+    # TODO: medians along axis 1, differences, mean, standard error (ddof=1, divided by the root of the number of blocks).
+    ### BEGIN SOLUTION
+    difference = np.median(a_blocks_ms, axis=1) - np.median(b_blocks_ms, axis=1)
+    error = difference.std(ddof=1) / math.sqrt(len(difference))
+    if abs(difference.mean()) <= 2 * error:
+        return "noise"
+    return "a" if difference.mean() < 0 else "b"
+    ### END SOLUTION
+
+
+# %% [markdown] tags=["hints:verdict"]
+# 1. `np.median(blocks, axis=1)` gives one value a block. Subtract block from block before you average.
+# 2. The standard error of a mean of n values is their standard deviation (`ddof=1`) divided by the square root of n.
+# 3. With `d = np.median(a, axis=1) - np.median(b, axis=1)` it is noise if `abs(d.mean()) <= 2 * d.std(ddof=1) / sqrt(len(d))`; a negative mean says that a is faster.
+
+# %% tags=["check:verdict", "hidden"]
+@checks("verdict")
+def _(c, verdict):
+    draw = np.random.default_rng(11)
+    drift = np.linspace(0.0, 40.0, 16)[:, None]  # the machine gets slower, for both alike
+    base = 10 + drift + draw.normal(0, 0.2, (16, 9))
+    slower = base + 1.0 + draw.normal(0, 0.2, (16, 9))
+    wrong_way = "the smaller time is the faster one"
+    unpaired = "the blocks are pairs: subtract before you average, or the drift of the machine hides the difference"
+    c.equal(verdict(base.copy(), slower.copy()), "a", tested="a is 1 ms faster on a machine that drifts by 40 ms",
+            mistakes={wrong_way: "b", unpaired: "noise"})
+    c.equal(verdict(slower.copy(), base.copy()), "b", tested="the same with the names exchanged",
+            mistakes={wrong_way: "a", unpaired: "noise"})
+    same = 10 + draw.normal(0, 0.4, (16, 9))
+    c.equal(verdict(same + draw.normal(0, 0.4, (16, 9)), same + draw.normal(0, 0.4, (16, 9))), "noise",
+            tested="two series without a difference",
+            mistakes={"a mean is never exactly zero: compare it with two standard errors": "a",
+                      "a mean is never exactly zero; compare it with two standard errors": "b"})
+    spiky = base.copy()
+    spiky[::3, 0] += 500.0
+    c.equal(verdict(spiky, slower.copy()), "a", tested="the faster one with a spike in some blocks",
+            mistakes={"spikes moved the answer: take the median of each block, not the mean": "b",
+                      "spikes hid the difference: take the median of each block, not the mean": "noise"})
+    few = np.array([[0.0], [1.0], [2.0], [1.2]]) + 5
+    c.equal(verdict(few, np.full((4, 1), 5.0)), "b", tested="four blocks of one run each",
+            mistakes={"the standard error is the standard deviation divided by the root of the number of blocks": "noise"})
+
+
+# %% tags=["check:verdict"]
+check("verdict", verdict)
+
+# %% [markdown]
+# ### 5. Does it fit?
+#
+# A budget is a list of limits. Name **every** limit that is broken, not only the first, so that whoever reads it knows how far away
+# the network is.
+
+
+# %% tags=["exercise:fits"]
+def broken_limits(times_ms, model_bytes, peak_memory_bytes, limits):
+    """The names of the broken limits, in the order deadline, storage, memory; an empty list if it fits.
+
+    `limits` has the keys "deadline_ms", "storage_bytes" and "memory_bytes". The deadline is kept if the 99th
+    percentile of the times is at most the deadline; 20 percent of the memory must stay free.
+    """
+    # TODO: test the three limits and collect the names "deadline", "storage" and "memory".
+    ### BEGIN SOLUTION
+    broken = []
+    if np.percentile(times_ms, 99) > limits["deadline_ms"]:
+        broken.append("deadline")
+    if model_bytes > limits["storage_bytes"]:
+        broken.append("storage")
+    if peak_memory_bytes > 0.8 * limits["memory_bytes"]:
+        broken.append("memory")
+    return broken
+    ### END SOLUTION
+
+
+# %% [markdown] tags=["hints:fits"]
+# 1. Start with an empty list and append a name for each limit that is broken. No `elif`: several can be broken at once.
+# 2. For the deadline use `np.percentile(times_ms, 99)`. "20 percent must stay free" leaves 80 percent to use.
+# 3. The memory is broken if `peak_memory_bytes > 0.8 * limits["memory_bytes"]`; a value right at a limit still fits.
+
+# %% tags=["check:fits", "hidden"]
+@checks("fits")
+def _(c, broken_limits):
+    limits = {"deadline_ms": 50.0, "storage_bytes": 1000, "memory_bytes": 2000}
+    calm = np.full(200, 20.0)
+    tail = calm.copy()
+    tail[:6] = 90.0  # 3 percent of the runs miss the deadline; median and mean do not show it
+    rare = calm.copy()
+    rare[0] = 90.0
+    c.equal(broken_limits(calm, 900, 1000, limits), [], tested="a network well within all limits")
+    c.equal(broken_limits(tail, 900, 1000, limits), ["deadline"], tested="3 percent of the runs late",
+            mistakes={"three runs in a hundred are late and the answer does not see them: use the p99": []})
+    c.equal(broken_limits(rare, 900, 1000, limits), [], tested="one run in 200 late",
+            mistakes={"one late run in 200 is above the 99th percentile: do not use the maximum": ["deadline"]})
+    c.equal(broken_limits(calm, 900, 1700, limits), ["memory"], tested="85 percent of the memory used",
+            mistakes={"20 percent of the memory must stay free": []})
+    c.equal(broken_limits(calm, 1000, 1600, limits), [], tested="values exactly at their limits",
+            mistakes={"a value right at its limit still fits": ["storage", "memory"]})
+    c.equal(broken_limits(tail, 5000, 5000, limits), ["deadline", "storage", "memory"], tested="everything broken at once",
+            mistakes={"name every broken limit, not only the first": ["deadline"]})
+
+
+# %% tags=["check:fits"]
+check("fits", broken_limits)
+
+# %% [markdown]
+# ## Bring your own
+#
+# Put the path of your own `.onnx` or `.tflite` file into `my_model` in the parameters cell and run from there, or do the same from a
+# terminal: `uv run edgelab run start -p my_model FILE`. Until you do, this cell measures the small network. The same
+# figures come from `uv run edgelab bench FILE` and `uv run edgelab inspect FILE` without a notebook.
+
+# %%
+mine = Path(my_model) if my_model else small_file.path
+own = bench(mine, runs=runs, warmup=10, threads=threads)
+own
+
+# %%
+peak = own.models[0].peak_memory_bytes
+readings = [own.models[0].p99_ms, Reading(mine.stat().st_size, "bytes", "measured", "the file system"), peak]
+names = ("deadline", "storage", "memory")
+limits = [budget["deadline_ms"], budget["storage_bytes"], 0.8 * budget["memory_bytes"]]
+Table(
+    f"{mine.name} against the camera's budget",
+    ("limit", "found", "allowed", "fits"),
+    [(n, r, a, r.value <= a) for n, r, a in zip(names, readings, limits)],
+)
+
+# %% [markdown]
+# ## What to remember
+#
+# - Write the budget first: a deadline is tested against the p99, memory against the peak with room to spare.
+# - Counting MACs is quick and says what a network **asks** of a device. Only a measurement says what it **gets**.
+# - Warm up, interleave, repeat; report percentiles with intervals, and say how, on what, and with which versions.
+# - A speed-up belongs to a batch size, a number of threads and a machine. Quote them together.
+# - The profile decides what to optimise, not the paper.
+#
+# **Sources.** Howard et al., *Searching for MobileNetV3*, 2019 (the network). Howard et al., *MobileNets*, 2017 (the depthwise-separable
+# layer). Hoefler and Belli, *Scientific Benchmarking of Parallel Computing Systems*, 2015 (reporting times with intervals).
+# The ONNX specification, onnx.ai.
+#
+# **Next:** `01_quantization`, where the same network gets four times smaller, and you find out what that costs.
