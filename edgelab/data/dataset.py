@@ -52,9 +52,9 @@ class Split:
     (3, ['a', 'a', 'b'])
     """
 
-    x: NDArray[np.float32]
-    y: NDArray[np.int64]
-    groups: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
+    x: NDArray[np.float32] = field(repr=False)
+    y: NDArray[np.int64] = field(repr=False)
+    groups: Mapping[str, NDArray[np.str_]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         x, y = _inputs(self.x), _labels(self.y)
@@ -76,8 +76,8 @@ class Split:
     def subset(self, n: int, seed: int = 0, stratified: bool = True) -> Split:
         """``n`` items drawn without replacement, in random order.
 
-        ``stratified=True`` keeps the shares of the classes to within one item; otherwise the draw is uniform,
-        and the shares vary as chance has it.
+        ``stratified=True`` keeps the shares of the classes as near as rounding lets them be; otherwise the draw is
+        uniform, and the shares vary as chance has it.
 
         Raises
         ------
@@ -147,9 +147,9 @@ class Dataset:
     """
 
     name: str
-    train: Split
-    validation: Split
-    test: Split
+    train: Split = field(repr=False)
+    validation: Split = field(repr=False)
+    test: Split = field(repr=False)
     class_names: tuple[str, ...]
     source: str
     licence: str
