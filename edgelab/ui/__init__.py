@@ -1,7 +1,8 @@
 """What a lab shows: static figures with words, live panels, predictions."""
 
+from edgelab.ui.bars import bars, grouped_bars
 from edgelab.ui.controls import choice, slider, toggle
-from edgelab.ui.figures import bars, grouped_bars, heatmap, histogram, lines, scatter, stairs
+from edgelab.ui.figures import heatmap, histogram, lines, scatter, stairs
 from edgelab.ui.live import LivePlot
 from edgelab.ui.panel import Panel
 from edgelab.ui.predict import Prediction, predict

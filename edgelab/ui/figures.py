@@ -1,8 +1,7 @@
-"""Figures in the house look, each from one short call: lines, bars, histograms, scatters, heat maps, staircases.
+"""Figures in the house look, each from one short call: lines, staircases, scatters, histograms, heat maps.
 
 The caller gives the finding as the title and names the axes with their units. Values may be plain numbers
-or readings: a reading brings its interval as an error bar and its provenance into the hover text, and a bar
-of anything but a measurement is hatched, so that nothing modelled looks measured.
+or readings: a reading brings its interval as an error bar and its provenance into the hover text.
 """
 
 from __future__ import annotations
@@ -15,17 +14,15 @@ import plotly.graph_objects as go
 from numpy.typing import ArrayLike, NDArray
 
 from edgelab.errors import BadInput
-from edgelab.reading import Reading
-from edgelab.ui.labels import bar_labels, end_labels, room_for
-from edgelab.ui.series import Numbers, Values, matrix, numbers, pairs
-from edgelab.ui.theme import COLOURS, DASHES, HEIGHT, MARKERS, PATTERNS, PROVENANCE_PATTERNS, figure_of
+from edgelab.ui.labels import end_labels, room_for, span
+from edgelab.ui.series import Numbers, Values, labels_of, matrix, numbers, pairs
+from edgelab.ui.theme import COLOURS, DASHES, MARKERS, figure_of
 
 _MOST_DIRECT_LABELS = 7
 _MOST_MARKED_POINTS = 40
 _MOST_PRINTED_CELLS = 150
 _MOST_BINS = 2000
-_MOST_UPRIGHT_BARS = 9
-_ROW_PIXELS = 30
+_FEW_DECADES = 2.6  # then 2 and 5 are labelled, too
 
 
 def lines(
@@ -131,139 +128,6 @@ def scatter(
     return figure_of(traces, title, x, y, legend=len(checked) > 1, more=layout, **_axes(log_x, log_y))
 
 
-def bars(
-    labels: Sequence[str],
-    values: Sequence[Reading | float] | ArrayLike,
-    title: str,
-    y: str,
-    *,
-    x: str = "",
-    horizontal: bool | None = None,
-    log_y: bool = False,
-    highlight: str | None = None,
-    **layout: Any,
-) -> go.Figure:
-    """One bar a label, with its value printed and its interval as an error bar.
-
-    Parameters
-    ----------
-    labels
-        One a bar.
-    values
-        Numbers or readings, shape (n,). Bars of readings that were not measured are hatched and say the word.
-    title
-        The finding.
-    y
-        Title of the value axis with its unit.
-    x
-        Title of the label axis.
-    horizontal
-        Bars from left to right, the first at the top; without it, where the labels are many or long.
-    log_y
-        Logarithmic value axis.
-    highlight
-        The label whose bar stands out; the others turn grey.
-    **layout
-        Anything else for ``figure.update_layout``.
-
-    Examples
-    --------
-    >>> modelled = Reading(12.0, "ms", "modelled", "MACs / peak MACs per second")
-    >>> bars(["board"], [modelled], "Twelve milliseconds on the board", "latency (ms)").data[0].marker.pattern.shape
-    ('/',)
-    """
-    found = numbers(values, "values")
-    labels = _labels(labels, len(found.values), "values")
-    if highlight is not None and highlight not in labels:
-        raise BadInput(f"highlight='{highlight}' is not one of the labels: {', '.join(labels)}.")
-    if log_y and (found.values <= 0).any():
-        raise BadInput("values must be above 0 on a logarithmic axis.")
-    if horizontal is None:
-        horizontal = len(labels) > _MOST_UPRIGHT_BARS or (len(labels) > 3 and max(map(len, labels)) > 16)
-    base, quiet = COLOURS[0], "#8c959f"
-    colours = [base if highlight in (None, label) else quiet for label in labels]
-    ticks = [f"{t}<br>({h})" if h not in ("", "measured") else t for t, h in zip(labels, found.how, strict=True)]
-    along, across = ("x", "y") if horizontal else ("y", "x")
-    room = max(found.values.max(), 0) - min(found.values.min(), 0)
-    trace = {
-        "type": "bar",
-        along: found.values,
-        across: ticks,
-        f"error_{along}": found.error,
-        "orientation": "h" if horizontal else "v",
-        "marker": {
-            "color": colours,
-            "pattern": {"shape": [PROVENANCE_PATTERNS.get(h, "") for h in found.how], "solidity": 0.3},
-        },
-        "textposition": "none",
-        "customdata": found.hover,
-        "hovertemplate": f"%{{{across}}}: %{{{along}:,.4~g}}%{{customdata}}<extra></extra>",
-    }
-    more: dict[str, Any] = {f"{along}axis_type": "log"} if log_y else {}
-    more["annotations"] = bar_labels(found, horizontal=horizontal, log=log_y)
-    if not log_y:
-        above, below = found.ends
-        more[f"{along}axis_range"] = [
-            min(below, 0) - (0.12 * room if below < 0 else 0),
-            max(above, 0) + (0.16 if horizontal else 0.12) * (room or 1) * (above > 0 or room == 0),
-        ]
-        more[f"{along}axis_zeroline"] = bool(below < 0)
-    if horizontal:
-        more |= {"yaxis_autorange": "reversed", "yaxis_showgrid": False, "xaxis_showgrid": True}
-        more["height"] = max(HEIGHT, 130 + _ROW_PIXELS * len(labels))
-        return figure_of([trace], title, y, x, legend=False, more=layout, **more)
-    return figure_of([trace], title, x, y, legend=False, more=layout, **more)
-
-
-def grouped_bars(
-    groups: Sequence[str],
-    series: Mapping[str, Sequence[Reading | float] | ArrayLike],
-    title: str,
-    y: str,
-    *,
-    x: str = "",
-    log_y: bool = False,
-    **layout: Any,
-) -> go.Figure:
-    """For each group one bar a series, side by side; NaN leaves a bar out.
-
-    Parameters
-    ----------
-    groups
-        The groups along the axis, for example batch sizes or classes.
-    series
-        Label to one value a group, numbers or readings. A series that was not measured says so in its name.
-    title, y, x, log_y, **layout
-        As for `bars`.
-    """
-    if not isinstance(series, Mapping) or not series:
-        raise BadInput("A figure needs at least one series, given as {label: values}.")
-    traces: list[dict[str, Any]] = []
-    for i, (label, values) in enumerate(series.items()):
-        found = numbers(values, f"'{label}'", gaps=True)
-        ticks = _labels(groups, len(found.values), f"'{label}'")
-        if log_y and (found.values <= 0).any():
-            raise BadInput(f"'{label}' must be above 0 on a logarithmic axis.")
-        ways = sorted({h for h in found.how if h not in ("", "measured")})
-        traces.append(
-            {
-                "type": "bar",
-                "x": ticks,
-                "y": found.values,
-                "name": f"{label} ({', '.join(ways)})" if ways else str(label),
-                "error_y": found.error,
-                "marker": {
-                    "color": COLOURS[i % len(COLOURS)],
-                    "pattern": {"shape": PATTERNS[i % len(PATTERNS)], "solidity": 0.25},
-                },
-                "customdata": found.hover,
-                "hovertemplate": f"{label}, %{{x}}: %{{y:,.4~g}}%{{customdata}}<extra></extra>",
-            }
-        )
-    axes = {"xaxis_type": "category", "bargroupgap": 0.08, **({"yaxis_type": "log"} if log_y else {})}
-    return figure_of(traces, title, x, y, legend=len(traces) > 1, more=layout, **axes)
-
-
 def histogram(
     series: Mapping[str, ArrayLike] | ArrayLike,
     title: str,
@@ -363,8 +227,8 @@ def heatmap(
         Anything else for ``figure.update_layout``.
     """
     table = matrix(z, "z")
-    columns = _labels(x_labels if x_labels is not None else range(table.shape[1]), table.shape[1], "columns of z")
-    rows = _labels(y_labels if y_labels is not None else range(table.shape[0]), table.shape[0], "rows of z")
+    columns = labels_of(x_labels if x_labels is not None else range(table.shape[1]), table.shape[1], "columns of z")
+    rows = labels_of(y_labels if y_labels is not None else range(table.shape[0]), table.shape[0], "rows of z")
     printed = table.size <= _MOST_PRINTED_CELLS
     trace = {
         "type": "heatmap",
@@ -415,9 +279,14 @@ def _lines(
         )
     named = len(checked) > 1
     direct = named and len(checked) <= _MOST_DIRECT_LABELS
-    more = _axes(log_x, log_y)
+    across = span([xs.values for xs, _ in checked.values()], log_x, 0.02)
+    heights = span([end for _, ys in checked.values() for end in ys.ends], log_y, 0.06)
+    more = _axes(log_x, log_y) | {"xaxis_range": across, "yaxis_range": heights}
+    for axis, log, (low, high) in (("xaxis", log_x, across), ("yaxis", log_y, heights)):
+        if log and high - low < _FEW_DECADES:
+            more[axis] |= {"dtick": "D2"}
     if direct:
-        more |= {"annotations": end_labels(checked, log_x, log_y), "margin_r": room_for(checked)}
+        more |= {"annotations": end_labels(checked, log_x, log_y, heights), "margin_r": room_for(checked)}
     return figure_of(traces, title, x, y, legend=named and not direct, more=layout, **more)
 
 
@@ -430,7 +299,7 @@ def _hover(label: str, x: str, y: str, ys: Numbers, xs: Numbers | None = None) -
 
 
 def _axes(log_x: bool, log_y: bool) -> dict[str, Any]:
-    log: dict[str, Any] = {"type": "log", "dtick": 1, "minor": {"ticks": "outside", "ticklen": 2}}
+    log: dict[str, Any] = {"type": "log", "dtick": 1, "tickformat": "~g", "minor": {"ticks": "outside", "ticklen": 2}}
     return ({"xaxis": {**log}} if log_x else {}) | ({"yaxis": {**log}} if log_y else {})
 
 
@@ -442,13 +311,6 @@ def _positive(
             if log and (found.values <= 0).any():
                 raise BadInput(f"{axis} of '{label}' must be above 0 on a logarithmic axis.")
     return checked
-
-
-def _labels(labels: Any, count: int, what: str) -> list[str]:
-    listed = [str(label) for label in labels]
-    if len(listed) != count:
-        raise BadInput(f"There are {len(listed)} labels for {count} {what}.")
-    return listed
 
 
 def _edges(values: NDArray[np.float64], bins: int | Sequence[float], log_x: bool) -> NDArray[np.float64]:

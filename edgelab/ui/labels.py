@@ -3,29 +3,43 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgelab.reading import format_numbers
 from edgelab.ui.series import Numbers
 from edgelab.ui.theme import COLOURS, HEIGHT
 
+Array: TypeAlias = "NDArray[np.float64]"
+
 _LINE_PIXELS = 17.0
-_PLOT_PIXELS = HEIGHT - 110.0
+_PLOT_PIXELS = HEIGHT - 102.0  # the margins of a figure with a title of one line; each further line adds its height
 _GLYPHS = ("●", "■", "◆", "▲", "✕", "✚", "★")
 
 
-def end_labels(series: Mapping[str, tuple[Numbers, Numbers]], log_x: bool, log_y: bool) -> list[dict[str, Any]]:
-    """Annotations for ``figure.update_layout(annotations=...)``: one a series, beside its last point."""
+def span(values: Sequence[Array], log: bool, air: float) -> tuple[float, float]:
+    """The ends of an axis, of the exponent if ``log``, with ``air`` times their distance around the values."""
+    known = np.concatenate([v[np.isfinite(v)] for v in values])
+    if not known.size:
+        return 0.0, 1.0
+    low, high = float(known.min()), float(known.max())
+    if log:
+        low, high = math.log10(low), math.log10(high)
+    room = air * (high - low) or (0.2 if log else 0.1 * abs(high) or 1.0)
+    return low - room, high + room
+
+
+def end_labels(
+    series: Mapping[str, tuple[Numbers, Numbers]], log_x: bool, log_y: bool, heights: tuple[float, float]
+) -> list[dict[str, Any]]:
+    """Annotations, one a series, beside its last point; ``heights`` are the ends of the y axis as of `span`."""
     ends = {label: _end(xs, ys) for label, (xs, ys) in series.items()}
-    heights = np.concatenate([ys.values for _, ys in series.values()])
-    heights = heights[np.isfinite(heights)]
-    low, high = (float(heights.min()), float(heights.max())) if heights.size else (0.0, 1.0)
     scale = math.log10 if log_y else float
-    span = (scale(high) - scale(low)) or 1.0
-    wanted = {label: (scale(y) - scale(low)) / span * _PLOT_PIXELS for label, (_, y) in ends.items()}
+    low, high = heights
+    wanted = {label: (scale(y) - low) / (high - low) * _PLOT_PIXELS for label, (_, y) in ends.items()}
     placed = spread(wanted)
     labels = []
     for i, (label, (x, y)) in enumerate(ends.items()):
@@ -38,7 +52,7 @@ def end_labels(series: Mapping[str, tuple[Numbers, Numbers]], log_x: bool, log_y
                 "showarrow": False,
                 "xanchor": "left",
                 "yanchor": "middle",
-                "xshift": 8,
+                "xshift": 10,
                 "yshift": placed[label] - wanted[label],
                 "align": "left",
             }

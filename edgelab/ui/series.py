@@ -33,11 +33,11 @@ class Numbers:
         return {"type": "data", "symmetric": False, "array": self.above, "arrayminus": self.below, "thickness": 1.5}
 
     @property
-    def ends(self) -> tuple[float, float]:
-        """The highest and the lowest point, intervals included."""
+    def ends(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The upper and the lower ends of the intervals, (n,) each; without intervals the values."""
         above = self.values if self.above is None else self.values + self.above
         below = self.values if self.below is None else self.values - self.below
-        return float(np.nanmax(above)), float(np.nanmin(below))
+        return above, below
 
 
 def numbers(values: Values, what: str, *, gaps: bool = False) -> Numbers:
@@ -118,6 +118,20 @@ def matrix(z: ArrayLike, what: str) -> NDArray[np.float64]:
     if np.isinf(table).any():
         raise BadInput(f"{what} holds an infinite value; use NaN for an empty cell.")
     return table
+
+
+def labels_of(labels: Any, count: int, what: str) -> list[str]:
+    """One text for each of ``count`` values.
+
+    Raises
+    ------
+    BadInput
+        If there are more or fewer.
+    """
+    listed = [str(label) for label in labels]
+    if len(listed) != count:
+        raise BadInput(f"There are {len(listed)} labels for {count} {what}.")
+    return listed
 
 
 def _iterate(values: object, what: str) -> Sequence[Any]:

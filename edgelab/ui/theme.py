@@ -50,7 +50,16 @@ TEMPLATE: dict[str, Any] = {
         "autotypenumbers": "strict",
         "colorway": list(COLOURS),
         "font": {"family": FONT, "size": 14, "color": INK},
-        "title": {"x": 0, "xanchor": "left", "xref": "paper", "y": 0.97, "yanchor": "top", "font": {"size": 17}},
+        "title": {
+            "x": 0,
+            "xanchor": "left",
+            "xref": "container",
+            "y": 1,
+            "yanchor": "top",
+            "yref": "container",
+            "pad": {"t": 14, "l": 14},
+            "font": {"size": 16, "weight": 600},
+        },
         "paper_bgcolor": PAPER,
         "plot_bgcolor": PAPER,
         "hoverlabel": {"font": {"size": 13}, "align": "left"},
@@ -138,8 +147,9 @@ def _shared(title: str, *, legend: bool) -> dict[str, Any]:
     lines = _wrapped(title, _TITLE_CHARACTERS).split("<br>")
     return {
         "title_text": "<br>".join(lines),
-        "margin": {"t": 28 + 24 * len(lines) + (28 if legend else 0), "l": 64, "r": 24, "b": 56},
-        "height": HEIGHT + 24 * (len(lines) - 1),
+        "title_pad_t": 14 + 10 * (len(lines) - 1),  # plotly lifts a title of several lines
+        "margin": {"t": 24 + 22 * len(lines) + (28 if legend else 0), "l": 64, "r": 24, "b": 56},
+        "height": HEIGHT + 22 * (len(lines) - 1),
     }
 
 
