@@ -240,7 +240,7 @@ def _run_exercise(exercise: dict[str, Any], room: dict[str, Any], seconds: float
     results: list[Grade] = []
 
     def check(identity: str, answer: Any, fallback: Any = None) -> Any:
-        found = run_check(identity, answer, has_fallback=fallback is not None, namespace=room)
+        found = run_check(identity, answer, has_fallback=fallback is not None, namespace=room, seconds=seconds)
         results.append(Grade(identity, found.status, found.message, found.hint))
         return answer if found.passed or fallback is None else fallback
 
@@ -249,7 +249,7 @@ def _run_exercise(exercise: dict[str, Any], room: dict[str, Any], seconds: float
         _run(exercise["stub"], room, f"exercise {exercise['id']}", seconds)
     before = room.get("check")
     room["check"] = check
-    asked = _run(exercise["check"], room, f"check {exercise['id']}", seconds)
+    asked = _run(exercise["check"], room, f"check {exercise['id']}", seconds + _SPARE_SECONDS / 2)
     room["check"] = before
     if trouble:
         status = "open" if trouble.startswith("NotImplementedError") else "failed"

@@ -1,4 +1,4 @@
-"""What a learner has solved, tried and predicted, one small file a lab under ``runs/progress/``.
+"""What a learner has solved and tried, one small file a lab under ``runs/progress/``.
 
 A file that cannot be read is left alone and reported; it is never replaced by an empty one.
 """
@@ -26,11 +26,10 @@ class Effort:
 
 @dataclass
 class Progress:
-    """A learner's progress in one lab. ``predictions`` maps a question to the guess and the reading it met."""
+    """A learner's progress in one lab, by exercise."""
 
     lab: str
     exercises: dict[str, Effort] = field(default_factory=dict)
-    predictions: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def note(self, exercise: str, *, passed: bool, hints: int) -> Effort:
         """Count one real try; a failing one uncovers the next of ``hints`` hints."""
@@ -45,7 +44,7 @@ class Progress:
     def to_dict(self) -> dict[str, Any]:
         """The progress as JSON-ready data."""
         efforts = {name: vars(effort).copy() for name, effort in self.exercises.items()}
-        return {"lab": self.lab, "exercises": efforts, "predictions": self.predictions}
+        return {"lab": self.lab, "exercises": efforts}
 
 
 def location(lab: str) -> Path:
@@ -80,7 +79,7 @@ def load(lab: str) -> Progress:
             str(name): Effort(int(kept["tries"]), int(kept["hints"]), bool(kept["solved"]))
             for name, kept in data["exercises"].items()
         }
-        return Progress(lab, efforts, {str(k): dict(v) for k, v in data["predictions"].items()})
+        return Progress(lab, efforts)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BadFile(
             f"{paths.shown(path)} is not a progress file; delete it to start this lab's count anew."
@@ -90,16 +89,3 @@ def load(lab: str) -> Progress:
 def save(progress: Progress) -> None:
     """Write the progress file, whole or not at all."""
     write_json(location(progress.lab), progress.to_dict())
-
-
-def predicted(lab: str, question: str, guess: Any, reading: dict[str, Any] | None = None) -> None:
-    """Keep a prediction, and later the reading that it met. Does nothing where `keeps_score` is false."""
-    if not keeps_score():
-        return
-    progress = load(lab)
-    kept = progress.predictions.get(question, {})
-    progress.predictions[question] = {
-        "guess": guess,
-        "reading": reading if reading is not None else kept.get("reading"),
-    }
-    save(progress)

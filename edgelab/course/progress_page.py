@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import html
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edgelab.course import paths, progress
 from edgelab.course.labs import Lab, all_labs
 from edgelab.course.source import exercises, read_cells
 from edgelab.errors import BadFile
 from edgelab.files import write_text
-from edgelab.reading import Reading
+from edgelab.reading import Reading, format_numbers
 
+PREDICTION_MIME = "application/vnd.edgelab.prediction+json"
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --dim: #57606a; --paper: #ffffff; --line: #d0d7de;
   --done: #0072b2; --rest: #e6e9ed; }
@@ -32,12 +35,16 @@ th { font-weight: 600; } td.n, th.n { text-align: right; font-variant-numeric: t
 
 @dataclass(frozen=True)
 class LabProgress:
-    """What the page shows of one lab. ``trouble`` says why its progress file could not be read, if so."""
+    """What the page shows of one lab. ``trouble`` says why its progress file could not be read, if so.
+
+    ``predictions`` are those that the learner's saved notebook holds: question, guess, what was found.
+    """
 
     lab: Lab
     exercises: tuple[str, ...]
     kept: progress.Progress
     trouble: str = ""
+    predictions: tuple[tuple[str, str, str], ...] = ()
 
     @property
     def solved(self) -> int:
@@ -58,11 +65,32 @@ def gather() -> list[LabProgress]:
     found = []
     for lab in all_labs():
         names = tuple(exercises(read_cells(lab.source)))
+        trouble, kept = "", progress.Progress(lab.slug)
         try:
-            found.append(LabProgress(lab, names, progress.load(lab.slug)))
+            kept = progress.load(lab.slug)
         except BadFile as error:
-            found.append(LabProgress(lab, names, progress.Progress(lab.slug), str(error)))
+            trouble = str(error)
+        found.append(LabProgress(lab, names, kept, trouble, predictions(lab.notebook)))
     return found
+
+
+def predictions(notebook: Path) -> tuple[tuple[str, str, str], ...]:
+    """What was predicted in a saved notebook, and what was then found; nothing if there is no such notebook."""
+    try:
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        payloads = [o.get("data", {}).get(PREDICTION_MIME) for cell in cells for o in cell.get("outputs", ())]
+        made = [payload for payload in payloads if payload is not None and payload["predicted"] is not None]
+        return tuple((str(p["question"]), _number(p["predicted"]), _found(p["found"])) for p in made)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ()  # a notebook in the middle of its work; JupyterLab or `edgelab check` will say what is wrong with it
+
+
+def _found(found: Any) -> str:
+    return Reading.from_dict(found).figure() if isinstance(found, dict) else str(found)
+
+
+def _number(guess: Any) -> str:
+    return guess if isinstance(guess, str) else format_numbers([guess])[0]
 
 
 def write_page(path: Path | None = None) -> Path:
@@ -119,13 +147,11 @@ def _section(entry: LabProgress) -> str:
 
 
 def _predictions(entry: LabProgress) -> str:
-    if not entry.kept.predictions:
+    if not entry.predictions:
         return ""
     rows = []
-    for question, kept in entry.kept.predictions.items():
-        reading = kept.get("reading")
-        found = Reading.from_dict(reading).figure() if reading else "not measured yet"
-        cells = "".join(f"<td>{html.escape(str(text))}</td>" for text in (kept.get("guess"), found))
+    for question, *answers in entry.predictions:
+        cells = "".join(f"<td>{html.escape(answer)}</td>" for answer in answers)
         rows.append(f'<tr><th scope="row">{html.escape(question)}</th>{cells}</tr>')
     body = "\n".join(rows)
     return f"""<table>

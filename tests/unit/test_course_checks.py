@@ -121,7 +121,7 @@ def test_a_body_that_this_kernel_registered_comes_first(example):
 def test_a_progress_file_that_cannot_be_used_is_reported_and_kept(example):
     path = progress.location("example")
     path.parent.mkdir(parents=True)
-    for text in ("{", "[]", '{"exercises": {"x": 1}, "predictions": {}}', '{"exercises": {}}'):
+    for text in ("{", "[]", "{}", '{"exercises": {"x": 1}}'):
         path.write_text(text, encoding="utf-8")
         result = run_check("percentile", unsorted)
         assert "Your progress was not saved" in result.note
@@ -149,15 +149,7 @@ def test_a_full_disk_costs_the_count_and_not_the_check(example, monkeypatch):
 def test_a_solution_run_is_no_try(example, monkeypatch, variable, value):
     monkeypatch.setenv(variable, value)
     run_check("percentile", right)
-    progress.predicted("example", "how many?", 3)
     assert list(example.iterdir()) == []
-
-
-def test_predictions_are_kept_with_what_they_met(example):
-    progress.predicted("example", "how many?", 3)
-    progress.predicted("example", "how many?", 3, {"value": 4})
-    progress.predicted("example", "how many?", 5)
-    assert progress.load("example").predictions == {"how many?": {"guess": 5, "reading": {"value": 4}}}
 
 
 def test_begin_refuses_unknown_labs_and_missing_frameworks(example, monkeypatch):
