@@ -83,12 +83,35 @@ def prepared(model_path: PathLike) -> Iterator[Path]:
                 quant_pre_process(model, str(path), skip_symbolic_shape=True)
         except Exception as error:
             raise BadFile(f"{model_path} cannot be prepared for quantization: {first_line(error)}.") from error
+        ready = onnx.load(path)
+        if _unshare(ready):
+            onnx.save(ready, path)
         yield path
 
 
 QUANTIZED_OPERATORS = frozenset(
     {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "ConvInteger", "MatMulNBits"}
 )
+
+
+def _unshare(model: Any) -> bool:
+    """Give every layer that shares its weights with another a copy of its own; whether there was one.
+
+    ONNX Runtime's quantizer transposes the weights of a linear layer in place, and a second layer that uses them
+    computes nonsense from then on.
+    """
+    constants = {constant.name: constant for constant in model.graph.initializer}
+    seen: set[str] = set()
+    shared = False
+    for i, node in enumerate(model.graph.node):
+        for position, name in enumerate(node.input):
+            if name in constants and name in seen and len(constants[name].dims) > 1:
+                copy = model.graph.initializer.add()
+                copy.CopyFrom(constants[name])
+                copy.name = node.input[position] = f"{name}_copy{i}_{position}"
+                shared = True
+            seen.add(name)
+    return shared
 
 
 def read(model_path: PathLike) -> Any:

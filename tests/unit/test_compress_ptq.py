@@ -290,6 +290,29 @@ def test_dynamic_quantization_of_a_network_over_sequences(tmp_path):
     assert ranges.samples == 8
 
 
+def test_layers_that_share_their_weights_are_quantized_apart(tmp_path):
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.linear = nn.Linear(24, 24)
+
+        def forward(self, x):
+            return self.linear(torch.relu(self.linear(x)))
+
+    path = export(Tied(), torch.randn(2, 24), tmp_path / "tied.onnx").path
+    graph = onnx.load(path).graph
+    assert len({node.input[1] for node in graph.node if node.op_type == "Gemm"}) == 1
+    x = np.random.default_rng(0).normal(size=(50, 24)).astype(np.float32)
+    for make in (
+        quantize_dynamic,
+        lambda path, out: quantize_static(path, out, x),
+        lambda path, out: quantize_weights(path, out, bits=8),
+        lambda path, out: quantize_weights(path, out, bits=4, block_size=16),
+    ):
+        assert sqnr_db(run(path, x), run(make(path, tmp_path / "q.onnx").path, x)) > 12
+
+
 CALLS = {
     "static": lambda path, out: quantize_static(path, out, X),
     "dynamic": quantize_dynamic,
