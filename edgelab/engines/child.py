@@ -101,6 +101,7 @@ class Child:
         self.path = path
         self.timeout = timeout
         self._ended = ""
+        self._closed = False
         self._lock = threading.Lock()
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "edgelab.engines.worker", module, str(memory_bytes)],
@@ -147,11 +148,13 @@ class Child:
         Raises
         ------
         EngineCrash
-            If the child died, timed out or had ended before.
+            If the child died or timed out, now or before.
         BadFile, BadInput, MissingFramework
-            What the runtime in the child complained about.
+            What the runtime in the child complained about; BadInput if it was closed before.
         """
         with self._lock:
+            if self._closed:
+                raise BadInput(f"{self._where()} is closed; open the model again.")
             if self._ended:
                 raise EngineCrash(self._ended)
             late = threading.Event()
@@ -172,13 +175,17 @@ class Child:
                 raise EngineCrash(self._ended)
         header, replies = answer
         if "error" in header:
-            error = _ERRORS.get(header["error"], EngineCrash)
-            raise error(str(header["message"]))
+            kind, message = str(header["error"]), str(header["message"])
+            if kind in _ERRORS:
+                raise _ERRORS[kind](message)
+            raise EngineCrash(
+                f"{self.title} failed while {doing} {self.path} ({message}); try another file or runtime."
+            )
         return header, replies
 
     def close(self) -> None:
         """End the child."""
-        self._ended = self._ended or f"{self._where()} is closed; open the model again."
+        self._closed = True
         self._finalizer()
 
     def _exchange(

@@ -25,7 +25,7 @@ from edgelab.engines.child import Child
 from edgelab.engines.formats import existing_file
 from edgelab.errors import BadInput
 
-DEFAULT_TIMEOUT_SECONDS = 300.0
+DEFAULT_TIMEOUT_SECONDS = 120.0
 # What an engine feeds at once where the model leaves the batch open: fast, and small enough for any memory.
 DEFAULT_BATCH = 256
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -163,8 +164,15 @@ class Host(hosted.Host):
         return interpreter
 
     def _learn(self) -> None:
-        self._inputs = self._interpreter.get_input_details()
-        self._outputs = self._interpreter.get_output_details()
+        try:
+            self._inputs = self._interpreter.get_input_details()
+            self._outputs = self._interpreter.get_output_details()
+        except (UnicodeDecodeError, ValueError) as error:
+            raise BadFile(
+                f"{self.path} is damaged: its inputs and outputs are not readable ({one_line(error)})."
+            ) from None
+        if not self._outputs:
+            raise BadFile(f"{self.path} has no output.")
         self.inputs = [_info(entry) for entry in self._inputs]
         self.outputs = [_info(entry) for entry in self._outputs]
         self._batch_now = int(self._inputs[0]["shape"][0]) if self._inputs and len(self._inputs[0]["shape"]) else 0
@@ -206,8 +214,8 @@ class Host(hosted.Host):
 
 def one_line(error: BaseException) -> str:
     """What LiteRT said, on one line, without positions in its C++ sources."""
-    words = [word for word in str(error).split() if not word.startswith(("external/", "tensorflow/", "tflite/"))]
-    text = " ".join(words)
+    words = [word for word in str(error).split() if not re.search(r"\.(cc|h)(:|$)", word)]
+    text = re.sub(r"(?<=\S)(?=Node number \d)", "; ", " ".join(words))
     return (text if len(text) <= 240 else text[:239] + "…").rstrip(". ")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from edgelab.errors import BadFile, BadInput, MissingFramework
 
 TITLE = "ONNX Runtime"
 _PROFILE_WARMUP = 3
+_MESSAGE = 240
 _KERNEL = "_kernel_time"
 # Kernels that take float32, quantize it themselves and compute in 8 bits.
 _QUANTIZES_ITS_INPUT = frozenset({"DynamicQuantizeMatMul", "DynamicQuantizeLSTM"})
@@ -101,8 +103,13 @@ class Host(hosted.Host):
         start = time.perf_counter()
         self._session = self._open()
         self.load_seconds = time.perf_counter() - start
-        self.inputs = [_info(node) for node in self._session.get_inputs()]
-        self.outputs = [_info(node) for node in self._session.get_outputs()]
+        try:
+            self.inputs = [_info(node) for node in self._session.get_inputs()]
+            self.outputs = [_info(node) for node in self._session.get_outputs()]
+        except UnicodeDecodeError:
+            raise BadFile(f"{path} is damaged: the name of an input or output is no text.") from None
+        if not self.outputs:
+            raise BadFile(f"{path} has no output.")
         self._wanted = [self.outputs[self.output_index()].name]
 
     def run(self, feed: NDArray[Any]) -> NDArray[Any]:
@@ -188,12 +195,13 @@ def _ran_in(details: dict[str, Any]) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """What ONNX Runtime said, without its error codes, source positions and line breaks."""
-    text = " ".join(str(error).split())
-    marker = "[ONNXRuntimeError] : "
-    if text.startswith(marker):
-        text = text[len(marker) :].split(" : ", 2)[-1]
-    return (text if len(text) <= 240 else text[:239] + "…").rstrip(". ")
+    """What ONNX Runtime said, without its error codes, its source positions and line breaks."""
+    text = " ".join(str(error).split()).split("[ONNXRuntimeError] : ")[-1]
+    text = re.sub(r"^\d+ : [A-Z_]+ : ", "", text)
+    text = re.sub(r"^Load model from .*? failed: ?", "", text)
+    text = re.sub(r"\S*\.(?:cc|h):\d+ ", "", text)
+    text = re.sub(r"^(?:[\w:<>&*]+ )*[\w:]*onnxruntime::.*?\) ", "", text)
+    return (text if len(text) <= _MESSAGE else text[: _MESSAGE - 1] + "…").rstrip(". ")
 
 
 _TYPES = {"float": "float32", "double": "float64"}

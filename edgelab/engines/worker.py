@@ -34,7 +34,7 @@ def main(module: str, memory_bytes: int) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
     _limit_memory(memory_bytes)
 
-    from edgelab.engines.child import receive, send
+    from edgelab.engines.child import last_line, receive, send
     from edgelab.errors import BadFile, BadInput, MissingFramework
 
     requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -67,6 +67,8 @@ def main(module: str, memory_bytes: int) -> None:
             answer, replies = {"error": kind, "message": str(error)}, []
         except MemoryError:
             answer, replies = {"error": "memory", "message": f"The memory did not suffice for '{action}'."}, []
+        except Exception as error:  # noqa: BLE001 - whatever it is, the parent gets a sentence
+            answer, replies = {"error": "unforeseen", "message": f"{type(error).__name__}: {last_line(str(error))}"}, []
         finally:
             faulthandler.cancel_dump_traceback_later()
         send(answers, answer, replies)

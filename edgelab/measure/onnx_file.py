@@ -58,7 +58,10 @@ def read(path: str) -> dict[str, Any]:
         raise BadFile(f"{path} is not a readable ONNX model ({clipped(str(error))}); get it again.") from None
     if not model.HasField("graph"):
         raise BadFile(f"{path} holds no graph.")
-    return _Reader(path, onnx, model).facts()
+    try:
+        return _Reader(path, onnx, model).facts()
+    except (TypeError, ValueError) as error:  # protobuf gives bytes for a text that is none
+        raise BadFile(f"{path} is damaged: its parts do not hold together ({clipped(str(error))}).") from None
 
 
 class _Reader:
@@ -133,7 +136,8 @@ class _Reader:
     def _inferred(self, model: Any) -> tuple[dict[str, _Shape | None], dict[str, str]]:
         """Shapes and element types by tensor name, with 1 for an open batch, by ONNX's shape inference."""
         plain = self._prepared(model)
-        with contextlib.suppress(RuntimeError, ValueError, TypeError):  # without shapes the rest still stands
+        # Without shapes the rest of the report still stands.
+        with contextlib.suppress(self._onnx.shape_inference.InferenceError, RuntimeError, ValueError):
             plain = self._onnx.shape_inference.infer_shapes(plain, data_prop=True)
         shapes: dict[str, _Shape | None] = {}
         kinds: dict[str, str] = {}

@@ -185,6 +185,8 @@ class _Reader:
         quantization = tensor.Quantization()
         if quantization is not None:
             scales = tuple(float(n) for n in self._numbers(quantization.Scale, quantization.ScaleLength()))
+            if not all(math.isfinite(scale) for scale in scales):
+                raise BadFile(f"{self._path} is damaged: a tensor's scale is not a number.")
             zero_points = tuple(self._numbers(quantization.ZeroPoint, quantization.ZeroPointLength(), width=8))
         stored = buffers[tensor.Buffer()] if tensor.Buffer() else 0
         made = _Tensor(self._text(tensor.Name()), shape, kind, scales, zero_points, stored)
