@@ -275,7 +275,7 @@ def _fill(stream: IO[bytes], buffer: Any) -> bool:
 def _drain(stream: IO[bytes] | None, tail: collections.deque[str]) -> None:
     if stream is None:
         return
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError), stream:
         for line in iter(lambda: stream.readline(4096), b""):
             tail.append(line.decode("utf-8", "replace").rstrip())
 

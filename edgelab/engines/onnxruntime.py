@@ -96,6 +96,7 @@ class Host(hosted.Host):
                 f"ONNX Runtime is not installed ({last_line(str(error))}); add it with: uv pip install onnxruntime"
             ) from None
         super().__init__(path, **common)
+        onnxruntime.disable_telemetry_events()  # Windows, where the variable that edgelab sets does not count
         self._ort = onnxruntime
         self.name = f"{TITLE} {onnxruntime.__version__}"
         self._threads = threads
