@@ -2,12 +2,17 @@
 
 import json
 import shutil
+import subprocess
+import sys
+import time
 
 import nbformat
+import psutil
 import pytest
 
 from edgelab.course import build, labs, progress
 from edgelab.course.grade import grade
+from edgelab.course.kernel import Watch
 from edgelab.course.run import collect, parse_parameters, run_lab
 from edgelab.errors import BadFile, BadInput, LabError
 
@@ -246,3 +251,20 @@ def test_the_kernel_is_this_interpreter_even_beside_a_foreign_spec(home, tmp_pat
     (foreign / "kernel.json").write_text(json.dumps(spec), encoding="utf-8")
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
     assert run_lab("example", progress=False).ok
+
+
+def test_the_memory_of_the_whole_process_tree_is_watched():
+    grandchild = "import time; block = bytearray(150_000_000); print('ready', flush=True); time.sleep(60)"
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {grandchild!r}])"
+    watch = Watch()
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True) as child:
+        assert child.stdout.readline() == b"ready\n"
+        watch.follow(child.pid)
+        for _ in range(100):
+            if watch.peak_bytes > 150_000_000:
+                break
+            time.sleep(0.1)
+        watch.stop()
+        for process in psutil.Process(child.pid).children(recursive=True):
+            process.kill()
+    assert 150_000_000 < watch.peak_bytes < 400_000_000

@@ -1,0 +1,328 @@
+"""Around the labs: the doctor, the progress page, the browser for the tests, the server for the learner."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from html.parser import HTMLParser
+
+import nbformat
+import pytest
+
+from edgelab.course import browser, build, doctor, labs, progress, progress_page, serve, session, testing
+from edgelab.errors import BadInput, LabError, MissingFramework
+
+from .course_home import EXAMPLE
+
+
+@pytest.fixture
+def home(monkeypatch, tmp_path):
+    (tmp_path / "solutions").mkdir()
+    shutil.copy(EXAMPLE / "solutions" / "90_example.py", tmp_path / "solutions")
+    monkeypatch.setenv("EDGELAB_HOME", str(tmp_path))
+    monkeypatch.delenv("EDGELAB_RUNS", raising=False)
+    build.build()
+    return tmp_path
+
+
+def test_the_doctor_imports_no_framework(home):
+    code = "import sys\nfrom edgelab.course.doctor import examine\nexamine()\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not set(done.stdout.split()) & {"torch", "tensorflow", "onnxruntime", "coremltools", "ai_edge_litert"}
+
+
+def test_the_doctor_names_what_is_missing_and_the_command(home, monkeypatch):
+    source = home / "solutions" / "90_example.py"
+    text = source.read_text(encoding="utf-8")
+    text = text.replace("requires: [numpy]", "requires: [numpy, tensorflow]").replace(
+        "memory_gb: 0.5", "memory_gb: 1e6"
+    )
+    source.write_text(text, encoding="utf-8")
+    real = session.installed
+    monkeypatch.setattr(doctor, "installed", lambda name: name != "tensorflow" and real(name))
+    monkeypatch.setattr(session, "_made_by_uv", lambda: True)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1))
+    health = doctor.examine()
+    assert not health.ok
+    first, second = health.labs[0].reasons
+    assert first == "needs tensorflow: uv sync --inexact --group tensorflow."
+    assert second.startswith("needs 1e+06 GB of memory")
+    missing = next(entry for entry in health.to_dict()["frameworks"] if entry["name"] == "tensorflow")
+    assert missing == {"name": "tensorflow", "version": None, "add": "uv sync --inexact --group tensorflow"}
+    assert "missing" in str(health)
+    assert any("disk is free" in warning for warning in health.warnings)
+    monkeypatch.setattr(doctor, "PYTHONS", ((3, 90), (3, 91)))
+    assert any("is untested" in warning for warning in doctor.examine().warnings)
+    monkeypatch.setenv("EDGELAB_CHROMIUM", "/nonexistent")
+    assert doctor.examine().browser is None
+
+
+class Page(HTMLParser):
+    """The tags of a page, every one closed, and its text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.open, self.text = [], [], ""
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in ("meta", "br", "link"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_the_progress_page(home):
+    kept = progress.Progress("example", {"percentile": progress.Effort(3, 2, solved=True)})
+    progress.save(kept)
+    notebook = nbformat.read(labs.find("example").notebook, as_version=4)
+    reading = {"name": "r", "value": 2.5, "unit": "x", "how": "measured", "by": "t", "low": None, "high": None}
+    for predicted, found in ((2.0, reading), (None, reading), ("a <b>", "b")):
+        data = {progress_page.PREDICTION_MIME: {"question": "how <many>?", "predicted": predicted, "found": found}}
+        notebook.cells[2].outputs.append(nbformat.v4.new_output("display_data", data))
+    nbformat.write(notebook, labs.find("example").notebook)
+    path = progress_page.write_page()
+    assert path == home / "runs" / "progress.html"
+    text = path.read_text(encoding="utf-8")
+    page = Page(text)
+    assert "1 of 2 exercises solved" in page.text
+    assert "percentilesolved32" in page.text.replace("\n", "")
+    assert "speed_upto do00" in page.text.replace("\n", "")
+    assert "how <many>?2.002.50x" in page.text.replace("\n", "")
+    assert page.text.count("how <many>?") == 2
+    assert "a <b>" in page.text
+    names = [tag for tag, _ in page.tags]
+    assert "script" not in names
+    assert not [a for _, a in page.tags if "src" in a or "http" in a.get("href", "")]
+    ids = [a["id"] for _, a in page.tags if "id" in a]
+    assert len(set(ids)) == len(ids)
+    assert all(a["aria-labelledby"] in ids for _, a in page.tags if "aria-labelledby" in a)
+    assert ("html", {"lang": "en"}) in page.tags
+    assert names.count("h1") == 1
+    assert names.count("caption") == names.count("table") == 2
+    assert next(a for tag, a in page.tags if tag == "progress")["value"] == "1"
+
+
+def test_the_page_reports_a_bad_progress_file_and_forgives_a_bad_notebook(home):
+    progress.location("example").parent.mkdir(parents=True)
+    progress.location("example").write_text("{", encoding="utf-8")
+    labs.find("example").notebook.write_text('{"cells": [3]}', encoding="utf-8")
+    page = Page(progress_page.write_page().read_text(encoding="utf-8"))
+    assert "not readable JSON" in page.text
+    assert "0 of 2 exercises solved" in page.text
+
+
+def test_a_browser_is_found_where_it_is_named(monkeypatch, tmp_path):
+    named = tmp_path / "browser"
+    monkeypatch.setenv("EDGELAB_CHROMIUM", str(named))
+    with pytest.raises(BadInput, match=r"EDGELAB_CHROMIUM names .* not a file"):
+        browser.find()
+    named.write_text("", encoding="utf-8")
+    assert browser.find() == named
+
+
+def test_a_browser_is_found_on_the_path(monkeypatch, tmp_path):
+    monkeypatch.delenv("EDGELAB_CHROMIUM", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(browser, "_PLACES", {})
+    assert browser.find() is None
+    chrome = tmp_path / ("google-chrome.exe" if os.name == "nt" else "google-chrome")
+    chrome.write_text("", encoding="utf-8")
+    chrome.chmod(0o755)
+    assert browser.find() == chrome
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(browser, "_PLACES", {sys.platform: (str(chrome),)})
+    assert browser.find() == chrome
+
+
+def fake_program(folder, name, text):
+    program = folder / name
+    program.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+    program.chmod(0o755)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="apt-get is not for Windows")
+@pytest.mark.parametrize(
+    ("apt", "root", "sudo", "says"),
+    [
+        (None, True, None, "install Chromium, Chrome or Edge"),
+        ("exit 0", False, None, "run `sudo apt-get install chromium`"),
+        ("exit 0", False, "exit 1", "run `sudo apt-get install chromium`"),
+        ("echo 'E: no network' >&2; exit 100", True, None, "`apt-get update -qq` failed (E: no network)"),
+        ("exit 0", True, None, "installed no browser"),
+        ("MAKE", True, None, None),
+        ("MAKE", False, 'shift; exec "$@"', None),
+    ],
+)
+def test_a_browser_is_installed_where_that_is_allowed(monkeypatch, tmp_path, apt, root, sudo, says):
+    monkeypatch.delenv("EDGELAB_CHROMIUM", raising=False)
+    monkeypatch.setattr(browser, "_PLACES", {})
+    monkeypatch.setattr(os, "geteuid", lambda: 0 if root else 1000)
+    for name in ("true", "touch", "chmod"):
+        (tmp_path / name).symlink_to(shutil.which(name))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    made = tmp_path / "chromium"
+    if apt:
+        fake_program(tmp_path, "apt-get", f"touch {made}; chmod +x {made}" if apt == "MAKE" else apt)
+    if sudo:
+        fake_program(tmp_path, "sudo", sudo)
+    if says is None:
+        assert browser.install() == made
+    else:
+        with pytest.raises(browser.NoBrowser) as caught:
+            browser.install()
+        assert says in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def no_browser(home, monkeypatch):
+    monkeypatch.setattr(browser, "find", lambda: None)
+
+    def install():
+        raise browser.NoBrowser("No browser; install one.")
+
+    monkeypatch.setattr(browser, "install", install)
+    calls = []
+
+    def run(words, **_):
+        calls.append(words[1:])
+        return subprocess.CompletedProcess(words, 0)
+
+    monkeypatch.setattr(testing.subprocess, "run", run)
+    return calls
+
+
+def test_without_a_browser_its_tests_are_left_out_and_said_so(no_browser, monkeypatch):
+    monkeypatch.delenv("CI", raising=False)
+    said = []
+    assert testing.run_tests(["-x"], said.append) == 0
+    assert no_browser == [["-m", "pytest", "-m", "not browser", "-x"]]
+    assert said[-1] == "No browser; install one. The browser tests are left out."
+
+
+def test_without_a_browser_ci_fails(no_browser, monkeypatch):
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(browser.NoBrowser):
+        testing.run_tests([], lambda text: None)
+    assert no_browser == []
+
+
+def test_without_pytest(monkeypatch):
+    monkeypatch.setattr(testing, "installed", lambda name: False)
+    with pytest.raises(MissingFramework, match="uv sync --inexact --group dev"):
+        testing.run_tests([], lambda text: None)
+
+
+def test_a_taken_port_is_passed_over():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert serve.free_port(port) > port
+
+
+def test_no_free_port(monkeypatch):
+    monkeypatch.setattr(serve, "_PORTS", 0)
+    with pytest.raises(LabError, match="No port from 8888 on is free"):
+        serve.free_port(8888)
+
+
+@pytest.mark.parametrize(
+    ("variables", "platform", "screen"),
+    [
+        ({}, "linux", False),
+        ({"DISPLAY": ":0"}, "linux", True),
+        ({"WAYLAND_DISPLAY": "wayland-0"}, "linux", True),
+        ({"DISPLAY": ":10", "SSH_CONNECTION": "a b"}, "linux", False),
+        ({}, "darwin", True),
+        ({"SSH_TTY": "x"}, "darwin", False),
+        ({}, "win32", True),
+    ],
+)
+def test_whether_there_is_a_screen(monkeypatch, variables, platform, screen):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SSH_CONNECTION", "SSH_TTY", "SSH_CLIENT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "platform", platform)
+    assert serve.has_screen() is screen
+
+
+def get(address, token=""):
+    headers = {"Authorization": f"token {token}"} if token else {}
+    asked = urllib.request.Request(address, headers=headers)  # noqa: S310  our own server
+    with urllib.request.urlopen(asked, timeout=30) as answer:  # noqa: S310
+        return answer.read().decode()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
+def test_open_serves_the_lab_and_ends_on_an_interrupt(home):
+    notebook = labs.find("example").notebook
+    notebook.unlink()  # it is built again
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        child = subprocess.Popen(
+            [sys.executable, "-m", "edgelab", "open", "--port", str(port), "--no-browser"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        line = child.stdout.readline()
+    assert line.startswith("JupyterLab serves at http://127.0.0.1:"), child.communicate()
+    address = line.split()[-1]
+    base, token = address.split("/lab/")[0], address.split("token=")[1]
+    assert not base.endswith(f":{port}")
+    assert address.startswith(f"{base}/lab/tree/labs/90_example.ipynb")
+    assert "JupyterLab" in get(address)
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        get(f"{base}/api/contents")
+    assert json.loads(get(f"{base}/api/contents/labs/90_example.ipynb?content=0", token))["type"] == "notebook"
+    settings = json.loads(get(f"{base}/lab/api/settings/@jupyterlab/apputils-extension:notification", token))
+    assert settings["schema"]["properties"]["fetchNews"]["default"] == "false"
+    assert notebook.exists()
+    server = next(int(line.split()[0]) for line in processes() if f"--ServerApp.port={base.rsplit(':')[-1]}" in line)
+    command = next(line for line in processes() if line.split()[0] == str(server))
+    assert token not in command
+    assert "--ServerApp.ip=127.0.0.1" in command
+    child.send_signal(signal.SIGINT)
+    child.communicate(timeout=30)
+    assert child.returncode == 0
+    for _ in range(100):
+        if not any(line.split()[0] == str(server) for line in processes()):
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("the server outlived the command")
+
+
+def processes():
+    import psutil
+
+    alive = [
+        process.info
+        for process in psutil.process_iter(["pid", "cmdline", "status"])
+        if process.info["status"] != psutil.STATUS_ZOMBIE
+    ]
+    return [f"{facts['pid']} {' '.join(facts['cmdline'] or ())}" for facts in alive]
+
+
+def test_a_server_that_does_not_start_is_one_sentence(home, monkeypatch):
+    monkeypatch.setattr(
+        serve, "server_command", lambda *_: ([sys.executable, "-c", "raise SystemExit('no lab')"], None)
+    )
+    with (
+        pytest.raises(LabError, match=r"JupyterLab did not start \(no lab\)"),
+        serve.serving(labs.find("example"), 9000),
+    ):
+        pass
