@@ -30,9 +30,8 @@ class Control:
     def widget(self, name: str = "", *, live: bool = True) -> Any:
         """The widget, labelled; without a label, by the name of the argument it sets."""
         label = self.label or name.replace("_", " ")
-        width = {"width": "auto", "min_width": "330px"} if "readout" in self.settings else {"width": "auto"}
         extra = {"continuous_update": live} if "readout" in self.settings else {}
-        return self.kind(description=label, style=_STYLE, layout=width, **self.settings, **extra)
+        return self.kind(description=label, style=_STYLE, layout={"width": "auto"}, **self.settings, **extra)
 
 
 def slider(low: float, high: float, step: float = 1, value: float | None = None, label: str = "") -> Control:

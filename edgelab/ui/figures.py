@@ -6,6 +6,7 @@ or readings: a reading brings its interval as an error bar and its provenance in
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -227,9 +228,10 @@ def heatmap(
         Anything else for ``figure.update_layout``.
     """
     table = matrix(z, "z")
+    if not np.isfinite(table).any():
+        raise BadInput("z holds no number to draw.")
     columns = labels_of(x_labels if x_labels is not None else range(table.shape[1]), table.shape[1], "columns of z")
     rows = labels_of(y_labels if y_labels is not None else range(table.shape[0]), table.shape[0], "rows of z")
-    printed = table.size <= _MOST_PRINTED_CELLS
     trace = {
         "type": "heatmap",
         "z": table,
@@ -238,14 +240,51 @@ def heatmap(
         "colorscale": "Cividis" if centre is None else "RdBu",
         "reversescale": centre is not None,
         "zmid": centre,
-        "texttemplate": f"%{{z:.{digits}~g}}" if printed else None,
         "xgap": 1,
         "ygap": 1,
-        "colorbar": {"title": {"text": unit, "side": "right"}, "thickness": 14, "outlinewidth": 0},
+        "colorbar": {
+            "title": {"text": unit, "side": "top", "font": {"size": 13}},
+            "tickfont": {"size": 13},
+            "thickness": 14,
+            "outlinewidth": 0,
+        },
         "hovertemplate": "%{y}, %{x}: %{z:,.4~g} " + unit + "<extra></extra>",
     }
     axes = {"xaxis_type": "category", "yaxis_type": "category", "yaxis_autorange": "reversed", "yaxis_showgrid": False}
-    return figure_of([trace], title, x, y, legend=False, more=layout, **axes)
+    traces = [trace, _printed(table, columns, rows, trace, digits)] if table.size <= _MOST_PRINTED_CELLS else [trace]
+    return figure_of(traces, title, x, y, legend=False, more=layout, **axes)
+
+
+def _printed(
+    table: NDArray[np.float64], columns: list[str], rows: list[str], heat: Mapping[str, Any], digits: int
+) -> dict[str, Any]:
+    """The values of a heat map as text, black or white after the brightness of the cell."""
+    from plotly.colors import sample_colorscale, unlabel_rgb
+
+    centre = heat["zmid"]
+    low, high = np.nanmin(table), np.nanmax(table)
+    if centre is not None:
+        reach = max(high - centre, centre - low) or 1.0
+        low, high = centre - reach, centre + reach
+    points = [(row, column) for row, column in np.ndindex(table.shape) if np.isfinite(table[row, column])]
+    places = [float((table[point] - low) / ((high - low) or 1.0)) for point in points]
+    places = [1 - place for place in places] if heat["reversescale"] else places
+    colours = [unlabel_rgb(colour) for colour in sample_colorscale(heat["colorscale"], places)]
+    bright = [0.299 * red + 0.587 * green + 0.114 * blue > 130 for red, green, blue in colours]
+    return {
+        "type": "scatter",
+        "mode": "text",
+        "x": [columns[column] for _, column in points],
+        "y": [rows[row] for row, _ in points],
+        "text": [_short(float(table[point]), digits) for point in points],
+        "textfont": {"color": ["black" if light else "white" for light in bright], "size": 13},
+        "hoverinfo": "skip",
+    }
+
+
+def _short(value: float, digits: int) -> str:
+    decimals = 0 if value == 0 else max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{decimals}f}" if decimals < 7 else f"{value:.{digits}g}"
 
 
 def _lines(

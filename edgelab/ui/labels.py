@@ -46,6 +46,7 @@ def end_labels(
         glyph = f"<span style='color:{COLOURS[i % len(COLOURS)]}'>{_GLYPHS[i % len(_GLYPHS)]}</span>"
         labels.append(
             {
+                "name": "end",  # an exported page puts a legend in its place on a narrow screen
                 "x": math.log10(x) if log_x else x,  # plotly places annotations on a log axis by the exponent
                 "y": scale(y),
                 "text": f"{glyph} {label}",

@@ -37,8 +37,7 @@ class Outcome:
         if isinstance(self.found, str) or isinstance(self.predicted, str):
             right = str(self.predicted) == (self.found if isinstance(self.found, str) else self.found.figure())
             return f"You predicted {self.predicted}; it is {found}{', as you said' if right else ''}."
-        unit = self.found.unit
-        guess = f"{format_numbers([self.predicted])[0]}{'' if unit in ('', '%', 'x') else ' '}{unit}"
+        guess = _with_unit(self.predicted, self.found.unit)
         return f"You predicted {guess}; it is {found}: {self._verdict(self.predicted, self.found)}."
 
     @staticmethod
@@ -54,8 +53,7 @@ class Outcome:
             return f"{max(ratio, 1 / ratio):.1f} times too {side}"
         if found.unit == "x" and value:
             return f"{100 * abs(ratio - 1):.0f} percent too {side}"
-        unit = f" {found.unit}" if found.unit else ""
-        return f"too {side} by {format_numbers([abs(float(guess) - value)])[0]}{unit}"
+        return f"too {side} by {_with_unit(abs(float(guess) - value), found.unit)}"
 
     def to_dict(self) -> dict[str, Any]:
         """The outcome as JSON-ready data: question, predicted, found, sentence."""
@@ -95,7 +93,7 @@ class Prediction:
                 raise BadInput(f"{value!r} is no answer to '{self.question}'.") from error
         self.value = self._control.value
         self._control.disabled = self._commit.disabled = True
-        shown = self.value if isinstance(self.value, str) else f"{format_numbers([self.value])[0]} {self.unit}".strip()
+        shown = self.value if isinstance(self.value, str) else _with_unit(float(self.value), self.unit)
         self._note.value = f'<p class="edgelab-note" role="status">You predict {html.escape(shown)}. Now find out.</p>'
 
     def compare(self, found: Reading | str) -> Outcome:
@@ -168,6 +166,10 @@ def predict(
         label = f"your answer ({unit})" if unit else "your answer"
         control = slider(float(low), float(high), step, value=min(middle, float(high)), label=label).widget()
     return Prediction(question.strip(), unit, control)
+
+
+def _with_unit(value: float, unit: str) -> str:
+    return f"{format_numbers([value])[0]}{'' if unit in ('', '%', 'x') else ' '}{unit}"
 
 
 def _round_step(span: float) -> float:

@@ -44,6 +44,8 @@ _AXIS = {
     "title": {"font": {"size": 14, "color": INK}, "standoff": 10},
     "automargin": True,
     "exponentformat": "power",
+    "minexponent": 6,
+    "separatethousands": True,
 }
 TEMPLATE: dict[str, Any] = {
     "layout": {
