@@ -77,9 +77,17 @@ Table(
     "The budget of a people-counting camera",
     ("limit", "value", "what it is tested against"),
     [
-        ("deadline", f"{budget['deadline_ms']:.0f} ms", "the 99th percentile of the latency, not the mean"),
+        (
+            "deadline",
+            f"{budget['deadline_ms']:.0f} ms",
+            "the 99th percentile of the latency, not the mean",
+        ),
         ("storage", f"{budget['storage_bytes'] / 1e6:.0f} MB", "the size of the model file"),
-        ("memory", f"{budget['memory_bytes'] / 1e6:.0f} MB", "what the process takes at its peak"),
+        (
+            "memory",
+            f"{budget['memory_bytes'] / 1e6:.0f} MB",
+            "what the process takes at its peak",
+        ),
     ],
 )
 
@@ -92,13 +100,19 @@ Table(
 
 # %%
 guess_speed_up = ui.predict(
-    "How many times faster than PyTorch is ONNX Runtime on one image, on one CPU thread?", unit="x", low=0.5, high=10.0
+    "How many times faster than PyTorch is ONNX Runtime on one image, on one CPU thread?",
+    unit="x",
+    low=0.5,
+    high=10.0,
 )
 guess_speed_up
 
 # %%
 guess_first = ui.predict(
-    "How many times slower than usual is the very first inference after loading?", unit="x", low=1.0, high=20.0
+    "How many times slower than usual is the very first inference after loading?",
+    unit="x",
+    low=1.0,
+    high=20.0,
 )
 guess_first
 
@@ -126,9 +140,13 @@ def separable_macs(height, width, c_in, c_out, kernel):
     return depthwise + pointwise
 
 
+# %%
 channels = np.array([8, 16, 32, 64, 128, 256, 512, 1024])
 saving = {
-    f"{k} x {k} kernel": (channels, [standard_macs(1, 1, c, c, k) / separable_macs(1, 1, c, c, k) for c in channels])
+    f"{k} x {k} kernel": (
+        channels,
+        [standard_macs(1, 1, c, c, k) / separable_macs(1, 1, c, c, k) for c in channels],
+    )
     for k in (3, 5)
 }
 figure = ui.lines(
@@ -138,7 +156,11 @@ figure = ui.lines(
     y="times fewer operations",
     log_x=True,
 )
-ui.show(figure, alt="Two rising curves of saved operations over channels: the 3 x 3 kernel levels off towards 9, the 5 x 5 one towards 25.")
+ui.show(
+    figure,
+    alt="Two rising curves of saved operations over channels: "
+    "the 3 x 3 kernel levels off towards 9, the 5 x 5 one towards 25.",
+)
 
 # %% [markdown]
 # ### A stopwatch from scratch
@@ -165,13 +187,17 @@ with torch.inference_mode():
     times = stopwatch(lambda: small(example), 300)
 figure = ui.lines(
     {"one inference": (np.arange(1, len(times) + 1), times)},
-    title=f"Run 1 took {times[0] / np.median(times):.1f} times the median; the slowest later run {times[20:].max() / np.median(times):.1f} times",
+    title=f"Run 1 took {times[0] / np.median(times):.1f} times the median; "
+    f"the slowest later run {times[20:].max() / np.median(times):.1f} times",
     x="run",
     y="milliseconds",
     log_y=True,
     markers=False,
 )
-ui.show(figure, alt="Time of each run in order: a high first run, then a flat floor with scattered spikes above it.")
+ui.show(
+    figure,
+    alt="Time of each run in order: a high first run, then a flat floor with scattered spikes above it.",
+)
 
 # %% [markdown]
 # The picture is typical of a machine that does other things as well. The floor is the work itself; the spikes are
@@ -215,8 +241,13 @@ exported
 
 # %%
 report = inspect_model(exported.path)
-record("mobilenet.macs", Reading(report.macs, "MACs", "modelled", "shapes of the graph, one image"))
-record("mobilenet.parameters", Reading(report.parameters, "parameters", "modelled", "the file's weights"))
+record(
+    "mobilenet.macs", Reading(report.macs, "MACs", "modelled", "shapes of the graph, one image")
+)
+record(
+    "mobilenet.parameters",
+    Reading(report.parameters, "parameters", "modelled", "the file's weights"),
+)
 record("mobilenet.bytes", Reading(report.bytes, "bytes", "measured", "the file system"))
 report
 
@@ -227,7 +258,9 @@ report
 # runtime in a fresh process, so that every first inference is a real first one.
 
 # %%
-first = latency.first_inference(lambda: open_engine(exported.path, threads=threads), images[:1], inferences=12, repeats=3)
+first = latency.first_inference(
+    lambda: open_engine(exported.path, threads=threads), images[:1], inferences=12, repeats=3
+)
 first_ratio = record("onnxruntime.first_to_steady", first.ratio)
 first
 
@@ -244,21 +277,31 @@ onnxruntime = open_engine(exported.path, threads=threads)
 by_batch = {}
 for batch in (1, 4, 16):
     by_batch[batch] = latency.measure_latency(
-        {"PyTorch": pytorch, "ONNX Runtime": onnxruntime}, images[:batch], runs=max(12, runs // batch), warmup=3, seed=seed
+        {"PyTorch": pytorch, "ONNX Runtime": onnxruntime},
+        images[:batch],
+        runs=max(12, runs // batch),
+        warmup=3,
+        seed=seed,
     )
 by_batch[1]
 
 # %%
-speed_ups = {batch: report.speed_up("ONNX Runtime", over="PyTorch") for batch, report in by_batch.items()}
+speed_ups = {
+    batch: report.speed_up("ONNX Runtime", over="PyTorch") for batch, report in by_batch.items()
+}
 for batch, ratio in speed_ups.items():
     record(f"speed_up.batch_{batch}", ratio)
 figure = ui.bars(
     [f"batch {batch}" for batch in speed_ups],
     list(speed_ups.values()),
-    title=f"ONNX Runtime is {speed_ups[1].value:.1f} times as fast as PyTorch on one image, {speed_ups[16].value:.1f} times on sixteen",
+    title=f"ONNX Runtime is {speed_ups[1].value:.1f} times as fast as PyTorch on one image, "
+    f"{speed_ups[16].value:.1f} times on sixteen",
     y="times as fast",
 )
-ui.show(figure, alt="Bars of the speed-up of ONNX Runtime over PyTorch for batches of 1, 4 and 16, with intervals.")
+ui.show(
+    figure,
+    alt="Bars of the speed-up of ONNX Runtime over PyTorch for batches of 1, 4 and 16, with intervals.",
+)
 
 # %%
 guess_speed_up.against(speed_ups[1])
@@ -276,7 +319,11 @@ guess_first.against(first_ratio)
 small_file = export(small, example.numpy(), Path(folder.name) / "small.onnx")
 sweeps = {
     "MobileNetV3-Small": latency.sweep(
-        lambda n: open_engine(exported.path, threads=n), lambda b: images[:b], threads=(1, 2), batches=(1,), runs=runs
+        lambda n: open_engine(exported.path, threads=n),
+        lambda b: images[:b],
+        threads=(1, 2),
+        batches=(1,),
+        runs=runs,
     ),
     "small network": latency.sweep(
         lambda n: open_engine(small_file.path, threads=n),
@@ -286,7 +333,10 @@ sweeps = {
         runs=4 * runs,
     ),
 }
-two_threads = {name: record(f"threads_2_to_1.{name}", sweep.ratio(threads=(2, 1), batch=1)) for name, sweep in sweeps.items()}
+two_threads = {
+    name: record(f"threads_2_to_1.{name}", sweep.ratio(threads=(2, 1), batch=1))
+    for name, sweep in sweeps.items()
+}
 
 # %% [markdown]
 # ### Where the time goes
@@ -297,7 +347,10 @@ two_threads = {name: record(f"threads_2_to_1.{name}", sweep.ratio(threads=(2, 1)
 # %%
 profile = onnxruntime.profile(images[:1], runs=20)
 total = sum(operator.mean_ms for operator in profile)
-kinds = {kind: sum(o.mean_ms for o in profile if o.type == kind) for kind in {o.type for o in profile}}
+kinds = {
+    kind: sum(o.mean_ms for o in profile if o.type == kind)
+    for kind in {o.type for o in profile}
+}
 largest = sorted(kinds, key=kinds.get, reverse=True)[:8]
 figure = ui.bars(
     largest,
@@ -305,7 +358,10 @@ figure = ui.bars(
     title=f"{largest[0]} takes {100 * kinds[largest[0]] / total:.0f} percent of the time",
     y="percent of the time in operators",
 )
-ui.show(figure, alt="Bars of the share of time by operator type in ONNX Runtime's own profile, largest first.")
+ui.show(
+    figure,
+    alt="Bars of the share of time by operator type in ONNX Runtime's own profile, largest first.",
+)
 
 # %% [markdown]
 # ## Explore
@@ -314,22 +370,23 @@ ui.show(figure, alt="Bars of the share of time by operator type in ONNX Runtime'
 # sliders and watch the p99: how many runs does it take until its interval is narrower than 10 percent? What happens to the mean
 # when you keep the warm-up in?
 
+
 # %%
 def tail(runs, dropped):
     kept = times[dropped : dropped + runs]
     p50, p99 = percentile_interval(kept, 50), percentile_interval(kept, 99)
-    figure = ui.histogram(
+    return ui.histogram(
         {"runs": kept},
-        title=f"p50 {p50[0]:.2f} ms ({p50[1]:.2f} to {p50[2]:.2f}), p99 {p99[0]:.2f} ms ({p99[1]:.2f} to {p99[2]:.2f}), mean {kept.mean():.2f} ms",
+        title=f"p50 {p50[0]:.2f} ms ({p50[1]:.2f} to {p50[2]:.2f}), "
+        f"p99 {p99[0]:.2f} ms ({p99[1]:.2f} to {p99[2]:.2f}), mean {kept.mean():.2f} ms",
         x="milliseconds",
     )
-    return figure
 
 
 ui.Panel(
     tail,
     title="How many runs are enough?",
-    alt="Histogram of the measured times; its title gives p50, p99 and mean with their intervals.",
+    alt="Histogram of the measured times; its title gives p50, p99 and mean with intervals.",
     runs=ui.slider(10, 280, 10, value=30, label="runs kept"),
     dropped=ui.slider(0, 20, 1, value=0, label="warm-up runs dropped"),
 )
@@ -347,7 +404,8 @@ def layer_cost(side, channels, kernel):
     return ui.bars(
         ["standard", "separable"],
         [standard, separable],
-        title=f"{standard / separable:.1f} times fewer operations; {activations / 1024:,.0f} KB of int8 activations",
+        title=f"{standard / separable:.1f} times fewer operations; "
+        f"{activations / 1024:,.0f} KB of int8 activations",
         y="million MACs",
     )
 
@@ -355,7 +413,8 @@ def layer_cost(side, channels, kernel):
 ui.Panel(
     layer_cost,
     title="One convolutional layer",
-    alt="Two bars: million MACs of a standard and of a depthwise-separable layer; the title gives the ratio and the memory.",
+    alt="Two bars: million MACs of a standard and of a depthwise-separable layer; "
+    "the title gives the ratio and the memory.",
     side=ui.slider(4, 112, 4, value=32, label="image side"),
     channels=ui.slider(8, 256, 8, value=64, label="channels"),
     kernel=ui.slider(3, 7, 2, value=3, label="kernel"),
@@ -375,7 +434,11 @@ tail_ratio = by_batch[1].tail("ONNX Runtime")
 claim("M2", record("onnxruntime.p99_to_p50", tail_ratio))
 
 # %%
-claim("M3", two_threads["small network"], because="the small network has too little work in each operator to share out")
+claim(
+    "M3",
+    two_threads["small network"],
+    because="the small network has too little work in each operator to share out",
+)
 
 # %%
 claim("M4", speed_ups[1])
@@ -386,10 +449,14 @@ by = f"{speed_ups[1].by}; largest over smallest speed-up of batches {', '.join(m
 claim("M5", record("speed_up.spread", Reading(spread, "x", "measured", by)))
 
 # %%
-layers = [layer for layer in nets.count_macs(small, (3, 32, 32)).layers if layer.kind == "depthwise"]
+layers = [
+    layer for layer in nets.count_macs(small, (3, 32, 32)).layers if layer.kind == "depthwise"
+]
 savings = [1 / (1 / layer.out_channels + 1 / 9) for layer in layers]
 by = f"MAC formula for the {len(savings)} separable layers of the small network; interval: smallest and largest layer"
-saved = Reading(float(np.median(savings)), "x", "modelled", by, low=min(savings), high=max(savings))
+saved = Reading(
+    float(np.median(savings)), "x", "modelled", by, low=min(savings), high=max(savings)
+)
 claim("M6", record("separable.saving", saved))
 
 # %% [markdown]
@@ -422,13 +489,18 @@ def separable_layer_macs(height, width, c_in, c_out, kernel=3, stride=1):
 # 2. A depthwise output value needs `kernel * kernel` multiply-accumulates, a pointwise one needs `c_in`.
 # 3. With `h = ceil(height / stride)` and `w = ceil(width / stride)` the sum is `h * w * c_in * (kernel * kernel + c_out)`.
 
+
 # %% tags=["check:separable", "hidden"]
 @checks("separable")
 def _(c, separable_layer_macs):
     def reference(h, w, i, o, k, s):
         return -(-h // s) * -(-w // s) * i * (k * k + o)
 
-    for h, w, i, o, k, s in [(32, 32, 16, 24, 3, 1), (7, 9, 5, 11, 5, 1), (33, 17, 8, 12, 3, 2)]:
+    for h, w, i, o, k, s in [
+        (32, 32, 16, 24, 3, 1),
+        (7, 9, 5, 11, 5, 1),
+        (33, 17, 8, 12, 3, 2),
+    ]:
         standard = -(-h // s) * -(-w // s) * o * k * k * i
         c.equal(
             separable_layer_macs(h, w, i, o, k, s),
@@ -439,14 +511,21 @@ def _(c, separable_layer_macs):
                 "the depthwise step runs once for each input channel, not for each pair of channels": standard
                 + -(-h // s) * -(-w // s) * i * o,
                 "the pointwise step is missing": -(-h // s) * -(-w // s) * i * k * k,
-                "the stride is ignored: count the values that are put out": reference(h, w, i, o, k, 1),
-                "only the depthwise step is strided, so the pointwise one works on the small size, too": -(-h // s)
+                "the stride is ignored: count the values that are put out": reference(
+                    h, w, i, o, k, 1
+                ),
+                "only the depthwise step is strided, so the pointwise one works on the small size, too": -(
+                    -h // s
+                )
                 * -(-w // s)
                 * i
                 * k
                 * k
                 + h * w * i * o,
-                "sizes that the stride does not divide round up": (h // s) * (w // s) * i * (k * k + o),
+                "sizes that the stride does not divide round up": (h // s)
+                * (w // s)
+                * i
+                * (k * k + o),
             },
         )
 
@@ -478,6 +557,7 @@ def summarise(times_ms, warmup=10):
 # 2. `np.percentile` wants percent, from 0 to 100, not fractions.
 # 3. `steady = np.asarray(times_ms)[warmup:]`, an error if `steady.size == 0`, then `float(np.percentile(steady, q))` for 50, 95 and 99.
 
+
 # %% tags=["check:summary", "hidden"]
 @checks("summary")
 def _(c, summarise):
@@ -486,7 +566,11 @@ def _(c, summarise):
     times[10:12] += 60.0
     kept = times[10:]
     answer = summarise(times.copy(), warmup=10)
-    c.that(isinstance(answer, dict) and set(answer) == {"p50", "p95", "p99"}, tested="the keys", found=repr(answer)[:80])
+    c.that(
+        isinstance(answer, dict) and set(answer) == {"p50", "p95", "p99"},
+        tested="the keys",
+        found=repr(answer)[:80],
+    )
     for q in (50, 95, 99):
         c.close(
             answer[f"p{q}"],
@@ -495,16 +579,29 @@ def _(c, summarise):
             tested=f"p{q} of 230 runs, 10 of them warm-up",
             mistakes={
                 "the warm-up runs are still in": float(np.percentile(times, q)),
-                "np.percentile takes percent, not a fraction": float(np.percentile(kept, q / 100)),
+                "np.percentile takes percent, not a fraction": float(
+                    np.percentile(kept, q / 100)
+                ),
                 "this is the mean": float(kept.mean()),
                 "the runs were sorted before the warm-up was dropped, so the fastest ones went": float(
                     np.percentile(np.sort(times)[10:], q)
                 ),
-                "the last runs were dropped in place of the first": float(np.percentile(times[:-10], q)),
+                "the last runs were dropped in place of the first": float(
+                    np.percentile(times[:-10], q)
+                ),
             },
         )
-    c.close(summarise(list(times), warmup=0)["p50"], float(np.median(times)), 1e-6, tested="a plain list and no warm-up")
-    c.raises(ValueError, lambda: summarise(times[:10], warmup=10), tested="a series with nothing but warm-up")
+    c.close(
+        summarise(list(times), warmup=0)["p50"],
+        float(np.median(times)),
+        1e-6,
+        tested="a plain list and no warm-up",
+    )
+    c.raises(
+        ValueError,
+        lambda: summarise(times[:10], warmup=10),
+        tested="a series with nothing but warm-up",
+    )
 
 
 # %% tags=["check:summary"]
@@ -530,6 +627,7 @@ def speed_up(reference_ms, candidate_ms):
 # 2. Divide one median by the other; do not take the median of the run-by-run ratios, because the runs are not pairs.
 # 3. `np.median(reference_ms) / np.median(candidate_ms)`
 
+
 # %% tags=["check:speed_up", "hidden"]
 @checks("speed_up")
 def _(c, speed_up):
@@ -544,15 +642,28 @@ def _(c, speed_up):
         tested="two series of 101 runs, one of them with an outlier",
         mistakes={
             "the ratio is upside down": 1 / right,
-            "these are means: one outlier moved the answer": float(reference.mean() / candidate.mean()),
-            "this is a difference, not a ratio": float(np.median(reference) - np.median(candidate)),
-            "this is the median of run-by-run ratios, but the runs are not pairs": float(np.median(reference / candidate)),
-            "the fastest runs say what is possible, not what is typical": float(reference.min() / candidate.min()),
+            "these are means: one outlier moved the answer": float(
+                reference.mean() / candidate.mean()
+            ),
+            "this is a difference, not a ratio": float(
+                np.median(reference) - np.median(candidate)
+            ),
+            "this is the median of run-by-run ratios, but the runs are not pairs": float(
+                np.median(reference / candidate)
+            ),
+            "the fastest runs say what is possible, not what is typical": float(
+                reference.min() / candidate.min()
+            ),
             "this is the gain in percent": 100 * (right - 1),
             "this is the gain, not the ratio: equal times give 1": right - 1,
         },
     )
-    c.close(speed_up([3.0, 3.0], [3.0, 3.0, 3.0]), 1.0, 1e-9, tested="equal times in series of different length")
+    c.close(
+        speed_up([3.0, 3.0], [3.0, 3.0, 3.0]),
+        1.0,
+        1e-9,
+        tested="equal times in series of different length",
+    )
 
 
 # %% tags=["check:speed_up"]
@@ -587,6 +698,7 @@ def verdict(a_blocks_ms, b_blocks_ms):
 # 2. The standard error of a mean of n values is their standard deviation (`ddof=1`) divided by the square root of n.
 # 3. With `d = np.median(a, axis=1) - np.median(b, axis=1)` it is noise if `abs(d.mean()) <= 2 * d.std(ddof=1) / sqrt(len(d))`; a negative mean says that a is faster.
 
+
 # %% tags=["check:verdict", "hidden"]
 @checks("verdict")
 def _(c, verdict):
@@ -596,23 +708,48 @@ def _(c, verdict):
     slower = base + 1.0 + draw.normal(0, 0.2, (16, 9))
     wrong_way = "the smaller time is the faster one"
     unpaired = "the blocks are pairs: subtract before you average, or the drift of the machine hides the difference"
-    c.equal(verdict(base.copy(), slower.copy()), "a", tested="a is 1 ms faster on a machine that drifts by 40 ms",
-            mistakes={wrong_way: "b", unpaired: "noise"})
-    c.equal(verdict(slower.copy(), base.copy()), "b", tested="the same with the names exchanged",
-            mistakes={wrong_way: "a", unpaired: "noise"})
+    c.equal(
+        verdict(base.copy(), slower.copy()),
+        "a",
+        tested="a is 1 ms faster on a machine that drifts by 40 ms",
+        mistakes={wrong_way: "b", unpaired: "noise"},
+    )
+    c.equal(
+        verdict(slower.copy(), base.copy()),
+        "b",
+        tested="the same with the names exchanged",
+        mistakes={wrong_way: "a", unpaired: "noise"},
+    )
     same = 10 + draw.normal(0, 0.4, (16, 9))
-    c.equal(verdict(same + draw.normal(0, 0.4, (16, 9)), same + draw.normal(0, 0.4, (16, 9))), "noise",
-            tested="two series without a difference",
-            mistakes={"a mean is never exactly zero: compare it with two standard errors": "a",
-                      "a mean is never exactly zero; compare it with two standard errors": "b"})
+    c.equal(
+        verdict(same + draw.normal(0, 0.4, (16, 9)), same + draw.normal(0, 0.4, (16, 9))),
+        "noise",
+        tested="two series without a difference",
+        mistakes={
+            "a mean is never exactly zero: compare it with two standard errors": "a",
+            "a mean is never exactly zero; compare it with two standard errors": "b",
+        },
+    )
     spiky = base.copy()
     spiky[::3, 0] += 500.0
-    c.equal(verdict(spiky, slower.copy()), "a", tested="the faster one with a spike in some blocks",
-            mistakes={"spikes moved the answer: take the median of each block, not the mean": "b",
-                      "spikes hid the difference: take the median of each block, not the mean": "noise"})
+    c.equal(
+        verdict(spiky, slower.copy()),
+        "a",
+        tested="the faster one with a spike in some blocks",
+        mistakes={
+            "spikes moved the answer: take the median of each block, not the mean": "b",
+            "spikes hid the difference: take the median of each block, not the mean": "noise",
+        },
+    )
     few = np.array([[0.0], [1.0], [2.0], [1.2]]) + 5
-    c.equal(verdict(few, np.full((4, 1), 5.0)), "b", tested="four blocks of one run each",
-            mistakes={"the standard error is the standard deviation divided by the root of the number of blocks": "noise"})
+    c.equal(
+        verdict(few, np.full((4, 1), 5.0)),
+        "b",
+        tested="four blocks of one run each",
+        mistakes={
+            "the standard error is the standard deviation divided by the root of the number of blocks": "noise"
+        },
+    )
 
 
 # %% tags=["check:verdict"]
@@ -650,6 +787,7 @@ def broken_limits(times_ms, model_bytes, peak_memory_bytes, limits):
 # 2. For the deadline use `np.percentile(times_ms, 99)`. "20 percent must stay free" leaves 80 percent to use.
 # 3. The memory is broken if `peak_memory_bytes > 0.8 * limits["memory_bytes"]`; a value right at a limit still fits.
 
+
 # %% tags=["check:fits", "hidden"]
 @checks("fits")
 def _(c, broken_limits):
@@ -659,17 +797,45 @@ def _(c, broken_limits):
     tail[:6] = 90.0  # 3 percent of the runs miss the deadline; median and mean do not show it
     rare = calm.copy()
     rare[0] = 90.0
-    c.equal(broken_limits(calm, 900, 1000, limits), [], tested="a network well within all limits")
-    c.equal(broken_limits(tail, 900, 1000, limits), ["deadline"], tested="3 percent of the runs late",
-            mistakes={"three runs in a hundred are late and the answer does not see them: use the p99": []})
-    c.equal(broken_limits(rare, 900, 1000, limits), [], tested="one run in 200 late",
-            mistakes={"one late run in 200 is above the 99th percentile: do not use the maximum": ["deadline"]})
-    c.equal(broken_limits(calm, 900, 1700, limits), ["memory"], tested="85 percent of the memory used",
-            mistakes={"20 percent of the memory must stay free": []})
-    c.equal(broken_limits(calm, 1000, 1600, limits), [], tested="values exactly at their limits",
-            mistakes={"a value right at its limit still fits": ["storage", "memory"]})
-    c.equal(broken_limits(tail, 5000, 5000, limits), ["deadline", "storage", "memory"], tested="everything broken at once",
-            mistakes={"name every broken limit, not only the first": ["deadline"]})
+    c.equal(
+        broken_limits(calm, 900, 1000, limits), [], tested="a network well within all limits"
+    )
+    c.equal(
+        broken_limits(tail, 900, 1000, limits),
+        ["deadline"],
+        tested="3 percent of the runs late",
+        mistakes={
+            "three runs in a hundred are late and the answer does not see them: use the p99": []
+        },
+    )
+    c.equal(
+        broken_limits(rare, 900, 1000, limits),
+        [],
+        tested="one run in 200 late",
+        mistakes={
+            "one late run in 200 is above the 99th percentile: do not use the maximum": [
+                "deadline"
+            ]
+        },
+    )
+    c.equal(
+        broken_limits(calm, 900, 1700, limits),
+        ["memory"],
+        tested="85 percent of the memory used",
+        mistakes={"20 percent of the memory must stay free": []},
+    )
+    c.equal(
+        broken_limits(calm, 1000, 1600, limits),
+        [],
+        tested="values exactly at their limits",
+        mistakes={"a value right at its limit still fits": ["storage", "memory"]},
+    )
+    c.equal(
+        broken_limits(tail, 5000, 5000, limits),
+        ["deadline", "storage", "memory"],
+        tested="everything broken at once",
+        mistakes={"name every broken limit, not only the first": ["deadline"]},
+    )
 
 
 # %% tags=["check:fits"]
@@ -689,7 +855,11 @@ own
 
 # %%
 peak = own.models[0].peak_memory_bytes
-readings = [own.models[0].p99_ms, Reading(mine.stat().st_size, "bytes", "measured", "the file system"), peak]
+readings = [
+    own.models[0].p99_ms,
+    Reading(mine.stat().st_size, "bytes", "measured", "the file system"),
+    peak,
+]
 names = ("deadline", "storage", "memory")
 limits = [budget["deadline_ms"], budget["storage_bytes"], 0.8 * budget["memory_bytes"]]
 Table(

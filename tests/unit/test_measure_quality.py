@@ -64,9 +64,7 @@ def test_the_worst_group_is_large_enough_and_loses_most():
 
 
 def test_loss_gap_keeps_the_sides_of_the_intervals():
-    gap = quality.loss_gap(
-        Reading(10, "points", "measured", "a", 7, 12), Reading(2, "points", "measured", "b", 1, 6)
-    )
+    gap = quality.loss_gap(Reading(10, "points", "measured", "a", 7, 12), Reading(2, "points", "measured", "b", 1, 6))
     assert (gap.value, gap.low, gap.high) == (8, pytest.approx(8 - 5), pytest.approx(8 + 5**0.5))
 
 

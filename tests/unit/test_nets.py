@@ -32,7 +32,12 @@ def test_mobilenet_has_the_published_size():
 
 
 def test_macs_by_kind():
-    net = nn.Sequential(nn.Conv2d(4, 8, 3, padding=1), nn.Conv2d(8, 8, 3, stride=2, padding=1, groups=8), nn.Flatten(), nn.Linear(128, 5))
+    net = nn.Sequential(
+        nn.Conv2d(4, 8, 3, padding=1),
+        nn.Conv2d(8, 8, 3, stride=2, padding=1, groups=8),
+        nn.Flatten(),
+        nn.Linear(128, 5),
+    )
     costs = nets.count_macs(net, (4, 8, 8)).layers
     assert [c.kind for c in costs] == ["standard", "depthwise", "linear"]
     assert [c.macs for c in costs] == [64 * 8 * 4 * 9, 16 * 8 * 9, 128 * 5]
@@ -75,7 +80,9 @@ def test_training_learns_repeats_and_leaves_the_global_state_alone():
 
 def test_early_stop_on_validation():
     labels = np.random.default_rng(0).integers(0, 2, 400)  # nothing to learn
-    history = nets.train(nets.mlp(4, 2, (8,)), toy(labels=labels), epochs=200, patience=3, batch_size=50, progress=False)
+    history = nets.train(
+        nets.mlp(4, 2, (8,)), toy(labels=labels), epochs=200, patience=3, batch_size=50, progress=False
+    )
     assert history.stopped == "early"
     assert len(history.train_loss) == history.best_epoch + 3
 
@@ -147,7 +154,12 @@ def test_damaged_weights_are_one_sentence(tmp_path, damage):
     from safetensors.torch import save
 
     good = (checkpoints.FOLDER / "digits_mlp.safetensors").read_bytes()
-    content = {"empty": b"", "half": good[: len(good) // 2], "text": b"hello" * 9, "foreign": save({"a": torch.zeros(2)})}
+    content = {
+        "empty": b"",
+        "half": good[: len(good) // 2],
+        "text": b"hello" * 9,
+        "foreign": save({"a": torch.zeros(2)}),
+    }
     path = tmp_path / "weights.safetensors"
     path.write_bytes(content[damage])
     with pytest.raises(BadFile) as caught:
