@@ -137,7 +137,8 @@ def _channels_first(x: NDArray[Any], layout: Layout, file: Path) -> NDArray[np.f
     if x.dtype == np.uint8:
         scaled: NDArray[np.float32] = np.divide(x, np.float32(255), dtype=np.float32)
         return scaled
-    return np.ascontiguousarray(x, np.float32)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as such
+        return np.ascontiguousarray(x, np.float32)
 
 
 def _guess_layout(x: NDArray[Any], file: Path) -> Layout:

@@ -253,7 +253,8 @@ def _inputs(values: ArrayLike) -> NDArray[np.float32]:
         raise BadInput(f"x has the shape {x.shape}; it must be {', '.join(_LAYOUTS.values())}, channels first.")
     if not np.issubdtype(x.dtype, np.floating):
         raise BadInput(f"x is {x.dtype}; scale it and convert it to float32 first (8-bit images: x / 255).")
-    x = np.ascontiguousarray(x, dtype=np.float32)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as such
+        x = np.ascontiguousarray(x, dtype=np.float32)
     for start in range(0, len(x), _BLOCK_ITEMS):
         finite = np.isfinite(x[start : start + _BLOCK_ITEMS])
         if not finite.all():
