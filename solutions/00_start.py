@@ -72,7 +72,11 @@ folder = TemporaryDirectory()
 # a camera that counts people in every tenth frame. Each row is a limit that you can test.
 
 # %%
-budget = {"deadline_ms": 100.0, "storage_bytes": 12_000_000, "memory_bytes": 256_000_000}
+budget = {
+    "deadline_ms": 100.0,
+    "storage_bytes": 12_000_000,
+    "memory_bytes": 256_000_000,
+}
 Table(
     "The budget of a people-counting camera",
     ("limit", "value", "what it is tested against"),
@@ -82,7 +86,11 @@ Table(
             f"{budget['deadline_ms']:.0f} ms",
             "the 99th percentile of the latency, not the mean",
         ),
-        ("storage", f"{budget['storage_bytes'] / 1e6:.0f} MB", "the size of the model file"),
+        (
+            "storage",
+            f"{budget['storage_bytes'] / 1e6:.0f} MB",
+            "the size of the model file",
+        ),
         (
             "memory",
             f"{budget['memory_bytes'] / 1e6:.0f} MB",
@@ -145,7 +153,10 @@ channels = np.array([8, 16, 32, 64, 128, 256, 512, 1024])
 saving = {
     f"{k} x {k} kernel": (
         channels,
-        [standard_macs(1, 1, c, c, k) / separable_macs(1, 1, c, c, k) for c in channels],
+        [
+            standard_macs(1, 1, c, c, k) / separable_macs(1, 1, c, c, k)
+            for c in channels
+        ],
     )
     for k in (3, 5)
 }
@@ -211,7 +222,9 @@ def percentile_interval(times, q):
     """The q-th percentile, and the sorted runs that bracket it with 95 percent confidence."""
     ordered = np.sort(times)
     n, p = len(ordered), q / 100
-    spread = 1.96 * math.sqrt(n * p * (1 - p))  # normal approximation of the binomial rank
+    spread = 1.96 * math.sqrt(
+        n * p * (1 - p)
+    )  # normal approximation of the binomial rank
     low, high = math.floor(n * p - spread), math.ceil(n * p + spread)
     return np.percentile(ordered, q), ordered[max(low, 0)], ordered[min(high, n - 1)]
 
@@ -222,7 +235,11 @@ for n in (20, 70, len(steady)):
     for q in (50, 99):
         value, low, high = percentile_interval(steady[:n], q)
         rows.append((n, f"p{q}", f"{value:.2f}", f"{low:.2f} to {high:.2f}"))
-Table("What the first runs tell", ("runs", "percentile", "ms", "95 percent interval"), rows)
+Table(
+    "What the first runs tell",
+    ("runs", "percentile", "ms", "95 percent interval"),
+    rows,
+)
 
 # %% [markdown]
 # ## The real tool
@@ -242,7 +259,8 @@ exported
 # %%
 report = inspect_model(exported.path)
 record(
-    "mobilenet.macs", Reading(report.macs, "MACs", "modelled", "shapes of the graph, one image")
+    "mobilenet.macs",
+    Reading(report.macs, "MACs", "modelled", "shapes of the graph, one image"),
 )
 record(
     "mobilenet.parameters",
@@ -259,7 +277,10 @@ report
 
 # %%
 first = latency.first_inference(
-    lambda: open_engine(exported.path, threads=threads), images[:1], inferences=12, repeats=3
+    lambda: open_engine(exported.path, threads=threads),
+    images[:1],
+    inferences=12,
+    repeats=3,
 )
 first_ratio = record("onnxruntime.first_to_steady", first.ratio)
 first
@@ -287,7 +308,8 @@ by_batch[1]
 
 # %%
 speed_ups = {
-    batch: report.speed_up("ONNX Runtime", over="PyTorch") for batch, report in by_batch.items()
+    batch: report.speed_up("ONNX Runtime", over="PyTorch")
+    for batch, report in by_batch.items()
 }
 for batch, ratio in speed_ups.items():
     record(f"speed_up.batch_{batch}", ratio)
@@ -444,13 +466,17 @@ claim(
 claim("M4", speed_ups[1])
 
 # %%
-spread = max(r.value for r in speed_ups.values()) / min(r.value for r in speed_ups.values())
+spread = max(r.value for r in speed_ups.values()) / min(
+    r.value for r in speed_ups.values()
+)
 by = f"{speed_ups[1].by}; largest over smallest speed-up of batches {', '.join(map(str, speed_ups))}"
 claim("M5", record("speed_up.spread", Reading(spread, "x", "measured", by)))
 
 # %%
 layers = [
-    layer for layer in nets.count_macs(small, (3, 32, 32)).layers if layer.kind == "depthwise"
+    layer
+    for layer in nets.count_macs(small, (3, 32, 32)).layers
+    if layer.kind == "depthwise"
 ]
 savings = [1 / (1 / layer.out_channels + 1 / 9) for layer in layers]
 by = f"MAC formula for the {len(savings)} separable layers of the small network; interval: smallest and largest layer"
@@ -703,7 +729,9 @@ def verdict(a_blocks_ms, b_blocks_ms):
 @checks("verdict")
 def _(c, verdict):
     draw = np.random.default_rng(11)
-    drift = np.linspace(0.0, 40.0, 16)[:, None]  # the machine gets slower, for both alike
+    drift = np.linspace(0.0, 40.0, 16)[
+        :, None
+    ]  # the machine gets slower, for both alike
     base = 10 + drift + draw.normal(0, 0.2, (16, 9))
     slower = base + 1.0 + draw.normal(0, 0.2, (16, 9))
     wrong_way = "the smaller time is the faster one"
@@ -722,7 +750,9 @@ def _(c, verdict):
     )
     same = 10 + draw.normal(0, 0.4, (16, 9))
     c.equal(
-        verdict(same + draw.normal(0, 0.4, (16, 9)), same + draw.normal(0, 0.4, (16, 9))),
+        verdict(
+            same + draw.normal(0, 0.4, (16, 9)), same + draw.normal(0, 0.4, (16, 9))
+        ),
         "noise",
         tested="two series without a difference",
         mistakes={
@@ -794,11 +824,15 @@ def _(c, broken_limits):
     limits = {"deadline_ms": 50.0, "storage_bytes": 1000, "memory_bytes": 2000}
     calm = np.full(200, 20.0)
     tail = calm.copy()
-    tail[:6] = 90.0  # 3 percent of the runs miss the deadline; median and mean do not show it
+    tail[:6] = (
+        90.0  # 3 percent of the runs miss the deadline; median and mean do not show it
+    )
     rare = calm.copy()
     rare[0] = 90.0
     c.equal(
-        broken_limits(calm, 900, 1000, limits), [], tested="a network well within all limits"
+        broken_limits(calm, 900, 1000, limits),
+        [],
+        tested="a network well within all limits",
     )
     c.equal(
         broken_limits(tail, 900, 1000, limits),

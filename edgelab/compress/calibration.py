@@ -143,6 +143,8 @@ def range_mse(values: ArrayLike, bits: int = 8, symmetric: bool = False) -> Rang
     coarse, fine = np.geomspace(1.0, 1 / 64, 48), np.linspace(0.94, 1.06, 13)
     for factors, base in ((coarse, full), (coarse, full), (fine, None), (fine, None)):
         for end in (1, 0):
+            if best[end] == 0:
+                continue
             ends = np.clip(factors * (base or best)[end], low, high).tolist()
             if symmetric:
                 candidates = [(-abs(value), abs(value)) for value in ends]

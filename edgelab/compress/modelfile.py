@@ -10,6 +10,7 @@ import contextlib
 import math
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,8 @@ PathLike: TypeAlias = "str | os.PathLike[str]"
 
 MEMORY_BYTES = 256 * 2**20
 """How many bytes of activations are held at a time; a network with more is run once for each part."""
-BATCH = 50
+BATCH = 16
+"""Samples at a time; small enough that the allocator reuses what it has."""
 
 
 @dataclass(frozen=True)
@@ -145,8 +147,21 @@ def session(content: bytes) -> Any:
     return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
-def activations(model: Any, x: NDArray[Any]) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Run a float model over ``x`` and yield each float tensor's name with all its values, one after the other.
+def clipped(model: Any) -> dict[str, str]:
+    """Tensors that go into a ReLU or Clip and nowhere else, each with the tensor that comes out.
+
+    The quantizer merges the pair into one: the range that counts is the one behind the activation.
+    """
+    uses = Counter(name for node in model.graph.node for name in node.input)
+    outputs = {node.name for node in model.graph.output}
+    merged = [node for node in model.graph.node if node.op_type in ("Clip", "Relu")]
+    return {n.input[0]: n.output[0] for n in merged if uses[n.input[0]] == 1 and n.input[0] not in outputs}
+
+
+def activations(model: Any, x: NDArray[Any], whole: bool = True) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Run a float model over ``x`` and yield the name and the values of each float tensor that is quantized.
+
+    ``whole`` yields every tensor once with all its values; otherwise once for each batch, which holds less memory.
 
     Raises
     ------
@@ -159,34 +174,36 @@ def activations(model: Any, x: NDArray[Any]) -> Iterator[tuple[str, NDArray[np.f
     inputs = [node for node in model.graph.input if node.name not in constants]
     if len(inputs) != 1:
         raise BadInput(f"Calibration feeds networks with one input; this one has {len(inputs)}.")
+    key, skipped = inputs[0].name, clipped(model)
     info = {v.name: v for v in (*model.graph.value_info, *model.graph.output, *inputs)}
-    names = [name for name, v in info.items() if v.type.tensor_type.elem_type == onnx.TensorProto.FLOAT]
+    order = [key, *(name for node in model.graph.node for name in node.output if name in info)]
+    floats = [name for name in order if info[name].type.tensor_type.elem_type == onnx.TensorProto.FLOAT]
+    names = [name for name in floats if name not in skipped]
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     present = {node.name for node in probe.graph.output}
     probe.graph.output.extend(info[name] for name in names if name not in present)
     runtime = session(probe.SerializeToString())
-
     feed, fixed = _feed(runtime, x), runtime.get_inputs()[0].shape[0]
-    step = fixed if isinstance(fixed, int) else BATCH
-    if len(feed) % step and isinstance(fixed, int):
+    if isinstance(fixed, int) and len(feed) % fixed:
         raise BadInput(f"The network takes batches of {fixed}, which {len(feed)} samples do not fill.")
-    key = inputs[0].name
+    step = fixed if isinstance(fixed, int) else BATCH
 
-    def run(wanted: list[str], batch: NDArray[Any]) -> list[NDArray[np.float32]]:
+    def run(wanted: list[str], start: int) -> list[NDArray[np.float32]]:
         try:
-            found: list[NDArray[np.float32]] = runtime.run(wanted, {key: batch})
+            found: list[NDArray[np.float32]] = runtime.run(wanted, {key: feed[start : start + step]})
         except Exception as error:
             raise BadInput(f"The network does not take the calibration set: {first_line(error)}.") from error
         return found
 
-    probe_batch = feed[: step if isinstance(fixed, int) else 1]
-    sizes = {
-        name: value.nbytes * len(feed) // len(probe_batch)
-        for name, value in zip(names, run(names, probe_batch), strict=True)
-    }
+    starts = range(0, len(feed), step)
+    if not whole:
+        for start in starts:
+            yield from zip(names, run(names, start), strict=True)
+        return
+    sizes = {name: value.nbytes * len(starts) for name, value in zip(names, run(names, 0), strict=True)}
     for part in _parts(sizes, MEMORY_BYTES):
-        batches = [run(part, feed[i : i + step]) for i in range(0, len(feed), step)]
+        batches = [run(part, start) for start in starts]
         for i, name in enumerate(part):
             yield name, np.concatenate([batch[i].ravel() for batch in batches])
 

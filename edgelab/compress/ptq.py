@@ -17,8 +17,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelab.compress.calibration import METHODS, Range
-from edgelab.compress.modelfile import PathLike, Quantized, activations, keep, prepared, read, session
+from edgelab.compress.calibration import METHODS, Range, range_minmax
+from edgelab.compress.modelfile import PathLike, Quantized, activations, clipped, keep, prepared, read, session
 from edgelab.errors import BadInput
 from edgelab.quiet import first_line, silenced
 
@@ -30,8 +30,9 @@ Method: TypeAlias = "str | Callable[[NDArray[np.float32]], Range]"
 class TensorRanges:
     """The real range of every activation of one network over one calibration set.
 
-    ``ranges`` maps the tensor's name in the prepared network to ``(low, high)``; ``samples`` is the size of the
-    calibration set.
+    ``ranges`` maps the tensor's name in the prepared network to ``(low, high)``, in the order of the network; a
+    tensor that goes into a ReLU alone is left out, because the quantizer merges the two. ``samples`` is the size of
+    the calibration set.
     """
 
     method: str
@@ -76,12 +77,13 @@ def collect_ranges(model_path: PathLike, calibration_x: NDArray[Any], method: Me
     name = getattr(method, "__name__", "own") if callable(method) else method
     ranges: dict[str, Range] = {}
     with prepared(model_path) as ready:
-        for tensor, values in activations(read(ready), calibration_x):
+        for tensor, values in activations(read(ready), calibration_x, whole=chosen is not range_minmax):
             try:
                 low, high = chosen(values)
             except BadInput as error:
                 raise BadInput(f"Tensor {tensor!r} has no range: {error}") from error
-            ranges[tensor] = (float(low), float(high))
+            known = ranges.get(tensor, (low, high))
+            ranges[tensor] = (min(float(low), known[0]), max(float(high), known[1]))
     return TensorRanges(name, len(calibration_x), ranges, time.perf_counter() - started)
 
 
@@ -142,7 +144,8 @@ def quantize_static(
             raise BadInput("Static quantization needs a calibration set, or ranges that were collected from one.")
         ranges = collect_ranges(model_path, calibration_x, method)
     with prepared(model_path) as ready:
-        graph = read(ready).graph
+        model = read(ready)
+        graph = model.graph
         nodes = {node.name for node in graph.node}
         if unknown := sorted(set(exclude) - nodes):
             raise BadInput(f"exclude names no node {unknown[0]!r}; the nodes are {', '.join(sorted(nodes)[:50])}.")
@@ -150,7 +153,9 @@ def quantize_static(
         if not set(ranges.ranges) <= known:
             raise BadInput(f"The ranges were collected from another network than {Path(model_path).name}.")
         cache = ready.with_name("ranges.json")
-        data = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ranges.ranges.items()}
+        behind = {name: ranges.ranges[output] for name, output in clipped(model).items() if output in ranges.ranges}
+        ends = {**ranges.ranges, **behind}
+        data = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ends.items()}
         tools.save_tensors_data(TensorsData(CalibrationMethod.MinMax, data), cache)
         content = _make(
             ready,
