@@ -99,9 +99,11 @@ class Panel:
         if self._button is None:
             return
         self._button.disabled = True
-        self._say("At work; the figure follows.", calm=True)
+        self._message.value = '<p class="edgelab-note" role="status">At work <progress></progress></p>'
         try:
             self._repaint()
+        except KeyboardInterrupt:
+            self._say(f"Interrupted; the figure shows the settings before. Press {self._button.description} again.")
         finally:
             self._button.disabled = False
 

@@ -95,6 +95,32 @@ def test_with_a_button_only_the_button_draws():
     assert not shown._button.disabled
 
 
+def test_a_slow_draw_shows_that_it_works_and_can_be_interrupted():
+    seen = []
+
+    def slow(n):
+        seen.append(shown._message.value if n > 1 else "")
+        if n == 3:
+            raise KeyboardInterrupt
+        return draw(4)
+
+    shown = None
+    shown = ui.Panel(slow, alt="A bar.", button="Measure", n=ui.slider(1, 3))
+    for n in (2, 3):
+        shown.controls["n"].value = n
+        shown._button.click()
+    assert all("<progress>" in message for message in seen[1:])
+    assert "Interrupted" in shown._message.value
+    assert not shown._button.disabled
+
+
+def test_a_library_that_was_closed_is_sent_again():
+    before = live.library()
+    before.close()
+    assert live.library() is not before
+    assert live.library() is live.library()
+
+
 def test_plotly_js_is_one_compressed_copy_for_all_plots():
     first, second = panel(), panel()
     assert first.plot.library is second.plot.library
