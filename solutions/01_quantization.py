@@ -610,6 +610,8 @@ backend_right = {
     name: engine.predict(signs.test.x[:500]).argmax(axis=1) == signs.test.y[:500]
     for name, engine in on_this_cpu.items()
 }
+
+# %%
 backend_ratio = record("backend.qnnpack_to_x86", backend_race.ratio("qnnpack", "x86"))
 Table(
     "No error, no warning",

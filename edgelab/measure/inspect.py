@@ -201,6 +201,9 @@ class ModelReport:
     def _repr_markdown_(self) -> str:
         return self.table()._repr_markdown_()
 
+    def __str__(self) -> str:
+        return f"{self.layer_table()}\n\n{self.table()}"
+
     def _interface(self) -> str:
         inputs = ", ".join(f"{info.name} {_shape(info.shape)} {info.dtype}" for info in self.inputs)
         outputs = ", ".join(f"{info.name} {_shape(info.shape)} {info.dtype}" for info in self.outputs)
