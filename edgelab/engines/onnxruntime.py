@@ -138,7 +138,13 @@ class Host(hosted.Host):
             for _ in range(profiled):
                 for feed in feeds:
                     session.run(self._wanted, {self.inputs[0].name: feed})
-            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+            try:
+                events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise BadInput(
+                    f"The profiler of {TITLE} could not write its temporary file in {folder} "
+                    f"({last_line(str(error))}); make room there."
+                ) from None
         skipped = warmup * len(feeds)
         return _operators(events, runs=runs, skipped=skipped, expected=profiled * len(feeds), path=self.path)
 

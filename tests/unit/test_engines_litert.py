@@ -85,15 +85,22 @@ def test_dimensions_of_one_do_not_matter():
 
 
 def test_bad_input_names_both_shapes():
-    with open_engine(MODELS / "dscnn_28_gray.tflite") as engine:
-        with pytest.raises(BadInput, match=r"input of shape \(1, 28, 28, 1\), and x has shape \(2, 1, 28, 27\)"):
-            engine.predict(np.zeros((2, 1, 28, 27), np.float32))
-    with open_engine(MODELS / "squeeze_excite.tflite", layout="channels_first") as engine:
-        with pytest.raises(BadInput, match=r"\(1, 12, 12, 8\) \(layout='channels_first'\)"):
-            engine.predict(inputs("squeeze_excite"))
-    with open_engine(MODELS / "squeeze_excite.tflite", layout="rows") as engine:
-        with pytest.raises(BadInput, match="layout='rows' is not one of"):
-            engine.predict(inputs("squeeze_excite"))
+    both = r"input of shape \(1, 28, 28, 1\), and x has shape \(2, 1, 28, 27\)"
+    with open_engine(MODELS / "dscnn_28_gray.tflite") as engine, pytest.raises(BadInput, match=both):
+        engine.predict(np.zeros((2, 1, 28, 27), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("layout", "expected"),
+    [
+        ("channels_first", r"\(1, 12, 12, 8\) \(layout='channels_first'\)"),
+        ("rows", "layout='rows' is not one of"),
+    ],
+)
+def test_a_layout_that_does_not_fit(layout, expected):
+    path = MODELS / "squeeze_excite.tflite"
+    with open_engine(path, layout=layout) as engine, pytest.raises(BadInput, match=expected):
+        engine.predict(inputs("squeeze_excite"))
 
 
 def test_values_beyond_the_range_saturate():
