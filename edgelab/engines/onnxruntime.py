@@ -133,18 +133,17 @@ class Host(hosted.Host):
         """The times of ONNX Runtime's own profiler (whole microseconds) in a second session, warm-up left out."""
         warmup = min(runs, _PROFILE_WARMUP)
         profiled = warmup + runs
-        with tempfile.TemporaryDirectory(prefix="edgelab-profile-") as folder:
-            session = self._open(enable_profiling=True, profile_file_prefix=str(Path(folder, "ort")))
-            for _ in range(profiled):
-                for feed in feeds:
+        try:
+            with tempfile.TemporaryDirectory(prefix="edgelab-profile-") as folder:
+                session = self._open(enable_profiling=True, profile_file_prefix=str(Path(folder, "ort")))
+                for feed in feeds * profiled:
                     session.run(self._wanted, {self.inputs[0].name: feed})
-            try:
                 events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-            except (OSError, ValueError) as error:
-                raise BadInput(
-                    f"The profiler of {TITLE} could not write its temporary file in {folder} "
-                    f"({last_line(str(error))}); make room there."
-                ) from None
+        except (OSError, ValueError) as error:
+            raise BadInput(
+                f"The profiler of {TITLE} could not write its temporary file ({last_line(str(error))}); "
+                "make room in the folder for temporary files."
+            ) from None
         skipped = warmup * len(feeds)
         return _operators(events, runs=runs, skipped=skipped, expected=profiled * len(feeds), path=self.path)
 
