@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import signal
 import sys
@@ -270,7 +271,16 @@ def _answer(*, json_too: bool) -> Iterator[Callable[[Any, object], None]]:
 
 
 def _json(data: Any) -> str:
-    return json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return json.dumps(_finite(data), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+
+def _finite(data: Any) -> Any:
+    """The data with null in place of what JSON has no number for."""
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def _say(text: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -245,29 +246,101 @@ def test_doctor(home, capfd, monkeypatch):
     assert "example" in capfd.readouterr().out
 
 
-def test_the_models_verbs(home, capfd):
-    onnx = pytest.importorskip("onnx")
-    graph = onnx.helper.make_graph(
-        [onnx.helper.make_node("Relu", ["x"], ["y"])],
-        "g",
-        [onnx.helper.make_tensor_value_info("x", 1, ["batch", 4])],
-        [onnx.helper.make_tensor_value_info("y", 1, ["batch", 4])],
-    )
-    onnx.save(onnx.helper.make_model(graph, ir_version=9, opset_imports=[onnx.helper.make_opsetid("", 17)]), "m.onnx")
+@pytest.fixture
+def model(home):
+    """A model file and data for it, in the folder that the test runs in."""
     import numpy as np
+    import onnx
 
     rng = np.random.default_rng(0)
-    np.savez("d.npz", x=rng.standard_normal((40, 4), dtype=np.float32), y=rng.integers(0, 4, 40))
-    assert call("inspect", "m.onnx", "--json") == 0
-    assert "Relu" in capfd.readouterr().out
-    assert call("bench", "m.onnx", "--runs", "20", "--warmup", "2", "--batch", "3", "--json") == 0
-    out = json.loads(capfd.readouterr().out)
-    assert out["settings"] == {"runs": 20, "warmup": 2, "threads": 1, "batch": 3, "seed": 0}
-    assert call("compare", "m.onnx", "m.onnx", "--data", "d.npz", "--json") == 0
-    assert json.loads(capfd.readouterr().out)["data"]["items"] == 40
-    for words in (["inspect", "m.onnx"], ["bench", "m.onnx", "--runs", "20"]):
-        assert call(*words) == 0
-        assert "Relu" in capfd.readouterr().out or words[0] == "bench"
+    weights = onnx.numpy_helper.from_array(rng.standard_normal((4, 3)).astype(np.float32), "w")
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("MatMul", ["x", "w"], ["y"], name="dense")],
+        "g",
+        [onnx.helper.make_tensor_value_info("x", 1, ["batch", 4])],
+        [onnx.helper.make_tensor_value_info("y", 1, ["batch", 3])],
+        [weights],
+    )
+    onnx.save(onnx.helper.make_model(graph, ir_version=9, opset_imports=[onnx.helper.make_opsetid("", 17)]), "m.onnx")
+    x, y = rng.standard_normal((400, 4), dtype=np.float32), rng.integers(0, 3, 400)
+    np.savez("d.npz", x=x, y=y, group=np.array(["day", "night"] * 200))
+    return "m.onnx"
+
+
+def test_the_models_verbs(model, capfd):
+    assert call("inspect", model) == 0
+    assert "MatMul" in capfd.readouterr().out
+    assert call("bench", model, model, "--runs", "20", "--warmup", "2", "--batch", "3") == 0
+    assert "m.onnx" in capfd.readouterr().out
+    assert call("compare", model, model, "--data", "d.npz") == 0
+    assert "night" in capfd.readouterr().out
+    assert call("bench", model, "--runs", "20", "--warmup", "2", "--batch", "3", "--threads", "2", "--json") == 0
+    settings = json.loads(capfd.readouterr().out)["settings"]
+    assert settings == {"runs": 20, "warmup": 2, "threads": 2, "batch": 3, "seed": 0}
+
+
+def documented():
+    """The JSON blocks of docs/json.md by their names."""
+    text = (EXAMPLE.parents[2] / "docs" / "json.md").read_text(encoding="utf-8")
+    return {name: json.loads(block) for name, block in re.findall(r"```json (\w+)\n(.*?)```", text, re.DOTALL)}
+
+
+def same_shape(found, stated, reading, place="$"):
+    """Hold the keys and kinds of a command's JSON against what the documentation states."""
+    if stated == "READING" and found is not None:
+        stated = reading
+    if found is None or stated is None:
+        return
+    if isinstance(stated, dict) and place in ("$.weight_bytes", "$.version"):  # its keys come from the file
+        assert isinstance(found, dict), place
+    elif isinstance(stated, dict):
+        assert set(found) == set(stated), place
+        for key, value in stated.items():
+            same_shape(found[key], value, reading, f"{place}.{key}")
+    elif isinstance(stated, list):
+        assert isinstance(found, list), place
+        for entry in found:
+            if stated:
+                same_shape(entry, stated[0], reading, f"{place}[]")
+    elif isinstance(stated, float | int) and not isinstance(stated, bool):
+        assert isinstance(found, float | int), place
+        assert not isinstance(found, bool), place
+    else:
+        assert type(found) is type(stated), place
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["labs"],
+        ["doctor"],
+        ["run", "example"],
+        ["check", "example"],
+        ["claims"],
+        ["bench", "m.onnx", "m.onnx", "--runs", "20"],
+        ["compare", "m.onnx", "m.onnx", "--data", "d.npz"],
+        ["inspect", "m.onnx"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_the_json_is_as_documented(model, capfd, words):
+    build.build()
+    if words == ["claims"]:
+        assert call("run", "example") == 0
+        capfd.readouterr()
+    assert call(*words, "--json") == 0
+    out = capfd.readouterr().out
+    found, stated = json.loads(out), documented()
+    same_shape(found, stated[words[0]], stated["reading"])
+    assert out == json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def test_the_documentation_states_every_verb_with_json():
+    assert set(documented()) == {"reading", "doctor", "claims", *JSON_VERBS}
+
+
+def test_what_json_has_no_number_for_is_null():
+    assert json.loads(cli._json({"a": [float("nan"), (float("inf"), 1.5)]})) == {"a": [None, [None, 1.5]]}
 
 
 def test_test_passes_pytests_options_on(home, monkeypatch, capfd, tmp_path):
