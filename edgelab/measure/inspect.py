@@ -181,11 +181,12 @@ class ModelReport:
             (row["type"], row["count"], row["macs"], row["parameters"]) for row in self.operators()
         ]
         rows.append(("total", len(self.layers), self.macs, self.parameters))
+        producer = self.producer.rstrip(".")
         return Table(
             f"{Path(self.file).name}: {_TITLES[self.format]}, {self.bytes:,} bytes",
             ("operator", "count", "multiply-accumulates", "parameters"),
             rows,
-            f"Read from the file, nothing was run; written by {self.producer}. {self._interface()} "
+            f"Read from the file, nothing was run; written by {producer}. {self._interface()} "
             f"Quantization: {self._quantized()}. Multiply-accumulates by the shapes, an open batch counted as 1.",
         )
 
