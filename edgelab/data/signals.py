@@ -93,8 +93,9 @@ def from_csv(
     if len(names) < 2:
         raise BadInput(f"{file} holds a single class ('{names[0]}'); a classifier needs at least two.")
     by_name = {name: np.array(table.texts[name]) for name in dict.fromkeys((group, recording)) if name}
+    values = np.stack(table.numbers)
     if window is None:
-        x = table.values[:, None]
+        x = values[:, None]
         parts = _deal_rows(y, names, by_name.get(recording or ""), file, validation, test, seed)
     else:
         runs = _runs([y, *by_name.values()])
@@ -102,8 +103,10 @@ def from_csv(
         starts, parts = _cut(runs, owner, window, step, validation, test)
         if not len(starts):
             raise BadInput(f"{file} has no stretch of {window} rows with one label; choose a shorter window.")
-        x = np.stack([table.values[start : start + window].T for start in starts])
-        y, by_name = y[starts], {name: values[starts] for name, values in by_name.items()}
+        if len(starts) * window * values.shape[1] * 4 > MOST_BYTES:
+            raise BadInput(f"{len(starts):,} windows of {file} do not fit into memory; choose a longer hop.")
+        x = np.stack([values[start : start + window].T for start in starts])
+        y, by_name = y[starts], {name: labels[starts] for name, labels in by_name.items()}
     for part, index in parts.items():
         if missing := sorted(set(range(len(names))) - set(y[index].tolist())):
             raise BadInput(
@@ -115,14 +118,10 @@ def from_csv(
 
 @dataclass
 class _Table:
-    """Numbers (rows, columns), and the text columns by name."""
+    """The numbers of each row, and the text columns by name."""
 
     numbers: list[NDArray[np.float32]] = field(default_factory=list)
     texts: dict[str, list[str]] = field(default_factory=dict)
-
-    @property
-    def values(self) -> NDArray[np.float32]:
-        return np.stack(self.numbers)
 
 
 def _read(file: Path, label: str, others: Sequence[str], delimiter: str | None) -> _Table:

@@ -3,11 +3,15 @@
 import io
 import os
 import struct
+import tempfile
 import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from edgelab.data import from_csv, from_folder, from_npz
@@ -126,10 +130,10 @@ class TestPictures:
         with pytest.raises(BadInput, match="holds other beside its split folders"):
             from_folder(tmp_path)
 
-    @pytest.mark.parametrize("settings", [{"size": 0}, {"size": (8, 99999)}, {"channels": 2}, {"fit": "zoom"}])
-    def test_settings(self, pictures, settings):
+    @pytest.mark.parametrize("wrong", [{"size": 0}, {"size": (8, 99999)}, {"channels": 2}, {"fit": "zoom"}])
+    def test_settings(self, pictures, wrong):
         with pytest.raises(BadInput, match="cannot be made"):
-            from_folder(pictures, **settings)
+            from_folder(pictures, **wrong)
 
     def test_more_than_memory_is_refused_before_reading(self, pictures, monkeypatch):
         monkeypatch.setattr("edgelab.data.own.MOST_BYTES", 1000)
@@ -304,7 +308,7 @@ class TestSignals:
             from_csv(tmp_path)
 
     @pytest.mark.parametrize(
-        ("settings", "words"),
+        ("wrong", "words"),
         [
             ({"window": 1}, "cannot be cut"),
             ({"window": 4, "hop": 0}, "cannot be cut"),
@@ -315,12 +319,35 @@ class TestSignals:
             ({"validation": 0.9, "test": 0.2}, "leave no room"),
         ],
     )
-    def test_settings(self, tmp_path, settings, words):
+    def test_settings(self, tmp_path, wrong, words):
         path = tmp_path / "a.csv"
         path.write_text("\n".join(ROWS))
         with pytest.raises(EdgelabError, match=words) as caught:
-            from_csv(path, **settings)
+            from_csv(path, **wrong)
         one_sentence(caught)
+
+    def test_more_windows_than_memory_holds(self, tmp_path, monkeypatch):
+        path = tmp_path / "a.csv"
+        path.write_text("\n".join(["v,label", *(f"{i},{i // 100}" for i in range(200))]))
+        monkeypatch.setattr("edgelab.data.signals.MOST_BYTES", 4000)
+        with pytest.raises(BadInput, match="choose a longer hop"):
+            from_csv(path, window=10, hop=1)
+        assert len(from_csv(path, window=10, hop=10).train)
+
+    @settings(max_examples=150, deadline=None)
+    @given(st.lists(st.text(alphabet="ab,;\t\n\r\"'0123456789.-eE\0 ", max_size=30), max_size=30), st.booleans())
+    def test_any_text_ends_in_a_sentence_or_in_data(self, lines, headed):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "a.csv"
+            path.write_text("\n".join([*(["a,label"] if headed else []), *lines]), encoding="utf-8", newline="")
+            try:
+                data = from_csv(path)
+            except EdgelabError as error:
+                sentence = str(error)
+            else:
+                sentence = data._repr_markdown_()
+                assert data.classes >= 2
+        assert "a.csv" in sentence
 
     def test_too_few_recordings(self, tmp_path):
         rows = ["v,rec,label", *(f"{i},r{i // 10},{'xy'[i // 10 % 2]}" for i in range(40))]
