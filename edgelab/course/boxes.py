@@ -6,6 +6,8 @@ its own, and as plain text for a terminal.
 
 from __future__ import annotations
 
+import html
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +18,10 @@ Colour = Literal["success", "warning", "danger", "info"]
 
 @dataclass(frozen=True)
 class Box:
-    """A box: ``head`` says it in one or two words, ``lines`` are markdown paragraphs, ``folded`` opens on a click."""
+    """A box: ``head`` says it in one or two words, ``folded`` holds titles and markdown that open on a click.
+
+    ``head`` and ``lines`` are plain text in which backticks mark code: an answer's own text cannot change the page.
+    """
 
     colour: Colour
     head: str
@@ -25,7 +30,8 @@ class Box:
 
     def markdown(self) -> str:
         """The box as markdown inside the alert that JupyterLab colours."""
-        parts = [f'<div class="alert alert-{self.colour}">', f"**{self.head}**", *self.lines]
+        lines = [escape(line) for line in self.lines]
+        parts = [f'<div class="alert alert-{self.colour}">', f"**{escape(self.head)}**", *lines]
         for title, body in self.folded:
             parts.append(f"<details><summary>{title}</summary>\n\n{body}\n\n</details>")
         return "\n\n".join([*parts, "</div>"])
@@ -37,6 +43,24 @@ class Box:
     def bundle(self, mime: str, payload: Mapping[str, Any]) -> dict[str, Any]:
         """The mime bundle of the box with ``payload`` attached under ``mime``."""
         return {mime: dict(payload), "text/markdown": self.markdown(), "text/plain": self.text()}
+
+
+def escape(text: str) -> str:
+    r"""Plain text as markdown that reads the same; what stands between two backticks stays code.
+
+    Examples
+    --------
+    >>> print(escape("`a_b` is not a_b < 3"))
+    `a_b` is not a\_b &lt; 3
+    """
+    parts = text.split("`")
+    if len(parts) % 2 == 0:  # a backtick without its partner
+        return _escape(text)
+    return "`".join(part if number % 2 else _escape(part) for number, part in enumerate(parts))
+
+
+def _escape(text: str) -> str:
+    return re.sub(r"([\\`*_{}\[\]#$~|])", r"\\\1", html.escape(text, quote=False))
 
 
 def kernel_shell() -> Any:

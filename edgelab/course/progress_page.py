@@ -113,7 +113,7 @@ def page(labs: list[LabProgress]) -> str:
 <body>
 <main>
 <h1>Your progress</h1>
-<p class="sum">{solved} of {total} exercises solved in {len(labs)} labs</p>
+<p class="sum">{solved} of {total} exercises solved in {len(labs)} lab{"s" * (len(labs) != 1)}</p>
 {body}
 </main>
 </body>

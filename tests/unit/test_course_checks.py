@@ -191,6 +191,21 @@ def test_versions_come_without_an_import():
     assert not session.installed("no_such_thing")
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["a*b*c", "<script>alert(1)</script>", "[1](x)", "$x$", "a_b_c", "# no heading", "` alone *x*", "\\ | ~~a~~ &lt;"],
+)
+def test_an_answers_own_text_cannot_change_the_page(text):
+    import re
+    from html import unescape
+
+    import mistune
+
+    shown = mistune.html(boxes.escape(text))
+    assert unescape(re.sub(r"</?p>", "", shown)).strip() == text
+    assert boxes.escape("`<a_b>` and <i>") == "`<a_b>` and &lt;i&gt;"
+
+
 def test_boxes_say_in_words_what_they_say_in_colour():
     box = boxes.Box("danger", "Not yet: x", ("found 3",), (("Hint 1", "look"),))
     assert "**Not yet: x**" in box.markdown()
