@@ -32,7 +32,7 @@ def _file(version: str, sha256: str, size_bytes: int) -> RemoteFile:
     return RemoteFile(f"speech_commands/{name}", urls, f"sha256:{sha256}", size_bytes)
 
 
-# SHA-256 as TensorFlow Datasets and torchaudio state them; the authors publish none.
+# SHA-256 as torchaudio states them, and TensorFlow Datasets for v0.02; the authors publish none.
 FILES = {
     "v0.01": _file("v0.01", "743935421bb51cccdb6bdd152e04c5c70274e935c82119ad7faeec31780d811d", 1_489_096_277),
     "v0.02": _file("v0.02", "af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58", 2_428_923_189),

@@ -249,3 +249,16 @@ class TestSpeech:
     def test_an_archive_without_its_lists_is_refused(self, tmp_path):
         with pytest.raises(BadFile, match="lacks"):
             load_speech(tmp_path, speech_members()[0][:-1])
+
+
+@pytest.mark.parametrize(
+    ("card", "files"),
+    [("fashion_mnist", FASHION_FILES), ("cifar10", {"": CIFAR_FILE}), ("speech_commands", SPEECH_FILES)],
+)
+def test_the_card_states_what_the_code_checks(card, files, request):
+    text = (request.config.rootpath / "datasets" / f"{card}.md").read_text(encoding="utf-8")
+    for file in files.values():
+        assert file.name in text
+        assert file.checksum.partition(":")[2] in text
+        assert f"{file.size_bytes:,}" in text
+        assert file.path == f"{card}/{file.name}"
