@@ -2,8 +2,11 @@
 // widget that every plot names; the first plot that needs it evaluates it, all others wait for the same promise.
 const CONFIG = { displaylogo: false, displayModeBar: false, responsive: false };
 
+// The model that `name` refers to: the library, or the drawing, which is what changes.
+const other = (model, name) => model.widget_manager.get_model(model.get(name).replace("IPY_MODEL_", ""));
+
 async function evaluate(model) {
-  const library = await model.widget_manager.get_model(model.get("library").replace("IPY_MODEL_", ""));
+  const library = await other(model, "library");
   const packed = library.get("code");
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
   const code = await new Response(stream).text();
@@ -36,7 +39,9 @@ async function render({ model, el }) {
   el.append(plot, spoken);
 
   let plotly;
+  let drawing;
   try {
+    drawing = await other(model, "drawing");
     plotly = await plotlyOf(model);
   } catch (error) {
     el.textContent = `The figure cannot be drawn in this page (${error.message}); run the cell again.`;
@@ -45,10 +50,10 @@ async function render({ model, el }) {
 
   let speak;
   const paint = async () => {
-    const text = model.get("figure");
+    const text = drawing.get("figure");
     if (!text) return;
     const { data, layout } = JSON.parse(text);
-    plot.setAttribute("aria-label", model.get("alt"));
+    plot.setAttribute("aria-label", drawing.get("alt"));
     await plotly.react(plot, data, { ...layout, width: undefined, autosize: true }, CONFIG);
     clearTimeout(speak); // say the finding once the slider rests, not at every step
     speak = setTimeout(() => (spoken.textContent = plain(layout.title?.text)), 700);
@@ -69,8 +74,7 @@ async function render({ model, el }) {
       busy = false;
     }
   };
-  model.on("change:figure", repaint);
-  model.on("change:alt", repaint);
+  drawing.on("change:figure change:alt", repaint);
   const observer = new ResizeObserver(() => {
     if (plot.offsetWidth && plot.data) plotly.Plots.resize(plot);
   });
@@ -79,8 +83,7 @@ async function render({ model, el }) {
   return () => {
     clearTimeout(speak);
     observer.disconnect();
-    model.off("change:figure", repaint);
-    model.off("change:alt", repaint);
+    drawing.off("change:figure change:alt", repaint);
     plotly.purge(plot);
   };
 }

@@ -24,13 +24,29 @@ STYLE = (_HERE / "box.css").read_text(encoding="utf-8")
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 
 
-class Library(ipywidgets.Widget):
-    """plotly.js as data: a model without a view, one for each kernel."""
+class Data(ipywidgets.Widget):
+    """State that travels to the page: a model of ipywidgets itself, without a script and without a view."""
 
     _model_name = traitlets.Unicode("WidgetModel").tag(sync=True)
     _model_module = traitlets.Unicode("@jupyter-widgets/base").tag(sync=True)
     _model_module_version = traitlets.Unicode("2.0.0").tag(sync=True)
+
+
+class Library(Data):
+    """plotly.js as data, one for each kernel."""
+
     code = traitlets.Bytes().tag(sync=True)
+
+
+class Drawing(Data):
+    """What a plot shows now.
+
+    It is not part of the `LivePlot`, because anywidget drops every message to a widget whose script did not load
+    within two seconds: on a slow machine a plot would be painted once and never again.
+    """
+
+    figure = traitlets.Unicode().tag(sync=True)
+    alt = traitlets.Unicode().tag(sync=True)
 
 
 _library: Library | None = None
@@ -64,21 +80,20 @@ class LivePlot(anywidget.AnyWidget):
     _css = STYLE
     library = traitlets.Instance(Library).tag(sync=True, **ipywidgets.widget_serialization)
     version = traitlets.Unicode(get_plotlyjs_version()).tag(sync=True)
-    figure = traitlets.Unicode().tag(sync=True)
-    alt = traitlets.Unicode().tag(sync=True)
+    drawing = traitlets.Instance(Drawing).tag(sync=True, **ipywidgets.widget_serialization)
 
     def __init__(self, figure: go.Figure, alt: str = "") -> None:
         self.current = _checked(figure)
         words = alt or (figure.layout.title.text or "A figure").replace("<br>", " ")
-        super().__init__(library=library(), figure=figure.to_json(), alt=words)
+        super().__init__(library=library(), drawing=Drawing(figure=figure.to_json(), alt=words))
 
     def update(self, figure: go.Figure) -> None:
         """Repaint with another figure; only its data and layout travel."""
         self.current = _checked(figure)
-        self.figure = figure.to_json()
+        self.drawing.figure = figure.to_json()
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        return live_bundle(self, self.current, self.alt), {}
+        return live_bundle(self, self.current, self.drawing.alt), {}
 
 
 class Names(anywidget.AnyWidget):

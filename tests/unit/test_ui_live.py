@@ -38,7 +38,7 @@ def panel(**changes):
 
 
 def title_of(panel):
-    return json.loads(panel.plot.figure)["layout"]["title"]["text"]
+    return json.loads(panel.plot.drawing.figure)["layout"]["title"]["text"]
 
 
 def test_a_move_of_any_control_repaints():
@@ -49,7 +49,7 @@ def test_a_move_of_any_control_repaints():
     shown.controls["symmetric"].value = True
     shown.controls["method"].value = "entropy"
     assert shown.values == {"bits": 5, "symmetric": True, "method": "entropy"}
-    data = json.loads(shown.plot.figure)["data"][0]
+    data = json.loads(shown.plot.drawing.figure)["data"][0]
     assert data["x"] == ["entropy"]
     assert shown.plot.current.data[0].y[0] == 6
 
@@ -125,7 +125,7 @@ def test_plotly_js_is_one_compressed_copy_for_all_plots():
     first, second = panel(), panel()
     assert first.plot.library is second.plot.library
     assert gzip.decompress(live.library().code).decode() == get_plotlyjs()
-    assert len(first.plot.get_state()["figure"]) < 20_000
+    assert len(first.plot.drawing.get_state()["figure"]) < 20_000
     assert len(str(first.plot.get_state()["_esm"])) < 10_000
 
 
