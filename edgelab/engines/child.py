@@ -218,7 +218,7 @@ class Child:
         self._finalizer()
         self._drain.join(1.0)
         how = f"gave no answer within {self.timeout:g} s and was stopped" if late else f"died ({exit_reason(code)})"
-        noise = last_line(self.stderr_tail())
+        noise = last_line("\n".join(line for line in self._stderr if not line.startswith("INFO:")))
         said = f"; it last said: {noise}" if noise and not late else ""
         return (
             f"{self.title} {how} while {doing} {self.path}{said}; "

@@ -132,8 +132,11 @@ class Host(hosted.Host):
     def run(self, feed: NDArray[Any]) -> NDArray[Any]:
         """`set_tensor`, `invoke`, `get_tensor`."""
         self._fill(feed)
-        self._invoke()
-        return np.asarray(self._interpreter.get_tensor(self._outputs[self.output_index()]["index"]))
+        try:
+            self._interpreter.invoke()
+            return np.asarray(self._interpreter.get_tensor(self._outputs[self.output_index()]["index"]))
+        except (RuntimeError, ValueError) as error:
+            raise BadInput(f"{TITLE} could not run {self.path}: {one_line(error)}.") from None
 
     def timed_call(self, feed: NDArray[Any]) -> Callable[[], object]:
         """`Interpreter.invoke` alone; the input is set once, the runtime does not write over it."""
@@ -204,12 +207,6 @@ class Host(hosted.Host):
             self._interpreter.set_tensor(self._inputs[0]["index"], feed)
         except (RuntimeError, ValueError) as error:
             raise BadInput(f"{TITLE} does not take this input for {self.path}: {one_line(error)}.") from None
-
-    def _invoke(self) -> None:
-        try:
-            self._interpreter.invoke()
-        except (RuntimeError, ValueError) as error:
-            raise BadInput(f"{TITLE} could not run {self.path}: {one_line(error)}.") from None
 
 
 def one_line(error: BaseException) -> str:

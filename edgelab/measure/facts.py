@@ -63,7 +63,12 @@ def granularity(per_channel: Sequence[bool]) -> str | None:
     return "mixed" if any(per_channel) else "per_tensor"
 
 
-def clipped(text: str) -> str:
-    """``text`` on one line, at most 400 characters of it."""
+def clipped(text: str, limit: int = _MAX_TEXT) -> str:
+    """``text`` on one line, at most ``limit`` characters of it."""
     line = " ".join(text.split())
-    return line if len(line) <= _MAX_TEXT else line[: _MAX_TEXT - 1] + "…"
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def shown(shape: Sequence[int | None]) -> str:
+    """A shape for an error message, cut where it is long."""
+    return clipped(f"({', '.join('?' if n is None else str(n) for n in shape)})", 80)

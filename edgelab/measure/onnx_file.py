@@ -14,7 +14,7 @@ from typing import Any
 
 from edgelab.errors import BadFile, MissingFramework
 from edgelab.measure import onnx_standins
-from edgelab.measure.facts import MAX_ELEMENTS, clipped, facts
+from edgelab.measure.facts import MAX_ELEMENTS, clipped, facts, shown
 from edgelab.measure.onnx_weights import BITS, CONVOLUTIONS, WEIGHTED, Constant, Weights, integer, quantization
 
 # Shape inference reads the values of small integer constants (shapes, axes), never those of weights.
@@ -120,7 +120,7 @@ class _Reader:
             return None
         sizes = tuple(int(d.dim_value) if d.dim_value > 0 else None for d in tensor.shape.dim)
         if math.prod(n or 1 for n in sizes) > MAX_ELEMENTS:
-            raise BadFile(f"{self._path} is damaged: a tensor has the absurd shape {sizes}.")
+            raise BadFile(f"{self._path} is damaged: a tensor has the absurd shape {shown(sizes)}.")
         return sizes
 
     def _type_name(self, number: int) -> str:
@@ -183,7 +183,9 @@ class _Reader:
     def _constant(self, tensor: Any) -> Constant:
         dims = tuple(int(n) for n in tensor.dims)
         if any(n < 0 for n in dims) or math.prod(dims) > MAX_ELEMENTS:
-            raise BadFile(f"{self._path} is damaged: the tensor '{clipped(tensor.name)}' has the absurd shape {dims}.")
+            raise BadFile(
+                f"{self._path} is damaged: the tensor '{clipped(tensor.name)}' has the absurd shape {shown(dims)}."
+            )
         kind = self._types.get(tensor.data_type, "")
         if kind not in BITS:
             raise BadFile(

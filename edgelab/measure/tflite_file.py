@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelab.errors import BadFile, MissingFramework
-from edgelab.measure.facts import MAX_ELEMENTS, clipped, facts, granularity
+from edgelab.measure.facts import MAX_ELEMENTS, clipped, facts, granularity, shown
 
 # Operands that are weights and bias, and what one output element of the operator costs in multiply-accumulates.
 _WEIGHTED = {
@@ -203,7 +203,7 @@ class _Reader:
         shape = self._numbers(tensor.Shape, tensor.ShapeLength())
         signature = self._numbers(tensor.ShapeSignature, tensor.ShapeSignatureLength())
         if math.prod(max(n, 1) for n in shape) > MAX_ELEMENTS:
-            raise BadFile(f"{self._path} is damaged: a tensor has the absurd shape {tuple(shape)}.")
+            raise BadFile(f"{self._path} is damaged: a tensor has the absurd shape {shown(shape)}.")
         if len(signature) == len(shape):
             return tuple(None if s < 0 else n for s, n in zip(signature, shape, strict=True))
         return tuple(None if n < 0 else n for n in shape)
