@@ -8,6 +8,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
 from edgelab.engines import Engine, model_format, open_engine
 from edgelab.engines.litert import LiteRTEngine
@@ -185,6 +186,26 @@ def test_profile_shows_what_really_ran_in_8_bits(tmp_path, onnx_file, x, form, p
         ran = {o.type: o.ran_in for o in engine.profile(x, runs=3)}
     if form is QuantFormat.QDQ:  # unfused, the convolution runs in float
         assert ran["Conv"] == "float32"
+
+
+@pytest.mark.parametrize(("level", "ran_in"), [(0, "float32"), (4, "int8")])
+def test_profile_tells_integer_from_float_products_of_4_bit_weights(tmp_path, level, ran_in):
+    weight = np.random.default_rng(0).normal(size=(64, 32)).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"], name="product")],
+        "product",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 64])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 32])],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 9
+    quantizer = MatMulNBitsQuantizer(model, block_size=32, is_symmetric=True, accuracy_level=level)
+    quantizer.process()
+    quantizer.model.save_model_to_file(str(tmp_path / "int4.onnx"))
+    with open_engine(tmp_path / "int4.onnx") as engine:
+        (product,) = engine.profile(np.ones((1, 64), np.float32), runs=2)
+    assert (product.type, product.ran_in) == ("MatMulNBits", ran_in)
 
 
 def test_profile_leaves_no_file_behind(tmp_path, monkeypatch, onnx_file, x):
