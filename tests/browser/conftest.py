@@ -4,6 +4,7 @@ The server is the one that `edgelab open` starts, on a copy of the labs. Every r
 machine is refused and counted, and a test that saw one fails.
 """
 
+import contextlib
 import os
 import shutil
 import time
@@ -78,8 +79,8 @@ def chromium():
         running.close()
 
 
-@pytest.fixture
-def page(chromium):
+@contextlib.contextmanager
+def new_page(chromium):
     """A page that can reach this machine and nothing else, and that tells if it wanted to."""
     context = chromium.new_context(viewport={"width": 1300, "height": 1000})
     refused, errors = [], []
@@ -101,6 +102,19 @@ def page(chromium):
     context.close()
     assert refused == [], "the page wanted something from the network"
     assert errors == [], "a script of the page failed"
+
+
+@pytest.fixture
+def page(chromium):
+    with new_page(chromium) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def shared_page(chromium):
+    """The same page for all tests of a module."""
+    with new_page(chromium) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")
@@ -217,7 +231,7 @@ class OpenNotebook:
         return False
 
 
-@pytest.fixture
-def open_notebook(page, server, lab_home):
-    """Open a notebook of `lab_home` by its path in JupyterLab."""
-    return lambda path: OpenNotebook(page, server, lab_home, path)
+@pytest.fixture(scope="session")
+def open_notebook(server, lab_home):
+    """Open a notebook of `lab_home` by its path in JupyterLab, in a page."""
+    return lambda page, path: OpenNotebook(page, server, lab_home, path)

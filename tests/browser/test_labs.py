@@ -16,8 +16,8 @@ def figures_of(outputs):
 
 @pytest.mark.timeout(420)
 @pytest.mark.parametrize("lab", LABS, ids=lambda path: path.stem)
-def test_lab(lab, open_notebook, chromium):
-    notebook = open_notebook(f"labs/{lab.name}")
+def test_lab(lab, page, open_notebook, chromium):
+    notebook = open_notebook(page, f"labs/{lab.name}")
     notebook.run_all()
     cells = notebook.outputs()
     errors = [o["ename"] + ": " + o["evalue"] for outputs in cells for o in outputs if o["output_type"] == "error"]

@@ -49,20 +49,24 @@ INDEX = {name: position for position, name in enumerate(CELLS)}
 PAINTED = "(node) => edgelab.plots(node).length === 1 && edgelab.plots(node).every(edgelab.painted)"
 
 
-@pytest.fixture
-def written(lab_home):
-    """The cells above as a notebook."""
-    cells = [nbformat.v4.new_code_cell(source.strip()) for source in CELLS.values()]
+def write(path, names):
+    cells = [nbformat.v4.new_code_cell(CELLS[name].strip()) for name in names]
     notebook = nbformat.v4.new_notebook(cells=cells)
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(notebook, lab_home / "own.ipynb")
-    return "own.ipynb"
+    nbformat.write(notebook, path)
+    return path.name
 
 
-@pytest.fixture
-def own(open_notebook, written):
-    """The notebook, open in JupyterLab and run."""
-    opened = open_notebook(written)
+@pytest.fixture(scope="module")
+def written(lab_home):
+    """The cells above as a notebook."""
+    return write(lab_home / "own.ipynb", CELLS)
+
+
+@pytest.fixture(scope="module")
+def own(shared_page, open_notebook, written):
+    """The notebook, open in JupyterLab and run, for all tests here but those that take the page apart."""
+    opened = open_notebook(shared_page, written)
     opened.run_all()
     yield opened
     opened.shutdown()
@@ -92,6 +96,13 @@ def handle(cell):
     return cell.query_selector(".edgelab-panel .noUi-handle")
 
 
+def to_first(notebook, cell):
+    """Put the dial of a panel to 1 and wait for the figure."""
+    handle(cell).focus()
+    notebook.page.keyboard.press("Home")
+    assert notebook.until("(node) => /\\|1( bits|\\|)/.test(edgelab.drawn(node))", cell)
+
+
 def test_panels_by_keyboard(own):
     page = own.page
     executable = own.outputs()[INDEX["setup"]][0]["text"]
@@ -114,20 +125,22 @@ def test_panels_by_keyboard(own):
 
 def test_haste_ends_at_the_last_value_and_queues_nothing(own):
     cell = panel(own, "panel")
-    handle(cell).focus()
+    to_first(own, cell)
     for _ in range(30):
         own.page.keyboard.press("ArrowRight")
-    assert own.until("(node) => edgelab.drawn(node).includes('33 bits')", cell)
+    assert own.until("(node) => edgelab.drawn(node).includes('31 bits')", cell)
     seen = [int(n) for n in run_cell(own, "seen").strip("[]\n ").split(",")]
-    assert seen[-1] == 33
-    assert seen == sorted(seen)
-    assert len(seen) <= 32
+    since = seen[len(seen) - seen[::-1].index(1) :]  # what was drawn after the dial stood at 1
+    assert since[-1] == 31
+    assert since == sorted(since)
+    assert len(since) <= 30
 
 
 def test_an_error_is_a_sentence_in_the_panel(own):
     cell = panel(own, "fails")
-    handle(cell).focus()
-    own.page.keyboard.press("ArrowRight")
+    to_first(own, cell)
+    for _ in range(3):
+        own.page.keyboard.press("ArrowRight")
     said = "(node) => node.querySelector('.edgelab-message')?.textContent ?? ''"
     assert own.until(f"(node) => ({said})(node).includes('four is out of the question')", cell)
     own.page.keyboard.press("ArrowRight")
@@ -159,7 +172,9 @@ def test_a_prediction_is_kept_and_held_against_the_reading(own):
     assert "4.00x" in said
 
 
-def test_plotly_travels_once_and_survives_reload_and_restart(page, own):
+def test_plotly_travels_once_and_survives_reload_and_restart(page, open_notebook, written):
+    own = open_notebook(page, written)
+    own.run_all()
     for name in ("panel", "fails", "button", "dead"):
         panel(own, name)
     large = []
@@ -181,17 +196,20 @@ def test_plotly_travels_once_and_survives_reload_and_restart(page, own):
     own.run_all()
     cell = panel(own, "panel")
     assert own.move(handle(cell), cell), "the panel is dead after the restart"
+    own.shutdown()
 
 
-def test_panels_live_on_a_slow_machine(page, open_notebook, written):
-    """Where the page takes seconds to set up, later moves still reach the figures."""
-    opened = open_notebook(written)
-    slow = page.context.new_cdp_session(page)
-    slow.send("Emulation.setCPUThrottlingRate", {"rate": 10})
+def test_panels_live_where_scripts_load_late(page, open_notebook, lab_home):
+    """anywidget drops all messages to a widget whose script is not there after 2 s; here its patience ends at once."""
+    tripped = []
+    page.on("pageerror", lambda error: tripped.append(error) if "Failed to initialize" in str(error) else None)
+    page.add_init_script(
+        """const patience = AbortSignal.timeout;
+        AbortSignal.timeout = (ms) => patience.call(AbortSignal, ms === 2000 ? 0 : ms);"""
+    )
+    opened = open_notebook(page, write(lab_home / "late.ipynb", ("setup", "panel")))
     opened.run_all()
-    cells = [panel(opened, name) for name in ("panel", "button")]
-    slow.send("Emulation.setCPUThrottlingRate", {"rate": 1})
-    for cell in cells:
-        cell.scroll_into_view_if_needed()
-        assert opened.move(handle(cell), cell), "painted once, then dead"
+    cell = panel(opened, "panel")
+    assert tripped, "anywidget waits differently now: this test has lost its subject"
+    assert opened.move(handle(cell), cell), "painted once, then dead"
     opened.shutdown()
