@@ -6,13 +6,16 @@ opens today opens in ten years. Panels show the figure that they started with; t
 
 from __future__ import annotations
 
+import base64
 import html
 import json
+import mimetypes
 import os
 import re
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from edgelab.errors import BadFile
 from edgelab.files import write_text
@@ -24,6 +27,7 @@ _SHOWN = ("text/html", "text/markdown", "image/svg+xml", "text/latex", "image/pn
 _PROGRESS_BAR = re.compile(r"\d+%\|.*\||\?it/s")
 _REMOTE = re.compile(r"^\s*(https?:|//)", re.IGNORECASE)
 _TITLE_LINE_PIXELS = 24
+_SHORT_CELL = 28  # characters that stay on one line of a table
 
 
 def to_html(notebook_path: str | os.PathLike[str], html_path: str | os.PathLike[str]) -> Path:
@@ -88,10 +92,9 @@ def page(notebook: Any, folder: Path, name: str) -> str:
         exclude_input_prompt=True,
         exclude_output_prompt=True,
         exclude_anchor_links=True,
-        embed_images=True,
     )
     body, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"path": str(folder), "name": name}})
-    body, title = _tidy(body)
+    body, title = _tidy(body, folder)
     frame = jinja2.Environment(autoescape=False).from_string(_asset("page.html"))  # noqa: S701  parts are HTML already
     return frame.render(
         title=title or name,
@@ -169,28 +172,58 @@ def figure_html(figure: dict[str, Any]) -> str:
     )
 
 
-def _tidy(body: str) -> tuple[str, str]:
-    """Take out whatever would load something, let wide tables scroll; the body and its first heading."""
+def _tidy(body: str, folder: Path) -> tuple[str, str]:
+    """Take out or embed whatever would be loaded, let wide tables scroll; the body and its first heading."""
     from bs4 import BeautifulSoup
 
     soup = BeautifulSoup(body, "html.parser")
     for tag in soup.select("script:not([type='application/json']), link, base, meta, object, embed, iframe"):
         tag.decompose()
-    for image in soup.select("img[src], source[src]"):
-        if _REMOTE.match(str(image["src"])):
-            image.replace_with(f"[picture on the network: {image.get('alt') or image['src']}]")
-    for table in soup.find_all("table"):
-        table.wrap(soup.new_tag("div", attrs={"class": "scroll", "tabindex": "0"}))
+    _embed_pictures(soup, folder)
+    _let_tables_scroll(soup)
     for cell in soup.select(".celltag_hidden .input_area"):
         fold = cell.wrap(soup.new_tag("details"))
         summary = soup.new_tag("summary")
         summary.string = "Code of the check"
         fold.insert(0, summary)
     for cell in soup.select(".code_cell"):
-        if not cell.get_text(strip=True):
+        if not cell.get_text(strip=True) and not cell.select("img, svg"):
             cell.decompose()
     heading = soup.find(["h1", "h2"])
     return str(soup), heading.get_text(strip=True) if heading else ""
+
+
+def _embed_pictures(soup: Any, folder: Path) -> None:
+    for image in soup.select("img[src]"):
+        if str(image["src"]).startswith("data:"):
+            continue
+        content = _picture(str(image["src"]), folder)
+        if content:
+            image["src"] = content
+        else:
+            image.replace_with(f"[picture that is not in this page: {image.get('alt') or image['src']}]")
+
+
+def _let_tables_scroll(soup: Any) -> None:
+    for table in soup.find_all("table"):
+        table.wrap(soup.new_tag("div", attrs={"class": "scroll", "tabindex": "0"}))
+    for cell in soup.select("th, td"):
+        if len(cell.get_text(strip=True)) <= _SHORT_CELL:
+            cell["class"] = [*cell.get("class", []), "short"]
+
+
+def _picture(source: str, folder: Path) -> str:
+    """A picture that lies beside the notebook as a data address, or nothing if there is none or it is elsewhere."""
+    kind = mimetypes.guess_type(source)[0] or ""
+    if _REMOTE.match(source) or not kind.startswith("image/"):
+        return ""
+    try:
+        path = (folder / unquote(source)).resolve()
+        if not path.is_relative_to(folder.resolve()):
+            return ""
+        return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
+    except (OSError, ValueError):
+        return ""
 
 
 def _stand_in(data: dict[str, Any]) -> dict[str, Any]:

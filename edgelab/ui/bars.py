@@ -91,7 +91,7 @@ def bars(
     if not log_y:
         above, below = found.ends[0].max(), found.ends[1].min()
         more[f"{along}axis_range"] = [
-            min(below, 0) - (0.12 * room if below < 0 else 0),
+            min(below, 0) - ((0.2 if horizontal else 0.12) * room if below < 0 else 0),
             max(above, 0) + (0.16 if horizontal else 0.12) * (room or 1) * (above > 0 or room == 0),
         ]
         more[f"{along}axis_zeroline"] = bool(below < 0)

@@ -112,7 +112,7 @@ def _top(group: list[str], wanted: Mapping[str, float], gap: float) -> float:
 
 
 def _end(xs: Numbers, ys: Numbers) -> tuple[float, float]:
-    known = np.flatnonzero(np.isfinite(ys.values))
-    last = int(known[-1]) if known.size else len(ys.values) - 1
+    known = np.flatnonzero(np.isfinite(ys.values))[::-1]
+    last = int(known[np.argmax(xs.values[known])]) if known.size else len(ys.values) - 1
     y = float(ys.values[last])
     return float(xs.values[last]), y if math.isfinite(y) else 0.0

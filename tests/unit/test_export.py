@@ -123,8 +123,8 @@ def test_the_page_loads_nothing(export):
     assert re.findall(r"https?://[^\s\"'<)]*", page) == [remote]  # the link
     assert "default-src 'none'" in page
     assert "kept" in page
-    assert "[picture on the network: a picture]" in page
-    assert "[picture on the network: the other]" in page
+    assert "[picture that is not in this page: a picture]" in page
+    assert "[picture that is not in this page: the other]" in page
 
 
 def test_no_trace_of_the_usual_networked_helpers(export):
@@ -176,13 +176,14 @@ def test_two_figures_with_the_same_words_keep_both(export):
 def test_tables_scroll_hidden_checks_fold_and_readings_show(export):
     soup = BeautifulSoup(
         export(
-            prose("| a | b |\n|---|---:|\n| x | 1 |"),
+            prose(f"| a | b |\n|---|---:|\n| x | {'long ' * 9} |"),
             code(source="secret = 1", tags=("hidden", "check:affine")),
             code(shown({"application/vnd.edgelab.reading+json": {"value": 1}, "text/markdown": "**latency**: 1.2 ms"})),
         ),
         "html.parser",
     )
     assert soup.select_one("div.scroll[tabindex='0'] > table")
+    assert [cell.string for cell in soup.select(".short")] == ["a", "b", "x"]
     assert soup.select_one("details > summary").string == "Code of the check"
     assert soup.select_one(".output_markdown strong").string == "latency"
 
@@ -202,9 +203,25 @@ def test_a_picture_beside_the_notebook_is_embedded(export, tmp_path):
     from PIL import Image
 
     Image.new("RGB", (2, 2)).save(tmp_path / "dot.png")
-    text = export(prose("![a dot](dot.png)"))
-    assert BeautifulSoup(text, "html.parser").img["src"].startswith("data:image/png;base64,")
+    text = export(
+        prose("![a dot](dot.png) <img src='dot.png' alt='again'> ![gone](gone.png) ![out](../dot.png) ![odd](%00.png)")
+    )
+    images = BeautifulSoup(text, "html.parser").find_all("img")
+    assert [image["alt"] for image in images] == ["a dot", "again"]
+    assert all(image["src"].startswith("data:image/png;base64,") for image in images)
+    assert "not in this page: gone" in text
+    assert "not in this page: out" in text
+    assert "not in this page: odd" in text
     assert loads_of(text) == []
+
+
+def test_boxes_hold_their_text(export):
+    """As checks and claims write them: markdown between the tags of a box, and a fold in it."""
+    fold = "<details><summary>More</summary>\n\nmore\n\n</details>"
+    box = f'<div class="alert alert-success">\n\n**Q1: held**\n\nWhy.\n\n{fold}\n\n</div>'
+    soup = BeautifulSoup(export(code(shown({"text/markdown": box})), prose(box)), "html.parser")
+    assert [alert.strong.string for alert in soup.select(".alert")] == ["Q1: held"] * 2
+    assert [fold.p.string for fold in soup.select(".alert details")] == ["more"] * 2
 
 
 @pytest.mark.parametrize(

@@ -228,3 +228,10 @@ def test_a_torch_tensor_is_drawn():
     torch = pytest.importorskip("torch")
     figure = ui.lines({"a": (torch.arange(3), torch.tensor([1.0, 4.0, 9.0]))}, title="t", x="x", y="y")
     assert list(figure.data[0].y) == [1, 4, 9]
+
+
+def test_names_stand_at_the_right_end_in_whatever_order_the_points_come():
+    bits, right = [8, 6, 4, 3], [88.0, 15.0, 10.0, 9.0]
+    for order in (1, -1):
+        figure = ui.lines({"a": (bits[::order], right[::order]), "b": ([3, 8, 9], [1, 2, np.nan])}, "t", x="x", y="y")
+        assert [(a.x, a.y) for a in figure.layout.annotations if a.name == "end"] == [(8, 88), (8, 2)]
