@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import html
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ipywidgets
+import traitlets
 
-from edgelab.errors import BadInput
+from edgelab.errors import BadFile, BadInput
 from edgelab.reading import Reading, emit, format_numbers
 from edgelab.ui.controls import choice, slider
+from edgelab.ui.kept import keep, place, recall
 from edgelab.ui.live import WIDGET_MIME, Names
 
 PREDICTION_MIME = "application/vnd.edgelab.prediction+json"
@@ -67,13 +71,14 @@ class Outcome:
 class Prediction:
     """A question with a dial and a Commit button; made by `predict`."""
 
-    def __init__(self, question: str, unit: str, control: Any) -> None:
+    def __init__(self, question: str, unit: str, control: Any, path: Path | None = None) -> None:
         self.question = question
         self.unit = unit
+        self._path = path
         self.value: float | str | None = None
         self._control = control
         self._commit = ipywidgets.Button(description="Commit", button_style="primary")
-        self._commit.on_click(lambda _: self.commit())
+        self._commit.on_click(lambda _: self.commit() if self.value is None else self._ask_again())
         self._note = ipywidgets.HTML()
         row = ipywidgets.Box([control, self._commit])
         row.add_class("edgelab-controls")
@@ -81,6 +86,7 @@ class Prediction:
         self.widget = ipywidgets.VBox([asked, row, self._note, Names()])
         self.widget.add_class("edgelab-box")
         self.widget.add_class("edgelab-predict")
+        self._restore()
 
     def commit(self, value: float | str | None = None) -> None:
         """Commit to ``value``, or to where the dial stands; a commitment stays."""
@@ -93,8 +99,39 @@ class Prediction:
                 raise BadInput(f"{value!r} is no answer to '{self.question}'.") from error
         self.value = self._control.value
         self._control.disabled = self._commit.disabled = True
-        shown = self.value if isinstance(self.value, str) else _with_unit(float(self.value), self.unit)
-        self._note.value = f'<p class="edgelab-note" role="status">You predict {html.escape(shown)}. Now find out.</p>'
+        self._say("You predict {}. Now find out.")
+        try:
+            keep(self._path, self.question, self.value)
+        except BadFile as error:  # the prediction holds all the same, until the kernel ends
+            self._say(f"You predict {{}}. Now find out. (Not kept for later: {error})")
+
+    def _restore(self) -> None:
+        """Take over what was committed before the kernel or the notebook was started anew."""
+        earlier = recall(self._path, self.question)
+        if earlier is None:
+            return
+        first = self._control.value
+        try:
+            self._control.value = earlier
+        except traitlets.TraitError:
+            return
+        if self._control.value != earlier:  # the dial has other ends than it had then
+            self._control.value = first
+            return
+        self.value = earlier
+        self._control.disabled = True
+        self._commit.description = "Predict again"
+        self._say("You predicted {} before.")
+
+    def _ask_again(self) -> None:
+        self.value = None
+        self._control.disabled = False
+        self._commit.description = "Commit"
+        self._note.value = ""
+
+    def _say(self, text: str) -> None:
+        shown = self.value if isinstance(self.value, str) else _with_unit(float(self.value or 0), self.unit)
+        self._note.value = f'<p class="edgelab-note" role="status">{html.escape(text.format(shown))}</p>'
 
     def compare(self, found: Reading | str) -> Outcome:
         """The prediction beside what was found."""
@@ -127,8 +164,11 @@ def predict(
     low: float | None = None,
     high: float | None = None,
     options: Sequence[str] | None = None,
+    path: str | os.PathLike[str] | None = None,
 ) -> Prediction:
     """Ask for a prediction: a number between ``low`` and ``high``, or one of ``options``.
+
+    In a learner's notebook a commitment is kept for the next time, beside what the labs' runs leave behind.
 
     Parameters
     ----------
@@ -140,6 +180,8 @@ def predict(
         The ends of the dial.
     options
         Answers to choose from, in place of a dial.
+    path
+        The JSON file that keeps commitments, where the usual one (`edgelab.ui.kept.place`) is not wanted.
 
     Raises
     ------
@@ -165,7 +207,7 @@ def predict(
         middle = float(low) + round((float(high) - float(low)) / 2 / step) * step
         label = f"your answer ({unit})" if unit else "your answer"
         control = slider(float(low), float(high), step, value=min(middle, float(high)), label=label).widget()
-    return Prediction(question.strip(), unit, control)
+    return Prediction(question.strip(), unit, control, place() if path is None else Path(path))
 
 
 def _with_unit(value: float, unit: str) -> str:

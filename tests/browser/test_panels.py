@@ -171,6 +171,11 @@ def test_a_prediction_is_kept_and_held_against_the_reading(own):
     assert "You predicted 5" in said
     assert "4.00x" in said
 
+    run_cell(own, "predict")  # as in another session: the commitment is there again
+    cell = own.show(INDEX["predict"])
+    assert own.until("(node) => node.textContent.includes('before.')", cell)
+    assert "You predicted 5" in run_cell(own, "against")
+
 
 def test_plotly_travels_once_and_survives_reload_and_restart(page, open_notebook, written):
     own = open_notebook(page, written)
