@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
 
     new = add("bench", _bench, "Time .onnx and .tflite files side by side.")
     new.add_argument("models", nargs="+", metavar="MODEL", help="a model file")
-    new.add_argument("--runs", type=_count, default=200, help="timed inferences of each (200)")
+    new.add_argument("--runs", type=_count, default=400, help="timed inferences of each (400)")
     new.add_argument("--warmup", type=_whole, default=20, help="inferences before them (20)")
     new.add_argument("--threads", type=_count, default=1, help="threads of the runtime (1)")
     new.add_argument("--batch", type=_count, default=1, help="items of one inference (1)")
@@ -214,7 +214,7 @@ def _compare(options: argparse.Namespace) -> int:
     from edgelab.measure.compare import compare
 
     with _answer(json_too=options.json) as answer:
-        report = compare(options.reference, options.models, options.data)
+        report = compare(options.reference, options.models, options.data, progress=True)
         answer(report.to_dict(), report)
     return 0
 

@@ -43,6 +43,8 @@ class HostedEngine:
         What the model file states.
     path
         The model file.
+    threads
+        Threads of the runtime.
     load_seconds
         What the child needed to make the session: reading the file, optimising the graph, allocating.
     base_memory_bytes
@@ -53,6 +55,7 @@ class HostedEngine:
         if not timeout > 0:
             raise BadInput(f"timeout must be a positive number of seconds, not {timeout}.")
         self.path: Path = existing_file(path)
+        self.threads: int = options["threads"]
         self._title = title
         self._sent: NDArray[np.float32] | None = None
         self._child = Child(module, title, self.path, timeout=timeout)

@@ -42,6 +42,8 @@ class TorchEngine:
     ----------
     name
         ``"PyTorch 2.14.1"``.
+    threads
+        Intra-op threads while it runs.
     inputs, outputs
         Empty: a module does not state them.
 
@@ -65,7 +67,7 @@ class TorchEngine:
             raise BadInput(f"A TorchEngine takes a torch.nn.Module, not {type(module).__name__}.")
         self._torch = torch
         self._module = module
-        self._threads = hosted.check_threads(threads)
+        self.threads = hosted.check_threads(threads)
         self._batch = hosted.check_batch(batch) or hosted.DEFAULT_BATCH
         self.name = f"PyTorch {torch.__version__.split('+')[0]}"
 
@@ -172,7 +174,7 @@ class TorchEngine:
         training = [child for child in module.modules() if child.training]
         with contextlib.suppress(NotImplementedError):  # an exported program has one mode only
             module.eval()
-        torch.set_num_threads(self._threads)
+        torch.set_num_threads(self.threads)
         try:
             with torch.inference_mode():
                 yield

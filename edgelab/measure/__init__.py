@@ -6,13 +6,18 @@ import importlib
 from typing import Any
 
 _HOMES = {
+    "difference": "quality",
+    "divergence": "quality",
     "evaluate": "quality",
+    "first_inference": "latency",
+    "group_differences": "quality",
     "inspect_model": "inspect",
     "load_arrays": "arrays",
     "measure_latency": "latency",
     "save_arrays": "arrays",
+    "sweep": "latency",
 }
-__all__ = ["evaluate", "inspect_model", "load_arrays", "measure_latency", "save_arrays"]  # noqa: F822
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

@@ -52,43 +52,57 @@ def load_arrays(path: str | os.PathLike[str]) -> Arrays:
         If shapes or types do not fit, or x is not finite.
     """
     file = Path(path)
+    if file.is_dir():
+        raise BadFile(f"{file} is a folder; name an .npz file with x and y.")
     if not file.is_file():
-        raise BadFile(f"{file} does not exist.")
+        raise BadFile(f"{file} does not exist; check the path.")
     found: dict[str, Any] = {}
     try:
         with zipfile.ZipFile(file) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
-        if size > _LARGEST_BYTES:
-            raise BadFile(
-                f"{file} unpacks to {size / 2**30:.0f} GB, more than the {_LARGEST_BYTES / 2**30:.0f} GB read here."
-            )
-        with np.load(file, allow_pickle=False) as arrays:
-            found = {key: arrays[key] for key in ("x", "y", "group") if key in arrays.files}
-            names = arrays.files
-    except BadFile:
-        raise
+        if size <= _LARGEST_BYTES:
+            with np.load(file, allow_pickle=False) as arrays:
+                found = {key: arrays[key] for key in ("x", "y", "group") if key in arrays.files}
+                names = arrays.files
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError, NotImplementedError, MemoryError) as error:
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise BadFile(f"{file} is not a readable .npz of plain arrays ({reason}).") from None
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+        raise BadFile(f"{file} is not a readable .npz of plain arrays ({' '.join(reason.split())[:160]}).") from None
     except Exception as error:  # zlib.error and whatever a damaged header provokes  # noqa: BLE001
-        raise BadFile(f"{file} is damaged ({type(error).__name__}).") from None
+        raise BadFile(f"{file} is damaged ({type(error).__name__}); write it again.") from None
+    if size > _LARGEST_BYTES:
+        limit = f"{_LARGEST_BYTES / 2**30:.0f} GB"
+        raise BadFile(f"{file} unpacks to {size / 2**30:.0f} GB, more than the {limit} read here.")
     missing = [key for key in ("x", "y") if key not in found]
     if missing:
-        raise BadFile(f"{file} lacks {' and '.join(missing)}; it holds {', '.join(names) or 'nothing'}.")
+        held = ", ".join(" ".join(name.split()) for name in names)[:160] or "nothing"
+        raise BadFile(f"{file} lacks {' and '.join(missing)}; it holds {held}.")
+    x, y = found["x"], found["y"]
+    if not isinstance(x, np.ndarray) or not isinstance(y, np.ndarray):  # what numpy makes of an entry of no array
+        raise BadFile(f"{file} holds something other than arrays in x or y.")
     try:
-        group = None if "group" not in found else np.asarray(found["group"]).astype(str)
-        y = found["y"]
-        return Arrays(found["x"], y.astype(np.int64) if y.dtype.kind in "iu" else y, group)
+        group = None if "group" not in found else _labels(found["group"])
+        x = x.astype(np.float32, copy=False) if x.dtype == np.dtype(np.float32).newbyteorder() else x
+        return Arrays(x, y.astype(np.int64) if y.dtype.kind in "iu" else y, group)
     except BadInput as error:
         raise BadInput(f"{file}: {error}") from None
 
 
 def save_arrays(path: str | os.PathLike[str], x: ArrayLike, y: ArrayLike, group: ArrayLike | None = None) -> Path:
     """Write x, y and group as `load_arrays` reads them, whole or not at all."""
-    arrays = Arrays(np.asarray(x), np.asarray(y), None if group is None else np.asarray(group).astype(str))
+    arrays = Arrays(np.asarray(x), np.asarray(y), None if group is None else _labels(group))
     parts: dict[str, Any] = {"x": arrays.x, "y": arrays.y}
     if arrays.group is not None:
         parts["group"] = arrays.group
     with writing(path) as stream:
         np.savez(stream, **parts)
     return Path(path)
+
+
+def _labels(group: ArrayLike) -> NDArray[np.str_]:
+    labels = np.asarray(group)
+    if labels.dtype.kind not in "biufUS" or (labels.dtype.kind == "f" and not np.isfinite(labels).all()):
+        raise BadInput("group must be text or numbers, a label for each item, without NaN.")
+    try:
+        return labels.astype(str)
+    except UnicodeDecodeError:
+        raise BadInput("group holds bytes that are no text; store text (dtype U) or whole numbers.") from None

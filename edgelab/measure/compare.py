@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from edgelab.engines import open_engine
-from edgelab.engines.base import Engine
 from edgelab.errors import BadInput
 from edgelab.measure import quality
 from edgelab.measure.arrays import Arrays, load_arrays
@@ -134,12 +133,13 @@ class Comparison:
 
 def compare(
     reference: str | os.PathLike[str],
-    models: Sequence[str | os.PathLike[str]],
+    models: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     data: str | os.PathLike[str] | Arrays,
     *,
     runs: int = 100,
     threads: int = 1,
     seed: int = 0,
+    progress: bool = False,
 ) -> Comparison:
     """Hold .onnx and .tflite files against a reference file on the same items.
 
@@ -151,6 +151,10 @@ def compare(
         An .npz with x (float32, channels first), y and optionally group, or the arrays.
     runs, threads
         For the times, batch 1, interleaved.
+    seed
+        Of the order in which the contenders run, and of the bootstrap.
+    progress
+        Show progress bars.
 
     Raises
     ------
@@ -159,6 +163,8 @@ def compare(
     EngineCrash
         If a runtime dies on a model.
     """
+    if isinstance(models, str | os.PathLike):
+        models = [models]
     if not models:
         raise BadInput("Name at least one model to hold against the reference.")
     arrays = data if isinstance(data, Arrays) else load_arrays(data)
@@ -166,10 +172,16 @@ def compare(
     paths = [Path(reference), *map(Path, models)]
     with ExitStack() as stack:
         engines = [stack.enter_context(open_engine(path, threads=threads)) for path in paths]
-        logits = [engine.predict(arrays.x) for engine in engines]
-        results = [_judge(out, engine, arrays, groups) for out, engine in zip(logits, engines, strict=True)]
-        names = [f"{number} {path.name}" for number, path in enumerate(paths)]
-        race = measure_latency(dict(zip(names, engines, strict=True)), arrays.x[:1], runs, seed=seed)
+        logits = [quality.predict(engine, arrays.x, progress=progress) for engine in engines]
+        results = [_judge(out, path, arrays, groups) for out, path in zip(logits, paths, strict=True)]
+        for out, path in zip(logits, paths, strict=True):
+            if out.shape != logits[0].shape:
+                raise BadInput(
+                    f"{path} gives {out.shape[1]} classes and the reference {paths[0]} gives {logits[0].shape[1]}; "
+                    "compare networks of one task."
+                )
+        names = distinct_names(paths)
+        race = measure_latency(dict(zip(names, engines, strict=True)), arrays.x[:1], runs, seed=seed, progress=progress)
         compared = tuple(
             Compared(
                 file=str(path),
@@ -181,7 +193,7 @@ def compare(
                 divergence=quality.divergence(logits[0], out),
                 p50_ms=race.readings[name]["p50"],
                 speed_up=race.speed_up(name, over=names[0]),
-                speed_verdict=_unnumbered(race.verdict(names[0], name), names),
+                speed_verdict=race.verdict(names[0], name),
             )
             for path, engine, result, out, name in list(zip(paths, engines, results, logits, names, strict=True))[1:]
         )
@@ -202,16 +214,25 @@ def compare(
     return Comparison(described, about, compared, race.note)
 
 
-def _judge(logits: Any, engine: Engine, arrays: Arrays, groups: dict[str, Any] | None) -> quality.Quality:
+def distinct_names(paths: Sequence[Path]) -> list[str]:
+    """File names; where two files have one name, with as many folders above as it takes, or numbered.
+
+    Examples
+    --------
+    >>> distinct_names([Path("x/a/m.onnx"), Path("x/b/m.onnx")])
+    ['a/m.onnx', 'b/m.onnx']
+    >>> distinct_names([Path("m.onnx"), Path("m.onnx")])
+    ['m.onnx (1)', 'm.onnx (2)']
+    """
+    for depth in range(1, max(len(path.parts) for path in paths) + 1):
+        names = ["/".join(path.parts[-depth:]) for path in paths]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{path.name} ({number})" for number, path in enumerate(paths, 1)]
+
+
+def _judge(logits: Any, path: Path, arrays: Arrays, groups: dict[str, Any] | None) -> quality.Quality:
     try:
-        result = quality.evaluate(logits, None, arrays.y, groups)
+        return quality.evaluate(logits, None, arrays.y, groups)
     except BadInput as error:
-        raise BadInput(f"{getattr(engine, 'path', engine.name)} does not fit the data: {error}") from None
-    return result
-
-
-def _unnumbered(verdict: Verdict, names: Sequence[str]) -> Verdict:
-    text = verdict.text
-    for name in names:
-        text = text.replace(name, name.split(" ", 1)[1])
-    return Verdict(text, verdict.different, verdict.reading)
+        raise BadInput(f"{path} does not fit the data: {error}") from None

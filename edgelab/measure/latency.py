@@ -2,15 +2,16 @@
 
 Running all of A and then all of B measures the machine's mood as well. Here the contenders take turns in short
 blocks, in an order drawn anew each round, so that drift and disturbances hit all alike. The first run of a block
-is thrown away: it pays for the change of contender.
+is thrown away: it pays for the change of contender. Contenders of one thread share one core, so that none has the
+busier one to itself.
 """
 
 from __future__ import annotations
 
-import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,136 +20,24 @@ from numpy.typing import NDArray
 from edgelab.engines.base import Engine
 from edgelab.errors import BadInput
 from edgelab.measure import stats
-from edgelab.measure.machine import machine, probe
+from edgelab.measure.machine import Watch, machine, on_core, probe, quietest_core
+from edgelab.measure.times import PERCENTILES, SMALLEST_RELEVANT, LatencyReport, Verdict
 from edgelab.reading import Reading, Table
 
-PERCENTILES = (50, 95, 99)
-SMALLEST_RELEVANT = 0.03
-"""A difference in time below 3 percent is not called one: the layout of memory alone moves a loop that much
-(Mytkowicz et al., *Producing Wrong Data Without Doing Anything Obviously Wrong*, 2009)."""
+__all__ = [
+    "PERCENTILES",
+    "SMALLEST_RELEVANT",
+    "FirstInference",
+    "LatencyReport",
+    "SweepReport",
+    "Verdict",
+    "first_inference",
+    "measure_latency",
+    "sweep",
+]
 _FEWEST_ROUNDS = 8
+_FEWEST_SWEPT_RUNS = 16
 Inputs = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Whether a difference is larger than the noise: one sentence, and the figure it rests on."""
-
-    text: str
-    different: bool
-    reading: Reading
-
-    def __str__(self) -> str:
-        return self.text
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON-ready data: text, different, reading."""
-        return {"text": self.text, "different": self.different, "reading": self.reading.to_dict()}
-
-    def _repr_markdown_(self) -> str:
-        return f"{self.text} *{self.reading.how}* by {self.reading.by}."
-
-
-@dataclass(frozen=True)
-class LatencyReport:
-    """Times of single runs of each contender, and what can be said of them.
-
-    Attributes
-    ----------
-    blocks
-        For each contender its times in seconds, (rounds, runs in a block): row i of all was measured in round i.
-    batch
-        Items in one run.
-    by
-        For each contender the runtime, the number of runs, the batch and the processor.
-    note
-        One sentence if the machine was not quiet.
-    """
-
-    blocks: Mapping[str, NDArray[np.float64]]
-    batch: Mapping[str, int]
-    by: Mapping[str, str]
-    note: str = ""
-    seed: int = 0
-    readings: Mapping[str, Mapping[str, Reading]] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "readings", {name: self._summary(name) for name in self.blocks})
-
-    @property
-    def seconds(self) -> dict[str, NDArray[np.float64]]:
-        """For each contender its times in seconds, (runs,)."""
-        return {name: block.ravel() for name, block in self.blocks.items()}
-
-    def ratio(self, numerator: str, denominator: str) -> Reading:
-        """Median time of one contender over that of another, with the interval of the interleaved rounds."""
-        a, b = self._block(numerator), self._block(denominator)
-        value, low, high = stats.median_ratio_interval(a, b, self.seed)
-        by = f"median time of {numerator} over {denominator}; {self.by[numerator]}; {self.by[denominator]}"
-        return Reading(value, "x", "measured", by, low, high)
-
-    def speed_up(self, of: str, over: str) -> Reading:
-        """How many times as fast ``of`` is as ``over``: 2.0 if it needs half the time."""
-        return self.ratio(over, of)
-
-    def tail(self, name: str, q: int = 99) -> Reading:
-        """The q-th percentile over the median of one contender, with the percentile's own interval."""
-        times = self._block(name).ravel()
-        median = float(np.median(times))
-        value, low, high = (v / median for v in stats.percentile_interval(times, q))
-        return Reading(value, "x", "measured", f"p{q} over p50; {self.by[name]}", low, high)
-
-    def verdict(self, a: str, b: str) -> Verdict:
-        """Who is faster, if the difference is larger than the noise and than `SMALLEST_RELEVANT`."""
-        ratio = self.ratio(a, b)
-        low, high = ratio.low or ratio.value, ratio.high or ratio.value
-        if low > 1 + SMALLEST_RELEVANT:
-            return Verdict(f"{b} is {ratio.value:.2f} times as fast as {a} ({low:.2f} to {high:.2f}).", True, ratio)
-        if high < 1 - SMALLEST_RELEVANT:
-            v, lo, hi = 1 / ratio.value, 1 / high, 1 / low
-            return Verdict(f"{a} is {v:.2f} times as fast as {b} ({lo:.2f} to {hi:.2f}).", True, ratio)
-        text = f"No difference between {a} and {b} beyond the noise (ratio {ratio.value:.2f}, {low:.2f} to {high:.2f})."
-        return Verdict(text, False, ratio)
-
-    def table(self) -> Table:
-        """A row for each contender: percentiles and mean in ms with intervals, items in a second."""
-        rows: list[tuple[str | int | float, ...]] = [
-            (name, self.batch[name], *(r[key].figure() for key in ("p50", "p95", "p99", "mean")), r["throughput"].value)
-            for name, r in self.readings.items()
-        ]
-        columns = ("contender", "batch", "p50", "p95", "p99", "mean", "items/s")
-        how = "Measured: " + "; ".join(dict.fromkeys(self.by.values())) + "."
-        return Table("Time of one run", columns, rows, " ".join(filter(None, [how, self.note])))
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON-ready data: readings by contender, note."""
-        figures = {name: {key: r.to_dict() for key, r in rs.items()} for name, rs in self.readings.items()}
-        return {"contenders": figures, "note": self.note}
-
-    def _repr_markdown_(self) -> str:
-        return self.table()._repr_markdown_()
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    def _block(self, name: str) -> NDArray[np.float64]:
-        if name not in self.blocks:
-            raise BadInput(f"'{name}' was not measured; there are {', '.join(self.blocks)}.")
-        return self.blocks[name]
-
-    def _summary(self, name: str) -> dict[str, Reading]:
-        ms = 1e3 * self.blocks[name].ravel()
-        by = self.by[name]
-        summary = {}
-        for q in PERCENTILES:
-            value, low, high = stats.percentile_interval(ms, q)
-            summary[f"p{q}"] = Reading(value, "ms", "measured", by, low, high)
-        mean, half = float(ms.mean()), 1.96 * float(ms.std()) / len(ms) ** 0.5
-        summary["mean"] = Reading(mean, "ms", "measured", by, mean - half, mean + half)
-        p50 = summary["p50"]
-        per_second = [1e3 * self.batch[name] / v for v in (p50.value, p50.high or p50.value, p50.low or p50.value)]
-        summary["throughput"] = Reading(per_second[0], "items/s", "measured", by, per_second[1], per_second[2])
-        return summary
 
 
 def measure_latency(
@@ -172,7 +61,8 @@ def measure_latency(
     runs, warmup
         Timed runs and runs thrown away before them, for each contender.
     block
-        Runs that a contender has in a row; fewer where there would be less than eight rounds.
+        Runs that a contender has in a row; fewer where there would be less than eight rounds. The number of runs
+        is rounded up to whole blocks.
     seed
         Of the order of the contenders in a round, and of the bootstrap.
     progress
@@ -188,36 +78,13 @@ def measure_latency(
     BadInput
         Without contenders or inputs, or with fewer than 2 runs.
     """
-    from tqdm.auto import tqdm
-
     if not contenders:
         raise BadInput("There is nothing to measure: name at least one contender.")
-    if runs < 2 or warmup < 0 or block < 1:
-        raise BadInput(
-            f"runs={runs}, warmup={warmup}, block={block}: at least 2 runs in blocks of at least 1 are needed."
-        )
+    _check(runs, warmup, block)
     pairs = {name: _with_inputs(name, contender, x) for name, contender in contenders.items()}
     size = max(1, min(block, runs // _FEWEST_ROUNDS))
-    rounds = -(-runs // size)
-    before = probe()
-    for engine, inputs in pairs.values():
-        if warmup:
-            engine.time(inputs, 1, warmup - 1)
-    order = np.random.default_rng(seed)
-    times: dict[str, list[NDArray[np.float64]]] = {name: [] for name in pairs}
-    names = list(pairs)
-    for _ in tqdm(range(rounds), desc="rounds", disable=not progress, leave=False):
-        for index in order.permutation(len(names)):
-            engine, inputs = pairs[names[index]]
-            times[names[index]].append(engine.time(inputs, size, 1).seconds)
-    note = before.complaint(probe())
-    by = {
-        name: f"{_describe(engine)}, {rounds * size} runs in {rounds} interleaved blocks after {warmup} warm-up runs, "
-        f"batch {len(inputs)}, {machine().cpu}"
-        for name, (engine, inputs) in pairs.items()
-    }
-    batch = {name: len(inputs) for name, (_, inputs) in pairs.items()}
-    return LatencyReport({name: np.array(series) for name, series in times.items()}, batch, by, note, seed)
+    sizes = dict.fromkeys(pairs, size)
+    return _race(pairs, sizes, -(-runs // size), warmup, seed, progress=progress)
 
 
 @dataclass(frozen=True)
@@ -229,11 +96,20 @@ class SweepReport:
 
     def ratio(self, threads: tuple[int, int], batch: int = 1) -> Reading:
         """Time with ``threads[0]`` threads over the time with ``threads[1]``."""
-        return self.reports[batch].ratio(_label(threads[0]), _label(threads[1]))
+        return self._report(batch).ratio(_label(threads[0]), _label(threads[1]))
+
+    def batch_gain(self, batches: tuple[int, int], threads: int = 1) -> Reading:
+        """Time of an item in batches of ``batches[0]`` over its time in batches of ``batches[1]``."""
+        per_item = [self._times(threads, batch) / batch for batch in batches]
+        value, low, high = stats.median_ratio_interval(per_item[0], per_item[1], self._report(batches[0]).seed)
+        about = self._report(batches[1]).by[_label(threads)]
+        by = f"time of an item in batches of {batches[0]} over {batches[1]}; {about}"
+        return Reading(value, "x", "measured", by, low, high)
 
     def reading(self, threads: int, batch: int, key: str = "p50") -> Reading:
         """One figure of the sweep: p50, p95, p99, mean (ms of a run) or throughput (items/s)."""
-        return self.reports[batch].readings[_label(threads)][key]
+        self._times(threads, batch)
+        return self._report(batch).readings[_label(threads)][key]
 
     def table(self) -> Table:
         """A row for each combination: p50 of a run in ms, and of an item."""
@@ -242,20 +118,30 @@ class SweepReport:
             for b in self.reports
             for t in self.threads
         ]
-        note = next(iter(self.reports.values())).by[_label(self.threads[0])]
-        return Table(
-            "Threads and batches", ("threads", "batch", "p50", "ms/item", "items/s"), rows, f"Measured: {note}."
-        )
+        first = next(iter(self.reports.values()))
+        note = f"Measured: {first.by[_label(self.threads[0])]}. {first.note}"
+        return Table("Threads and batches", ("threads", "batch", "p50", "ms/item", "items/s"), rows, note.strip())
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON-ready data: a list of threads, batch, p50."""
+        """As JSON-ready data: ``sweep``, a list of {"threads", "batch", "p50_ms"}, and ``note``."""
         return {
             "sweep": [
                 {"threads": t, "batch": b, "p50_ms": self.reading(t, b).to_dict()}
                 for b in self.reports
                 for t in self.threads
-            ]
+            ],
+            "note": next(iter(self.reports.values())).note,
         }
+
+    def _report(self, batch: int) -> LatencyReport:
+        if batch not in self.reports:
+            raise BadInput(f"Batch {batch} was not measured; there are {', '.join(map(str, self.reports))}.")
+        return self.reports[batch]
+
+    def _times(self, threads: int, batch: int) -> NDArray[np.float64]:
+        if threads not in self.threads:
+            raise BadInput(f"{_label(threads)} were not measured; there are {', '.join(map(str, self.threads))}.")
+        return self._report(batch).blocks[_label(threads)]
 
     def _repr_markdown_(self) -> str:
         return self.table()._repr_markdown_()
@@ -271,16 +157,50 @@ def sweep(
     batches: Sequence[int] = (1, 4, 16),
     runs: int = 100,
     warmup: int = 10,
+    block: int = 10,
     seed: int = 0,
+    *,
+    progress: bool = False,
 ) -> SweepReport:
-    """Time one model at each number of threads and each batch size; engines are made by ``make_engine(threads)``."""
+    """Time one model at each number of threads and each batch size, all combinations in turn.
+
+    Parameters
+    ----------
+    make_engine
+        Makes an engine of so many threads.
+    x_of_batch
+        Makes one batch of so many items (N, ...), float32, channels first.
+    threads, batches
+        The numbers to try, each combined with each.
+    runs
+        Timed runs at batch 1; larger batches have fewer, 16 at least.
+    warmup, block, seed, progress
+        As in `measure_latency`.
+    """
+    _check(runs, warmup, block)
+    if not threads or not batches or min(batches) < 1:
+        raise BadInput("A sweep needs at least one number of threads and at least one batch size of 1 or more.")
+    wanted = {batch: max(_FEWEST_SWEPT_RUNS, runs // batch) for batch in batches}
+    rounds = min(-(-most // max(1, min(block, most // _FEWEST_ROUNDS))) for most in wanted.values())
     with ExitStack() as stack:
-        engines = {_label(n): stack.enter_context(make_engine(n)) for n in threads}
-        reports = {
-            batch: measure_latency(engines, x_of_batch(batch), max(16, runs // batch), warmup, seed=seed)
-            for batch in batches
-        }
-    return SweepReport(reports, tuple(threads))
+        engines = {n: stack.enter_context(make_engine(n)) for n in dict.fromkeys(threads)}
+        inputs = {batch: x_of_batch(batch) for batch in wanted}
+        for batch, x in inputs.items():
+            if len(x) != batch:
+                raise BadInput(f"x_of_batch({batch}) must give {batch} items, not {len(x)}.")
+        names = {f"{_label(n)}, batch {batch}": (n, batch) for batch in wanted for n in engines}
+        pairs = {name: _with_inputs(name, (engines[n], inputs[batch]), None) for name, (n, batch) in names.items()}
+        sizes = {name: -(-wanted[batch] // rounds) for name, (_, batch) in names.items()}
+        race = _race(pairs, sizes, rounds, warmup, seed, progress=progress)
+
+    def part(whole: Mapping[str, Any], batch: int) -> dict[str, Any]:
+        return {_label(n): whole[name] for name, (n, size) in names.items() if size == batch}
+
+    reports = {
+        batch: LatencyReport(part(race.blocks, batch), part(race.batch, batch), part(race.by, batch), race.note, seed)
+        for batch in wanted
+    }
+    return SweepReport(reports, tuple(engines))
 
 
 @dataclass(frozen=True)
@@ -309,7 +229,7 @@ class FirstInference:
         return Table("What the start costs", ("step", "time"), rows, f"Measured: {self.ratio.by}.")
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON-ready data."""
+        """As JSON-ready data: load, first, steady (ms), ratio (first over steady)."""
         return {key: getattr(self, key).to_dict() for key in ("load", "first", "steady", "ratio")}
 
     def _repr_markdown_(self) -> str:
@@ -320,28 +240,43 @@ class FirstInference:
 
 
 def first_inference(
-    make_engine: Callable[[], Engine], x: Inputs, inferences: int = 20, repeats: int = 6
+    make_engine: Callable[[], Engine], x: Inputs, inferences: int = 20, repeats: int = stats.fewest_values(50)
 ) -> FirstInference:
     """Load the model ``repeats`` times from the start and time its first inferences.
 
-    ``make_engine`` must start the runtime anew, as the engines for model files do (a fresh process each). The
-    ratio's interval is the range of the repeats: with six it covers the median with 97 percent.
+    Parameters
+    ----------
+    make_engine
+        Starts the runtime anew, as the engines for model files do (a fresh process each).
+    x
+        One batch of inputs (N, ...), float32, channels first.
+    inferences
+        Of each start; the steady state is the median of the later half.
+    repeats
+        Fresh starts. With six or more, the medians over them have intervals.
+
+    Raises
+    ------
+    BadInput
+        With fewer than 4 inferences or 2 repeats.
     """
     if inferences < 4 or repeats < 2:
         raise BadInput("At least 4 inferences and 2 repeats are needed.")
     series, loads, name = [], [], ""
     for _ in range(repeats):
+        start = time.perf_counter()
         with make_engine() as engine:
-            name = engine.name
-            loads.append(1e3 * float(getattr(engine, "load_seconds", 0.0)))
+            made = time.perf_counter() - start
+            name = _describe(engine)
+            loads.append(1e3 * float(getattr(engine, "load_seconds", made)))
             series.append(1e3 * engine.time(x, inferences).seconds)
     ms = np.array(series)
     steady = np.median(ms[:, inferences // 2 :], axis=1)
     by = f"{name}, median of {repeats} fresh starts of {inferences} inferences, batch {len(x)}, {machine().cpu}"
 
     def reading(values: NDArray[np.float64], unit: str) -> Reading:
-        middle = float(statistics.median(values.tolist()))
-        return Reading(middle, unit, "measured", by, float(values.min()), float(values.max()))
+        value, low, high = stats.percentile_interval(values, 50)
+        return Reading(value, unit, "measured", by, low, high)
 
     return FirstInference(
         ms,
@@ -350,6 +285,58 @@ def first_inference(
         reading(steady, "ms"),
         reading(ms[:, 0] / steady, "x"),
     )
+
+
+def _race(
+    pairs: Mapping[str, tuple[Engine, Inputs]],
+    sizes: Mapping[str, int],
+    rounds: int,
+    warmup: int,
+    seed: int,
+    *,
+    progress: bool,
+) -> LatencyReport:
+    """Give each contender ``sizes[name]`` timed runs in each of ``rounds`` rounds."""
+    from tqdm.auto import tqdm
+
+    single = any(getattr(engine, "threads", None) == 1 for engine, _ in pairs.values())
+    core = quietest_core() if single else None
+    pids = {name: getattr(getattr(engine, "raw", None), "pid", None) for name, (engine, _) in pairs.items()}
+    cores = {name: core if getattr(engine, "threads", None) == 1 else None for name, (engine, _) in pairs.items()}
+
+    def turn(name: str, runs: int, discarded: int) -> NDArray[np.float64]:
+        engine, inputs = pairs[name]
+        with on_core(cores[name], pids[name]):
+            return engine.time(inputs, runs, discarded).seconds
+
+    watch = Watch({pid for name in pairs if (pid := pids[name]) is not None})
+    with on_core(core):
+        before = probe()
+    for name in pairs if warmup else ():
+        turn(name, 1, warmup - 1)
+    order = np.random.default_rng(seed)
+    times: dict[str, list[NDArray[np.float64]]] = {name: [] for name in pairs}
+    names = list(pairs)
+    for _ in tqdm(range(rounds), desc="rounds", disable=not progress, leave=False):
+        for index in order.permutation(len(names)):
+            name = names[index]
+            times[name].append(turn(name, sizes[name], 1))
+    with on_core(core):
+        note = watch.complaint() or before.complaint(probe())
+    by = {
+        name: f"{_describe(engine)}{'' if cores[name] is None else ' on one core'}, {rounds * sizes[name]} runs in "
+        f"{rounds} interleaved blocks after {warmup} warm-up runs, batch {len(inputs)}, {machine().cpu}"
+        for name, (engine, inputs) in pairs.items()
+    }
+    batch = {name: len(inputs) for name, (_, inputs) in pairs.items()}
+    return LatencyReport({name: np.array(series) for name, series in times.items()}, batch, by, note, seed)
+
+
+def _check(runs: int, warmup: int, block: int) -> None:
+    if runs < 2 or warmup < 0 or block < 1:
+        raise BadInput(
+            f"runs={runs}, warmup={warmup}, block={block}: at least 2 runs in blocks of at least 1 are needed."
+        )
 
 
 def _label(threads: int) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import platform
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,9 @@ import numpy as np
 
 _NOISY_SPREAD = 1.5
 _NOISY_DRIFT = 0.15
+_LOOK_SECONDS = 0.1
+_BUSY_SHARE = 0.25
+_SHORTEST_WATCH_SECONDS = 0.2  # the system counts in hundredths of a second
 
 
 @dataclass(frozen=True)
@@ -83,3 +88,88 @@ def probe(repeats: int = 25) -> Quiet:
             np.multiply(work, 1.0001, out=work)
         times.append(time.perf_counter() - start)
     return Quiet(float(np.median(times)), float(np.percentile(times, 90)))
+
+
+class Watch:
+    """How much of the machine other programs took since the watch began.
+
+    Parameters
+    ----------
+    pids
+        The processes that belong to the measurement, besides this one.
+    """
+
+    def __init__(self, pids: Iterable[int] = ()) -> None:
+        self._pids = (os.getpid(), *pids)
+        self._start = time.monotonic(), _busy_seconds(), self._own_seconds()
+
+    def others(self) -> float:
+        """The share of all cores that other programs, and other guests of the same host, kept busy: 0 to 1."""
+        started, busy, own = self._start
+        elapsed = time.monotonic() - started
+        if elapsed < _SHORTEST_WATCH_SECONDS:
+            return 0.0
+        taken = (_busy_seconds() - busy) - (self._own_seconds() - own)
+        return min(1.0, max(0.0, taken / (elapsed * (os.cpu_count() or 1))))
+
+    def complaint(self) -> str:
+        """One sentence if others took more than a quarter of the machine, else nothing."""
+        share = self.others()
+        return f"Other programs kept {100 * share:.0f} percent of the machine busy." if share > _BUSY_SHARE else ""
+
+    def _own_seconds(self) -> float:
+        import psutil
+
+        seconds = 0.0
+        for pid in self._pids:
+            with contextlib.suppress(psutil.Error):
+                spent = psutil.Process(pid).cpu_times()
+                seconds += spent.user + spent.system
+        return seconds
+
+
+def _busy_seconds() -> float:
+    import psutil
+
+    spent = psutil.cpu_times()._asdict()
+    # Linux counts a guest's time in user as well
+    return float(sum(v for k, v in spent.items() if k not in ("idle", "iowait", "guest", "guest_nice", "dpc")))
+
+
+def quietest_core() -> int | None:
+    """The least busy of the cores that this process may use; None where there is one, or none can be chosen."""
+    import psutil
+
+    try:
+        allowed = psutil.Process().cpu_affinity()
+    except (AttributeError, psutil.Error, OSError):  # macOS does not let a process choose
+        return None
+    if len(allowed) < 2:
+        return None
+    busy = psutil.cpu_percent(_LOOK_SECONDS, percpu=True)
+    return int(min(allowed, key=lambda core: (busy[core] if core < len(busy) else 100.0, -core)))
+
+
+@contextlib.contextmanager
+def on_core(core: int | None, pid: int | None = None) -> Iterator[None]:
+    """Keep the main thread of a process (None: this one) on one core meanwhile; without a core, do nothing.
+
+    Whichever contender the scheduler leaves on the busier core looks slower: two copies of one model that each had a
+    core of its own differed by up to a third here. On one core they take turns under the same conditions.
+    """
+    import psutil
+
+    if core is None:
+        yield
+        return
+    before: list[int] = []
+    with contextlib.suppress(psutil.Error, OSError, ValueError):
+        process = psutil.Process(pid)
+        before = process.cpu_affinity()
+        process.cpu_affinity([core])
+    try:
+        yield
+    finally:
+        if before:
+            with contextlib.suppress(psutil.Error, OSError, ValueError):
+                process.cpu_affinity(before)

@@ -19,6 +19,7 @@ from edgelab.measure import stats
 from edgelab.measure.latency import Verdict
 from edgelab.reading import Reading, Table
 
+_ITEMS_AT_ONCE = 256
 FEWEST_ITEMS = 30
 """A group with fewer items than this is reported, but nobody is called the loser on its account."""
 
@@ -72,6 +73,8 @@ def evaluate(
     y: ArrayLike,
     groups: Mapping[str, ArrayLike] | None = None,
     class_names: Sequence[str] | None = None,
+    *,
+    progress: bool = False,
 ) -> Quality:
     """Accuracy of an engine on ``x``, or of logits that it gave.
 
@@ -87,6 +90,8 @@ def evaluate(
         For each grouping a label for each item.
     class_names
         A name for each class.
+    progress
+        Show a progress bar while the engine runs.
 
     Raises
     ------
@@ -94,20 +99,25 @@ def evaluate(
         If shapes do not agree, labels are not classes of the network, or logits are not finite.
     """
     labels = np.asarray(y)
+    if labels.ndim != 1 or labels.size == 0:
+        raise BadInput(f"Labels must be integers (N,), one for each item, not of shape {labels.shape}.")
     if isinstance(engine_or_logits, np.ndarray):
         logits, by = engine_or_logits, "logits given"
     else:
         if x is None:
             raise BadInput("An engine needs inputs x.")
-        logits, by = engine_or_logits.predict(np.asarray(x, dtype=np.float32)), engine_or_logits.name
+        logits, by = predict(engine_or_logits, np.asarray(x), progress=progress), engine_or_logits.name
     check_logits(logits, len(labels))
     classes = logits.shape[1]
-    if labels.ndim != 1 or labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= classes:
+    if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= classes:
+        found = f"{labels.dtype}" if labels.dtype.kind not in "iu" else f"from {labels.min()} to {labels.max()}"
         raise BadInput(
-            f"Labels must be integers from 0 to {classes - 1}, one for each item; the network has {classes} classes."
+            f"The network has {classes} classes: labels must be integers from 0 to {classes - 1}, not {found}."
         )
     correct = np.asarray(logits.argmax(axis=1) == labels)
     names = [str(n) for n in class_names] if class_names is not None else [str(c) for c in range(classes)]
+    if len(names) != classes:
+        raise BadInput(f"There are {len(names)} class names for the {classes} classes of the network.")
     by_class = tuple(
         Share("class", names[c], int((labels == c).sum()), accuracy_reading(correct[labels == c], by))
         for c in np.unique(labels)
@@ -117,6 +127,17 @@ def evaluate(
         for grouping, name, members in _members(groups, len(labels))
     )
     return Quality(accuracy_reading(correct, by), by_class, by_group, correct)
+
+
+def predict(engine: Engine, x: NDArray[Any], *, progress: bool = False) -> NDArray[np.float32]:
+    """Logits (N, classes) of inputs (N, ...), in parts, so that the engine's time limit holds for each part."""
+    from tqdm.auto import tqdm
+
+    if x.dtype.kind not in "fiub" or x.ndim < 2 or len(x) == 0:
+        raise BadInput(f"x must be numbers (N, ...), at least one item, not {x.dtype} of shape {x.shape}.")
+    floats = x.astype(np.float32, copy=False)
+    starts = tqdm(range(0, len(x), _ITEMS_AT_ONCE), desc=engine.name, disable=not progress, leave=False)
+    return np.concatenate([engine.predict(floats[start : start + _ITEMS_AT_ONCE]) for start in starts])
 
 
 def accuracy_reading(correct: NDArray[np.bool_], by: str) -> Reading:
@@ -129,9 +150,20 @@ def accuracy_reading(correct: NDArray[np.bool_], by: str) -> Reading:
 class Divergence:
     """How far logits are from a reference's, on the same items.
 
-    ``agreement`` percent of items with the same top answer; ``max_abs``, ``mean_abs`` and ``rmse`` in units of the
-    logits; ``sqnr_db``; ``kl`` mean Kullback-Leibler divergence of the softmax in nats; ``worst_item`` the index of
-    the item with the largest error.
+    Attributes
+    ----------
+    agreement
+        Percent of the items with the same top answer.
+    max_abs, mean_abs, rmse
+        Of the errors, in units of the logits.
+    sqnr_db
+        Power of the reference's logits over that of the errors; None where there is no error.
+    kl
+        Kullback-Leibler divergence of the softmax from the reference's, the mean over the items in nats.
+    cosine
+        Cosine of the angle between the two rows of logits, the mean over the items.
+    worst_item
+        Index of the item with the largest error.
     """
 
     agreement: Reading
@@ -140,25 +172,42 @@ class Divergence:
     rmse: float
     sqnr_db: float | None
     kl: float
+    cosine: float
     worst_item: int
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-ready data."""
         return {**self.__dict__, "agreement": self.agreement.to_dict()}
 
-    def _repr_markdown_(self) -> str:
-        rows = [
+    def table(self) -> Table:
+        """A row for each figure."""
+        rows: list[tuple[str, str | int]] = [
             ("same top answer", self.agreement.figure()),
             ("largest difference", f"{self.max_abs:.3g}"),
             ("root mean square", f"{self.rmse:.3g}"),
             ("SQNR", "infinite" if self.sqnr_db is None else f"{self.sqnr_db:.1f} dB"),
             ("KL divergence", f"{self.kl:.3g} nats"),
+            ("cosine", f"{self.cosine:.4f}"),
+            ("item with the largest difference", self.worst_item),
         ]
-        return Table("Divergence from the reference", ("", ""), rows, self.agreement.by)._repr_markdown_()
+        note = f"Measured: {self.agreement.by}."
+        return Table("Divergence from the reference", ("what", "how much"), rows, note)
+
+    def _repr_markdown_(self) -> str:
+        return self.table()._repr_markdown_()
+
+    def __str__(self) -> str:
+        return str(self.table())
 
 
 def divergence(reference_logits: NDArray[np.float32], logits: NDArray[np.float32]) -> Divergence:
-    """Compare logits (N, classes) with a reference's on the same golden items. ``sqnr_db`` is None if they are equal."""
+    """Compare logits (N, classes) with a reference's on the same golden items.
+
+    Raises
+    ------
+    BadInput
+        If the shapes differ, or a value is not finite.
+    """
     check_logits(reference_logits, len(reference_logits))
     check_logits(logits, len(reference_logits))
     if logits.shape != reference_logits.shape:
@@ -175,6 +224,7 @@ def divergence(reference_logits: NDArray[np.float32], logits: NDArray[np.float32
         rmse=noise**0.5,
         sqnr_db=None if noise == 0 or power == 0 else 10 * float(np.log10(power / noise)),
         kl=float(max(0.0, np.mean(np.sum(np.exp(log_p) * (log_p - log_q), axis=1)))),
+        cosine=float(np.mean(_cosine(a, b))),
         worst_item=int(error.max(axis=1).argmax()),
     )
 
@@ -254,7 +304,8 @@ def group_differences(
     before: NDArray[np.bool_], after: NDArray[np.bool_], groups: Mapping[str, ArrayLike]
 ) -> GroupLosses:
     """Points lost in each group, from which items are right before and after (boolean (N,)) and each item's labels."""
-    parts = list(_members(groups, len(before)))
+    _check_correct(before, after)
+    parts = _members(groups, len(before))
     if not parts:
         raise BadInput("There are no groups to compare.")
     adjusted = stats.holm([stats.mcnemar_p(before[m], after[m]) for _, _, m in parts])
@@ -283,15 +334,23 @@ def check_logits(logits: NDArray[np.float32], items: int) -> None:
         raise BadInput("The logits hold NaN or infinity.")
 
 
+def _check_correct(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> None:
+    for array in (before, after):
+        if not isinstance(array, np.ndarray) or array.dtype != bool or array.ndim != 1 or array.shape != before.shape:
+            raise BadInput("Two boolean arrays (N,) of one length are wanted: which items each network gets right.")
+
+
 def _loss(before: NDArray[np.bool_], after: NDArray[np.bool_], p: float, grouping: str = "", name: str = "all") -> Loss:
     value, low, high = (100 * v for v in stats.paired_difference(before, after))
     reading = Reading(value, "points", "measured", f"{len(before):,} items, each before and after", low, high)
-    different = p < 1 - stats.CONFIDENCE
+    # the exact test, and an interval that does not contradict it
+    different = p < 1 - stats.CONFIDENCE and not low <= 0 <= high
     if different:
         moved = f"{'Loses' if value > 0 else 'Gains'} {abs(value):.1f} points"
         text = f"{moved} ({low:.1f} to {high:.1f}), more than the noise."
     else:
-        text = f"No difference beyond the noise ({value:+.1f} points, {low:.1f} to {high:.1f})."
+        several = " once the number of groups is counted" if grouping and not low <= 0 <= high else ""
+        text = f"No difference beyond the noise{several} ({value:+.1f} points lost, {low:.1f} to {high:.1f})."
     return Loss(reading, p, Verdict(text, different, reading), grouping, name, len(before))
 
 
@@ -307,12 +366,22 @@ def _share(share: Share) -> dict[str, Any]:
 
 def _members(groups: Mapping[str, ArrayLike] | None, items: int) -> list[tuple[str, str, NDArray[np.bool_]]]:
     parts = []
+    if groups is not None and not isinstance(groups, Mapping):
+        raise BadInput("groups must be a mapping: for each grouping, such as 'lighting', a label for each item.")
     for grouping, labels in (groups or {}).items():
         array = np.asarray(labels)
         if array.shape != (items,):
             raise BadInput(f"The group '{grouping}' has the shape {array.shape} for {items} items.")
+        array = array.astype(str)
         parts += [(grouping, str(name), np.asarray(array == name)) for name in np.unique(array)]
     return parts
+
+
+def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    same = (a == b).all(axis=1)
+    cosine = np.divide((a * b).sum(axis=1), lengths, out=np.zeros(len(a)), where=lengths > 0)
+    return np.where(same, 1.0, np.clip(cosine, -1.0, 1.0))
 
 
 def _log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:

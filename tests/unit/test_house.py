@@ -119,7 +119,9 @@ def test_frameworks_live_in_one_process_in_every_order(order):
             "print('alive')",
         ]
     )
-    run = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=240, check=False)
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=240, check=False
+    )
     assert run.returncode == 0, run.stderr[-500:]
     assert "alive" in run.stdout
 
