@@ -1,17 +1,19 @@
 """The loop that anybody would write: load a model, run it, take the time. `bench_overhead` holds edgelab against it.
 
-``python bare_loop.py onnxruntime|litert MODEL INPUT.npy`` reads a number of runs a line and answers with that many times
-in nanoseconds as JSON, after one run that is thrown away. It knows nothing of edgelab.
+``python bare_loop.py onnxruntime|litert MODEL INPUT.npy`` reads a number of runs a line and answers with that many
+times in nanoseconds as JSON, after one run that is thrown away. It knows nothing of edgelab.
 """
 
 import json
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 
-def onnxruntime_call(path, x):
+def onnxruntime_call(path: str, x: np.ndarray) -> Callable[[], Any]:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -21,7 +23,7 @@ def onnxruntime_call(path, x):
     return lambda: session.run(None, feed)
 
 
-def litert_call(path, x):
+def litert_call(path: str, x: np.ndarray) -> Callable[[], Any]:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=path, num_threads=1)
@@ -30,7 +32,7 @@ def litert_call(path, x):
     return interpreter.invoke
 
 
-def main():
+def main() -> None:
     runtime, path, inputs = sys.argv[1:]
     call = {"onnxruntime": onnxruntime_call, "litert": litert_call}[runtime](path, np.load(inputs))
     for line in sys.stdin:

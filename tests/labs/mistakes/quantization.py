@@ -1,4 +1,4 @@
-"""Plausible wrong answers of lab `quantization`: exercise -> (code of the exercise cell, words that the message must hold)."""
+"""Plausible wrong answers of lab `quantization`: exercise -> (code of its cell, words that the message must hold)."""
 
 MISTAKES = {
     "affine": [
@@ -136,7 +136,8 @@ MISTAKES = {
             "    for name in np.unique(groups):\n"
             "        m = groups == name\n"
             "        if m.sum() >= smallest:\n"
-            "            losses[str(name)] = 100 * float((correct_before[m].sum() - correct_after[m].sum()) / len(groups))\n"
+            "            lost = correct_before[m].sum() - correct_after[m].sum()\n"
+            "            losses[str(name)] = 100 * float(lost / len(groups))\n"
             "    worst = max(losses, key=losses.get)\n"
             "    return worst, losses[worst]\n",
             "divide by the size of the group",
@@ -150,7 +151,7 @@ MISTAKES = {
             "            after[str(name)] = 100 * float(correct_after[m].mean())\n"
             "    worst = min(after, key=after.get)\n"
             "    return worst, after[worst]\n",
-            "compare before and after",
+            "this is the accuracy afterwards, not the loss",
         ),
         (
             "def worst_group(correct_before, correct_after, groups, smallest=30):\n"

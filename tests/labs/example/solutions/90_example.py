@@ -91,7 +91,12 @@ Table("p99 by two ways", ("way", "ms"), [("by hand", by_hand), ("numpy", by_nump
 # %%
 halves = [np.percentile(half, 99) / np.percentile(half, 50) for half in np.array_split(times, 5)]
 tail = Reading(
-    np.median(halves), "x", "measured", f"p99 over p50 of {len(times)} runs of np.sort", low=min(halves), high=max(halves)
+    np.median(halves),
+    "x",
+    "measured",
+    f"p99 over p50 of {len(times)} runs of np.sort",
+    low=min(halves),
+    high=max(halves),
 )
 claim("M2", record("sort.tail", tail))
 
@@ -116,6 +121,7 @@ def percentile(values, q):
 # %% tags=["check:percentile"]
 percentile = check("percentile", percentile, fallback=partial(np.percentile, method="inverted_cdf"))
 
+
 # %% tags=["check:percentile", "hidden"]
 @checks("percentile")
 def _(c, percentile):
@@ -124,7 +130,11 @@ def _(c, percentile):
         percentile(values, 50),
         30.0,
         tested="the median of five unsorted values",
-        mistakes={"the values were not sorted": 50.0, "the rank was rounded down": 20.0, "ranks count from 1, indices from 0": 40.0},
+        mistakes={
+            "the values were not sorted": 50.0,
+            "the rank was rounded down": 20.0,
+            "ranks count from 1, indices from 0": 40.0,
+        },
     )
     c.equal(percentile(values, 100), 50.0, tested="the largest value is the 100th percentile")
     c.equal(
@@ -156,6 +166,7 @@ def speed_up(before, after):
 # %% tags=["check:speed_up"]
 speed_up = check("speed_up", speed_up)
 
+
 # %% tags=["check:speed_up", "hidden"]
 @checks("speed_up")
 def _(c, speed_up):
@@ -165,7 +176,11 @@ def _(c, speed_up):
         2.0,
         1e-9,
         tested="the speed-up when one run was slow",
-        mistakes={"the mean was used, which one slow run can move": 10.0, "the ratio is upside down": 0.5, "a difference is no ratio": 2.0 - 4.0},
+        mistakes={
+            "the mean was used, which one slow run can move": 10.0,
+            "the ratio is upside down": 0.5,
+            "a difference is no ratio": 2.0 - 4.0,
+        },
     )
 
 
