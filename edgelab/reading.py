@@ -11,7 +11,7 @@ import math
 import numbers
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias, TypeGuard, get_args
 
 from edgelab.errors import BadInput
@@ -53,19 +53,20 @@ class Reading:
     low: float | None = None
     high: float | None = None
     name: str = ""
+    _shown_in: list[int] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.how not in get_args(How):
             raise BadInput(f"how={self.how!r} is not a provenance; use one of {', '.join(get_args(How))}.")
         if not self.by:
             raise BadInput("A reading says by what it was obtained; `by` is empty.")
-        for field in ("value", "low", "high"):
-            number = getattr(self, field)
-            if number is None and field != "value":
+        for part in ("value", "low", "high"):
+            number = getattr(self, part)
+            if number is None and part != "value":
                 continue
             if not math.isfinite(number):
-                raise BadInput(f"A reading's {field} must be a finite number, not {number}.")
-            object.__setattr__(self, field, int(number) if isinstance(number, numbers.Integral) else float(number))
+                raise BadInput(f"A reading's {part} must be a finite number, not {number}.")
+            object.__setattr__(self, part, int(number) if isinstance(number, numbers.Integral) else float(number))
         if (self.low is None) != (self.high is None):
             raise BadInput("A reading's interval needs both ends, low and high.")
         if self.low is not None and self.high is not None and self.low > self.high:
@@ -102,6 +103,14 @@ class Reading:
     def _repr_markdown_(self) -> str:
         name = f"**{self.name}**: " if self.name else ""
         return f"{name}{self.figure()}, *{self.how}* by {self.by}"
+
+    def _ipython_display_(self) -> None:
+        """Show the reading, unless `record` showed it in the same cell."""
+        shell = kernel_shell()
+        if shell is None:
+            print(self)
+        elif shell.execution_count not in self._shown_in:
+            _display({}, self._repr_markdown_())
 
 
 Cell: TypeAlias = "str | int | float | bool | Reading | None"
@@ -196,38 +205,54 @@ def record(name: str, reading: Reading) -> Reading:
         raise BadInput("record() takes a name and a Reading.")
     named = replace(reading, name=name)
     emit(READING_MIME, named.to_dict(), named._repr_markdown_())
+    if (shell := kernel_shell()) is not None:
+        named._shown_in.append(shell.execution_count)  # noqa: SLF001 - the same module
     return named
 
 
 def emit(mime: str, payload: dict[str, Any], markdown: str) -> None:
     """Display ``markdown`` in a running notebook with ``payload`` attached under ``mime``; elsewhere do nothing."""
+    if kernel_shell() is not None:
+        _display({mime: payload}, markdown)
+
+
+def kernel_shell() -> Any:
+    """The running notebook's shell; None anywhere else."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
-    if shell is None or not hasattr(shell, "kernel"):
-        return
+    return shell if hasattr(shell, "kernel") else None
+
+
+def _display(payload: dict[str, Any], markdown: str) -> None:
     from IPython.display import display
 
-    plain = markdown.replace("**", "").replace("*", "")
-    display({mime: payload, "text/markdown": markdown, "text/plain": html.unescape(plain)}, raw=True)
+    plain = html.unescape(markdown.replace("**", "").replace("*", ""))
+    display({**payload, "text/markdown": markdown, "text/plain": plain}, raw=True)
 
 
 def format_numbers(values: Sequence[float]) -> list[str]:
-    """Numbers as text with as many digits as the first needs for three significant ones.
+    """Numbers as text with as many digits as the largest needs for three significant ones, and the first for one.
 
     Examples
     --------
     >>> format_numbers([1.234, 1.2])
     ['1.23', '1.20']
+    >>> format_numbers([0.05, -0.303, 0.4029])
+    ['0.050', '-0.303', '0.403']
     >>> format_numbers([12345.6])
     ['12,346']
     """
     first = float(values[0])
+    largest = max(abs(float(n)) for n in values)
     if all(isinstance(n, numbers.Integral) for n in values):
         return [f"{int(n):,}" for n in values]
-    magnitude = 0 if first == 0 else math.floor(math.log10(abs(first)))
+    magnitude = 0 if largest == 0 else math.floor(math.log10(largest))
     if magnitude < -4:
         return [f"{n:.2e}" for n in values]
-    return [f"{n:,.{max(0, 2 - magnitude)}f}" for n in values]
+    digits = max(0, 2 - magnitude)
+    if first:
+        digits = max(digits, -math.floor(math.log10(abs(first))))
+    return [f"{n:,.{min(digits, 6)}f}" for n in values]
 
 
 def _is_number(cell: object) -> TypeGuard[float]:

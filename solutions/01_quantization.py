@@ -339,8 +339,8 @@ Table(
 # %% [markdown]
 # ### Which method, how many samples, which samples?
 #
-# Four ways to calibrate, then the size of the calibration set, then a **trap**: a set that covers only five of the ten classes, as happens when
-# somebody collects "a few representative images" in one afternoon.
+# Four ways to calibrate, then the size of the calibration set, then two **traps**, as happen when somebody collects "a few representative images"
+# in one afternoon: a set that covers only five of the ten classes, and one that covers all of them, but only at night.
 
 # %%
 methods = {
@@ -383,20 +383,36 @@ _, hits, _ = quantized(
 )
 right["five classes"] = hits
 trap = record("loss.five_classes", quality.difference(right["per channel"], hits).loss)
+
+at_night = np.flatnonzero(signs.train.groups["lighting"] == "night")
+night = signs.train.take(at_night).subset(calibration_items, seed=seed)
+_, hits, _ = quantized(
+    "night-only", per_channel=True, ranges=ptq.collect_ranges(float32.path, night.x)
+)
+right["night only"] = hits
+dark = record("loss.night_only", quality.difference(right["per channel"], hits).loss)
+
+# %%
+traps = {
+    name: quality.difference(right["float32"], right[name]).loss
+    for name in ("five classes", "night only")
+}
+every_loss = by_method | {f"{n} samples": v for n, v in by_size.items()} | traps
 figure = ui.bars(
-    [*by_method, *[f"{n} samples" for n in by_size], "five classes"],
-    [
-        *by_method.values(),
-        *by_size.values(),
-        quality.difference(right["float32"], hits).loss,
-    ],
-    title="What calibration does to the loss",
+    list(every_loss),
+    list(every_loss.values()),
+    title=f"Five classes cost {trap.value:.1f} points, images of the night alone {dark.value:.1f}",
     y="points of accuracy lost",
 )
 ui.show(
     figure,
-    alt="Bars of accuracy lost by calibration method, by number of samples, and with five classes only.",
+    alt="Bars of accuracy lost by calibration method, by number of samples, with five classes only, and with night images only.",
 )
+
+# %% [markdown]
+# What a calibration set has to cover is the **range of the activations**, not the list of classes. Images of five classes in every light
+# may reach the same extremes as images of all ten. Images of one light do not, whatever the classes: everything brighter is clipped.
+# Compare the two bars on the right before you decide which of the two your own collection resembles.
 
 # %% [markdown]
 # ### Four bits

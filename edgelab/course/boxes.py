@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import html
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from edgelab.reading import kernel_shell
 
 Colour = Literal["success", "warning", "danger", "info"]
 
@@ -61,13 +62,6 @@ def escape(text: str) -> str:
 
 def _escape(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]#$~|])", r"\\\1", html.escape(text, quote=False))
-
-
-def kernel_shell() -> Any:
-    """IPython's shell if this code runs in a notebook's kernel, else None."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    return shell if shell is not None and hasattr(shell, "kernel") else None
 
 
 def show(box: Box, mime: str, payload: Mapping[str, Any]) -> None:

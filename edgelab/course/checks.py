@@ -19,6 +19,7 @@ import numpy as np
 from edgelab.course import boxes, progress, session, source
 from edgelab.course.checker import Outcome, examine
 from edgelab.errors import EdgelabError, LabError
+from edgelab.reading import kernel_shell
 
 CHECK_MIME = "application/vnd.edgelab.check+json"
 SECONDS = 20.0
@@ -190,7 +191,7 @@ def find_body(opened: session.Session, identity: str, namespace: Mapping[str, An
 
 def _namespace(answer: Any) -> dict[str, Any]:
     """Where a check looks up what the setup cells made: the notebook, or the module of the answer."""
-    shell = boxes.kernel_shell()
+    shell = kernel_shell()
     if shell is not None:
         return dict(shell.user_ns)
     return dict(getattr(answer, "__globals__", {}))
@@ -198,7 +199,7 @@ def _namespace(answer: Any) -> dict[str, Any]:
 
 def _hush(answer: Any) -> None:
     """Keep the notebook from printing a function's address under the box when `check` ends a cell."""
-    shell = boxes.kernel_shell()
+    shell = kernel_shell()
     if shell is None or isinstance(answer, type):
         return
     cell = shell.execution_count

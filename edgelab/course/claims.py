@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from edgelab.course import boxes
 from edgelab.errors import BadInput
-from edgelab.reading import Reading, format_numbers
+from edgelab.reading import Reading, format_numbers, kernel_shell
 
 CLAIM_MIME = "application/vnd.edgelab.claim+json"
 VerdictWord = Literal["held", "partly", "not here", "arithmetic", "modelled"]
@@ -99,7 +99,7 @@ class Verdict:
 
     def show(self) -> None:
         """Display the verdict in a running notebook, once a cell."""
-        shell = boxes.kernel_shell()
+        shell = kernel_shell()
         if shell is not None and shell.execution_count not in self._shown_in:
             self._shown_in.append(shell.execution_count)
             boxes.show(self.box(), CLAIM_MIME, self.to_dict())

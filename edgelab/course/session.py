@@ -16,6 +16,7 @@ from edgelab.course.labs import Lab, find
 from edgelab.course.source import Cell, read_cells
 from edgelab.errors import LabError, MissingFramework
 from edgelab.measure.machine import machine
+from edgelab.reading import kernel_shell
 
 DISTRIBUTIONS = {
     "tensorflow": ("tensorflow", "tensorflow-cpu"),
@@ -75,7 +76,7 @@ def begin(lab: str, *, threads: int = 1) -> None:
             f"The lab '{lab}' needs {', '.join(missing)}: run `{add_command(missing[0])}`, then restart the kernel."
         )
     _current[:] = [Session(found)]
-    shell = boxes.kernel_shell()
+    shell = kernel_shell()
     if shell is not None:  # a solution's notebook carries the checks' bodies, which are registered with this
         from edgelab.course.checks import checks
 
