@@ -319,20 +319,13 @@ ui.show(
 
 # %%
 dead = weights.dead_channels(network)
+steps = {u.layer: u.steps for u in spread.layers}
 Table(
     "Channels with no variance left",
     ("batch norm", "channels", "steps left for a median channel, of 127"),
     [
-        (
-            norm,
-            len(channels),
-            next(
-                u.steps
-                for u in spread.layers
-                if u.layer == norm.replace("norm", "conv")
-            ),
-        )
-        for norm, channels in dead.items()
+        (norm, len(found), steps[norm.replace("norm", "conv")])
+        for norm, found in dead.items()
     ],
 )
 
@@ -412,7 +405,7 @@ ui.show(
 # %% [markdown]
 # What a calibration set has to cover is the **range of the activations**, not the list of classes. Images of five classes in every light
 # may reach the same extremes as images of all ten. Images of one light do not, whatever the classes: everything brighter is clipped.
-# Compare the two bars on the right before you decide which of the two your own collection resembles.
+# Compare the last two bars before you decide which of the two your own collection resembles.
 
 # %% [markdown]
 # ### Four bits

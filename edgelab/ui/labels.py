@@ -64,6 +64,7 @@ def end_labels(
 def bar_labels(found: Numbers, *, horizontal: bool, log: bool) -> list[dict[str, Any]]:
     """Annotations with each bar's value, beyond the bar and its interval."""
     labels = []
+    largest = max(found.values, key=abs)
     for index, value in enumerate(found.values):
         up = value >= 0
         arm = found.above if up else found.below
@@ -74,7 +75,8 @@ def bar_labels(found: Numbers, *, horizontal: bool, log: bool) -> list[dict[str,
             if horizontal
             else {"x": index, "y": end, "yanchor": "bottom" if up else "top", "yshift": 2 if up else -2}
         )
-        labels.append({**beyond, "text": format_numbers([value])[0], "showarrow": False})
+        text = format_numbers([value] if log else [value, largest])[0]  # one number of digits on a linear axis
+        labels.append({**beyond, "text": text, "showarrow": False})
     return labels
 
 
