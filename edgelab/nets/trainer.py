@@ -58,7 +58,7 @@ def train(
     learning_rate: float = 3e-3,
     optimizer: Literal["adamw", "sgd"] = "adamw",
     weight_decay: float = 1e-2,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     seed: int = 0,
     patience: int | None = None,
     threads: int | None = None,
@@ -74,8 +74,11 @@ def train(
     ----------
     net
         Takes ``dataset.input_shape``, gives logits for its classes.
-    epochs, learning_rate, optimizer, weight_decay, batch_size
+    epochs, learning_rate, optimizer, weight_decay
         ``learning_rate`` is the highest that occurs.
+    batch_size
+        Items of one step; None takes 64, and fewer of a small data set, so that an epoch has 16 steps or more: with
+        a handful of steps the averages of batch normalisation never arrive, and validation stays at chance.
     seed
         Of the order of the items, of dropout and of ``augment``. Initial weights are the caller's.
     patience
@@ -102,6 +105,8 @@ def train(
     """
     from tqdm.auto import tqdm
 
+    if batch_size is None:
+        batch_size = int(np.clip(len(dataset.train.x) // 16, 4, 64))
     if epochs < 1 or batch_size < 2 or learning_rate <= 0:
         raise BadInput(f"epochs={epochs}, batch_size={batch_size}, learning_rate={learning_rate}: too small to train.")
     recipe = {

@@ -173,3 +173,15 @@ def test_damaged_weights_are_one_sentence(tmp_path, damage):
 def test_an_unknown_checkpoint_names_those_that_exist():
     with pytest.raises(BadInput, match="signs_dscnn"):
         nets.load("resnet50")
+
+
+def test_a_small_data_set_of_ones_own_trains_with_the_settings_as_they_are():
+    draw = np.random.default_rng(0)
+    y = np.arange(180) % 3
+    x = draw.uniform(0, 0.5, (180, 3, 32, 32)).astype(np.float32)
+    x[np.arange(180), y] += 0.35
+    parts = [Split(x[a:b], y[a:b], {}) for a, b in ((0, 108), (108, 144), (144, 180))]
+    mine = Dataset("mine", *parts, ("red", "green", "blue"), "made here", "Apache-2.0", "none", "none")
+    torch.manual_seed(0)
+    history = nets.train(nets.dscnn(classes=3), mine, threads=1, progress=False)
+    assert max(history.validation_accuracy) > 0.9
