@@ -262,7 +262,7 @@ def test_whether_there_is_a_screen(monkeypatch, variables, platform, screen):
 def get(address, token=""):
     headers = {"Authorization": f"token {token}"} if token else {}
     asked = urllib.request.Request(address, headers=headers)  # noqa: S310  our own server
-    with urllib.request.urlopen(asked, timeout=30) as answer:  # noqa: S310
+    with urllib.request.urlopen(asked, timeout=120) as answer:  # noqa: S310
         return answer.read().decode()
 
 
@@ -296,7 +296,7 @@ def test_open_serves_the_lab_and_ends_on_an_interrupt(home):
     assert token not in command
     assert "--ServerApp.ip=127.0.0.1" in command
     child.send_signal(signal.SIGINT)
-    child.communicate(timeout=30)
+    child.communicate(timeout=120)
     assert child.returncode == 0
     for _ in range(100):
         if not any(line.split()[0] == str(server) for line in processes()):
