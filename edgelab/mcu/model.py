@@ -13,7 +13,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,7 @@ _ENUMS = {
         "TensorType",
     ),
 }
+_N = TypeVar("_N", int, float)
 _OFFLINE_PLAN = "OfflineMemoryAllocation"
 
 
@@ -332,7 +333,7 @@ def _offline(reader: FlatReader, raw: bytes | None, tensors: int) -> tuple[int, 
     return tuple(words[3 : 3 + tensors])
 
 
-def _single(values: tuple[Any, ...], what: str) -> Any:
+def _single(values: tuple[_N, ...], what: str) -> _N:
     if len(values) != 1:
         raise BadInput(f"A tensor with {len(values)} {what} has no single one; ask for each channel's.")
     return values[0]
