@@ -69,15 +69,17 @@ class Net:
         channels = shape[axis]
         size = (sigma / (x.rms * np.sqrt(fan_in))) if gain is None else gain
         w = self.rng.standard_normal(shape) * size
+        others = tuple(i for i in range(len(shape)) if i != axis)
+        if fan_in > 9:  # what all inputs share would drown what they differ in, layer by layer
+            w -= w.mean(axis=others, keepdims=True)
         sizes = np.geomspace(1.0, 1 / spread, channels)
         w *= sizes.reshape([-1 if i == axis else 1 for i in range(len(shape))])
-        others = tuple(i for i in range(len(shape)) if i != axis)
         peak = np.abs(w).max(axis=others) if per_channel else np.abs(w).max(keepdims=True).ravel()
         scales = (peak / 127).astype(np.float32)
         along = scales.reshape([-1 if i == axis and per_channel else 1 for i in range(len(shape))])
         q = np.clip(np.round(w / along), -127, 127).astype(np.int8)
         bias_scales = (np.float32(x.scale) * scales).astype(np.float32)
-        bias = self.rng.standard_normal(channels) * sizes * sigma * 0.4
+        bias = self.rng.standard_normal(channels) * sizes * sigma * 0.2
         b = np.clip(np.round(bias / bias_scales), -(2**31), 2**31 - 1).astype(np.int32)
         return self.writer.constant(q, scales, axis), self.writer.constant(b, bias_scales, 0)
 
@@ -178,9 +180,10 @@ class Net:
         shape = np.broadcast_shapes(a.shape, b.shape)
         return self._op(code, [a.index, b.index], shape, out, {"fused_activation_function": activation})
 
-    def tensor(self, *shape, scale=1 / 64, zero_point=0):
-        """A constant operand."""
-        q = self.rng.integers(-128, 128, shape).astype(np.int8)
+    def tensor(self, *shape, scale=1 / 64, zero_point=0, spread=None):
+        """A constant operand; ``spread`` keeps its integers that near to the zero point."""
+        low, high = (-128, 127) if spread is None else (zero_point - spread, zero_point + spread)
+        q = self.rng.integers(low, high + 1, shape).astype(np.int8)
         rms = scale * np.sqrt(np.mean((q.astype(float) - zero_point) ** 2))
         return Value(self.writer.constant(q, scale, zero_point=zero_point), shape, scale, zero_point, max(rms, scale))
 
@@ -251,10 +254,87 @@ class Net:
         index = self.writer.operator("DEQUANTIZE", [x.index], x.shape, dtype="float32")
         return Value(index, tuple(x.shape))
 
+    def svdf(self, x, units, memory, rank=1, *, state="int16", activation="RELU", zero_point=None):
+        """A dense layer over features whose outputs of the last ``memory`` steps are weighted over time."""
+        filters, top = units * rank, {"int16": 2**15, "int8": 2**7}[state]
+        k, _ = self.weights((filters, x.shape[1]), 0, x, x.shape[1], 1.0, per_channel=False)
+        state_scale = SIGMAS / top
+        w = self.rng.standard_normal((filters, memory)) / np.sqrt(memory * rank)
+        w_scale = float(np.float32(np.abs(w).max() / (top - 1)))
+        time = self.writer.constant(np.round(w / w_scale).astype(state), w_scale)
+        scale = float(np.float32(state_scale) * np.float32(w_scale))
+        bias = self.writer.constant(np.round(self.rng.standard_normal(units) * 0.3 / scale).astype(np.int32), scale)
+        memory_state = self.writer.variable((x.shape[0], memory * filters), state_scale, dtype=state)
+        options = {"rank": rank, "fused_activation_function": activation}
+        out = self.range(1.0, activation, zero_point=zero_point)
+        return self._op("SVDF", [x.index, k, time, bias, memory_state], (x.shape[0], units), out, options)
+
+    def lstm(self, x, units, *, hidden_zero_point=0, cell_clip=0.0, time_major=False):
+        """All the time steps of one LSTM; int8 with an int16 cell state, as TensorFlow's converter quantizes it."""
+        (time, batch) = x.shape[:2] if time_major else x.shape[1::-1]
+        features, scale = x.shape[2], 1 / 128
+        inner, recurrent, bias = [], [], []
+        for _ in range(4):
+            k, b = self.weights((units, features), 0, x, features, 1.0, per_channel=False)
+            inner.append(k)
+            bias.append(b)
+            hidden = Value(-1, (), scale, hidden_zero_point, 0.4)
+            recurrent.append(self.weights((units, units), 0, hidden, units, 1.0, per_channel=False)[0])
+        states = [
+            self.writer.variable((batch, units), scale, hidden_zero_point),
+            self.writer.variable((batch, units), 2.0**-11, dtype="int16"),
+        ]
+        operands = [x.index, *inner, *recurrent, *[None] * 3, *bias, None, None, *states, *[None] * 4]
+        options = {"fused_activation_function": "TANH", "cell_clip": cell_clip, "time_major": time_major}
+        shape = (time, batch, units) if time_major else (batch, time, units)
+        out = {"scale": scale, "zero_point": hidden_zero_point, "rms": 0.4}
+        return self._op("UNIDIRECTIONAL_SEQUENCE_LSTM", operands, shape, out, options)
+
+    def multiplied(self, code, x, units, low, high, multiplier, *, bias=0, zero_point=0):
+        """A layer of integer weights from ``low`` to ``high`` whose sums are multiplied by exactly ``multiplier``."""
+        features = x.shape[-1]
+        shape = {"CONV_2D": (units, 1, 1, features), "FULLY_CONNECTED": (units, features)}[code]
+        scale, w_scale = 0.01, float(np.float32(multiplier * 0.01 / x.scale))
+        k = self.writer.constant(self.rng.integers(low, high + 1, shape).astype(np.int8), w_scale)
+        integers = self.rng.integers(-bias, bias + 1, units).astype(np.int32)
+        b = self.writer.constant(integers, float(np.float32(x.scale) * np.float32(w_scale)))
+        options = {"padding": "VALID"} if code == "CONV_2D" else {}
+        out = {"scale": scale, "zero_point": zero_point, "rms": 1.0}
+        return self._op(code, [x.index, k, b], (*x.shape[:-1], units), out, options)
+
     def _op(self, code, operands, shape, out, options):
         shape = tuple(int(n) for n in shape)
         index = self.writer.operator(code, operands, shape, out["scale"], out["zero_point"], options=options)
         return Value(index, shape, out["scale"], out["zero_point"], out["rms"])
+
+
+def random_inputs(content, count, seed=0):
+    """Rows for each input of a .tflite file: a list of ``count`` lists of arrays.
+
+    Noise over the whole range, then noise of any size about any level, smooth waves, and the ends of the range.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph = schema.Model.GetRootAs(content, 0).Subgraphs(0)
+    tensors = [graph.Tensors(graph.Inputs(i)) for i in range(graph.InputsLength())]
+    rng = np.random.default_rng(seed)
+    return [
+        [_row(rng, tuple(t.ShapeAsNumpy()) if t.ShapeLength() else (), t.Type() == 9, k) for t in tensors]
+        for k in range(count)
+    ]
+
+
+def _row(rng, shape, integer, k):
+    if k % 4 == 0:
+        real = rng.uniform(-1, 1, shape)
+    elif k % 4 == 1:
+        real = rng.uniform(-1, 1) + rng.uniform(0, 1) * rng.standard_normal(shape)
+    elif k % 4 == 2:
+        size = int(np.prod(shape))
+        real = np.sin(np.arange(size) * rng.uniform(0, 2) + rng.uniform(0, 6)).reshape(shape) * rng.uniform(0, 1.5)
+    else:
+        real = rng.choice([-1.1, 1.1], shape) if rng.random() < 0.7 else np.full(shape, rng.choice([-1.1, 1.1]))
+    return np.clip(np.round(real * 128), -128, 127).astype(np.int8) if integer else (real * 2).astype(np.float32)
 
 
 def _same(x):

@@ -242,3 +242,246 @@ def strided_slice(net, **settings):
 )
 def split(net, axis, parts):
     return net.split(net.input(1, 4, 5, 6, zero_point=12), axis, parts)
+
+
+@network(
+    ("int16_state", {"units": 5, "memory": 4}),
+    ("int8_state", {"units": 4, "memory": 6, "state": "int8", "activation": "NONE"}),
+    ("rank_2", {"units": 3, "memory": 8, "rank": 2, "zero_point": -128}),
+    stateful=True,
+)
+def svdf(net, **settings):
+    return net.svdf(net.input(1, 10, zero_point=4), **settings)
+
+
+@network(
+    ("plain", {}),
+    ("odd", {"shape": (1, 7, 5), "units": 3, "hidden_zero_point": -11}),
+    ("cell_clip", {"units": 4, "cell_clip": 0.7}),
+    ("time_major", {"shape": (4, 2, 3), "units": 5, "time_major": True}),
+    stateful=True,
+)
+def lstm(net, shape=(1, 6, 8), units=8, **settings):
+    return net.lstm(net.input(*shape, zero_point=2), units, **settings)
+
+
+@network(
+    ("conv_above_1", {"code": "CONV_2D", "shape": (1, 4, 5, 2), "low": -1, "high": 1, "multiplier": 1.37}),
+    ("conv_above_16", {"code": "CONV_2D", "shape": (1, 3, 3, 2), "low": -1, "high": 1, "multiplier": 17.3, "steps": 6}),
+    ("dense_above_1", {"code": "FULLY_CONNECTED", "shape": (1, 3), "low": -1, "high": 1, "multiplier": 1.8}),
+    ("dense_of_1", {"code": "FULLY_CONNECTED", "shape": (1, 3), "low": -1, "high": 1, "multiplier": 1.0}),
+    (
+        "dense_of_small",
+        {"code": "FULLY_CONNECTED", "shape": (1, 600), "low": 100, "high": 127, "multiplier": 3e-5, "bias": 2 * 10**6},
+    ),
+    (
+        "conv_of_small",
+        {"code": "CONV_2D", "shape": (1, 2, 3, 800), "low": 90, "high": 127, "multiplier": 2e-5, "bias": 10**6},
+    ),
+    (
+        "dense_of_large_bias",
+        {
+            "code": "FULLY_CONNECTED",
+            "shape": (1, 40),
+            "low": 60,
+            "high": 127,
+            "multiplier": 2.0**-11,
+            "bias": 2 * 10**5,
+        },
+    ),
+    (
+        "dense_low_zero",
+        {
+            "code": "FULLY_CONNECTED",
+            "shape": (1, 9),
+            "low": -40,
+            "high": 40,
+            "multiplier": 0.006,
+            "zero": -128,
+            "zero_point": 127,
+            "bias": 9000,
+        },
+    ),
+    (
+        "conv_high_zero",
+        {
+            "code": "CONV_2D",
+            "shape": (1, 5, 2, 5),
+            "low": -30,
+            "high": 30,
+            "multiplier": 0.009,
+            "zero": 127,
+            "zero_point": -128,
+            "bias": 9000,
+        },
+    ),
+)
+def multiplier(net, code, shape, low, high, multiplier, zero=0, steps=None, **settings):
+    """The multiplier that follows the sums, and zero points, at their ends."""
+    x = net.input(*shape, scale=0.05, zero_point=zero)
+    if steps:  # few different integers, or all that follows saturates
+        x = net.quantize(x, 0.05 * 256 / steps, 0)
+    return net.multiplied(code, x, 4, low, high, multiplier, **settings)
+
+
+@network(("", {}))
+def mul_above_one(net):
+    x = net.quantize(net.input(1, 4, 3, 5, scale=0.05), 1.6, 3)
+    return net.binary("MUL", x, net.tensor(5, scale=0.5, zero_point=-2, spread=3), scale=0.31, zero_point=9)
+
+
+@network(
+    ("same_zero_at_low_end", {"zero_point": -128}),
+    ("same_zero_at_high_end", {"zero_point": 127}),
+)
+def padded_with(net, zero_point):
+    x = net.input(1, 5, 6, 3, scale=0.02, zero_point=zero_point)
+    x = net.conv(x, 4, 3, zero_point=zero_point)
+    return net.depthwise(net.pool(x, "AVERAGE", 3, 2, "SAME"), 1, 3)
+
+
+@network(("", {}))
+def relu_n1_to_1(net):
+    return net.conv(net.input(1, 4, 4, 3), 5, activation="RELU_N1_TO_1")
+
+
+@network(("", {}))
+def several_inputs(net):
+    image, vector, gate = net.input(1, 6, 6, 2), net.input(1, 9, zero_point=-128), net.input(1, 8, scale=0.01)
+    features = net.mean(net.conv(image, 8, 3, 2, activation="RELU"), scale=0.008, zero_point=-120)
+    return net.dense(net.binary("MUL", net.binary("ADD", features, net.dense(vector, 8)), gate), 4)
+
+
+@network(("", {}))
+def several_outputs(net):
+    x = net.conv(net.input(1, 8, 8, 3), 6, 3, 2, activation="RELU")
+    classes = net.unary("SOFTMAX", net.dense(x, 5))
+    box = net.unary("LOGISTIC", net.dense(x, 4))
+    return classes, x, net.binary("ADD", net.conv(x, 6, 1), x), box
+
+
+@network(("", {}))
+def output_of_input(net):
+    """The same tensor is input of two operators, and outputs of different life spans overlap."""
+    x = net.input(1, 5, 5, 4)
+    return net.binary("MUL", x, x), net.concat([x, x], 3)
+
+
+@network(("", {}))
+def residual_identity(net):
+    x = net.conv(net.input(1, 8, 8, 3), 6, activation="RELU")
+    y = net.conv(net.conv(x, 6, activation="RELU"), 6)
+    return net.binary("ADD", x, y, "RELU")
+
+
+@network(("", {}))
+def residual_projection_and_chain(net):
+    x = net.conv(net.input(1, 9, 9, 2), 4, activation="RELU")
+    for channels, stride in ((4, 1), (6, 2), (9, 2)):
+        y = net.conv(net.conv(x, channels, 3, stride, activation="RELU"), channels)
+        shortcut = x if stride == 1 and channels == x.shape[3] else net.conv(x, channels, 1, stride)
+        x = net.binary("ADD", y, shortcut, "RELU")
+    return net.dense(net.mean(x), 4)
+
+
+@network(("", {}))
+def branches(net):
+    x = net.conv(net.input(1, 10, 9, 3), 5, activation="RELU6")
+    a = net.pool(x, "MAX", 3, 2, "SAME")
+    b = net.conv(net.pad(x, [[0, 0], [1, 0], [0, 1], [0, 0]]), 5, 3, 2, "VALID", scale=a.scale, zero_point=a.zero_point)
+    b = net.pad(b, [[0, 0], [a.shape[1] - b.shape[1], 0], [a.shape[2] - b.shape[2], 0], [0, 0]])
+    first, second = net.split(net.concat([a, b, a], 3), 3, 3)[1:]
+    return net.dense(net.transpose(net.binary("SUB", first, second), (0, 3, 1, 2)), 6)
+
+
+@network(("", {}))
+def squeeze_and_excite(net):
+    x = net.depthwise(net.conv(net.input(1, 8, 8, 3), 8, activation="RELU"), 1, 3, 2)
+    gate = net.mean(x, keep_dims=True)
+    gate = net.unary("LOGISTIC", net.conv(net.conv(gate, 3, 1, activation="RELU"), 8, 1))
+    x = net.binary("MUL", x, gate)
+    return net.unary("HARD_SWISH", x, scale=x.scale, zero_point=-100)
+
+
+@network(("", {}))
+def mobilenet(net):
+    x = net.conv(net.input(1, 24, 20, 3, scale=1 / 128, zero_point=-1), 6, 3, 2, activation="RELU6")
+    for channels, stride in ((8, 1), (12, 2), (12, 1), (17, 2)):
+        x = net.depthwise(x, 1, 3, stride, activation="RELU6", spread=4.0)
+        x = net.conv(x, channels, 1, activation="RELU6")
+    x = net.pool(x, "AVERAGE", x.shape[1:3], 1)
+    return net.unary("SOFTMAX", net.dense(net.reshape(x, 1, 17), 7, sigma=8.0, scale=0.08))
+
+
+@network(("", {}))
+def mobilenet_v2(net):
+    x = net.conv(net.input(1, 16, 16, 3), 4, 3, 2, activation="RELU6")
+    for channels, stride in ((4, 1), (6, 2), (6, 1)):
+        y = net.conv(x, 3 * x.shape[3], 1, activation="RELU6")
+        y = net.conv(net.depthwise(y, 1, 3, stride, activation="RELU6"), channels, 1)
+        x = net.binary("ADD", x, y) if y.shape == x.shape else y
+    return net.dense(net.mean(x), 5)
+
+
+@network(("", {}))
+def resnet(net):
+    x = net.conv(net.input(1, 16, 16, 3), 8, activation="RELU")
+    for channels, stride in ((8, 1), (12, 2), (16, 2)):
+        y = net.conv(net.conv(x, channels, 3, stride, activation="RELU"), channels)
+        x = net.binary("ADD", y, x if stride == 1 else net.conv(x, channels, 1, stride), "RELU")
+    return net.unary("SOFTMAX", net.dense(net.reshape(net.pool(x, "AVERAGE", 4, 4), 1, 16), 10, sigma=4.0))
+
+
+@network(("", {}))
+def keyword_dscnn(net):
+    x = net.conv(net.input(1, 25, 10, 1, zero_point=83), 16, (10, 4), (2, 2), activation="RELU")
+    for _ in range(3):
+        x = net.conv(net.depthwise(x, 1, 3, activation="RELU"), 16, 1, activation="RELU")
+    x = net.pool(x, "AVERAGE", x.shape[1:3], x.shape[1:3])
+    return net.unary("SOFTMAX", net.dense(net.reshape(x, 1, 16), 12, sigma=8.0, scale=0.08))
+
+
+@network(("", {}))
+def keyword_svdf(net):
+    x = net.input(1, 40, zero_point=-5)
+    for units in (16, 12):
+        x = net.svdf(x, units, 8, 2)
+    return net.unary("SOFTMAX", net.dense(x, 6))
+
+
+STATEFUL.add("keyword_svdf")
+
+
+@network(("", {}))
+def autoencoder(net):
+    x = net.input(1, 64, scale=0.03, zero_point=21)
+    for units in (32, 16, 4, 16, 32):
+        x = net.dense(x, units, "RELU")
+    return net.dense(x, 64)
+
+
+@network(("", {}))
+def signal_cnn(net):
+    """A 1-D CNN as converters write it: reshape to 1xN, convolutions, reshape back."""
+    x = net.reshape(net.input(1, 128, 2, scale=0.02), 1, 1, 128, 2)
+    for channels, kernel, stride in ((6, 16, 4), (8, 5, 2), (12, 3, 1)):
+        x = net.conv(x, channels, (1, kernel), (1, stride), activation="RELU")
+        x = net.pool(x, "MAX", (1, 2), (1, 2)) if stride == 2 else x
+    return net.dense(net.squeeze(net.mean(x, (1, 2), keep_dims=True), [1, 2]), 4)
+
+
+@network(("", {}))
+def float_border_classifier(net):
+    x = net.quantize(net.input(1, 12, 12, 1, dtype="float32"), 0.02, -3)
+    x = net.conv(net.conv(x, 6, 3, 2, activation="RELU6"), 8, 3, 2, activation="RELU6")
+    return net.dequantize(net.unary("SOFTMAX", net.dense(net.mean(x), 4)))
+
+
+@network(("", {}))
+def offline_plan(net):
+    """Two tensors at fixed addresses (metadata OfflineMemoryAllocation), the others planned by the runtime."""
+    x = net.input(1, 6, 6, 4)
+    y = net.conv(x, 8, activation="RELU")
+    z = net.depthwise(y, 1, 3, 2, activation="RELU")
+    net.writer.offline_plan({x.index: 512, y.index: 0})
+    return net.dense(z, 3)

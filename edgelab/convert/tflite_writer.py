@@ -109,6 +109,7 @@ class TfliteWriter:
         self._inputs: list[int] = []
         self._outputs: list[int] = []
         self._metadata: dict[str, bytes] = {}
+        self._plan: dict[int, int] = {}
 
     def input(
         self, name: str, shape: Sequence[int], scale: float | None = None, zero_point: int = 0, *, dtype: str = "int8"
@@ -234,19 +235,15 @@ class TfliteWriter:
         """Attach a named block of bytes."""
         self._metadata[name] = content
 
-    def offline_plan(self, offsets: Sequence[int]) -> None:
+    def offline_plan(self, offsets: Mapping[int, int]) -> None:
         """Fix where tensors lie in the arena (metadata ``OfflineMemoryAllocation``).
 
         Parameters
         ----------
         offsets
-            For each tensor so far its offset in bytes from the start of the arena, or -1: the runtime plans it.
-            Tensors that follow are planned by the runtime.
+            Offset in bytes from the start of the arena by tensor; the runtime plans the others.
         """
-        if len(offsets) > len(self._tensors):
-            raise BadInput(f"The plan places {len(offsets)} tensors; there are {len(self._tensors)}.")
-        plan = [OFFLINE_PLAN_VERSION, 0, len(offsets), *offsets]  # version, subgraph, count
-        self.metadata(OFFLINE_PLAN, np.asarray(plan, dtype="<i4").tobytes())
+        self._plan = dict(offsets)
 
     def to_bytes(self) -> bytes:
         """The flatbuffer.
@@ -266,8 +263,11 @@ class TfliteWriter:
             tensors.append(_tensor_table(tensor, number))
         kinds = sorted({(op.code, op.version) for op in self._operators})
         operators = [_operator_table(op, kinds.index((op.code, op.version))) for op in self._operators]
-        metadata = []
-        for name, content in self._metadata.items():
+        named, metadata = dict(self._metadata), []
+        if self._plan:  # version, subgraph, count, then an offset for every tensor, -1 where the runtime plans it
+            plan = [self._plan.get(i, -1) for i in range(len(tensors))]
+            named[OFFLINE_PLAN] = np.asarray([OFFLINE_PLAN_VERSION, 0, len(plan), *plan], dtype="<i4").tobytes()
+        for name, content in named.items():
             metadata.append(s.MetadataT(name=name, buffer=len(buffers)))
             buffers.append(_aligned_buffer()(content))
         graph = s.SubGraphT(
