@@ -20,10 +20,28 @@ sram_bytes = 512
 sram_total_bytes = 1024
 source = "a sheet"
 """
-FAMILIES = (
-    "stm32f4 stm32f7 stm32h7 stm32l4 stm32u5 nrf52 nrf53 nrf54 esp32 esp32-s3 esp32-c3 rp2040 rp2350 "
-    "arduino-nano-33-ble apollo4 max78000 raspberry-pi-4 raspberry-pi-5 jetson-orin-nano coral"
-).split()
+FAMILIES = [
+    "stm32f4",
+    "stm32f7",
+    "stm32h7",
+    "stm32l4",
+    "stm32u5",
+    "nrf52",
+    "nrf53",
+    "nrf54",
+    "esp32",
+    "esp32-s3",
+    "esp32-c3",
+    "rp2040",
+    "rp2350",
+    "arduino-nano-33-ble",
+    "apollo4",
+    "max78000",
+    "raspberry-pi-4",
+    "raspberry-pi-5",
+    "jetson-orin-nano",
+    "coral",
+]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
