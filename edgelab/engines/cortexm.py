@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -18,110 +16,14 @@ from numpy.typing import NDArray
 
 from edgelab.engines import borders, hosted
 from edgelab.engines.base import OperatorTime, TensorInfo, Timing
-from edgelab.engines.elf import Sizes, read_elf, sizes_of
-from edgelab.engines.machine import Counted, Machine, find_core
+from edgelab.engines.elf import Sizes
+from edgelab.engines.machine import find_core
 from edgelab.engines.thumb import Mix
-from edgelab.errors import BadFile, BadInput, EngineCrash
-from edgelab.reading import Reading, Table
+from edgelab.engines.trace import LayerCount, Trace
+from edgelab.errors import BadInput
 
 TITLE = "The emulated Cortex-M"
-FORMAT = 1
-"""Version of the description in the section ``.edgelab``."""
 _ROWS_A_CALL = 32
-_MAX_ELEMENTS = 2**24
-_MAX_BLOCKS = 2**34
-_DTYPES = ("int8", "uint8", "int16", "int32", "float32", "bool")
-
-
-@dataclass(frozen=True)
-class LayerCount:
-    """What one layer executed in one inference: its C function, its operator, its multiply-accumulates."""
-
-    layer: str
-    operator: str
-    macs: int
-    mix: Mix
-
-    @property
-    def instructions(self) -> int:
-        """Instructions of this layer."""
-        return self.mix.instructions
-
-    def to_dict(self) -> dict[str, Any]:
-        """Layer, operator, instructions, macs and the mix of instructions."""
-        return {
-            "layer": self.layer,
-            "operator": self.operator,
-            "instructions": self.instructions,
-            "macs": self.macs,
-            "mix": self.mix.to_dict(),
-        }
-
-
-@dataclass(frozen=True)
-class Trace:
-    """Every instruction of one inference, counted on the emulated core, by layer; and the peak of the stack."""
-
-    core: str
-    kernels: str
-    by: str
-    layers: tuple[LayerCount, ...]
-    outside: Mix
-    stack_bytes: int
-
-    @property
-    def mix(self) -> Mix:
-        """The instructions of the whole inference by kind."""
-        return sum((layer.mix for layer in self.layers), self.outside)
-
-    @property
-    def instructions(self) -> int:
-        """Instructions of the whole inference."""
-        return self.mix.instructions
-
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates that the network needs, as its shapes tell."""
-        return sum(layer.macs for layer in self.layers)
-
-    def reading(self) -> Reading:
-        """The instructions of one inference as a reading."""
-        return Reading(self.instructions, "instructions", "emulated", self.by)
-
-    def table(self) -> Table:
-        """A row for each layer: instructions, share, instructions for each multiply-accumulate."""
-        rows: list[tuple[str | int | float | None, ...]] = []
-        for layer in self.layers:
-            each = layer.instructions / layer.macs if layer.macs else None
-            share = 100 * layer.instructions / max(self.instructions, 1)
-            rows.append((layer.layer, layer.operator, layer.instructions, share, layer.macs, each))
-        each = self.instructions / self.macs if self.macs else None
-        rows.append(("whole inference", "", self.instructions, 100.0, self.macs, each))
-        note = f"Emulated: {self.by}. Peak of the stack: {self.stack_bytes:,} bytes."
-        return Table(
-            "Instructions of one inference",
-            ("layer", "operator", "instructions", "%", "MACs", "instructions a MAC"),
-            rows,
-            note,
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON-ready data: core, kernels, instructions, macs, stack_bytes, by_layer, mix."""
-        return {
-            "core": self.core,
-            "kernels": self.kernels,
-            "instructions": self.instructions,
-            "macs": self.macs,
-            "stack_bytes": self.stack_bytes,
-            "by_layer": [layer.to_dict() for layer in self.layers],
-            "mix": self.mix.to_dict(),
-        }
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    def _repr_markdown_(self) -> str:
-        return self.table()._repr_markdown_()
 
 
 class CortexMEngine(hosted.HostedEngine):
@@ -192,7 +94,9 @@ class CortexMEngine(hosted.HostedEngine):
         if not max_seconds > 0:
             raise BadInput(f"max_seconds must be a positive number, not {max_seconds}.")
         options: dict[str, Any] = {"core": core, "native": native, "max_seconds": max_seconds}
-        super().__init__(__name__, TITLE, path, timeout, threads=1, layout=layout, output=output, batch=None, **options)
+        super().__init__(
+            f"{__name__}_host", TITLE, path, timeout, threads=1, layout=layout, output=output, batch=None, **options
+        )
         about, _ = self._child.call("firmware", "describing")
         self.core: str = about["core"]
         self.kernels: str = about["kernels"]
@@ -334,160 +238,3 @@ def as_rows(array: object, info: TensorInfo, file: str) -> NDArray[Any]:
     if array.ndim < 1 or not len(array) or not fits:
         raise BadInput(f"{file} takes {wanted}, with at least one row, not shape {array.shape}.")
     return np.ascontiguousarray(array).reshape(len(array), math.prod(item))
-
-
-class Host(hosted.Host):
-    """The child's side of `CortexMEngine`."""
-
-    prefer: borders.Layout = "channels_last"
-
-    def __init__(
-        self, path: str, *, threads: int, core: str | None, native: bool | None, max_seconds: float, **common: Any
-    ) -> None:
-        super().__init__(path, **common)
-        start = time.perf_counter()
-        elf = read_elf(path)
-        self._about = _description(elf.metadata, path)
-        self._core = find_core(core or self._about["core"])
-        self._seconds = max_seconds
-        self._sizes = sizes_of(elf)
-        self.inputs = self._about["inputs"]
-        self.outputs = self._about["outputs"]
-        layers = [entry["function"] for entry in self._about["layers"]]
-        self._machine = Machine(elf, self._core, layers, native=native)
-        self._dirty = False
-        self._at = [
-            [self._call(name, number) for number, _ in enumerate(infos)]
-            for name, infos in (("edgelab_input", self.inputs), ("edgelab_output", self.outputs))
-        ]
-        self.load_seconds = time.perf_counter() - start
-        kernels = self._about["kernels"]
-        self.name = f"emulated {self._core.title} ({self._machine.version}, {kernels} kernels, {threads} core)"
-
-    def firmware(self) -> hosted.Answer:
-        """Answer ``firmware``: what it was built for, its layers and sizes."""
-        about = {key: self._about[key] for key in ("kernels", "layers")}
-        return {**about, "core": self._core.name, "sizes": asdict(self._sizes)}, []
-
-    def run(self, feed: NDArray[Any]) -> NDArray[Any]:
-        """One inference."""
-        self._infer([feed])
-        return self._output(self.output_index())
-
-    def timed_call(self, feed: NDArray[Any]) -> Callable[[], object]:
-        """Nothing here is timed; the parent refuses before it asks."""
-        raise BadInput(f"{self.path} cannot be timed ({len(feed)} items): an emulated core keeps no time.")
-
-    def invoke(self, *rows: NDArray[Any]) -> hosted.Answer:
-        """Answer ``invoke``: raw rows in, raw rows out."""
-        found: list[list[NDArray[Any]]] = []
-        for row in zip(*rows, strict=True):
-            self._infer(list(row))
-            found.append([self._output(i) for i in range(len(self.outputs))])
-        outputs = []
-        for column, info in zip(zip(*found, strict=True), self.outputs, strict=True):
-            shape = tuple(int(n or 1) for n in info.shape)
-            item = shape[1:] if shape and shape[0] == 1 else shape
-            outputs.append(np.stack(column).reshape(len(column), *item))
-        return {}, outputs
-
-    def trace_floats(self, x: NDArray[np.float32]) -> hosted.Answer:
-        """Answer ``trace_floats``."""
-        return self.trace_raw(self.prepare(x, whole=False)[0])
-
-    def trace_raw(self, *rows: NDArray[Any]) -> hosted.Answer:
-        """Answer ``trace_raw``: one inference with every instruction counted."""
-        counted = self._infer(list(rows), trace=True)
-        if counted is None:
-            raise BadInput(f"{self.path} was not traced.")
-        layers = [mix.to_dict() for mix in counted.layers]
-        return {"layers": layers, "outside": counted.outside.to_dict(), **self.stack()[0]}, []
-
-    def stack(self) -> hosted.Answer:
-        """Answer ``stack``."""
-        return {"stack_bytes": self._machine.stack_peak_bytes()}, []
-
-    def _infer(self, feeds: list[NDArray[Any]], *, trace: bool = False) -> Counted | None:
-        if self._dirty:
-            self._machine.reset()
-            self._dirty = False
-        self._feed(feeds)
-        try:
-            if trace:
-                return self._traced()
-            self._machine.call("edgelab_invoke", doing="running one inference", seconds=self._seconds)
-        except EngineCrash:
-            self._dirty = True
-            if not trace:  # once more and counted, which names the layer
-                self._infer(feeds, trace=True)
-            raise
-        return None
-
-    def _traced(self) -> Counted:
-        # Counting slows the emulation down, at worst by some hundred times.
-        limits = {"seconds": max(self._seconds, 100.0), "max_blocks": _MAX_BLOCKS}
-        return self._machine.traced_call("edgelab_invoke", doing="running one inference", **limits)
-
-    def _feed(self, feeds: list[NDArray[Any]]) -> None:
-        for number, (feed, address) in enumerate(zip(feeds, self._at[0], strict=True)):
-            self._machine.write(address, np.ascontiguousarray(feed).tobytes(), f"input {number}")
-
-    def _output(self, number: int) -> NDArray[Any]:
-        info = self.outputs[number]
-        shape = tuple(int(n or 1) for n in info.shape)
-        size = math.prod(shape) * np.dtype(info.dtype).itemsize
-        content = self._machine.read(self._at[1][number], size, f"output {number}")
-        return np.frombuffer(content, np.dtype(info.dtype)).reshape(shape)
-
-    def _call(self, name: str, number: int) -> int:
-        return self._machine.call(name, number, doing=f"asking for {name[8:]} {number}", seconds=self._seconds)
-
-
-def _description(metadata: Any, path: str) -> dict[str, Any]:
-    """The description that the firmware carries, checked.
-
-    Raises
-    ------
-    BadFile
-        If it carries none, or one that is not sound.
-    """
-    if not metadata:
-        raise BadFile(
-            f"{path} is an ARM ELF file that does not say which model it runs; build it from the folder that "
-            "`edgelab firmware` writes."
-        )
-    if metadata.get("edgelab") != FORMAT:
-        raise BadFile(f"{path} was made by another version of edgelab; run `edgelab firmware` again.")
-    try:
-        layers = [
-            {"function": str(entry["function"]), "operator": str(entry["operator"]), "macs": int(entry["macs"])}
-            for entry in metadata["layers"]
-        ]
-        about = {
-            "core": str(metadata["core"]),
-            "kernels": str(metadata["kernels"]),
-            "layers": layers,
-            "inputs": [_info(entry) for entry in metadata["inputs"]],
-            "outputs": [_info(entry) for entry in metadata["outputs"]],
-        }
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadFile(f"{path} describes its model in a damaged way ({error}); build it again.") from None
-    if not about["inputs"] or not about["outputs"]:
-        raise BadFile(f"{path} names no input or no output; build it again.")
-    return about
-
-
-def _info(entry: dict[str, Any]) -> TensorInfo:
-    shape = tuple(int(n) for n in entry["shape"])
-    scale, zero_point = entry["scale"], entry["zero_point"]
-    if entry["dtype"] not in _DTYPES or min(shape, default=1) < 1 or math.prod(shape) > _MAX_ELEMENTS:
-        raise ValueError(f"'{entry['name']}' of {entry['dtype']} and shape {shape}")
-    if scale is not None and not (math.isfinite(scale) and scale > 0):
-        raise ValueError(f"the scale of '{entry['name']}' is {scale}")
-    return TensorInfo(
-        str(entry["name"]),
-        shape,
-        str(entry["dtype"]),
-        None if scale is None else float(scale),
-        None if zero_point is None else int(zero_point),
-    )

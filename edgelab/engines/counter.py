@@ -275,9 +275,10 @@ def _load_library() -> ctypes.CDLL | None:
         if not file.is_file():
             _build(file)
         library = ctypes.CDLL(str(file))
-        return library if library.edgelab_block else None
+        usable = bool(library.edgelab_block)
     except (OSError, EdgelabError, ImportError, AttributeError):
         return None
+    return library if usable else None
 
 
 def _build(file: Path) -> None:
@@ -289,8 +290,7 @@ def _build(file: Path) -> None:
         built = f"counter{file.suffix}"
         position = [] if sys.platform == "win32" else ["-fPIC"]
         zig_cc(
-            ["-shared", "-O2", "-g0", "-nostdlib", "-fno-sanitize=all", "-fno-stack-protector", *position]
-            + ["-o", built, "counter.c"],
+            ["-shared", "-O2", "-g0", "-nostdlib", "-fno-sanitize=all", *position, "-o", built, "counter.c"],
             folder,
         )
         write_bytes(file, (folder / built).read_bytes())

@@ -142,9 +142,10 @@ class Sizes:
 
 def sizes_of(elf: Elf) -> Sizes:
     """Sizes by section, as the linker laid them out."""
-    named = {name: elf.size_of(name) for name in (".text", ".rodata", ".data", ".bss", ".stack")}
+    named = (".text", ".rodata", ".data", ".bss", ".stack")
     rest = sum(s.size for s in elf.sections if s.allocated and not s.nobits and s.name not in named)
-    return Sizes(*named.values(), other_flash=rest)
+    text, rodata, data, bss, stack = (elf.size_of(name) for name in named)
+    return Sizes(text, rodata, data, bss, stack, rest)
 
 
 def read_elf(path: str | os.PathLike[str]) -> Elf:
@@ -205,7 +206,7 @@ def _parse(file: Path, content: bytes) -> Elf:
         if section.name == METADATA_SECTION and not section.nobits:
             metadata = json.loads(_slice(content, row[4], row[5]).rstrip(b"\0 ").decode("utf-8"))
     if not isinstance(metadata, dict):
-        raise ValueError(f"its section {METADATA_SECTION} holds no description")
+        raise ValueError(f"its section {METADATA_SECTION} holds no description")  # noqa: TRY004 - of the file, not of a type
     return Elf(file, entry & ~1, sections, tuple(segments), symbols, metadata)
 
 

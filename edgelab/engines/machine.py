@@ -158,9 +158,11 @@ class Machine:
             raise MissingFramework(
                 f"The emulator unicorn is not installed ({error}); add it with: uv pip install unicorn"
             ) from None
-        self._unicorn, self._arm, self._const = unicorn, arm_const, unicorn_const
+        self._unicorn: Any = unicorn
+        self._arm: Any = arm_const
+        self._const: Any = unicorn_const
         self.elf, self.core, self.layers = elf, core, tuple(layers)
-        self.version = f"unicorn {unicorn.__version__}"
+        self.version = f"unicorn {self._unicorn.__version__}"
         self._fault: tuple[str, int] | None = None
         self._counter: BlockCounter | None = None
         self._native = native
@@ -280,7 +282,7 @@ class Machine:
         if self.core.fpu:
             uc.reg_write(arm.UC_ARM_REG_C1_C0_2, 0xF00000)
             uc.reg_write(arm.UC_ARM_REG_FPEXC, 0x40000000)
-        self._fault = None
+        self._forget_fault()
         reason = ""
         with self._watchdog.over(seconds) as late:
             try:
@@ -288,8 +290,9 @@ class Machine:
             except self._unicorn.UcError as error:
                 reason = str(error)
         place = int(uc.reg_read(arm.UC_ARM_REG_PC))
-        if self._fault is not None:
-            reason, place = self._fault
+        fault: tuple[str, int] | None = self._fault
+        if fault is not None:  # set by a hook meanwhile
+            reason, place = fault
         elif place == until and not reason:
             return
         elif counter is not None and counter.exhausted:
@@ -299,6 +302,9 @@ class Machine:
         elif "INSN_INVALID" in reason or "EXCEPTION" in reason:
             reason = "an undefined instruction"
         raise EngineCrash(self._sentence(doing, reason or "it stopped without a reason", place, counter))
+
+    def _forget_fault(self) -> None:
+        self._fault = None
 
     def _sentence(self, doing: str, reason: str, place: int, counter: BlockCounter | None) -> str:
         layer = "" if counter is None or counter.current_layer < 0 else f" in layer {counter.current_layer}"

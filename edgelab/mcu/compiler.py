@@ -1,4 +1,4 @@
-"""Firmware out of C: compiled for one Cortex-M with the packaged compiler, linked for fixed addresses, in a temporary folder."""
+"""Firmware out of C: compiled and linked for one Cortex-M with the packaged compiler, without leftovers."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def compile_firmware(
         arguments = [*target, *FLAGS, *_ZIG_FLAGS, "-Wl,--gc-sections,-T," + SCRIPT, "-o", "firmware.elf", *units]
         said = zig_cc(["-nostdlib", *arguments], folder)
         if "undefined symbol" in said:
-            # Floating point on a core without an FPU, mostly: the compiler's own library has it, and takes seconds once.
+            # Floating point on a core without an FPU: the compiler's own library has it, and takes seconds once.
             said = zig_cc(arguments, folder, keep=True)
         if said:
             raise BadInput(f"The C sources do not compile for {core.title}: {first_complaint(said)}.")
@@ -157,11 +157,11 @@ def compile_firmware(
 
 
 def first_complaint(said: str) -> str:
-    """The first line of a compiler's output that tells an error, on one line.
+    r"""The first line of a compiler's output that tells an error, on one line.
 
     Examples
     --------
-    >>> first_complaint("note: x\\nmodel.c:3:5: error: use of undeclared identifier 'y'\\n 3 | y\\n")
+    >>> first_complaint("note: x\nmodel.c:3:5: error: use of undeclared identifier 'y'\n 3 | y\n")
     "model.c:3:5: use of undeclared identifier 'y'"
     """
     lines = [line.strip() for line in said.splitlines() if line.strip()]
