@@ -183,7 +183,7 @@ def arena_search(path: str | os.PathLike[str], *, timeout: float = hosted.DEFAUL
     attempts: list[tuple[int, str]] = []
     engine = TFLMEngine(path, timeout=timeout)
     try:
-        answer, expected = engine.raw.call("try_arena", "trying an arena for", arena_bytes=None)
+        _, expected = engine.raw.call("try_arena", "trying an arena for", arena_bytes=None)
         high = _aligned(engine.allocations().total)
         low = 0  # a size in steps of 16 that does not work
 
