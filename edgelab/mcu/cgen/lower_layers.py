@@ -206,13 +206,8 @@ def _table(function: Callable[[Operator, float, int, float, int], Callable[[int]
     return lower
 
 
-def _ratio(a: float, b: float) -> Multiplier:
-    """A quotient of scales that the interpreter takes in float32."""
-    return quantize_multiplier(float(np.float32(a) / np.float32(b)))
-
-
 def _relu(op: Operator, scale: float, zero: int, out_scale: float, out_zero: int) -> Callable[[int], int]:  # noqa: ARG001
-    ratio = _ratio(scale, out_scale)
+    ratio = real_scale(scale, over=out_scale)
     return lambda x: max(out_zero + ratio.apply(x - zero), out_zero)
 
 
@@ -223,8 +218,8 @@ def _relu6(op: Operator, scale: float, zero: int, out_scale: float, out_zero: in
 
 def _leaky(op: Operator, scale: float, zero: int, out_scale: float, out_zero: int) -> Callable[[int], int]:
     alpha = np.float32(op.options["alpha"])
-    slope = quantize_multiplier(float(np.float32(scale) * alpha / np.float32(out_scale)))
-    identity = _ratio(scale, out_scale)
+    slope = real_scale(scale, float(alpha), over=out_scale)
+    identity = real_scale(scale, over=out_scale)
     return lambda x: out_zero + (identity if x >= zero else slope).apply(x - zero)
 
 
