@@ -113,13 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     new = add("inspect", _inspect, "Tell what is in a model file: inputs, outputs, quantization, operators, sizes.")
     new.add_argument("model", metavar="MODEL", help="an .onnx or .tflite file")
 
-    new = add("firmware", _firmware, "Write a model as firmware for a Cortex-M: C, a project around it, and how it runs.")
-    new.add_argument("model", metavar="MODEL", help="an int8 .tflite file")
-    new.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="the folder for it")
-    new.add_argument("--core", default="cortex-m4", help="cortex-m0plus, cortex-m4 (default), cortex-m7, cortex-m33")
-    new.add_argument("--kernels", choices=("portable", "dsp"), help="plain C, or the core's DSP instructions if it has")
-    new.add_argument("--minimise", choices=("time", "ram"), default="time", help="what to save (time)")
-    new.add_argument("--run", metavar="INPUTS", help="raw int8 rows to run, .npy (.npz by name for several inputs)")
+    _add_microcontroller(add)
 
     new = add("build", _build, "Write the notebooks of the labs from their sources.", json_too=False)
     new.add_argument("labs", nargs="*", metavar="LAB", help="only these labs")
@@ -129,6 +123,17 @@ def _parser() -> argparse.ArgumentParser:
     new = add("test", _test, "Install what the tests need and run every test; options go to pytest.", json_too=False)
     new.add_argument("arguments", nargs="*", metavar="PYTEST_ARGUMENT")
     return parser
+
+
+def _add_microcontroller(add: Callable[[str, Verb, str], argparse.ArgumentParser]) -> None:
+    text = "Write a model as firmware for a Cortex-M: C sources, a project around them, and how it runs."
+    new = add("firmware", _firmware, text)
+    new.add_argument("model", metavar="MODEL", help="an int8 .tflite file")
+    new.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="the folder for it")
+    new.add_argument("--core", default="cortex-m4", help="cortex-m0plus, cortex-m4 (default), cortex-m7, cortex-m33")
+    new.add_argument("--kernels", choices=("portable", "dsp"), help="plain C, or the core's DSP instructions if it has")
+    new.add_argument("--minimise", choices=("time", "ram"), default="time", help="what to save (time)")
+    new.add_argument("--run", metavar="INPUTS", help="raw int8 rows to run, .npy (.npz by name for several inputs)")
 
 
 def _open(options: argparse.Namespace) -> int:
