@@ -115,6 +115,11 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_microcontroller(add)
 
+    new = add("fit", _fit, "Say on which devices a .tflite model fits, why not, and what would make it fit.")
+    new.add_argument("model", metavar="MODEL", help="a .tflite file")
+    new.add_argument("--device", metavar="NAME", help="only this device; all of them without it")
+    new.add_argument("--headroom", type=float, default=0.2, help="the share of SRAM that stays free (0.2)")
+
     new = add("build", _build, "Write the notebooks of the labs from their sources.", json_too=False)
     new.add_argument("labs", nargs="*", metavar="LAB", help="only these labs")
     new.add_argument("--check", action="store_true", help="write nothing; exit 1 if a notebook is stale")
@@ -254,6 +259,15 @@ def _firmware(options: argparse.Namespace) -> int:
             run=options.run,
         )
         answer(made.to_dict(), made)
+    return 0
+
+
+def _fit(options: argparse.Namespace) -> int:
+    from edgelab.mcu.fit import fit
+
+    with _answer(json_too=options.json) as answer:
+        report = fit(options.model, options.device, options.headroom)
+        answer(report.to_dict(), report)
     return 0
 
 

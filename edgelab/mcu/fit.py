@@ -1,0 +1,238 @@
+"""Which devices a model fits on: flash, arena, stack, headroom, operators, time and energy, and what would help.
+
+Two ways onto a microcontroller are held against each device: the interpreter (TensorFlow Lite for Microcontrollers,
+which decides whether a model fits) and the C code that edgelab generates. Computers and phones run LiteRT.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgelab.errors import BadFile, BadInput, EngineCrash, MissingFramework
+from edgelab.mcu.accelerator import AcceleratorReport, ethos_coverage
+from edgelab.mcu.arena import Arena, plan_arena, planned_buffers
+from edgelab.mcu.changes import less_flash, less_memory, peak_of
+from edgelab.mcu.devices import Device, all_devices, find_device
+from edgelab.mcu.estimate import Estimate, estimate, macs
+from edgelab.mcu.fit_report import DeviceFit, FitReport, Generated
+from edgelab.mcu.model import Model, read_model
+from edgelab.mcu.operators import OperatorReport, check_operators
+from edgelab.mcu.plans import lower_bound
+
+HEADROOM = 0.2
+"""The share of SRAM that stays free by the usual rule, for what the application itself needs."""
+STACK_BYTES = 2048
+"""For the stack: the deepest of the 16 emulated networks with CMSIS-NN took 1,276 bytes; interrupts come on top."""
+INTERPRETER_CODE_BYTES = 85 * 1024
+"""Code of the interpreter with CMSIS-NN and five kinds of operators, from a build for the Cortex-M4."""
+_KINDS_IN_THAT_BUILD = 5
+_CODE_BYTES_PER_FURTHER_KIND = 4 * 1024  # an allowance: kernels take from 1 to 10 KB
+_GENERATED_CODE_BYTES_PER_OPERATOR = 1024  # 540 to 1,200 on the oracle networks, compiled for the Cortex-M4
+_TARGETS = ("x86_64-wheel", "cortex-m-reference", "cortex-m-cmsis-nn")
+_WITH_CMSIS_NN = frozenset({"cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55"})
+
+
+def fit(
+    model: Model | str | os.PathLike[str],
+    device: str | Device | Sequence[str | Device] | None = None,
+    headroom: float = HEADROOM,
+    *,
+    accelerators: bool = True,
+    measured: bool = True,
+) -> FitReport:
+    """Hold a model against devices.
+
+    Parameters
+    ----------
+    model
+        The model, or the path of its .tflite file.
+    device
+        A device, its name, or several of them; None for all of the table.
+    headroom
+        The share of SRAM that has to stay free, from 0 to below 1.
+    accelerators
+        Compile for the Ethos-U of devices that have one (half a second each).
+    measured
+        Add the arena that the real interpreter reports, where it runs.
+
+    Raises
+    ------
+    BadFile
+        If the file is missing, damaged or foreign.
+    BadInput
+        If there is no such device or the headroom is no share.
+    """
+    if isinstance(headroom, bool) or not isinstance(headroom, int | float) or not 0 <= headroom < 1:
+        raise BadInput(f"headroom={headroom!r} is no share of the SRAM; take a number from 0 to below 1, such as 0.2.")
+    devices = _devices(device)
+    model = model if isinstance(model, Model) else read_model(model)
+    arenas = {target: plan_arena(model, target) for target in _TARGETS}
+    known = _Known(
+        model=model,
+        headroom=float(headroom),
+        arenas=arenas,
+        operators=check_operators(model),
+        generated=_generated(model),
+        coverage=_coverage(model, devices) if accelerators else {},
+    )
+    listed = list(arenas.values())
+    notes = [
+        f"{unknown} has needs that the arena's table does not hold, so it is too small."
+        for unknown in sorted({name for a in listed for name in a.unknown})
+    ]
+    if measured:
+        found, note = _measured(model)
+        listed += found
+        notes += note
+    return FitReport(
+        file=str(model.path),
+        rule=float(headroom),
+        file_bytes=len(model.content),
+        macs=macs(model),
+        arena=tuple(listed),
+        lower_bound=lower_bound(planned_buffers(model)),
+        operators=known.operators,
+        generated=known.generated,
+        devices=tuple(_fit(known, entry) for entry in devices),
+        notes=tuple(notes),
+    )
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What holds for a model on every device."""
+
+    model: Model
+    headroom: float
+    arenas: dict[str, Arena]
+    operators: OperatorReport
+    generated: Generated
+    coverage: dict[str, AcceleratorReport | str]
+    """Vela's report by accelerator, or the sentence that says why there is none."""
+
+
+def _fit(known: _Known, device: Device) -> DeviceFit:
+    micro = device.kind == "microcontroller"
+    covered = known.coverage.get(device.ethos)
+    accelerator = covered if isinstance(covered, AcceleratorReport) else None
+    notes = [covered] if isinstance(covered, str) else []
+    arena = known.arenas["cortex-m-cmsis-nn" if device.core in _WITH_CMSIS_NN else "cortex-m-reference"]
+    arena_bytes = arena.min_workable or arena.total
+    if accelerator is not None and accelerator.npu_operators:
+        arena_bytes = max(arena_bytes, accelerator.sram_bytes + arena.tail)
+    flash_bytes = len(known.model.content) + (_interpreter_code(known.operators) if micro else 0)
+    usable = math.floor((1 - known.headroom) * device.sram_bytes)
+    generated = known.generated
+    generated_fits = micro and not generated.reason and generated.ram_bytes <= usable
+    generated_fits = generated_fits and generated.flash_bytes <= device.flash_bytes
+    reasons, change = _reasons(known, device, (flash_bytes, arena_bytes, usable), generated_fits=generated_fits)
+    return DeviceFit(
+        device=device,
+        runtime="TensorFlow Lite for Microcontrollers" if micro else "LiteRT",
+        flash_bytes=flash_bytes,
+        arena_bytes=arena_bytes,
+        stack_bytes=STACK_BYTES,
+        reasons=tuple(reasons),
+        change=change,
+        cost=_cost(known.model, device, accelerator),
+        generated_fits=generated_fits,
+        accelerator=accelerator,
+        notes=tuple(notes),
+    )
+
+
+def _reasons(
+    known: _Known, device: Device, needs: tuple[int, int, int], *, generated_fits: bool
+) -> tuple[list[str], str]:
+    """Why a model does not fit, what decides first, and the smallest change for that."""
+    flash_bytes, arena_bytes, usable = needs
+    found: list[tuple[str, str]] = []
+    if device.kind == "microcontroller":
+        found += [(f"{check.operator}: {check.reason}", check.mend) for check in known.operators.unsupported]
+    ram_bytes = arena_bytes + STACK_BYTES
+    generated = known.generated
+    if ram_bytes > usable:
+        why = (
+            f"an arena of {arena_bytes:,} bytes and a stack of {STACK_BYTES:,} are more than the {usable:,} of "
+            f"{device.sram_bytes:,} bytes of SRAM that {known.headroom:.0%} headroom leaves"
+        )
+        found.append((why, _less_ram(known, ram_bytes - usable, arena_bytes)))
+    if flash_bytes > device.flash_bytes:
+        why = f"model and runtime take {flash_bytes:,} bytes of flash, and there are {device.flash_bytes:,}"
+        weights = sum(len(t.data) for t in known.model.tensors if t.data is not None)
+        found.append((why, less_flash(known.model, weights, flash_bytes - device.flash_bytes)))
+    if not found:
+        return [], ""
+    change = found[0][1]
+    if generated_fits:
+        change = (
+            "generate C in place of the interpreter (edgelab firmware): about "
+            f"{generated.flash_bytes:,} bytes of flash and {generated.ram_bytes:,} of RAM"
+        )
+    return [why for why, _ in found], change
+
+
+def _less_ram(known: _Known, excess_bytes: int, arena_bytes: int) -> str:
+    peak = peak_of(known.model)
+    if peak is None or excess_bytes >= arena_bytes:
+        return "a device with more SRAM: the stack alone leaves no room for an arena"
+    head = max(arena.head for arena in known.arenas.values())
+    return less_memory(known.model, peak, head, excess_bytes)
+
+
+def _cost(model: Model, device: Device, accelerator: AcceleratorReport | None) -> Estimate:
+    if accelerator is None or not accelerator.npu_operators:
+        return estimate(model, device)
+    milliseconds = accelerator.cycles / (device.clock_mhz * 1000)
+    return estimate(model, device, milliseconds, [entry.index for entry in accelerator.fallbacks])
+
+
+def _coverage(model: Model, devices: Sequence[Device]) -> dict[str, AcceleratorReport | str]:
+    found: dict[str, AcceleratorReport | str] = {}
+    for name in dict.fromkeys(device.ethos for device in devices if device.ethos):
+        try:
+            found[name] = ethos_coverage(model, name)
+        except (BadFile, EngineCrash, MissingFramework) as error:
+            found[name] = f"No coverage of {name}: {error}"
+    return found
+
+
+def _generated(model: Model) -> Generated:
+    from edgelab.mcu.cgen import generate
+
+    try:
+        sources = generate(model)
+    except BadInput as error:
+        return Generated(0, 0, str(error))
+    code = _GENERATED_CODE_BYTES_PER_OPERATOR * len(sources.layers)
+    return Generated(sources.weights_bytes + code, sources.arena_bytes + sources.state_bytes + STACK_BYTES)
+
+
+def _interpreter_code(operators: OperatorReport) -> int:
+    kinds = len({check.operator for check in operators.checks})
+    return INTERPRETER_CODE_BYTES + _CODE_BYTES_PER_FURTHER_KIND * max(0, kinds - _KINDS_IN_THAT_BUILD)
+
+
+def _measured(model: Model) -> tuple[list[Arena], list[str]]:
+    """The arena of the real interpreter on this machine, or the sentence that says why there is none."""
+    from edgelab.engines.tflm import TFLMEngine, arena_search
+
+    try:
+        with contextlib.closing(TFLMEngine(model.path)) as engine:
+            allocations, name = engine.allocations(), engine.name
+        smallest = arena_search(model.path).min_workable
+    except (BadFile, BadInput, EngineCrash, MissingFramework) as error:
+        return [], [f"Not measured: {error}"]
+    arena = Arena("x86_64-wheel", "measured", name, allocations.head, allocations.tail, smallest)
+    return [arena], []
+
+
+def _devices(wanted: str | Device | Sequence[str | Device] | None) -> tuple[Device, ...]:
+    if wanted is None:
+        return tuple(all_devices())
+    several = [wanted] if isinstance(wanted, str | Device) else list(wanted)
+    return tuple(entry if isinstance(entry, Device) else find_device(entry) for entry in several)
