@@ -71,8 +71,8 @@ class CortexMEngine(hosted.HostedEngine):
     """
 
     why_untimed = (
-        "An emulated core keeps no time: its wall-clock would be that of this machine. Instructions are counted "
-        "exactly (CortexMEngine.trace), and edgelab.mcu.timing models milliseconds from them with a range"
+        "An emulated core keeps no time: its wall-clock would be that of this machine. `edgelab firmware` counts "
+        "instructions exactly and models cycles from them with a range (CortexMEngine.trace, edgelab.mcu.timing)"
     )
 
     def __init__(

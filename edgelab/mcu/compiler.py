@@ -143,7 +143,15 @@ def compile_firmware(
             (folder / file).write_text(content, encoding="utf-8", newline="\n")
         units = [file for file in sources if file.endswith(".c")]
         target = ["-target", "thumb-freestanding-eabi", f"-mcpu={core.cpu}"]
-        arguments = [*target, *FLAGS, *_ZIG_FLAGS, "-Wl,--gc-sections,-T," + SCRIPT, "-o", "firmware.elf", *units]
+        arguments = [
+            *target,
+            *FLAGS,
+            *_ZIG_FLAGS,
+            "-Wl,--gc-sections,-z,max-page-size=16,-T," + SCRIPT,
+            "-o",
+            "firmware.elf",
+            *units,
+        ]
         said = zig_cc(["-nostdlib", *arguments], folder)
         if "undefined symbol" in said:
             # Floating point on a core without an FPU: the compiler's own library has it, and takes seconds once.
