@@ -201,10 +201,8 @@ def _checked(buffers: Sequence[Buffer], alignment: int) -> list[Buffer]:
     if len(names) < len(buffers):
         raise BadInput("Buffers of a plan need names of their own; one occurs twice.")
     for b in buffers:
-        if b.size_bytes < 0 or b.first < 0 or b.last < b.first or (b.offset is not None and b.offset < 0):
-            raise BadInput(
-                f"The buffer '{b.name}' has a size, a step or an address below zero, or ends before it starts."
-            )
+        if b.size_bytes < 0 or b.last < b.first or (b.offset is not None and b.offset < 0):
+            raise BadInput(f"The buffer '{b.name}' has a size or an address below zero, or ends before it starts.")
         if not names.issuperset(b.may_share_with):
             raise BadInput(f"The buffer '{b.name}' may share with one that is not in the plan.")
     return list(buffers)
