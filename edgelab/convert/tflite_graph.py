@@ -23,6 +23,13 @@ Arrange = Callable[[NDArray[Any]], NDArray[Any]]
 Shape = tuple[int, ...]
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
+_UNARY = {
+    **dict.fromkeys(("Sigmoid", "sigmoid"), "LOGISTIC"),
+    **dict.fromkeys(("Tanh", "tanh"), "TANH"),
+    **dict.fromkeys(("Hardswish", "hardswish"), "HARD_SWISH"),
+    "LeakyReLU": "LEAKY_RELU",
+    "Softmax": "SOFTMAX",
+}
 FUSING = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "SUB", "MUL"})
 
 
@@ -73,10 +80,14 @@ def trace(net: Any) -> Any:
     BadInput
         If the network's forward pass cannot be traced.
     """
+    from torch import nn
     from torch.fx.experimental.optimization import fuse
 
+    module = copy.deepcopy(net)
+    if type(net).__module__.startswith("torch.nn") and not isinstance(net, nn.Sequential):
+        module = nn.Sequential(module)  # a single layer, which would be taken apart
     try:
-        return fuse(copy.deepcopy(net).eval()).eval()
+        return fuse(module.eval()).eval()
     except Exception as error:
         raise BadInput(
             f"{type(net).__name__} cannot be traced ({first_line(error)}); its forward pass may not decide by values."
@@ -107,7 +118,6 @@ class _Lowering:
         self._modules: dict[str, Any] = dict(traced.named_modules())
         self._values: dict[str, _Value] = {}
         self._steps: dict[str, Step] = {}
-        self._users: dict[str, int] = {}
         self._here: Any = None
 
     def graph(self) -> Graph:
@@ -123,6 +133,8 @@ class _Lowering:
                 output = self._finish(node)
             elif node.name in self._shapes:  # others hold sizes, which are constants here
                 self._values[node.name] = self._convert(node)
+            elif node.op == "call_module":  # a layer of several results
+                raise self._refused()
         if start is None or not self._steps:
             raise BadInput("The network holds no layer that computes.")
         return Graph(self._traced, tuple(self._steps.values()), output, start.shape)
@@ -130,39 +142,37 @@ class _Lowering:
     def _convert(self, node: Any) -> _Value:
         layer = self._modules.get(node.target) if node.op == "call_module" else None
         name = type(layer).__name__ if layer is not None else _function_name(node)
-        if name in ("Conv1d", "Conv2d"):
-            return self._convolution(node, layer)
-        if name == "Linear":
-            return self._linear(node, layer)
-        if name in ("Identity", "Dropout", "Dropout1d", "Dropout2d", "dropout", "contiguous"):
-            return self._input(node)
-        if name in ("Flatten", "flatten", "view", "reshape"):
-            return self._flatten(node)
         activation = _activation(name, layer, node)
         if activation:
             return self._activate(node, activation)
-        if name in ("AvgPool1d", "AvgPool2d", "MaxPool1d", "MaxPool2d"):
-            return self._pool(node, layer, "AVERAGE" if name.startswith("Avg") else "MAX")
-        if name in ("AdaptiveAvgPool1d", "AdaptiveAvgPool2d"):
-            return self._adaptive(node)
-        if name == "mean":
-            return self._mean(node)
-        if name in ("add", "iadd", "sub", "mul"):
-            return self._binary(node, {"iadd": "add"}.get(name, name).upper())
-        unary = {
-            "Sigmoid": "LOGISTIC",
-            "sigmoid": "LOGISTIC",
-            "Tanh": "TANH",
-            "tanh": "TANH",
-            "Hardswish": "HARD_SWISH",
+        known: dict[str, Callable[[Any, Any], _Value]] = {
+            **dict.fromkeys(("Conv1d", "Conv2d"), self._convolution),
+            **dict.fromkeys(("Identity", "Dropout", "Dropout1d", "Dropout2d", "dropout", "contiguous"), self._pass),
+            **dict.fromkeys(("Flatten", "flatten", "view", "reshape"), self._flatten),
+            **dict.fromkeys(("AvgPool1d", "AvgPool2d", "MaxPool1d", "MaxPool2d"), self._pool),
+            **dict.fromkeys(("AdaptiveAvgPool1d", "AdaptiveAvgPool2d"), self._adaptive),
+            **dict.fromkeys(("adaptive_avg_pool1d", "adaptive_avg_pool2d"), self._adaptive),
+            **dict.fromkeys(("add", "iadd", "sub", "mul"), self._binary),
+            **dict.fromkeys(_UNARY, self._unary),
+            "Linear": self._linear,
+            "mean": self._mean,
         }
-        if name in unary:
-            return self._same_shape(node, unary[name])
-        if name == "LeakyReLU":
-            return self._same_shape(node, "LEAKY_RELU", alpha=float(layer.negative_slope))
-        if name == "Softmax" and layer.dim in (1, -1) and len(self._input(node).shape) == 2:
-            return self._same_shape(node, "SOFTMAX", beta=1.0)
-        raise self._refused()
+        if name not in known:
+            raise self._refused()
+        return known[name](node, layer)
+
+    def _pass(self, node: Any, _: Any) -> _Value:
+        return self._input(node)
+
+    def _unary(self, node: Any, layer: Any) -> _Value:
+        code = _UNARY[type(layer).__name__ if layer is not None else _function_name(node)]
+        if code == "LEAKY_RELU":
+            return self._same_shape(node, code, alpha=float(layer.negative_slope))
+        if code == "SOFTMAX":
+            if layer.dim not in (1, -1) or len(self._input(node).shape) != 2:
+                raise self._refused("a softmax runs over the features of (N, features)")
+            return self._same_shape(node, code, beta=1.0)
+        return self._same_shape(node, code)
 
     def _convolution(self, node: Any, layer: Any) -> _Value:
         x = self._image(node)
@@ -176,8 +186,6 @@ class _Lowering:
             after = [n - b for n, b in zip(total, before, strict=True)]
         else:
             before = after = [0, 0] if layer.padding == "valid" else list(_pair(layer.padding, one=0))
-        if isinstance(layer.kernel_size, tuple) and len(layer.kernel_size) == 1:
-            before, after = [0, before[1]], [0, after[1]]
         name, pads = _padding(x.shape[1:3], kernel, stride, dilation, before, after)
         options = {
             "padding": name,
@@ -214,8 +222,12 @@ class _Lowering:
     def _activate(self, node: Any, activation: str) -> _Value:
         x = self._input(node)
         before = self._steps.get(x.step)
-        alone = len(node.all_input_nodes[0].users) == 1
-        if before and alone and before.code in FUSING and before.options["fused_activation_function"] == "NONE":
+        if (
+            before
+            and self._alone(node, before)
+            and before.code in FUSING
+            and before.options["fused_activation_function"] == "NONE"
+        ):
             before.options["fused_activation_function"] = activation
             before.node = node.name
             return x
@@ -223,20 +235,31 @@ class _Lowering:
             raise self._refused("it is fused into a convolution, dense layer or sum that nothing else uses")
         return self._same_shape(node, activation)
 
-    def _pool(self, node: Any, layer: Any, kind: str) -> _Value:
-        x = self._image(node)
+    def _alone(self, node: Any, before: Step) -> bool:
+        """Whether ``node`` is all that uses what the step ``before`` made."""
+        source = node.all_input_nodes[0]
+        while len(source.users) == 1 and source.name != before.node:
+            source = source.all_input_nodes[0]
+        return len(source.users) == 1
+
+    def _pool(self, node: Any, layer: Any) -> _Value:
+        x, kind = self._image(node), "AVERAGE" if type(layer).__name__.startswith("Avg") else "MAX"
         one_d = type(layer).__name__.endswith("1d")
         kernel, stride = _pair(layer.kernel_size, row=one_d), _pair(layer.stride, row=one_d)
         pad = _pair(layer.padding, one=0, row=one_d)
-        plain = not layer.ceil_mode and _pair(getattr(layer, "dilation", 1), row=one_d) == (1, 1)
-        if kind == "AVERAGE" and pad != (0, 0) and layer.count_include_pad:
-            plain = False
-        name, pads = _padding(x.shape[1:3], kernel, stride, (1, 1), pad, pad)
-        if not plain or pads or getattr(layer, "divisor_override", None):
+        if layer.ceil_mode or getattr(layer, "divisor_override", None):
+            raise self._refused("neither ceil_mode nor another divisor has a counterpart")
+        if _pair(getattr(layer, "dilation", 1), row=one_d) != (1, 1):
+            raise self._refused("its windows have gaps")
+        counted = kind == "AVERAGE" and layer.count_include_pad  # zeros belong to the average; SAME leaves them out
+        name, pads = _padding(x.shape[1:3], kernel, stride, (1, 1), pad, pad, same=not counted)
+        before = self._steps.get(x.step)
+        positive = before is not None and before.options.get("fused_activation_function") in ("RELU", "RELU6")
+        if pads and not (counted or (kind == "MAX" and positive)):  # an added zero would be a largest value
             raise self._refused("its padding has no counterpart")
-        return self._pooled(node, x, kind, kernel, stride, name)
+        return self._pooled(node, x, kind, kernel, stride, name, pads)
 
-    def _adaptive(self, node: Any) -> _Value:
+    def _adaptive(self, node: Any, _: Any) -> _Value:
         x, shape = self._image(node), _channels_last(self._shapes[node.name])
         if shape[1:3] == (1, 1):
             return self._made(Step("MEAN", node.name, (x.step,), shape, {"keep_dims": True}, axes=(1, 2)))
@@ -246,14 +269,21 @@ class _Lowering:
         return self._pooled(node, x, "AVERAGE", kernel, kernel, "VALID")
 
     def _pooled(
-        self, node: Any, x: _Value, kind: str, kernel: tuple[int, int], stride: tuple[int, int], padding: str
+        self,
+        node: Any,
+        x: _Value,
+        kind: str,
+        kernel: tuple[int, int],
+        stride: tuple[int, int],
+        padding: str,
+        pads: Pads | None = None,
     ) -> _Value:
         options = {"padding": padding, "filter_height": kernel[0], "filter_width": kernel[1]}
         options |= {"stride_h": stride[0], "stride_w": stride[1], "fused_activation_function": "NONE"}
         shape = _channels_last(self._shapes[node.name])
-        return self._made(Step(f"{kind}_POOL_2D", node.name, (x.step,), shape, options))
+        return self._made(Step(f"{kind}_POOL_2D", node.name, (x.step,), shape, options, pads=pads))
 
-    def _mean(self, node: Any) -> _Value:
+    def _mean(self, node: Any, _: Any) -> _Value:
         x, before = self._image(node), self._shapes[node.all_input_nodes[0].name]
         wanted = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else None)
         dims = {d % (len(before) + 1) for d in ([wanted] if isinstance(wanted, int) else wanted or [0])}
@@ -263,9 +293,10 @@ class _Lowering:
         shape = (1, 1, 1, x.shape[3]) if len(after) == len(before) else (1, x.shape[3])
         return self._made(Step("MEAN", node.name, (x.step,), shape, {"keep_dims": len(shape) == 4}, axes=(1, 2)))
 
-    def _binary(self, node: Any, code: str) -> _Value:
+    def _binary(self, node: Any, _: Any) -> _Value:
+        code = _function_name(node).removeprefix("i").upper()
         operands = [self._values.get(getattr(n, "name", "")) for n in node.args[:2]]
-        a, b = (operands + [None, None])[:2]
+        a, b = [*operands, None, None][:2]
         if a is None or b is None or node.kwargs.get("alpha", 1) != 1:
             raise self._refused("it takes two values that the network computed")
         if len(a.shape) != len(b.shape) or (a.order is None) != (b.order is None):
@@ -274,7 +305,7 @@ class _Lowering:
         step = Step(code, node.name, (a.step, b.step), shape, {"fused_activation_function": "NONE"})
         return _Value(self._made(step).step, shape, a.order)
 
-    def _flatten(self, node: Any) -> _Value:
+    def _flatten(self, node: Any, _: Any) -> _Value:
         x, shape = self._input(node), self._shapes[node.name]
         if shape == self._shapes[node.all_input_nodes[0].name]:
             return x
@@ -365,22 +396,24 @@ def _padding(
     dilation: Sequence[int],
     before: Sequence[int],
     after: Sequence[int],
+    *,
+    same: bool = True,
 ) -> tuple[str, Pads | None]:
     """``"SAME"`` or ``"VALID"``, and the zeros that have to be added first where neither says it.
 
     SAME puts the odd row of padding at the end, PyTorch has it on both sides; only what the windows reach is added.
     """
-    same, needed = [], []
+    fits, needed = [], []
     for axis in (0, 1):
         size, step = sizes[axis], stride[axis]
         reach = (kernel[axis] - 1) * dilation[axis] + 1
         count = (size + before[axis] + after[axis] - reach) // step + 1
         total = max((count - 1) * step + reach - size, 0)
         needed.append((before[axis], max(total - before[axis], 0)))
-        same.append(count == -(-size // step) and before[axis] == total // 2)
+        fits.append(count == -(-size // step) and before[axis] == total // 2)
     if not any(map(sum, needed)):
         return "VALID", None
-    return ("SAME", None) if all(same) else ("VALID", (needed[0], needed[1]))
+    return ("SAME", None) if same and all(fits) else ("VALID", (needed[0], needed[1]))
 
 
 def _convolution_weights(w: NDArray[Any]) -> NDArray[Any]:

@@ -80,7 +80,7 @@ def test_listing_labs_loads_no_notebook_tool():
     ("framework", "home"),
     [
         ("onnxruntime", {"engines/onnxruntime.py", "convert/onnx.py", "compress"}),
-        ("ai_edge_litert", {"convert/tflite_writer.py", "engines/litert.py", "measure/flatbuffer.py"}),
+        ("ai_edge_litert", {"convert/tflite", "engines/litert.py", "measure/flatbuffer.py"}),
         ("tensorflow", set()),
     ],
 )
