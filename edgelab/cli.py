@@ -115,11 +115,6 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_microcontroller(add)
 
-    new = add("fit", _fit, "Say on which devices a .tflite model fits, why not, and what would make it fit.")
-    new.add_argument("model", metavar="MODEL", help="a .tflite file")
-    new.add_argument("--device", metavar="NAME", help="only this device; all of them without it")
-    new.add_argument("--headroom", type=float, default=0.2, help="the share of SRAM that stays free (0.2)")
-
     new = add("build", _build, "Write the notebooks of the labs from their sources.", json_too=False)
     new.add_argument("labs", nargs="*", metavar="LAB", help="only these labs")
     new.add_argument("--check", action="store_true", help="write nothing; exit 1 if a notebook is stale")
@@ -131,6 +126,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_microcontroller(add: Callable[[str, Verb, str], argparse.ArgumentParser]) -> None:
+    new = add("fit", _fit, "Say on which devices a .tflite model fits, why not, and what would make it fit.")
+    new.add_argument("model", metavar="MODEL", help="a .tflite file")
+    new.add_argument("--device", metavar="NAME", help="only this device; all of them without it")
+    new.add_argument("--headroom", type=float, default=0.2, help="the share of SRAM that stays free (0.2)")
+
     text = "Write a model as firmware for a Cortex-M: C sources, a project around them, and how it runs."
     new = add("firmware", _firmware, text)
     new.add_argument("model", metavar="MODEL", help="an int8 .tflite file")
