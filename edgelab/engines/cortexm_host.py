@@ -36,7 +36,7 @@ class Host(hosted.Host):
         super().__init__(path, **common)
         start = time.perf_counter()
         elf = read_elf(path)
-        self._about = _description(elf.metadata, path)
+        self._about = description_of(elf.metadata, path)
         self._core = find_core(core or self._about["core"])
         self._seconds = max_seconds
         self._sizes = sizes_of(elf)
@@ -134,7 +134,7 @@ class Host(hosted.Host):
         return self._machine.call(name, number, doing=f"asking for {name[8:]} {number}", seconds=self._seconds)
 
 
-def _description(metadata: Any, path: str) -> dict[str, Any]:
+def description_of(metadata: Any, path: str) -> dict[str, Any]:
     """The description that the firmware carries, checked.
 
     Raises
