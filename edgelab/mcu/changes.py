@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgelab.mcu.arena import planned_buffers
@@ -24,37 +25,49 @@ class Peak:
     inputs_bytes: int
     """The share of the network's own inputs, which its width does not change."""
 
+    @property
+    def scales(self) -> bool:
+        """Whether some of it goes with the network's width."""
+        return self.bytes > self.inputs_bytes
+
     def __str__(self) -> str:
         return f"operator {self.operator.index}, {self.operator.code}, with {self.bytes:,} bytes alive"
 
 
 def peak_of(model: Model) -> Peak | None:
     """The operator at whose step most bytes of tensors are alive; None of a model without any."""
+    return max(_steps(model), key=lambda step: step.bytes, default=None)
+
+
+def _steps(model: Model) -> list[Peak]:
     buffers = planned_buffers(model)
     own = {str(index) for index in model.inputs}
-    peaks = []
+    steps = []
     for operator in model.operators:
         step = operator.index + 1  # step 0 is the inputs'
         alive = [b for b in buffers if b.first <= step <= b.last]
         inputs = sum(b.size_bytes for b in alive if b.name.split(" ", 1)[0] in own)
-        peaks.append(Peak(operator, sum(b.size_bytes for b in alive), inputs))
-    return max(peaks, key=lambda peak: peak.bytes, default=None)
+        steps.append(Peak(operator, sum(b.size_bytes for b in alive), inputs))
+    return steps
 
 
-def less_memory(model: Model, peak: Peak, head_bytes: int, excess_bytes: int) -> str:
+def less_memory(model: Model, head_bytes: int, excess_bytes: int) -> str:
     """How to get ``excess_bytes`` off a head of ``head_bytes``, as a sentence's end: a smaller input or less width.
 
     Activations of a convolutional network grow with the area of its input and with its width, so the share of the
     head that may stay gives both; the sizes are proposals, to be checked by another fit.
     """
+    peak = peak_of(model)
+    if peak is None or excess_bytes >= head_bytes:
+        return "a device with more SRAM: no network of this depth leaves room for what the runtime keeps"
     if _is_float(model):
         return f"quantize it to int8, which takes about a quarter of the {head_bytes:,} bytes of its activations"
-    share = (head_bytes - excess_bytes) / head_bytes if head_bytes else 0.0
+    share = (head_bytes - excess_bytes) / head_bytes
     ways = [
         way
         for way in (
             _smaller_input(model.tensors[model.inputs[0]], share) if model.inputs else "",
-            _less_width(peak, peak.bytes - excess_bytes) if peak.bytes else "",
+            _less_width(_steps(model), peak.bytes * share),
         )
         if way
     ]
@@ -93,11 +106,10 @@ def _rounded_down(size: float) -> int:
     return math.floor(size / step) * step
 
 
-def _less_width(peak: Peak, may_stay: int) -> str:
-    variable = peak.bytes - peak.inputs_bytes
-    if variable <= 0:
-        return ""
-    width = math.floor((may_stay - peak.inputs_bytes) / variable / _WIDTH_STEP + 1e-9) * _WIDTH_STEP
+def _less_width(steps: Sequence[Peak], may_stay: float) -> str:
+    """The width at which no step has more bytes than may stay; the network's inputs keep their size."""
+    widths = [(may_stay - step.inputs_bytes) / (step.bytes - step.inputs_bytes) for step in steps if step.scales]
+    width = math.floor(min(widths, default=0.0) / _WIDTH_STEP + 1e-9) * _WIDTH_STEP
     return f"width x {width:.2f}" if _SMALLEST_WIDTH <= width < 1 else ""
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from edgelab.errors import BadFile, BadInput, EngineCrash, MissingFramework
 from edgelab.mcu.accelerator import AcceleratorReport, ethos_coverage
 from edgelab.mcu.arena import Arena, plan_arena, planned_buffers
-from edgelab.mcu.changes import less_flash, less_memory, peak_of
+from edgelab.mcu.changes import less_flash, less_memory
 from edgelab.mcu.devices import Device, all_devices, find_device
 from edgelab.mcu.estimate import Estimate, estimate, macs
 from edgelab.mcu.fit_report import DeviceFit, FitReport, Generated
@@ -160,7 +160,8 @@ def _reasons(
             f"an arena of {arena_bytes:,} bytes and a stack of {STACK_BYTES:,} are more than the {usable:,} of "
             f"{device.sram_bytes:,} bytes of SRAM that {known.headroom:.0%} headroom leaves"
         )
-        found.append((why, _less_ram(known, ram_bytes - usable, arena_bytes)))
+        head = max(arena.head for arena in known.arenas.values())
+        found.append((why, less_memory(known.model, head, ram_bytes - usable)))
     if flash_bytes > device.flash_bytes:
         why = f"model and runtime take {flash_bytes:,} bytes of flash, and there are {device.flash_bytes:,}"
         weights = sum(len(t.data) for t in known.model.tensors if t.data is not None)
@@ -174,14 +175,6 @@ def _reasons(
             f"{generated.flash_bytes:,} bytes of flash and {generated.ram_bytes:,} of RAM"
         )
     return [why for why, _ in found], change
-
-
-def _less_ram(known: _Known, excess_bytes: int, arena_bytes: int) -> str:
-    peak = peak_of(known.model)
-    if peak is None or excess_bytes >= arena_bytes:
-        return "a device with more SRAM: the stack alone leaves no room for an arena"
-    head = max(arena.head for arena in known.arenas.values())
-    return less_memory(known.model, peak, head, excess_bytes)
 
 
 def _cost(model: Model, device: Device, accelerator: AcceleratorReport | None) -> Estimate:
