@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,6 +44,7 @@ class Program:
     functions: list[str] = field(default_factory=list)
     constant_bytes: int = 0
     helpers: dict[str, str] = field(default_factory=dict)
+    _shared: dict[str, str] = field(default_factory=dict)
     _known: dict[tuple[str, bytes], str] = field(default_factory=dict)
 
     def constant(self, ctype: str, values: NDArray[Any] | Iterable[int], name: str, *, align: int = 0) -> str:
@@ -65,6 +66,13 @@ class Program:
     def helper(self, name: str, text: str) -> None:
         """Add a helper function once."""
         self.helpers.setdefault(name, text)
+
+    def shared(self, name: str, make: Callable[[str], str], key: str) -> str:
+        """Add a helper function whose text may serve several layers; the name of the one with this key."""
+        if key not in self._shared:
+            self._shared[key] = name
+            self.helpers[name] = make(name)
+        return self._shared[key]
 
     def function(self, name: str, body: str, argument: str = "void") -> None:
         """Add a layer's function."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from edgelab.errors import BadInput
-from edgelab.mcu.cgen import lowering, memory, portable, portable_moves
+from edgelab.mcu.cgen import dsp_conv, lowering, memory, portable, portable_moves
 from edgelab.mcu.cgen.ctext import Program
 from edgelab.mcu.cgen.lowering import Step
 from edgelab.mcu.model import Model, Tensor
@@ -57,6 +57,9 @@ class Sources:
         }
 
 
+_SCRATCH_BYTES = 2048
+"""What DSP kernels may add to the arena, beside an eighth of it: less than the interpreter's own structures take."""
+
 _PORTABLE: dict[type[Step], Emitter] = {
     lowering.Pool: portable.pool,
     lowering.Mean: portable_moves.mean,
@@ -91,11 +94,19 @@ def generate(model: Model, *, kernels: Kernels = "portable", minimise: Minimise 
         raise BadInput(f"kernels={kernels!r}, minimise={minimise!r}: take 'portable' or 'dsp', and 'time' or 'ram'.")
     steps = [step for step in lowering.lower(model)]
     _check_borders(model)
-    made = memory.layout(model, steps, {}, memory.in_place_steps(model, steps))
+    tiles = _tiles(model, steps) if kernels == "dsp" else {}
+    scratch = {i: dsp_conv.scratch_bytes(step, rows) for i, (step, rows) in tiles.items()}
+    made = memory.layout(model, steps, scratch, memory.in_place_steps(model, steps))
     states = _states(model, steps)
-    program = Program({**{i: f"((int8_t *)arena + {o})" for i, o in made.tensors.items()}, **states.addresses})
+    program = Program(
+        {**{i: f"((int8_t *)arena + {o})" for i, o in made.tensors.items()}, **states.addresses},
+        {i: f"(arena + {o})" for i, o in made.scratch.items()},
+    )
     for step in steps:
-        _emit(program, step)
+        if step.index in tiles:
+            dsp_conv.convolution(program, *tiles[step.index])
+        else:
+            _emit(program, step)
     running = [step for step in steps if not isinstance(step, lowering.Alias)]
     calls = "".join(f"  {step.function}();\n" for step in running)
     return Sources(
@@ -108,6 +119,18 @@ def generate(model: Model, *, kernels: Kernels = "portable", minimise: Minimise 
         state_bytes=states.size_bytes,
         weights_bytes=program.constant_bytes,
     )
+
+
+def _tiles(model: Model, steps: Sequence[Step]) -> dict[int, tuple[lowering.Convolution, int]]:
+    """The convolutions for DSP kernels, with the tiles that the memory around them leaves room for."""
+    plain = memory.layout(model, steps, {}, memory.in_place_steps(model, steps))
+    room = plain.arena_bytes + _SCRATCH_BYTES + plain.arena_bytes // 8
+    found = {}
+    for position, step in enumerate(steps):
+        if isinstance(step, lowering.Convolution) and not step.depthwise and dsp_conv.fits(step):
+            available = room - memory.live_bytes(model, steps, position)
+            found[step.index] = (step, dsp_conv.tile_rows(step, available))
+    return found
 
 
 def _emit(program: Program, step: Step) -> None:

@@ -104,6 +104,12 @@ def lifetimes(model: Model, steps: Sequence[Step]) -> tuple[dict[int, int], dict
     return first, last
 
 
+def live_bytes(model: Model, steps: Sequence[Step], position: int) -> int:
+    """Bytes of all tensors that are alive while a step runs, what they share counted once for each."""
+    first, last = lifetimes(model, steps)
+    return sum(_up(model.tensors[i].size_bytes) for i in first if first[i] <= position <= last[i])
+
+
 def in_place_steps(model: Model, steps: Sequence[Step]) -> frozenset[int]:
     """Steps that read each input byte before they write the output byte that lies there."""
     found = set()
