@@ -21,9 +21,8 @@ ORACLE = Path(__file__).parents[1] / "data" / "mcu_oracle"
 # order before any is prepared, so the one that it complains about first tells.
 ASK = r"""
 import json, numpy, os, re, sys, tempfile
-import edgelab.convert.tflite_writer as writing
+from ai_edge_litert import schema_py_generated as schema
 from tflite_micro.python.tflite_micro import runtime
-schema = writing._schema()
 def model(code, custom, dtype=schema.TensorType.INT8, inputs=1, witness=True):
     tensors = []
     for i in range(inputs + 1):
