@@ -270,7 +270,7 @@ def _sharing(model: Model, buffers: Sequence[Buffer]) -> list[Buffer]:
     names = {b.name: b for b in buffers}
     shared = {}
     for operator in model.operators:
-        if operator.code not in IN_PLACE:
+        if operator.code not in IN_PLACE or not operator.outputs:
             continue
         result = _name(model.tensors[operator.outputs[0]])
         operands = [_name(model.tensors[i]) for i in operator.inputs if i >= 0]

@@ -153,7 +153,8 @@ def _padding(call: _Call, filters: Tensor) -> tuple[int, int]:
 
 
 def _average_pool_scratch(call: _Call) -> list[int]:
-    return [4 * call.output.shape[-1]] if call.build.cmsis_nn and call.input(0).dtype == "int8" else []
+    x, y = call.input(0), call.output
+    return [4 * y.shape[-1]] if call.build.cmsis_nn and x.dtype == "int8" and y.shape else []
 
 
 def _mean_scratch(call: _Call) -> list[int]:

@@ -21,6 +21,7 @@ Heuristic = Literal["greedy", "best"]
 # Placing n buffers takes about n * n steps; a plan is searched for with this many of them, about a second.
 _SEARCH_STEPS = 3_000_000
 _SEARCH_ROUNDS = 3_000
+_MOST_BUFFERS = 5_000
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class Plan:
             (b.name, b.offset, b.size_bytes, b.first, b.last, b.shares_with)
             for b in sorted(self.buffers, key=lambda b: (b.offset, b.first))
         ]
-        title = f"{self.size_bytes:,} bytes by {self.heuristic}, at least {self.lower_bound:,}"
+        title = f"{self.size_bytes:,} bytes ({self.heuristic}); no plan takes less than {self.lower_bound:,}"
         return Table(title, ("buffer", "offset", "bytes", "first step", "last step", "in place of"), rows)
 
     def __str__(self) -> str:
@@ -131,7 +132,7 @@ def plan_buffers(
     Raises
     ------
     BadInput
-        If a name occurs twice or a buffer's figures make no sense.
+        If a name occurs twice, a buffer's figures make no sense, or there are more than 5,000.
 
     Examples
     --------
@@ -197,6 +198,8 @@ class _Block:
 def _checked(buffers: Sequence[Buffer], alignment: int) -> list[Buffer]:
     if alignment < 1:
         raise BadInput(f"alignment must be at least 1 byte, not {alignment}.")
+    if len(buffers) > _MOST_BUFFERS:
+        raise BadInput(f"A plan takes up to {_MOST_BUFFERS} buffers, not {len(buffers)}; split the network.")
     names = {b.name for b in buffers}
     if len(names) < len(buffers):
         raise BadInput("Buffers of a plan need names of their own; one occurs twice.")

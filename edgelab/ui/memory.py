@@ -42,7 +42,7 @@ def lifetime_figure(plan: Plan, title: str = "", **layout: Any) -> go.Figure:
     >>> from edgelab.mcu.plans import Buffer, plan_buffers
     >>> plan = plan_buffers([Buffer("a", 64, 0, 1), Buffer("b", 32, 1, 2)])
     >>> lifetime_figure(plan).layout.title.text
-    '96 bytes by greedy by size, as few as the lower bound allows'
+    '96 bytes (greedy by size), as few as the lower bound allows'
     """
     if not plan.buffers:
         raise BadInput("The plan holds no buffer to draw.")
@@ -83,6 +83,7 @@ def lifetime_figure(plan: Plan, title: str = "", **layout: Any) -> go.Figure:
         height=_HEIGHT,
         shapes=[bound],
         annotations=[label],
+        xaxis_range=[min(b.first for b in plan.buffers) - 0.6, plan.steps - 0.4],
         yaxis_rangemode="tozero",
         yaxis_tickformat=",",
         meta={"alt": lifetime_words(plan)},
@@ -146,7 +147,7 @@ def _kind(b: Placed) -> str:
 
 def _finding(plan: Plan) -> str:
     above = plan.size_bytes - plan.lower_bound
-    start = f"{plan.size_bytes:,} bytes by {plan.heuristic}"
+    start = f"{plan.size_bytes:,} bytes ({plan.heuristic})"
     if above <= 0:
         return f"{start}, as few as the lower bound allows"
     return f"{start}, {100 * above / plan.lower_bound:.1f}% above the lower bound"
