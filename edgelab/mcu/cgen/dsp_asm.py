@@ -68,7 +68,8 @@ def add_immediate(register: str, amount: int, free: str = "r12") -> list[str]:
     return [*lines, f"{operation} {register}, {register}, {free}"]
 
 
-def _clamped(register: str, scale: Scale) -> list[str]:
+def clamped(register: str, scale: Scale) -> list[str]:
+    """Instructions that hold a result inside an activation range narrower than a byte."""
     lines = []
     if scale.low > -128:
         lines += [f"cmp {register}, #{scale.low}", "it lt", f"movlt {register}, #{scale.low}"]
@@ -86,7 +87,7 @@ def scaled_out(register: str, scale: Scale, parameters: Sequence[str], free: str
         add = free
     lines.append(f"smmla {register}, {register}, {factor}, {add}")
     lines.append(f"ssat {register}, #8, {register}, asr #{scale.right}")
-    return [*lines, *_clamped(register, scale), f"strb {register}, {where}"]
+    return [*lines, *clamped(register, scale), f"strb {register}, {where}"]
 
 
 def blocks(

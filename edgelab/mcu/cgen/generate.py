@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from edgelab.errors import BadInput
-from edgelab.mcu.cgen import dsp_conv, lowering, memory, portable, portable_moves
+from edgelab.mcu.cgen import dsp_conv, dsp_depthwise, lowering, memory, portable, portable_moves
 from edgelab.mcu.cgen.ctext import Program
 from edgelab.mcu.cgen.lowering import Step
 from edgelab.mcu.model import Model, Tensor
@@ -95,8 +95,10 @@ def generate(model: Model, *, kernels: Kernels = "portable", minimise: Minimise 
     steps = [step for step in lowering.lower(model)]
     _check_borders(model)
     tiles = _tiles(model, steps) if kernels == "dsp" else {}
-    scratch = {i: dsp_conv.scratch_bytes(step, rows) for i, (step, rows) in tiles.items()}
-    made = memory.layout(model, steps, scratch, memory.in_place_steps(model, steps))
+    scratch = {i: _dsp(step).scratch_bytes(step, rows) for i, (step, rows) in tiles.items()}
+    in_place = memory.in_place_steps(model, steps)
+    in_place |= {i for i, (step, rows) in tiles.items() if step.depthwise and dsp_depthwise.in_place(step, rows)}
+    made = memory.layout(model, steps, scratch, in_place)
     states = _states(model, steps)
     program = Program(
         {**{i: f"((int8_t *)arena + {o})" for i, o in made.tensors.items()}, **states.addresses},
@@ -104,7 +106,8 @@ def generate(model: Model, *, kernels: Kernels = "portable", minimise: Minimise 
     )
     for step in steps:
         if step.index in tiles:
-            dsp_conv.convolution(program, *tiles[step.index])
+            make = dsp_depthwise.depthwise if tiles[step.index][0].depthwise else dsp_conv.convolution
+            make(program, *tiles[step.index])
         else:
             _emit(program, step)
     running = [step for step in steps if not isinstance(step, lowering.Alias)]
@@ -121,15 +124,19 @@ def generate(model: Model, *, kernels: Kernels = "portable", minimise: Minimise 
     )
 
 
+def _dsp(step: lowering.Convolution) -> Any:
+    return dsp_depthwise if step.depthwise else dsp_conv
+
+
 def _tiles(model: Model, steps: Sequence[Step]) -> dict[int, tuple[lowering.Convolution, int]]:
     """The convolutions for DSP kernels, with the tiles that the memory around them leaves room for."""
     plain = memory.layout(model, steps, {}, memory.in_place_steps(model, steps))
     room = plain.arena_bytes + _SCRATCH_BYTES + plain.arena_bytes // 8
     found = {}
     for position, step in enumerate(steps):
-        if isinstance(step, lowering.Convolution) and not step.depthwise and dsp_conv.fits(step):
+        if isinstance(step, lowering.Convolution) and _dsp(step).fits(step):
             available = room - memory.live_bytes(model, steps, position)
-            found[step.index] = (step, dsp_conv.tile_rows(step, available))
+            found[step.index] = (step, _dsp(step).tile_rows(step, available))
     return found
 
 
