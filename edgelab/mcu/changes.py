@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from edgelab.mcu.arena import planned_buffers
 from edgelab.mcu.model import Model, Operator, Tensor
@@ -40,15 +41,15 @@ def peak_of(model: Model) -> Peak | None:
 
 
 def _steps(model: Model) -> list[Peak]:
-    buffers = planned_buffers(model)
+    """The bytes alive at the step of each operator; step 0 is the inputs', operator i runs at step i + 1."""
     own = {str(index) for index in model.inputs}
-    steps = []
-    for operator in model.operators:
-        step = operator.index + 1  # step 0 is the inputs'
-        alive = [b for b in buffers if b.first <= step <= b.last]
-        inputs = sum(b.size_bytes for b in alive if b.name.split(" ", 1)[0] in own)
-        steps.append(Peak(operator, sum(b.size_bytes for b in alive), inputs))
-    return steps
+    alive, inputs = ([0] * (len(model.operators) + 2) for _ in range(2))
+    for buffer in planned_buffers(model):
+        for sums in (alive, inputs) if buffer.name.split(" ", 1)[0] in own else (alive,):
+            sums[buffer.first] += buffer.size_bytes
+            sums[buffer.last + 1] -= buffer.size_bytes
+    totals = zip(model.operators, list(accumulate(alive))[1:], list(accumulate(inputs))[1:], strict=False)
+    return [Peak(operator, total, share) for operator, total, share in totals]
 
 
 def less_memory(model: Model, head_bytes: int, excess_bytes: int) -> str:

@@ -112,9 +112,13 @@ def estimate(
     core_ms = work * CYCLES_PER_INSTRUCTION * speed.factor / (device.clock_mhz * 1000)
     value = core_ms + accelerated_ms
     low, high = core_ms * speed.low + accelerated_ms / 2, core_ms * speed.high + accelerated_ms * 2
-    by = f"{macs(model):,} multiply-accumulates, {device.core} at {device.clock_mhz} MHz; band: {speed.basis}"
+    parts = []
+    if work:
+        parts.append(f"{device.core} at {device.clock_mhz} MHz, band: {speed.basis}")
     if accelerated_ms:
-        by += f"; {accelerated_ms:.3g} ms of it on {device.accelerator} by vela, taken as right within a factor of 2"
+        within = "taken as right within a factor of 2"
+        parts.append(f"{accelerated_ms:.3g} ms on {device.accelerator} at {device.clock_mhz} MHz by vela, {within}")
+    by = "; ".join([f"{macs(model):,} multiply-accumulates", *parts])
     latency = Reading(value, "ms", "modelled", by, low, high)
     if device.active_mw is None:
         return Estimate(latency, None, "No source for the power of this device was sure.")

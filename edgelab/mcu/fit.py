@@ -120,20 +120,22 @@ def _fit(known: _Known, device: Device) -> DeviceFit:
     covered = known.coverage.get(device.ethos)
     accelerator = covered if isinstance(covered, AcceleratorReport) else None
     notes = [covered] if isinstance(covered, str) else []
-    arena = known.arenas["cortex-m-cmsis-nn" if device.core in _WITH_CMSIS_NN else "cortex-m-reference"]
+    target = "cortex-m-cmsis-nn" if device.core in _WITH_CMSIS_NN else "cortex-m-reference"
+    arena = known.arenas[target]
     arena_bytes = arena.min_workable or arena.total
     if accelerator is not None and accelerator.npu_operators:
         arena_bytes = max(arena_bytes, accelerator.sram_bytes + arena.tail)
     flash_bytes = len(known.model.content) + (_interpreter_code(known.operators) if micro else 0)
     usable = math.floor((1 - known.headroom) * device.sram_bytes)
     generated = known.generated
-    generated_fits = micro and not generated.reason and generated.ram_bytes <= usable
+    generated_fits = micro and not generated.reason and generated.least_ram_bytes <= usable
     generated_fits = generated_fits and generated.flash_bytes <= device.flash_bytes
     reasons, change = _reasons(known, device, (flash_bytes, arena_bytes, usable), generated_fits=generated_fits)
     return DeviceFit(
         device=device,
         runtime="TensorFlow Lite for Microcontrollers" if micro else "LiteRT",
         flash_bytes=flash_bytes,
+        arena_target=target,
         arena_bytes=arena_bytes,
         stack_bytes=STACK_BYTES,
         reasons=tuple(reasons),
@@ -170,9 +172,11 @@ def _reasons(
         return [], ""
     change = found[0][1]
     if generated_fits:
+        least = generated.ram_bytes > usable
+        ram_bytes, option = (generated.least_ram_bytes, " --minimise ram") if least else (generated.ram_bytes, "")
         change = (
-            "generate C in place of the interpreter (edgelab firmware): about "
-            f"{generated.flash_bytes:,} bytes of flash and {generated.ram_bytes:,} of RAM"
+            f"generate C in place of the interpreter (edgelab firmware{option}): about "
+            f"{generated.flash_bytes:,} bytes of flash and {ram_bytes:,} of RAM"
         )
     return [why for why, _ in found], change
 
@@ -198,11 +202,12 @@ def _generated(model: Model) -> Generated:
     from edgelab.mcu.cgen import generate
 
     try:
-        sources = generate(model)
+        sources, least = generate(model), generate(model, minimise="ram")
     except BadInput as error:
-        return Generated(0, 0, str(error))
+        return Generated(0, 0, 0, str(error))
     code = _GENERATED_CODE_BYTES_PER_OPERATOR * len(sources.layers)
-    return Generated(sources.weights_bytes + code, sources.arena_bytes + sources.state_bytes + STACK_BYTES)
+    ram_bytes, least_bytes = (made.arena_bytes + made.state_bytes + STACK_BYTES for made in (sources, least))
+    return Generated(sources.weights_bytes + code, ram_bytes, min(ram_bytes, least_bytes))
 
 
 def _interpreter_code(operators: OperatorReport) -> int:

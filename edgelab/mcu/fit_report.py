@@ -16,10 +16,14 @@ from edgelab.reading import Cell, Reading, Table
 
 @dataclass(frozen=True)
 class Generated:
-    """What edgelab's C generator needs for the model, modelled; ``reason`` says why it cannot take it."""
+    """What edgelab's C generator needs for the model, modelled; ``reason`` says why it cannot take it.
+
+    ``ram_bytes`` are activations, state and stack; ``least_ram_bytes`` the same when RAM is minimised.
+    """
 
     flash_bytes: int
     ram_bytes: int
+    least_ram_bytes: int
     reason: str = ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -28,6 +32,7 @@ class Generated:
         return {
             "flash_bytes": self.flash_bytes if able else None,
             "ram_bytes": self.ram_bytes if able else None,
+            "least_ram_bytes": self.least_ram_bytes if able else None,
             "reason": self.reason or None,
         }
 
@@ -36,7 +41,8 @@ class Generated:
 class DeviceFit:
     """How a model fits on one device.
 
-    ``flash_bytes`` counts the model's file and the runtime's code, ``ram_bytes`` the arena and the stack. ``headroom``
+    ``flash_bytes`` counts the model's file and the runtime's code, ``ram_bytes`` the arena and the stack;
+    ``arena_target`` is the build whose plan counts. ``headroom``
     is the share of the device's usable SRAM that stays free (negative: so much is missing). ``reasons`` is empty where
     it fits; else its first entry is what decides, and ``change`` the smallest change that would make it fit.
     """
@@ -44,6 +50,7 @@ class DeviceFit:
     device: Device
     runtime: str
     flash_bytes: int
+    arena_target: str
     arena_bytes: int
     stack_bytes: int
     reasons: tuple[str, ...]
@@ -77,6 +84,7 @@ class DeviceFit:
             "runtime": self.runtime,
             "flash_bytes": self.flash_bytes,
             "flash_available_bytes": self.device.flash_bytes,
+            "arena_target": self.arena_target,
             "arena_bytes": self.arena_bytes,
             "stack_bytes": self.stack_bytes,
             "ram_bytes": self.ram_bytes,

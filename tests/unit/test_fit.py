@@ -10,12 +10,13 @@ import pytest
 from edgelab.convert.tflite_writer import TfliteWriter
 from edgelab.errors import BadInput
 from edgelab.mcu import fit as fitting
-from edgelab.mcu.arena import plan_arena
+from edgelab.mcu.arena import plan_arena, planned_buffers
 from edgelab.mcu.changes import less_flash, less_memory, peak_of
 from edgelab.mcu.devices import find_device
 from edgelab.mcu.estimate import estimate, instructions, macs
 from edgelab.mcu.fit import fit
 from edgelab.mcu.model import read_model
+from edgelab.mcu.plans import lower_bound
 from edgelab.mcu.timing import ANCHORS, NETWORK_MACS, NETWORKS
 
 ORACLE = Path(__file__).parents[1] / "data" / "mcu_oracle"
@@ -288,6 +289,24 @@ def test_the_generator_is_proposed_where_its_code_fits(tmp_path):
     assert "generate C" in entry.change
 
 
+def test_the_generator_is_proposed_with_less_ram_where_only_that_fits(monkeypatch):
+    model = read_model(ORACLE / "mobilenet_64_rgb.tflite")
+    made = fitting.Generated(40_000, 30_000, 20_000)
+    monkeypatch.setattr(fitting, "_generated", lambda _model: made)
+    base = find_device(SMALL)
+    for sram, says in [
+        (25_000, "edgelab firmware --minimise ram): about 40,000 bytes of flash and 20,000"),
+        (31_000, "edgelab firmware): about"),
+    ]:
+        device = replace(base, name="tight", sram_bytes=sram, sram_total_bytes=sram)
+        (entry,) = fit(model, device, 0.0, measured=False).devices
+        assert says in entry.change
+    device = replace(base, name="tight", sram_bytes=19_000, sram_total_bytes=19_000)
+    (entry,) = fit(model, device, 0.0, measured=False).devices
+    assert not entry.generated_fits
+    assert "generate C" not in entry.change
+
+
 def test_too_little_flash_is_a_reason(tmp_path):
     base = find_device(SMALL)
     device = replace(base, name="little", flash_bytes=16 * 1024)
@@ -309,6 +328,8 @@ def test_the_peak_is_the_step_with_most_bytes():
     peak = peak_of(read_model(ORACLE / "dscnn_28_gray.tflite"))
     assert (peak.operator.code, peak.bytes) == ("CONV_2D", 14 * 14 * (8 + 16))
     assert peak.inputs_bytes == 0
+    model = read_model(ORACLE / "dscnn_28_gray.tflite")
+    assert peak.bytes == lower_bound(planned_buffers(model))
 
 
 def test_nothing_smaller_helps_where_the_runtime_alone_is_too_large():
