@@ -117,13 +117,15 @@ class CortexMEngine(hosted.HostedEngine):
         parts = [super(CortexMEngine, self).predict(x[at : at + _ROWS_A_CALL]) for at in range(0, len(x), _ROWS_A_CALL)]
         return np.concatenate(parts)
 
-    def invoke_raw(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    def invoke_raw(self, inputs: Sequence[NDArray[Any]], *, reset_each: bool = False) -> list[NDArray[Any]]:
         """Run rows of raw element values, without quantization.
 
         Parameters
         ----------
         inputs
             For each input of the model an array (N, ...) of the input's own element type.
+        reset_each
+            Switch the core off and on before each row: a model with state forgets.
 
         Returns
         -------
@@ -142,7 +144,7 @@ class CortexMEngine(hosted.HostedEngine):
         parts = []
         for at in range(0, count, _ROWS_A_CALL):
             cut = [array[at : at + _ROWS_A_CALL] for array in rows]
-            parts.append(self._child.call("invoke", f"running {count} inputs through", cut)[1])
+            parts.append(self._child.call("invoke", f"running {count} inputs through", cut, reset_each=reset_each)[1])
         return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
     def trace(self, inputs: NDArray[np.float32] | Sequence[NDArray[Any]]) -> Trace:

@@ -45,6 +45,7 @@ class Host(hosted.Host):
         layers = [entry["function"] for entry in self._about["layers"]]
         self._machine = Machine(elf, self._core, layers, native=native)
         self._dirty = False
+        self._stack = 0
         self._at = [
             [self._call(name, number) for number, _ in enumerate(infos)]
             for name, infos in (("edgelab_input", self.inputs), ("edgelab_output", self.outputs))
@@ -67,10 +68,11 @@ class Host(hosted.Host):
         """Nothing here is timed; the parent refuses before it asks."""
         raise BadInput(f"{self.path} cannot be timed ({len(feed)} items): an emulated core keeps no time.")
 
-    def invoke(self, *rows: NDArray[Any]) -> hosted.Answer:
+    def invoke(self, *rows: NDArray[Any], reset_each: bool) -> hosted.Answer:
         """Answer ``invoke``: raw rows in, raw rows out."""
         found: list[list[NDArray[Any]]] = []
         for row in zip(*rows, strict=True):
+            self._dirty |= reset_each
             self._infer(list(row))
             found.append([self._output(i) for i in range(len(self.outputs))])
         outputs = []
@@ -94,10 +96,12 @@ class Host(hosted.Host):
 
     def stack(self) -> hosted.Answer:
         """Answer ``stack``."""
-        return {"stack_bytes": self._machine.stack_peak_bytes()}, []
+        self._stack = max(self._stack, self._machine.stack_peak_bytes())
+        return {"stack_bytes": self._stack}, []
 
     def _infer(self, feeds: list[NDArray[Any]], *, trace: bool = False) -> Counted | None:
         if self._dirty:
+            self.stack()
             self._machine.reset()
             self._dirty = False
         self._feed(feeds)

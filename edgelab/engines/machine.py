@@ -36,9 +36,9 @@ _WATCH_SECONDS = 0.05
 class Core:
     """A processor core that can be compiled for and emulated.
 
-    ``cpu`` is the compiler's name, ``unicorn`` the emulator's constant; ``flash`` and ``ram`` are the start addresses
-    of the memory that edgelab's linker script uses: those of Arm's MPS2 boards (application notes AN386, AN500,
-    AN505: secure aliases), so that QEMU runs the same file.
+    ``cpu`` is the compiler's name, with the FPU of single precision that such chips usually have, and ``unicorn`` the
+    emulator's constant. ``flash`` and ``ram`` are the start addresses of the memory that edgelab's linker script uses:
+    those of Arm's MPS2 boards (application notes AN386, AN500, AN505: secure aliases), so that QEMU runs the same file.
     """
 
     name: str
@@ -55,12 +55,12 @@ CORES: Mapping[str, Core] = {
     core.name: core
     for core in (
         Core("cortex-m0plus", "Cortex-M0+", "cortex_m0plus", "UC_CPU_ARM_CORTEX_M0", fpu=False, dsp=False),
-        Core("cortex-m4", "Cortex-M4", "cortex_m4", "UC_CPU_ARM_CORTEX_M4", fpu=True, dsp=True),
-        Core("cortex-m7", "Cortex-M7", "cortex_m7", "UC_CPU_ARM_CORTEX_M7", fpu=True, dsp=True),
+        Core("cortex-m4", "Cortex-M4", "cortex_m4+vfp4d16sp", "UC_CPU_ARM_CORTEX_M4", fpu=True, dsp=True),
+        Core("cortex-m7", "Cortex-M7", "cortex_m7+fp_armv8d16sp", "UC_CPU_ARM_CORTEX_M7", fpu=True, dsp=True),
         Core(
             "cortex-m33",
             "Cortex-M33",
-            "cortex_m33",
+            "cortex_m33+fp_armv8d16sp",
             "UC_CPU_ARM_CORTEX_M33",
             fpu=True,
             dsp=True,

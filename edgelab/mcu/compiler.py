@@ -142,7 +142,8 @@ def compile_firmware(
                 raise BadInput(f"'{file}' is not the plain name of a source file.")
             (folder / file).write_text(content, encoding="utf-8", newline="\n")
         units = [file for file in sources if file.endswith(".c")]
-        target = ["-target", "thumb-freestanding-eabi", f"-mcpu={core.cpu}"]
+        # "hf": floats in the FPU's registers, where there is one.
+        target = ["-target", f"thumb-freestanding-eabi{'hf' if core.fpu else ''}", f"-mcpu={core.cpu}"]
         arguments = [
             *target,
             *FLAGS,
@@ -153,7 +154,7 @@ def compile_firmware(
             *units,
         ]
         said = zig_cc(["-nostdlib", *arguments], folder)
-        if "undefined symbol" in said:
+        if re.search(r"undefined symbol: __", said):
             # Floating point on a core without an FPU: the compiler's own library has it, and takes seconds once.
             said = zig_cc(arguments, folder, keep=True)
         if said:

@@ -11,9 +11,9 @@ from edgelab.mcu.compiler import FLAGS, SCRIPT, linker_script, support_file
 
 _GCC_CPU = {
     "cortex-m0plus": "-mcpu=cortex-m0plus",
-    "cortex-m4": "-mcpu=cortex-m4 -mfloat-abi=softfp -mfpu=fpv4-sp-d16",
-    "cortex-m7": "-mcpu=cortex-m7 -mfloat-abi=softfp -mfpu=fpv5-d16",
-    "cortex-m33": "-mcpu=cortex-m33 -mfloat-abi=softfp -mfpu=fpv5-sp-d16",
+    "cortex-m4": "-mcpu=cortex-m4 -mfloat-abi=hard -mfpu=fpv4-sp-d16",
+    "cortex-m7": "-mcpu=cortex-m7 -mfloat-abi=hard -mfpu=fpv5-sp-d16",
+    "cortex-m33": "-mcpu=cortex-m33 -mfloat-abi=hard -mfpu=fpv5-sp-d16",
 }
 
 
