@@ -60,7 +60,7 @@ CORES: Mapping[str, Core] = {
         Core(
             "cortex-m33",
             "Cortex-M33",
-            "cortex_m33+fp_armv8d16sp",
+            "cortex_m33+dsp+fp_armv8d16sp",
             "UC_CPU_ARM_CORTEX_M33",
             fpu=True,
             dsp=True,
