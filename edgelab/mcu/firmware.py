@@ -29,7 +29,7 @@ from edgelab.mcu.compiler import DEFAULT_STACK_BYTES, compile_firmware
 from edgelab.mcu.emulator import EmulatedRun, load_rows, run_firmware
 from edgelab.mcu.model import Model, read_model
 from edgelab.mcu.tflm_app import tflm_files
-from edgelab.mcu.timing import Band, band_of, costs_of
+from edgelab.mcu.timing import estimate
 from edgelab.reading import Reading, Table
 
 Kernels = Literal["portable", "dsp"]
@@ -63,9 +63,7 @@ class Firmware:
 
     def cycles(self) -> Reading:
         """Cycles of one inference, modelled from the counted instructions."""
-        value, band = costs_of(self.core).cycles(self.run.trace.mix), band_of(self.core)
-        by = f"static costs of the {find_core(self.core).title} on {self.run.trace.instructions:,} counted instructions"
-        return _banded(value, band, by)
+        return estimate(self.run.trace.mix, self.core, clock_mhz=1.0).cycles
 
     def table(self) -> Table:
         """Figures of the firmware, each with its provenance."""
@@ -331,7 +329,3 @@ def _mark(folder: Path, names: list[str], about: Mapping[str, Any]) -> None:
 
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _banded(value: float, band: Band, by: str) -> Reading:
-    return Reading(value, "cycles", "modelled", by, low=value * band.low, high=value * band.high)
