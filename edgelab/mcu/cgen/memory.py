@@ -7,17 +7,9 @@ from dataclasses import dataclass
 
 from edgelab.mcu.cgen.lowering import Alias, Binary, Step, Table
 from edgelab.mcu.model import Model
+from edgelab.mcu.plans import Buffer, Heuristic, plan_buffers
 
 ALIGNMENT = 16
-
-
-@dataclass(frozen=True)
-class Buffer:
-    """Bytes that are needed from step ``first`` to step ``last``."""
-
-    size: int
-    first: int
-    last: int
 
 
 @dataclass(frozen=True)
@@ -29,25 +21,13 @@ class Layout:
     arena_bytes: int
 
 
-def plan(buffers: Sequence[Buffer]) -> tuple[tuple[int, ...], int]:
-    """Offsets of buffers whose lifetimes may overlap, and the total: largest first, each at the first gap that fits."""
-    offsets = [0] * len(buffers)
-    placed: list[int] = []
-    for i in sorted(range(len(buffers)), key=lambda i: (-buffers[i].size, buffers[i].first)):
-        own = buffers[i]
-        offset = 0
-        for j in sorted(placed, key=lambda j: offsets[j]):
-            other = buffers[j]
-            if other.first <= own.last and own.first <= other.last:
-                if offset + own.size <= offsets[j]:
-                    break
-                offset = max(offset, offsets[j] + other.size)
-        offsets[i] = offset
-        placed.append(i)
-    return tuple(offsets), max((o + b.size for o, b in zip(offsets, buffers, strict=True)), default=0)
-
-
-def layout(model: Model, steps: Sequence[Step], scratch: Mapping[int, int], in_place: frozenset[int]) -> Layout:
+def layout(
+    model: Model,
+    steps: Sequence[Step],
+    scratch: Mapping[int, int],
+    in_place: frozenset[int],
+    heuristic: Heuristic = "greedy",
+) -> Layout:
     """Plan the arena.
 
     Parameters
@@ -56,6 +36,8 @@ def layout(model: Model, steps: Sequence[Step], scratch: Mapping[int, int], in_p
         Bytes of scratch memory by step.
     in_place
         Steps whose output may lie where their first input lay, if that is not needed afterwards.
+    heuristic
+        As `edgelab.mcu.plans.plan_buffers` takes it.
     """
     first, last = lifetimes(model, steps)
     owner = {index: index for index in first}
@@ -79,14 +61,14 @@ def layout(model: Model, steps: Sequence[Step], scratch: Mapping[int, int], in_p
         if isinstance(step, Alias) or (step.index in in_place and dies and same):
             merge(source, target)
     roots = [index for index in first if root(index) == index]
-    names = [("tensor", index) for index in roots] + [("scratch", index) for index in scratch]
     positions = {step.index: position for position, step in enumerate(steps)}
-    buffers = [Buffer(_up(model.tensors[i].size_bytes), first[i], last[i]) for i in roots]
-    buffers += [Buffer(_up(size), positions[i], positions[i]) for i, size in scratch.items()]
-    offsets, total = plan(buffers)
-    found = dict(zip(names, offsets, strict=True))
+    buffers = [Buffer(f"tensor {i}", model.tensors[i].size_bytes, first[i], last[i]) for i in roots]
+    buffers += [Buffer(f"scratch {i}", size, positions[i], positions[i]) for i, size in scratch.items()]
+    made = plan_buffers(buffers, heuristic, alignment=ALIGNMENT)
     return Layout(
-        {index: found["tensor", root(index)] for index in first}, {i: found["scratch", i] for i in scratch}, total
+        {index: made.offsets[f"tensor {root(index)}"] for index in first},
+        {i: made.offsets[f"scratch {i}"] for i in scratch},
+        made.size_bytes,
     )
 
 
