@@ -27,6 +27,8 @@ _OPTIONS = {
     "MINIMUM": "MaximumMinimumOptions",
     "SVDF": "SVDFOptions",
     "UNIDIRECTIONAL_SEQUENCE_LSTM": "UnidirectionalSequenceLSTMOptions",
+    "BATCH_MATMUL": "BatchMatMulOptions",
+    "L2_NORMALIZATION": "L2NormOptions",
 }
 _ENUMS = {
     "padding": "Padding",

@@ -20,6 +20,7 @@ from edgelab.measure.machine import machine
 DISTRIBUTIONS = {
     "tensorflow": ("tensorflow", "tensorflow-cpu"),
     "ai_edge_litert": ("ai-edge-litert",),
+    "ethosu": ("ethos-u-vela",),
     "sklearn": ("scikit-learn",),
 }
 """Distributions of frameworks that are imported under another name."""
