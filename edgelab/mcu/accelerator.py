@@ -14,7 +14,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -63,7 +63,8 @@ class AcceleratorReport:
     """What vela made of a model for one accelerator.
 
     ``npu_operators`` and ``cpu_operators`` are counted after vela's rewriting: it may fuse operators or split one.
-    ``cycles`` are those of the accelerator alone. ``exit_status`` is vela's own: 0 also where operators fell back.
+    ``cycles`` are those of the accelerator alone, ``file_bytes`` the size of the compiled model, whose weights vela
+    compresses. ``exit_status`` is vela's own: 0 also where operators fell back.
     """
 
     file: str
@@ -77,6 +78,7 @@ class AcceleratorReport:
     sram_bytes: int
     dram_bytes: int
     flash_bytes: int
+    file_bytes: int
     cycles: int
     macs: int
     exit_status: int
@@ -105,6 +107,7 @@ class AcceleratorReport:
             "sram_bytes": self.sram_bytes,
             "dram_bytes": self.dram_bytes,
             "flash_bytes": self.flash_bytes,
+            "file_bytes": self.file_bytes,
             "cycles": self.cycles,
             "macs": self.macs,
             "inference_time": self.inference_time.to_dict(),
@@ -119,6 +122,7 @@ class AcceleratorReport:
             ("SRAM, bytes", self.sram_bytes),
             ("DRAM, bytes", self.dram_bytes),
             ("flash, bytes", self.flash_bytes),
+            ("compiled model, bytes", self.file_bytes),
             ("cycles of the accelerator", self.cycles),
             ("time on the accelerator", str(self.inference_time)),
             ("vela's exit status", self.exit_status),
@@ -138,6 +142,7 @@ def ethos_coverage(
     model: Model | str | os.PathLike[str],
     accelerator: str = "ethos-u55-128",
     *,
+    arena_bytes: int | None = None,
     timeout: float = _TIMEOUT_SECONDS,
 ) -> AcceleratorReport:
     """Compile a model for an Ethos-U with vela, in a child process, and say what runs where.
@@ -148,6 +153,8 @@ def ethos_coverage(
         The model, or the path of its .tflite file.
     accelerator
         One of `CONFIGURATIONS`.
+    arena_bytes
+        SRAM for activations that vela should keep to while it optimises for speed; None for its own choice.
     timeout
         Seconds that vela may take.
 
@@ -164,28 +171,34 @@ def ethos_coverage(
     """
     if accelerator not in CONFIGURATIONS:
         raise BadInput(f"There is no accelerator '{accelerator}'; vela knows {', '.join(CONFIGURATIONS)}.")
+    if arena_bytes is not None and arena_bytes < 1:
+        raise BadInput(f"arena_bytes must be at least 1, not {arena_bytes}.")
     model = model if isinstance(model, Model) else read_model(model)
+    settings = ["--accelerator-config", accelerator]
+    if arena_bytes is not None:
+        settings += ["--arena-cache-size", str(arena_bytes)]
     by = _version()
     with tempfile.TemporaryDirectory(prefix="edgelab-vela-") as folder:
         (Path(folder) / "model.tflite").write_bytes(model.content)
-        status, log = _run(Path(folder), model.path, accelerator, timeout)
+        status, log = _run(Path(folder), model.path, settings, timeout)
         summaries = list(Path(folder).glob("out/*_summary_*.csv"))
         layers = list(Path(folder).glob("out/*_per-layer.csv"))
-        if len(summaries) != 1 or len(layers) != 1:
+        compiled = list(Path(folder).glob("out/*_vela.tflite"))
+        if [len(found) for found in (summaries, layers, compiled)] != [1, 1, 1]:
             raise BadFile(f"{model.path}: vela wrote no summary for it; it last said: {last_line(log)}.")
-        summary = _rows(summaries[0])[0]
-        per_layer = _rows(layers[0])
+        summary, per_layer = _rows(summaries[0])[0], _rows(layers[0])
+        file_bytes = compiled[0].stat().st_size
     try:
-        return _report(model, accelerator, by, (status, log), summary, per_layer)
+        return _report(model, accelerator, by, (status, log, file_bytes), summary, per_layer)
     except (KeyError, ValueError) as error:
         raise EngineCrash(
             f"The summary of {by} for {model.path} is not as this version of edgelab knows it ({error})."
         ) from None
 
 
-def _run(folder: Path, path: Path, accelerator: str, timeout: float) -> tuple[int, str]:
+def _run(folder: Path, path: Path, settings: Sequence[str], timeout: float) -> tuple[int, str]:
     command = [sys.executable, "-P", "-m", "ethosu.vela", "model.tflite", "--output-dir", "out"]
-    command += ["--accelerator-config", accelerator, "--show-cpu-operations", "--verbose-performance"]
+    command += [*settings, "--show-cpu-operations", "--verbose-performance"]
     try:
         run = subprocess.run(
             command, cwd=folder, capture_output=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL
@@ -206,11 +219,11 @@ def _report(
     model: Model,
     accelerator: str,
     by: str,
-    ended: tuple[int, str],
+    ended: tuple[int, str, int],
     summary: Mapping[str, str],
     layers: list[Mapping[str, str]],
 ) -> AcceleratorReport:
-    status, log = ended
+    status, log, file_bytes = ended
     npu, cpu = (_count(log, target) for target in ("NPU", "CPU"))
     return AcceleratorReport(
         file=str(model.path),
@@ -224,6 +237,7 @@ def _report(
         sram_bytes=_bytes(summary["sram_memory_used"]),
         dram_bytes=_bytes(summary["dram_memory_used"]),
         flash_bytes=_bytes(summary["off_chip_flash_memory_used"]) + _bytes(summary["on_chip_flash_memory_used"]),
+        file_bytes=file_bytes,
         cycles=round(float(summary["cycles_total"])),
         macs=round(float(summary["nn_macs"])),
         exit_status=status,

@@ -7,9 +7,10 @@ which decides whether a model fits) and the C code that edgelab generates. Compu
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgelab.errors import BadFile, BadInput, EngineCrash, MissingFramework
@@ -77,12 +78,12 @@ def fit(
         arenas=arenas,
         operators=check_operators(model),
         generated=_generated(model),
-        coverage=_coverage(model, devices) if accelerators else {},
+        coverage=_coverage(model, devices, float(headroom), arenas) if accelerators else {},
     )
     listed = list(arenas.values())
     notes = [
-        f"{unknown} has needs that the arena's table does not hold, so it is too small."
-        for unknown in sorted({name for a in listed for name in a.unknown})
+        f"{name} has needs that the arena's table does not hold, so the modelled arena may be too small."
+        for name in sorted({name for a in listed for name in a.unknown})
     ]
     if measured:
         found, note = _measured(model)
@@ -112,21 +113,27 @@ class _Known:
     operators: OperatorReport
     generated: Generated
     coverage: dict[str, AcceleratorReport | str]
-    """Vela's report by accelerator, or the sentence that says why there is none."""
+    """Vela's report by device, or the sentence that says why there is none."""
 
 
 def _fit(known: _Known, device: Device) -> DeviceFit:
     micro = device.kind == "microcontroller"
-    covered = known.coverage.get(device.ethos)
+    covered = known.coverage.get(device.name)
     accelerator = covered if isinstance(covered, AcceleratorReport) else None
     notes = [covered] if isinstance(covered, str) else []
     target = "cortex-m-cmsis-nn" if device.core in _WITH_CMSIS_NN else "cortex-m-reference"
     arena = known.arenas[target]
     arena_bytes = arena.min_workable or arena.total
+    file_bytes = len(known.model.content)
     if accelerator is not None and accelerator.npu_operators:
         arena_bytes = max(arena_bytes, accelerator.sram_bytes + arena.tail)
-    flash_bytes = len(known.model.content) + (_interpreter_code(known.operators) if micro else 0)
-    usable = math.floor((1 - known.headroom) * device.sram_bytes)
+        file_bytes = accelerator.file_bytes
+        notes += [
+            f"{device.name}: {device.ethos} leaves {entry.operator} to the processor."
+            for entry in accelerator.fallbacks
+        ]
+    flash_bytes = file_bytes + (_interpreter_code(known.operators) if micro else 0)
+    usable = _usable(device, known.headroom)
     generated = known.generated
     generated_fits = micro and not generated.reason and generated.least_ram_bytes <= usable
     generated_fits = generated_fits and generated.flash_bytes <= device.flash_bytes
@@ -170,7 +177,7 @@ def _reasons(
         found.append((why, less_flash(known.model, weights, flash_bytes - device.flash_bytes)))
     if not found:
         return [], ""
-    change = found[0][1]
+    change = "; and ".join(dict.fromkeys(mend for _, mend in found))
     if generated_fits:
         least = generated.ram_bytes > usable
         ram_bytes, option = (generated.least_ram_bytes, " --minimise ram") if least else (generated.ram_bytes, "")
@@ -188,14 +195,26 @@ def _cost(model: Model, device: Device, accelerator: AcceleratorReport | None) -
     return estimate(model, device, milliseconds, [entry.index for entry in accelerator.fallbacks])
 
 
-def _coverage(model: Model, devices: Sequence[Device]) -> dict[str, AcceleratorReport | str]:
-    found: dict[str, AcceleratorReport | str] = {}
-    for name in dict.fromkeys(device.ethos for device in devices if device.ethos):
+def _coverage(
+    model: Model, devices: Sequence[Device], headroom: float, arenas: Mapping[str, Arena]
+) -> dict[str, AcceleratorReport | str]:
+    @functools.cache
+    def compiled(accelerator: str, arena_bytes: int) -> AcceleratorReport | str:
         try:
-            found[name] = ethos_coverage(model, name)
+            return ethos_coverage(model, accelerator, arena_bytes=arena_bytes)
         except (BadFile, EngineCrash, MissingFramework) as error:
-            found[name] = f"No coverage of {name}: {error}"
-    return found
+            return f"No coverage of {accelerator}: {error}"
+
+    kept = STACK_BYTES + max(arena.tail for arena in arenas.values())
+    return {
+        device.name: compiled(device.ethos, max(1, _usable(device, headroom) - kept))
+        for device in devices
+        if device.ethos
+    }
+
+
+def _usable(device: Device, headroom: float) -> int:
+    return math.floor((1 - headroom) * device.sram_bytes)
 
 
 def _generated(model: Model) -> Generated:

@@ -161,7 +161,7 @@ class FitReport:
             f"SRAM stay free beside its arena and a stack of {' or '.join(map(str, stacks))} bytes, and the flash "
             "takes its file and the runtime's code."
         )
-        return " ".join([rule, *self.notes])
+        return " ".join([rule, *self.notes, *(note for entry in self.devices for note in entry.notes)])
 
     def arena_table(self) -> Table:
         """The arena by target."""

@@ -318,6 +318,14 @@ def test_too_little_flash_is_a_reason(tmp_path):
     assert "generate C" in entry.change
 
 
+def test_what_lacks_both_is_told_both(tmp_path):
+    device = replace(find_device(SMALL), name="little", flash_bytes=120 * 1024, sram_bytes=24 * 1024)
+    (entry,) = fit(ORACLE / "resnet_wide.tflite", device, measured=False).devices
+    assert ["SRAM" in entry.reasons[0], "flash" in entry.reasons[1]] == [True, True]
+    assert "shrink the input" in entry.change
+    assert "; and width x" in entry.change
+
+
 def test_less_flash_is_less_width():
     model = read_model(ORACLE / "resnet_wide.tflite")
     assert less_flash(model, 100_000, 50_000).startswith("width x 0.70 ")
@@ -370,6 +378,18 @@ def test_a_fallback_costs_time_on_the_core(tmp_path):
     )
     assert (inside.accelerator.cpu_operators, outside.accelerator.cpu_operators) == (0, 1)
     assert outside.cost.latency.value > 2 * inside.cost.latency.value
+    assert inside.notes == ()
+    assert outside.notes == ("alif-e7: ethos-u55-256 leaves L2_NORMALIZATION to the processor.",)
+    assert outside.flash_bytes == 85 * 1024 + outside.accelerator.file_bytes
+
+
+def test_an_accelerator_is_compiled_for_within_the_devices_sram(tmp_path):
+    path = Net((1, 64, 64, 4)).convolution(32, (3, 3)).convolution(32, (3, 3)).write(tmp_path / "wide.tflite")
+    device = replace(find_device("alif-e7"), name="less", sram_bytes=340 * 1024)
+    usual, less = fit(path, ["alif-e7", device], 0.1, measured=False).devices
+    assert usual.fits
+    assert less.fits
+    assert less.accelerator.sram_bytes <= usual.accelerator.sram_bytes
 
 
 @pytest.mark.parametrize("headroom", [-0.1, 1, 2.5, float("nan"), "much", True, None])

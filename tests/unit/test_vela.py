@@ -68,6 +68,23 @@ def test_a_larger_accelerator_takes_fewer_cycles():
     assert small.npu_share == 1
 
 
+def test_a_smaller_arena_is_kept_to(tmp_path):
+    writer = TfliteWriter()
+    at, deep = writer.input("x", (1, 64, 64, 4), 0.1), 4
+    for channels in (32, 32):
+        kernel = writer.constant(np.ones((channels, 3, 3, deep), np.int8), [0.5] * channels)
+        bias = writer.constant(np.zeros(channels, np.int32), [0.05] * channels)
+        at = writer.operator("CONV_2D", [at, kernel, bias], (1, 64, 64, channels), 0.1, options=SAME)
+        deep = channels
+    writer.output(at)
+    path = writer.write(tmp_path / "wide.tflite")
+    free, kept = ethos_coverage(path), ethos_coverage(path, arena_bytes=180_000)
+    assert kept.sram_bytes <= 180_000 < free.sram_bytes
+    assert 0 < kept.file_bytes < path.stat().st_size
+    with pytest.raises(BadInput, match="arena_bytes"):
+        ethos_coverage(path, arena_bytes=0)
+
+
 def test_a_float_model_stays_on_the_processor(tmp_path):
     path = sandwich("L2_NORMALIZATION", dtype="float32").write(tmp_path / "float.tflite")
     report = ethos_coverage(path)
