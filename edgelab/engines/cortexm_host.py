@@ -21,7 +21,7 @@ FORMAT = 1
 """Version of the description in the section ``.edgelab``."""
 _MAX_ELEMENTS = 2**24
 _MAX_BLOCKS = 2**34
-_COUNTING_SECONDS = 100.0
+_COUNTING_SECONDS = 100.0  # counting in Python slows the emulation down by some hundred times
 _DTYPES = ("int8", "uint8", "int16", "int32", "float32", "bool")
 
 
@@ -99,7 +99,9 @@ class Host(hosted.Host):
         self._stack = max(self._stack, self._machine.stack_peak_bytes())
         return {"stack_bytes": self._stack}, []
 
-    def _infer(self, feeds: list[NDArray[Any]], *, trace: bool = False) -> Counted | None:
+    def _infer(
+        self, feeds: list[NDArray[Any]], *, trace: bool = False, seconds: float = _COUNTING_SECONDS
+    ) -> Counted | None:
         if self._dirty:
             self.stack()
             self._machine.reset()
@@ -107,18 +109,25 @@ class Host(hosted.Host):
         self._feed(feeds)
         try:
             if trace:
-                return self._traced()
+                return self._traced(seconds)
             self._machine.call("edgelab_invoke", doing="running one inference", seconds=self._seconds)
-        except EngineCrash:
+        except EngineCrash as first:
             self._dirty = True
-            if not trace:  # once more and counted, which names the layer
-                self._infer(feeds, trace=True)
-            raise
+            if trace:
+                raise
+            raise self._with_layer(feeds, first) from None
         return None
 
-    def _traced(self) -> Counted:
-        # Counting slows the emulation down, at worst by some hundred times.
-        seconds = max(self._seconds, _COUNTING_SECONDS)
+    def _with_layer(self, feeds: list[NDArray[Any]], first: EngineCrash) -> EngineCrash:
+        """The same inference once more and counted, which names the layer; what was found first if that takes long."""
+        endless = self._machine.late
+        try:
+            self._infer(feeds, trace=True, seconds=self._seconds if endless else _COUNTING_SECONDS)
+        except EngineCrash as second:
+            return first if self._machine.late and not endless else second
+        return first
+
+    def _traced(self, seconds: float) -> Counted:
         return self._machine.traced_call(
             "edgelab_invoke", doing="running one inference", seconds=seconds, max_blocks=_MAX_BLOCKS
         )

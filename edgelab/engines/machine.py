@@ -162,6 +162,8 @@ class Machine:
         self._arm: Any = arm_const
         self._const: Any = unicorn_const
         self.elf, self.core, self.layers = elf, core, tuple(layers)
+        self.late = False
+        """Whether the last call was stopped because it took too long."""
         self.version = f"unicorn {self._unicorn.__version__}"
         self._fault: tuple[str, int] | None = None
         self._counter: BlockCounter | None = None
@@ -298,13 +300,14 @@ class Machine:
         elif counter is not None and counter.exhausted:
             reason = "it ran more basic blocks than it was allowed and does not seem to end"
         elif late.is_set():
+            self.late = True
             reason = f"it did not end within {seconds:g} s of emulation"
         elif "INSN_INVALID" in reason or "EXCEPTION" in reason:
             reason = "an undefined instruction"
         raise EngineCrash(self._sentence(doing, reason or "it stopped without a reason", place, counter))
 
     def _forget_fault(self) -> None:
-        self._fault = None
+        self._fault, self.late = None, False
 
     def _sentence(self, doing: str, reason: str, place: int, counter: BlockCounter | None) -> str:
         layer = "" if counter is None or counter.current_layer < 0 else f" in layer {counter.current_layer}"
