@@ -103,8 +103,9 @@ def load_rows(path: str | os.PathLike[str], inputs: Sequence[TensorInfo], model:
     """
     file = Path(path)
     try:
-        loaded = np.load(file, allow_pickle=False)
-        arrays = loaded if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+        with file.open("rb") as stream:
+            loaded = np.load(stream, allow_pickle=False)
+            arrays = loaded if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
     except FileNotFoundError:
         raise BadFile(f"{file} does not exist; check the path.") from None
     except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, RuntimeError) as error:
