@@ -39,9 +39,10 @@ class Emulated:
         self.machine = Machine(elf, find_core(job["core"]), job["layers"])
         self.sizes = sizes_of(elf)
         self.by_layer = None
+        self.prefix = job.get("prefix", "")
 
     def _address(self, which, i):
-        return self.machine.call(f"edgelab_{which}", i, doing="asking", seconds=10)
+        return self.machine.call(f"{self.prefix or 'edgelab_'}{which}", i, doing="asking", seconds=10)
 
     def write(self, i, content):
         self.machine.write(self._address("input", i), content, "input")
@@ -50,13 +51,17 @@ class Emulated:
         return self.machine.read(self._address("output", i), size, "output")
 
     def invoke(self):
-        if self.by_layer is None:
+        if self.prefix:
+            self.machine.call(f"{self.prefix}invoke", doing="running", seconds=100)
+        elif self.by_layer is None:
             counted = self.machine.traced_call("edgelab_invoke", doing="running", seconds=100, max_blocks=10**9)
             self.by_layer = [layer.instructions for layer in (*counted.layers, counted.outside)]
         else:
             self.machine.call("edgelab_invoke", doing="running", seconds=100)
 
     def figures(self):
+        if self.prefix:
+            return {}
         return {
             "by_layer": self.by_layer,
             "instructions": sum(self.by_layer),

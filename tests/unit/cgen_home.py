@@ -66,6 +66,25 @@ def emulated_job(model, folder, rows=5, core="cortex-m4", **settings):
     }
 
 
+def emulated_jobs(models, folder, rows=8, core="cortex-m4", **settings):
+    """Several models in one firmware, for answers without figures."""
+    files, jobs, calls = {}, [], ""
+    for number, path in enumerate(models):
+        prefix = f"model_{number}_"
+        renamed = "".join(f"#define edgelab_{f} {prefix}{f}\n" for f in ("input", "output", "invoke"))
+        sources = generate(read_model(path), **settings)
+        files[f"{prefix}.h"] = sources.files["model.h"]
+        files[f"{prefix}.c"] = renamed + sources.files["model.c"].replace('"model.h"', f'"{prefix}.h"')
+        calls += f"void {prefix}invoke(void), {prefix}input(int), {prefix}output(int);\n"
+        job = {"model": str(path), "core": core, "layers": [], "rows": rows, "seed": 3, "prefix": prefix}
+        jobs.append({**job, "code": str(folder / "models.elf")})
+    body = "".join(f"  {job['prefix']}invoke(), {job['prefix']}input(0), {job['prefix']}output(0);\n" for job in jobs)
+    files["main.c"] = f"{calls}int main(void) {{\n{body}  for (;;) {{}}\n}}\n"
+    files["main.c"] += "void edgelab_input(void) {}\nvoid edgelab_output(void) {}\nvoid edgelab_invoke(void) {}\n"
+    compile_firmware(files, core, folder / "models.elf")
+    return jobs
+
+
 def run(jobs):
     """What the child found, one result a job."""
     child = subprocess.run(
