@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from edgelab.mcu.cgen.dsp_scale import Scale
 
-UNROLLED_GROUPS = 14
+UNROLLED_GROUPS = 16
 """Groups of four taps that a kernel writes out at most before it becomes a loop."""
 
 
@@ -102,8 +102,8 @@ def blocks(
     runs = len(taps.offsets)
     looped = taps.groups * runs > UNROLLED_GROUPS
     alike = len(set(taps.jumps)) == 1
-    push = "push {r3, r4-r11, lr}" if looped else "push {r4-r11, lr}"
-    lines = [push, "1:"]
+    # In memory while loops need the registers: [sp] a counter of runs, [sp, #4] the end of the output.
+    lines = ["push {r2, r3, r4-r11, lr}" if looped else "push {r4-r11, lr}", "1:"]
     lines.append("ldrd r4, r5, [r1], #8" if channels == 2 else "ldr r4, [r1], #4")
     state = _First(True)
 
@@ -130,26 +130,31 @@ def blocks(
         lines += [f"mov {a}, {b}" for row in sums[1:] for a, b in zip(row, sums[0], strict=True)]
         state.first = False
     used = taps.offsets[-1] - taps.offsets[0] + 2 * taps.values
-    if looped and alike and taps.groups <= UNROLLED_GROUPS:  # one run written out, looped over
+
+    def one_run() -> list[str]:
+        out, rest = [], taps.groups
+        if taps.groups > UNROLLED_GROUPS:
+            unroll = _unroll(taps.groups)
+            times, rest = divmod(taps.groups, unroll)
+            out += [f"mov r3, #{times}", "3:"]
+            for _ in range(unroll):
+                out += group()
+            out += ["subs r3, r3, #1", "bne 3b"]
+        for _ in range(rest):
+            out += group()
+        return out + (group(half=True) if taps.half else [])
+
+    if looped and alike:  # one run written out, looped over
         lines += [f"mov r3, #{runs}", "2:"]
-        for _ in range(taps.groups):
-            lines += group()
-        lines += group(half=True) if taps.half else []
-        lines += [*add_immediate("r0", taps.jumps[0]), "subs r3, r3, #1", "bne 2b"]
+        nested = taps.groups > UNROLLED_GROUPS
+        lines += ["str r3, [sp]"] if nested else []
+        lines += [*one_run(), *add_immediate("r0", taps.jumps[0])]
+        lines += ["ldr r3, [sp]"] if nested else []
+        lines += ["subs r3, r3, #1", "bne 2b"]
         used += taps.jumps[0]
     else:
         for run in range(runs):
-            rest = taps.groups
-            if looped and taps.groups > UNROLLED_GROUPS:
-                unroll = _unroll(taps.groups)
-                rest = taps.groups % unroll
-                lines += [f"mov r3, #{taps.groups // unroll}", "2:"]
-                for _ in range(unroll):
-                    lines += group()
-                lines += ["subs r3, r3, #1", "bne 2b"]
-            for _ in range(rest):
-                lines += group()
-            lines += group(half=True) if taps.half else []
+            lines += one_run()
             lines += add_immediate("r0", taps.jumps[run]) if run + 1 < runs else []
     lines += _finish(sums, scale, out_step)
     lines += add_immediate("r0", advance * x_step - used)
@@ -157,8 +162,8 @@ def blocks(
     back = channels * 4 + channels * 2 * runs * taps.values + (parameters if scale.linear or channels == 1 else 0)
     lines += add_immediate("r1", -back)
     lines += add_immediate("r2", advance * out_step)
-    lines += ["ldr r12, [sp]", "cmp r2, r12"] if looped else ["cmp r2, r3"]
-    lines += ["bne 1b", "pop {r3, r4-r11, pc}" if looped else "pop {r4-r11, pc}"]
+    lines += ["ldr r12, [sp, #4]", "cmp r2, r12"] if looped else ["cmp r2, r3"]
+    lines += ["bne 1b", "pop {r2, r3, r4-r11, pc}" if looped else "pop {r4-r11, pc}"]
     return lines
 
 
