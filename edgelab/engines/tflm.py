@@ -196,7 +196,7 @@ def arena_search(path: str | os.PathLike[str], *, timeout: float = hosted.DEFAUL
                 engine = TFLMEngine(path, timeout=timeout)
                 attempts.append((size, "crashed"))
                 return False
-            same = answer["works"] and all(np.array_equal(a, b) for a, b in zip(outputs, expected, strict=True))
+            same = answer["works"] and all(a.tobytes() == b.tobytes() for a, b in zip(outputs, expected, strict=True))
             attempts.append((size, "works" if same else "other answers" if answer["works"] else "refused"))
             return bool(same)
 
@@ -286,7 +286,9 @@ class Host(hosted.Host):
             rng = np.random.default_rng(0)
             self._set(interpreter, [_random(rng, info) for info in self.inputs])
             self._invoke(interpreter)
-        except EdgelabError:
+        except EdgelabError as error:
+            if arena_bytes is None:
+                raise BadFile(str(error)) from None
             return {"works": False}, []
         return {"works": True}, [np.array(interpreter.get_output(i)) for i in range(len(self.outputs))]
 
@@ -327,7 +329,7 @@ class Host(hosted.Host):
     def _set(self, interpreter: Any, feeds: Sequence[NDArray[Any]]) -> None:
         for index, feed in enumerate(feeds):
             try:
-                interpreter.set_input(np.ascontiguousarray(feed), index)
+                interpreter.set_input(np.array(feed, order="C"), index)
             except (RuntimeError, ValueError) as error:
                 raise BadInput(f"{TITLE} does not take this input for {self.path}: {last_line(str(error))}.") from None
 
@@ -376,7 +378,7 @@ def _random(rng: np.random.Generator, info: TensorInfo) -> NDArray[Any]:
     if dtype.kind == "b":
         return rng.integers(0, 2, shape).astype(dtype)
     limits = np.iinfo(dtype.name)
-    return rng.integers(limits.min, limits.max, shape, dtype.name, endpoint=True)
+    return np.asarray(rng.integers(limits.min, limits.max, shape, dtype.name, endpoint=True))
 
 
 def _info(entry: dict[str, Any], name: bytes | None) -> TensorInfo:

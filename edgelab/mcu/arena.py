@@ -48,7 +48,8 @@ class Arena:
 
     ``total`` is what the interpreter reports as used after loading; ``min_workable`` the smallest arena, in steps of
     16 bytes, that it accepts: preparing and planning need room of their own, which for small networks is more.
-    ``unknown`` names operators whose needs the table does not hold; with any, the figures are too small.
+    ``unknown`` names operators whose needs the table does not hold; with any, the figures are too small. ``deduced``
+    names those whose sizes on this build follow from measurements on another.
     """
 
     target: str
@@ -62,6 +63,7 @@ class Arena:
     items: tuple[TailItem, ...] = ()
     plan: Plan | None = None
     unknown: tuple[str, ...] = ()
+    deduced: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
@@ -86,6 +88,8 @@ class Arena:
         rows += [(f"tail: {kind}", size) for kind, size in self.kinds().items()]
         rows += [("total", self.total)]
         note = f"{self.how}: {self.by}; the smallest arena that works has {self.min_workable} bytes"
+        note += f"; sizes of {', '.join(self.deduced)} are deduced from the host's" if self.deduced else ""
+        note += f"; without {', '.join(self.unknown)}, which the table does not hold" if self.unknown else ""
         return Table(f"Arena of {self.target}", ("what", "bytes"), rows, note)
 
     def __str__(self) -> str:
@@ -153,6 +157,7 @@ def plan_arena(model: Model, target: str, *, heuristic: Heuristic = "greedy") ->
         items=tuple(tail.items),
         plan=plan,
         unknown=tuple(sorted({o.code for o, n in zip(model.operators, needs, strict=True) if not n.known})),
+        deduced=tuple(sorted({o.code for o, n in zip(model.operators, needs, strict=True) if n.deduced})),
     )
 
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from edgelab.mcu.layout import KERNELS, Build, Struct
 from edgelab.mcu.model import Model, Operator, Tensor
 
+# CMSIS-NN reverses the filter of a transposed convolution for more input channels than this.
+_REVERSED_ABOVE_CHANNELS = 16
+
 
 @dataclass(frozen=True)
 class Needs:
@@ -15,7 +18,7 @@ class Needs:
 
     ``persistent`` and ``scratch`` hold one size a request; ``temps`` the tensors that are built up while its kernel
     prepares, ``buffers_last`` whether it asks for its persistent buffers after them; ``known`` is False where the table
-    has no entry for the operator.
+    has no entry for the operator, ``deduced`` True where its sizes on this build were not measured.
     """
 
     params: Struct | None = None
@@ -25,6 +28,7 @@ class Needs:
     temps: tuple[int, ...] = ()
     buffers_last: bool = False
     known: bool = True
+    deduced: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,13 +64,16 @@ def operator_needs(model: Model, index: int, build: Build) -> Needs:
         data += kernel.compressed
     temps = kernel.cmsis_temps if build.cmsis_nn and kernel.cmsis_temps is not None else kernel.temps
     params = kernel.later_params if build.later and kernel.later_params is not None else kernel.params
+    data_bytes = build.struct(data).size if data else 0
+    persistent = _PERSISTENT[operator.code](call) if operator.code in _PERSISTENT else []
     return Needs(
         params=build.struct(params) if params else None,
-        data_bytes=build.struct(data).size if data else 0,
-        persistent=tuple(_PERSISTENT[operator.code](call)) if operator.code in _PERSISTENT else (),
+        data_bytes=0 if kernel.late else data_bytes,
+        persistent=(data_bytes, *persistent) if kernel.late else tuple(persistent),
         scratch=tuple(_SCRATCH[operator.code](call)) if operator.code in _SCRATCH else (),
         temps=tuple(_temps(operator, temps)),
-        buffers_last=kernel.buffers_last,
+        buffers_last=kernel.buffers_last or kernel.late,
+        deduced=build.pointer == 4 and kernel.measured != "both",
     )
 
 
@@ -157,11 +164,29 @@ def _average_pool_scratch(call: _Call) -> list[int]:
     return [4 * y.shape[-1]] if call.build.cmsis_nn and x.dtype == "int8" and y.shape else []
 
 
-def _mean_scratch(call: _Call) -> list[int]:
-    found = [4 * len(call.input(0).shape), 4 * call.input(1).elements]
-    if call.input(0).dtype in ("int8", "uint8", "int16"):
-        found.append(4 * call.output.elements)
-    return found
+def _reduction_scratch(call: _Call) -> list[int]:
+    """Two lists of indices."""
+    return [4 * len(call.input(0).shape), 4 * call.input(1).elements]
+
+
+def _sum_scratch(call: _Call) -> list[int]:
+    sums = [4 * call.output.elements] if call.input(0).dtype in ("int8", "uint8", "int16") else []
+    return [*_reduction_scratch(call), *sums]
+
+
+def _transposed_scratch(call: _Call) -> list[int]:
+    x, filters, y = call.input(2), call.input(1), call.output
+    if y.dtype != "int8":
+        return []
+    if not call.build.cmsis_nn or not len(x.shape) == len(filters.shape) == 4:
+        return [4 * y.elements]
+    stride_h, stride_w = call.number("stride_h"), call.number("stride_w")
+    count, height, width, channels = filters.shape
+    if max(stride_h, stride_w) <= 2 and channels > _REVERSED_ABOVE_CHANNELS:
+        # As a convolution with the filter reversed, for which there is a second buffer.
+        return [4 * (-(-height * width * channels // 4) * 4), count * height * width * channels]
+    row = ((x.shape[2] - 1) * stride_w + max(width, stride_h)) * count
+    return [4 * row * max(height, stride_h), 0]
 
 
 def _svdf_scratch(call: _Call) -> list[int]:
@@ -172,22 +197,38 @@ def _svdf_scratch(call: _Call) -> list[int]:
     return [first, 4 * batch * units] if call.input(0).dtype == "int8" else [first]
 
 
+def _lstm_persistent(call: _Call) -> list[int]:
+    """CMSIS-NN adds up weights ahead of time, for each gate those of the input and those of the state."""
+    if not call.build.cmsis_nn or call.input(0).dtype == "float32":
+        return []
+    units = call.input(5).shape[0] if call.input(5).shape else 0
+    return [(8 if call.input(0).dtype == "int16" else 4) * units] * 8
+
+
 def _lstm_scratch(call: _Call) -> list[int]:
-    state = call.input(19)
-    return [state.size_bytes] * 4
+    integer = call.build.cmsis_nn and call.input(0).dtype != "float32"
+    return [call.input(19).size_bytes] * (3 if integer else 4)
 
 
 _PERSISTENT: Mapping[str, Callable[[_Call], list[int]]] = {
     "CONV_2D": lambda call: _per_channel(call, 0),
     "DEPTHWISE_CONV_2D": lambda call: _per_channel(call, 3),
     "FULLY_CONNECTED": _dense_persistent,
+    "TRANSPOSE_CONV": lambda call: [4 * call.input(1).shape[0]] * 2 if call.input(1).shape else [],
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": _lstm_persistent,
 }
 _SCRATCH: Mapping[str, Callable[[_Call], list[int]]] = {
     "CONV_2D": _convolution_scratch,
     "DEPTHWISE_CONV_2D": _depthwise_scratch,
     "FULLY_CONNECTED": _unpacked,
     "AVERAGE_POOL_2D": _average_pool_scratch,
-    "MEAN": _mean_scratch,
+    "MEAN": _sum_scratch,
+    "SUM": _sum_scratch,
+    "ADD_N": lambda call: [call.build.pointer * len(call.inputs)],
+    "MIRROR_PAD": lambda call: [4 * len(call.input(0).shape)] * 2,
+    "REDUCE_MAX": _reduction_scratch,
+    "REDUCE_MIN": _reduction_scratch,
+    "TRANSPOSE_CONV": _transposed_scratch,
     "SVDF": _svdf_scratch,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": _lstm_scratch,
 }

@@ -77,7 +77,8 @@ class Kernel:
 
     ``params`` and ``data`` are fields (empty: nothing is allocated); ``compressed`` are those that a build with tensor
     compression adds to the data, ``cmsis`` those of CMSIS-NN's kernel in place of ``data`` (None: the same).
-    ``measured`` names where the sizes were measured; elsewhere they are deduced from the fields.
+    ``measured`` is ``"both"`` where the sizes were measured on the host's interpreter and on a Cortex-M4, ``"host"``
+    where the core's are deduced from the fields.
     """
 
     params: str
@@ -87,6 +88,8 @@ class Kernel:
     compressed: str = ""
     cmsis: str | None = None
     cmsis_temps: str | None = None
+    late: bool = False
+    """Whether its data is allocated while it prepares, after the tensors that are built up for it."""
     buffers_last: bool = False
     """Whether its buffers that stay are allocated after the tensors that are built up while it prepares."""
     later_params: str | None = None
@@ -147,11 +150,15 @@ BUILDS: tuple[Build, ...] = (
 TARGETS: tuple[str, ...] = tuple(b.target for b in BUILDS)
 
 _CONV = "iiii iii ii pp iii"
+_CONV_PARAMS = "(c hhhh hhhh iiiiiiiii)"
 _POOL = Kernel("e iiii e iiii", "iiii ii ii", "i0 o0", measured="both", cmsis="iiii ii ii i")
 _AVERAGE = replace(_POOL, cmsis_temps="i0 o0 i0 o0")
 _REDUCE = Kernel("c", "iiiiiiiiiii", "i0 o0 i1 i0 o0 i1", measured="both")
+_NOTHING = Kernel("", "", "i0 o0")
+_COMPARISON = Kernel("", "iiiiiii c", "i0 i1")
 _GATE = "(iiiiiiiii ccc)" * 2
 _PRODUCT = "(c iiiiiiiiii iiii dd iiiii)"
+_LSTM = f"(c iiii) (i h i) e {_GATE * 4} {_PRODUCT * 3} iiii"
 
 KERNELS: Mapping[str, Kernel] = {
     "CONV_2D": Kernel(
@@ -193,7 +200,77 @@ KERNELS: Mapping[str, Kernel] = {
     "STRIDED_SLICE": Kernel("iiiii c", "c iiiii c iiiii c iiiii hhhhh", "i0 i1 i2 i3 o0"),
     "SPLIT": Kernel("i", "", "i0"),
     "SVDF": Kernel("i e c", "iiii iiiii", "i* o0", cmsis="iiii iiiii p"),
-    "UNIDIRECTIONAL_SEQUENCE_LSTM": Kernel("e ii ccc", f"(c iiii) (i h i) e {_GATE * 4} {_PRODUCT * 3} iiii", "i* o0"),
+    "ABS": Kernel("", "iiii c ee", "i0 o0"),
+    "ADD_N": Kernel("", "iiiiiiiiii", "i* o0"),
+    "ARG_MAX": Kernel("e", "", ""),
+    "ARG_MIN": Kernel("e", "", ""),
+    "BATCH_TO_SPACE_ND": Kernel("", "", "i0 o0"),
+    "BROADCAST_TO": Kernel("", "", "i0 i1 o0"),
+    "CAST": Kernel("ee", "", "i0 o0"),
+    "CEIL": _NOTHING,
+    "COS": _NOTHING,
+    "CUMSUM": Kernel("cc", "iiiiiiiii", "i0 i1 o0", late=True),
+    "DEPTH_TO_SPACE": Kernel("i", "iiiii", "i0 o0"),
+    "DIV": Kernel("e", "iiiiiii", "i0 i1 o0"),
+    "ELU": Kernel("", "d" * 32, "i0 o0"),
+    "EQUAL": _COMPARISON,
+    "EXP": _NOTHING,
+    "EXPAND_DIMS": Kernel("", "", "i0 i1 o0"),
+    "FILL": Kernel("", "", "i0 i1 o0"),
+    "FLOOR": _NOTHING,
+    "FLOOR_DIV": Kernel("", "", "i0 i1 o0"),
+    "FLOOR_MOD": Kernel("", "", "i0 i1 o0"),
+    "GATHER": Kernel("ii", "iiiii", "i0 i1 o0", late=True),
+    "GATHER_ND": Kernel("", "iii", "i0 i1 o0", late=True),
+    "GREATER": _COMPARISON,
+    "GREATER_EQUAL": _COMPARISON,
+    "L2_NORMALIZATION": Kernel("e", "i", "i0 o0"),
+    "L2_POOL_2D": Kernel("e iiii e iiii", "iiiii", "i0 o0"),
+    "LESS": _COMPARISON,
+    "LESS_EQUAL": _COMPARISON,
+    "LOG": _NOTHING,
+    "LOGICAL_AND": Kernel("", "", ""),
+    "LOGICAL_NOT": _NOTHING,
+    "LOGICAL_OR": Kernel("", "", ""),
+    "LOG_SOFTMAX": Kernel("", "iiiii pp", "i0 o0", late=True),
+    "MAXIMUM": Kernel("", "", ""),
+    "MINIMUM": Kernel("", "", ""),
+    "MIRROR_PAD": Kernel("e", "iiiii", "i0 i1 o0"),
+    "NEG": _NOTHING,
+    "NOT_EQUAL": _COMPARISON,
+    "PACK": Kernel("ii", "", ""),
+    "PADV2": Kernel("", "iiiiiiiiiiiiii", "i0 i1 i2 o0"),
+    "PRELU": Kernel("", "iiiiiii", "i0 i1 o0"),
+    "REDUCE_MAX": _REDUCE,
+    "REDUCE_MIN": _REDUCE,
+    "RESIZE_BILINEAR": Kernel("cc", "", "i0 i1 o0"),
+    "RESIZE_NEAREST_NEIGHBOR": Kernel("cc", "", "i0 i1 o0"),
+    "REVERSE_V2": Kernel("", "", "i0 i1 o0"),
+    "ROUND": _NOTHING,
+    "RSQRT": Kernel("", "iiii c ee", "i0 o0"),
+    "SELECT_V2": Kernel("", "c", "i0 i1 i2 o0"),
+    "SHAPE": Kernel("e", "", "i0 o0"),
+    "SIN": _NOTHING,
+    "SLICE": Kernel("", "", "i0 i1 i2 o0"),
+    "SPACE_TO_BATCH_ND": Kernel("", "i", "i0 o0"),
+    "SPACE_TO_DEPTH": Kernel("i", "iiiii", "i0 o0"),
+    "SPLIT_V": Kernel("i", "", "i0 i2"),
+    "SQRT": _NOTHING,
+    "SQUARE": _NOTHING,
+    "SQUARED_DIFFERENCE": Kernel("", f"{_PRODUCT} c", "i0 i1 o0"),
+    "SUM": _REDUCE,
+    "TRANSPOSE_CONV": Kernel(
+        "e ii e e",
+        f"{_CONV_PARAMS} ii pp",
+        "o0 i1 i2 i1 i2 i3 o0",
+        compressed="ii",
+        cmsis=f"{_CONV_PARAMS} iii pp",
+    ),
+    "UNPACK": Kernel("ii", "", ""),
+    "ZEROS_LIKE": _NOTHING,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": Kernel(
+        "e ii ccc", _LSTM, "i* o0", cmsis=f"({_LSTM}) iiiii iiiiiiiiii {'(ii pp ii ppp e)' * 4}", buffers_last=True
+    ),
 }
 
 
