@@ -88,6 +88,23 @@ def tile_rows(step: Convolution, available: int) -> int:
     return min(best, total)
 
 
+def lag(step: Convolution, rows: int) -> int:
+    """How far the input has to lie behind the output if they share memory: a tile is read before it is written."""
+    w, g = step.window, geometry(step.window)
+    if g.flat and w.stride == (1, 1):
+        total, taken, made = w.out_height * w.out_width, w.channels, w.out_channels
+        return max([0, *(end * (made - taken) for end in range(rows, total, rows))])
+    tall = rows // w.out_width if g.flat else rows
+    row_in, row_out = w.width * w.channels, w.out_width * w.out_channels
+    ends = range(tall, w.out_height, tall)
+    return max([0, *(end * row_out - max(end * w.stride[0] - w.pad[0], 0) * row_in for end in ends)])
+
+
+def stream_rows(step: Convolution) -> int:
+    """The tile of a step that makes one output row at a time."""
+    return step.window.out_width if geometry(step.window).flat else 1
+
+
 def scale_of(step: Convolution) -> Scale | None:
     """The layer's scale parameters, None where sums have no room for them."""
     axes = (1, 2, 3) if not step.depthwise else (0, 1)
@@ -197,7 +214,7 @@ def _word(values: Sequence[int]) -> int:
     return int.from_bytes(np.asarray(values, np.int8).tobytes(), "little", signed=True)
 
 
-def _spread(p: Program, step: Convolution, to: str, source: str, count: int) -> str:
+def _spread(p: Program, step: Convolution, to: str, source: str, count: int | str) -> str:
     name = "spread_in_order" if geometry(step.window).in_order else "spread"
     p.helper(name, dsp_asm.HELPERS[name])
     return f"{name}({to}, {source}, {count});\n"
@@ -241,7 +258,9 @@ def _tiled(p: Program, step: Convolution, scale: Scale, bias: Ints, rows: int) -
         f"int16_t *const x = (int16_t *){scratch};\n"
         f"int32_t *const w = (int32_t *)(void *)({scratch} + {_input_bytes(step, rows)});\n"
     )
-    if g.flat:
+    if g.flat and step.index in p.streams:
+        body = _flat_row(p, step, inner, source.row(f"oy * {w.stride[0]}"), target.row("oy"))
+    elif g.flat:
         body = _flat_tiles(p, step, rows, inner, source.row("0"), target.row("0"))
     else:
         body = _window_tiles(p, step, rows, inner)
@@ -267,7 +286,7 @@ class _X:
 
         oc = w.out_channels
         if g.flat:
-            total = w.out_height * w.out_width
+            total = w.out_width if self.step.index in p.streams else w.out_height * w.out_width
             text = f"int8_t *const oc = o + {channel};\n"
             if total > 1:
                 text += f"if (n > 1) {kernel(2)}(x, w, oc, oc + (n & ~1) * {oc});\n"
@@ -284,6 +303,20 @@ class _X:
         return "for (int r = 0; r < rows; ++r) {\n" + text.replace("{row}", target.row("oy + r")) + "}\n"
 
 
+def _flat_row(p: Program, step: Convolution, inner: str, source: str, target: str) -> str:
+    """One row of pixels."""
+    w, g = step.window, geometry(step.window)
+    c = w.channels
+    if w.stride[1] == 1 and g.pitch == 2 * c:
+        spread = _spread(p, step, "x", "in", w.out_width * c)
+    else:
+        one = _spread(p, step, f"x + i * {g.pitch // 2}", f"in + i * {w.stride[1] * c}", c)
+        spread = f"for (int i = 0; i < {w.out_width}; ++i) {one}"
+    return (
+        f"const int8_t *const in = {source};\nint8_t *const o = {target};\nconst int n = {w.out_width};\n{spread}{inner}"
+    )
+
+
 def _flat_tiles(p: Program, step: Convolution, rows: int, inner: str, source: str, target: str) -> str:
     """Tiles of pixels; their inputs lie side by side, or ``stride`` apart, tile by whole rows."""
     w, g = step.window, geometry(step.window)
@@ -294,10 +327,9 @@ def _flat_tiles(p: Program, step: Convolution, rows: int, inner: str, source: st
         spread = (
             f"for (int i = 0; i < n; ++i) {_spread(p, step, f'x + i * {g.pitch // 2}', f'in + (t + i) * {c}', c)}"
             if padded
-            else _spread(p, step, "x", f"in + t * {c}", "n * " + str(c))  # type: ignore[arg-type]
+            else _spread(p, step, "x", f"in + t * {c}", f"n * {c}")
         )
     else:
-        from_pixel = f"in + (t / {w.out_width} * {w.stride[0]} + r) * {w.width * c} + i * {w.stride[1] * c}"
         from_pixel = f"in + (t / {w.out_width} + r) * {w.stride[0] * w.width * c} + i * {w.stride[1] * c}"
         spread = (
             f"for (int r = 0; r < n / {w.out_width}; ++r)\nfor (int i = 0; i < {w.out_width}; ++i) "

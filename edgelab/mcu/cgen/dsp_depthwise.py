@@ -46,11 +46,25 @@ def tile_rows(step: Convolution, available: int) -> int:
     return next((rows for rows in range(total, 1, -1) if scratch_bytes(step, rows) <= available), 1)
 
 
-def in_place(step: Convolution, rows: int) -> bool:
-    """Whether the output may lie where the input lay: a channel is read whole before it is written."""
+def lag(step: Convolution, rows: int) -> int:
+    """How far the input has to lie behind the output if they share memory.
+
+    A plane that is read whole may be written where it was; of a tile, every row is read again for the next channel.
+    """
     w = step.window
     same = (w.height, w.width, w.channels) == (w.out_height, w.out_width, w.out_channels)
-    return same and rows == w.out_height
+    if same and rows == w.out_height:
+        return 0
+    row_in, row_out = w.width * w.channels, w.out_width * w.out_channels
+    starts = range(0, w.out_height, rows)
+    return max(
+        min(start + rows, w.out_height) * row_out - max(start * w.stride[0] - w.pad[0], 0) * row_in for start in starts
+    )
+
+
+def stream_rows(step: Convolution) -> int:  # noqa: ARG001 - as `dsp_conv` has it
+    """The tile of a step that makes one output row at a time."""
+    return 1
 
 
 def _pitch(w: Window) -> int:

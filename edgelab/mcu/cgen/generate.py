@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from edgelab.errors import BadInput
-from edgelab.mcu.cgen import dsp_conv, dsp_depthwise, lowering, memory, portable, portable_moves
+from edgelab.mcu.cgen import arrange, dsp_conv, dsp_depthwise, lowering, portable, portable_moves
 from edgelab.mcu.cgen.ctext import Program
 from edgelab.mcu.cgen.lowering import Step
 from edgelab.mcu.model import Model, Tensor
@@ -57,9 +57,6 @@ class Sources:
         }
 
 
-_SCRATCH_BYTES = 2048
-"""What DSP kernels may add to the arena, beside an eighth of it: less than the interpreter's own structures take."""
-
 _PORTABLE: dict[type[Step], Emitter] = {
     lowering.Pool: portable.pool,
     lowering.Mean: portable_moves.mean,
@@ -92,61 +89,53 @@ def generate(model: Model, *, kernels: Kernels = "portable", minimise: Minimise 
     """
     if kernels not in ("portable", "dsp") or minimise not in ("time", "ram"):
         raise BadInput(f"kernels={kernels!r}, minimise={minimise!r}: take 'portable' or 'dsp', and 'time' or 'ram'.")
-    steps = [step for step in lowering.lower(model)]
+    steps = lowering.lower(model)
     _check_borders(model)
-    tiles = _tiles(model, steps) if kernels == "dsp" else {}
-    scratch = {i: _dsp(step).scratch_bytes(step, rows) for i, (step, rows) in tiles.items()}
-    in_place = memory.in_place_steps(model, steps)
-    in_place |= {i for i, (step, rows) in tiles.items() if step.depthwise and dsp_depthwise.in_place(step, rows)}
-    made = memory.layout(model, steps, scratch, in_place)
+    made = (arrange.for_ram if minimise == "ram" else arrange.for_time)(model, steps, kernels=kernels)
     states = _states(model, steps)
+    addresses = {**{i: f"((int8_t *)arena + {o})" for i, o in made.layout.tensors.items()}, **states.addresses}
     program = Program(
-        {**{i: f"((int8_t *)arena + {o})" for i, o in made.tensors.items()}, **states.addresses},
-        {i: f"(arena + {o})" for i, o in made.scratch.items()},
+        addresses,
+        {i: f"(arena + {o})" for i, o in made.scratches().items()},
+        {i: places for stream in made.streams for i, places in stream.places(addresses).items()},
     )
     for step in steps:
-        if step.index in tiles:
-            make = dsp_depthwise.depthwise if tiles[step.index][0].depthwise else dsp_conv.convolution
-            make(program, *tiles[step.index])
-        else:
-            _emit(program, step)
+        _emit(program, step, made.tiles.get(step.index))
+    for stream in made.streams:
+        program.function(stream.function, stream.text())
     running = [step for step in steps if not isinstance(step, lowering.Alias)]
-    calls = "".join(f"  {step.function}();\n" for step in running)
+    calls = "".join(f"  {name}();\n" for name in _calls(made))
     return Sources(
-        files={"model.c": _source(model, program, states.text, made.arena_bytes, calls), "model.h": _header(model)},
+        files={"model.c": _source(model, program, states.text, made.layout.arena_bytes, calls), "model.h": _header(model)},
         layers=tuple(step.function for step in running),
         macs_by_layer=tuple(step.macs for step in running),
         kernels=kernels,
         minimise=minimise,
-        arena_bytes=made.arena_bytes,
+        arena_bytes=made.layout.arena_bytes,
         state_bytes=states.size_bytes,
         weights_bytes=program.constant_bytes,
     )
 
 
-def _dsp(step: lowering.Convolution) -> Any:
-    return dsp_depthwise if step.depthwise else dsp_conv
+def _calls(made: arrange.Arrangement) -> list[str]:
+    """The functions that make up one inference."""
+    streams = {stream.steps[0].index: stream.function for stream in made.streams}
+    return [
+        streams.get(group.steps[0].index, group.steps[0].function)
+        for group in made.groups
+        if not isinstance(group.steps[0], lowering.Alias)
+    ]
 
 
-def _tiles(model: Model, steps: Sequence[Step]) -> dict[int, tuple[lowering.Convolution, int]]:
-    """The convolutions for DSP kernels, with the tiles that the memory around them leaves room for."""
-    plain = memory.layout(model, steps, {}, memory.in_place_steps(model, steps))
-    room = plain.arena_bytes + _SCRATCH_BYTES + plain.arena_bytes // 8
-    found = {}
-    for position, step in enumerate(steps):
-        if isinstance(step, lowering.Convolution) and _dsp(step).fits(step):
-            available = room - memory.live_bytes(model, steps, position)
-            found[step.index] = (step, _dsp(step).tile_rows(step, available))
-    return found
-
-
-def _emit(program: Program, step: Step) -> None:
+def _emit(program: Program, step: Step, tile: int | None) -> None:
     if isinstance(step, lowering.Alias):
         return
-    if isinstance(step, lowering.Convolution):
+    if not isinstance(step, lowering.Convolution):
+        _PORTABLE[type(step)](program, step)
+    elif tile is None:
         (portable.depthwise if step.depthwise else portable.convolution)(program, step)
     else:
-        _PORTABLE[type(step)](program, step)
+        (dsp_depthwise.depthwise if step.depthwise else dsp_conv.convolution)(program, step, tile)
 
 
 @dataclass(frozen=True)
