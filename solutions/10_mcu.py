@@ -66,6 +66,7 @@ from edgelab.mcu.operators import check_operators
 from edgelab.mcu.plans import Placed, Plan
 
 begin("mcu")
+generator = np.random.default_rng(seed)
 folder = TemporaryDirectory()
 work = Path(folder.name)
 HOST, CORE = "x86_64-wheel", "cortex-m-cmsis-nn"  # this computer; a Cortex-M4 or larger
@@ -128,7 +129,8 @@ weight_bytes = {
     for name, model in models.items()
 }
 guess_arena = ui.predict(
-    f"The weights of signs_dscnn take {weight_bytes['signs_dscnn']:,} bytes. How many times as large is its arena?",
+    f"The weights of signs_dscnn take {weight_bytes['signs_dscnn']:,} bytes. "
+    "How many times as large is its arena?",
     unit="x",
     low=0.0,
     high=5.0,
@@ -152,7 +154,8 @@ stages = (
     "when the device starts",
 )
 guess_trap = ui.predict(
-    "A network holds one operator that the device's interpreter does not have. When do you find out?",
+    "A network holds one operator that the device's interpreter does not have. "
+    "When do you find out?",
     options=stages,
 )
 guess_trap
@@ -175,11 +178,10 @@ def flash_parts(model):
         if tensor.data is not None:
             kind = "biases" if tensor.dtype == "int32" else "weights"
             parts[kind] += len(tensor.data)
-        if tensor.quantization is not None:
-            q = tensor.quantization
-            parts["scales and zero points"] += 4 * len(q.scales) + 8 * len(
-                q.zero_points
-            )
+        q = tensor.quantization
+        if q is not None:
+            scales, zero_points = 4 * len(q.scales), 8 * len(q.zero_points)
+            parts["scales and zero points"] += scales + zero_points
     return {**parts, "graph": len(model.content) - sum(parts.values())}
 
 
@@ -234,9 +236,9 @@ figure = ui.stairs(
 ui.show(figure, alt="A staircase of the bytes alive at each step, highest early on.")
 
 # %% [markdown]
-# If the peak is a `PAD`, you met a trap of conversion. PyTorch pads an image on both sides, TensorFlow Lite's `SAME` padding with stride 2 on one. So
-# the converter adds an operator that copies the whole image into a slightly larger one, and for that moment both copies are alive. Where
-# you design the network, let the first layer have the stride, or pad as the runtime does.
+# If the peak is a `PAD`, you met a trap of conversion. With stride 2 PyTorch pads an image on both sides, TensorFlow Lite's `SAME` only at the end. So
+# the converter adds an operator that copies the image into a slightly larger one, and for that moment both copies are alive. Where you
+# design the network, give the stride to the first layer, whose input is small, or pad as the runtime does.
 #
 # ### A planner in fifteen lines
 #
@@ -247,7 +249,7 @@ ui.show(figure, alt="A staircase of the bytes alive at each step, highest early 
 
 # %%
 def place(buffers, order):
-    """{name: address}: each buffer in turn goes into the first gap between those that it meets in time."""
+    """{name: address}, each in the first gap between those that it meets in time."""
     address, placed = {}, []
     for b in sorted(reversed(buffers), key=order):
         size, gap = up16(b.size_bytes), 0
@@ -262,12 +264,12 @@ def place(buffers, order):
 
 
 def as_plan(buffers, address, rule):
-    """A plan that the package can draw."""
-    boxes = [
-        Placed(b.name, address[b.name], up16(b.size_bytes), b.first, b.last)
-        for b in buffers
-        if b.name in address
-    ]
+    """A plan that the package can draw, in the order of placing."""
+    known = {b.name: b for b in buffers}
+    boxes = []
+    for name, start in address.items():
+        b = known[name]
+        boxes.append(Placed(name, start, up16(b.size_bytes), b.first, b.last))
     return Plan(tuple(boxes), rule, int(alive(buffers).max()))
 
 
@@ -308,7 +310,6 @@ for name, plan in plans.items():
     off = None if head is None else plan.size_bytes - head
     above = 100 * (plan.size_bytes / plan.lower_bound - 1)
     rows.append((name, plan.lower_bound, f"{above:.1f}", plan.size_bytes, head, off))
-    record(f"head.{name}", Reading(plan.size_bytes, "bytes", "modelled", "place()"))
 Table(
     "Your planner and TFLM's",
     ("network", "lower bound", "% above it", "my plan", "TFLM's head", "difference"),
@@ -317,6 +318,12 @@ Table(
     if tflm_here
     else "TFLM does not run on this machine: the computed figures stand alone.",
 )
+
+# %%
+if tflm_here:
+    off = max(abs(row[-1]) for row in rows)
+    by = f"head of TFLM against the planner above, {len(rows)} networks"
+    record("planner.largest_difference", Reading(off, "bytes", "measured", by))
 
 # %% [markdown]
 # ## The real tool
@@ -332,20 +339,20 @@ arenas = {n: {t: plan_arena(m, t) for t in (HOST, CORE)} for n, m in models.item
 arenas["signs_dscnn"][CORE]
 
 # %%
-head = [arenas[n][CORE].head for n in models]
-tail = [arenas[n][CORE].tail for n in models]
-share = [100 * t / (h + t) for h, t in zip(head, tail)]
+host, core = ([a[t].tail for a in arenas.values()] for t in (HOST, CORE))
+more = [100 * (h / c - 1) for h, c in zip(host, core)]
+share = [100 * a[CORE].tail / a[CORE].total for a in arenas.values()]
 figure = ui.grouped_bars(
     list(models),
     {
-        "head": [Reading(h, "bytes", "modelled", "plan_arena") for h in head],
-        "tail": [Reading(t, "bytes", "modelled", "plan_arena") for t in tail],
+        "this computer": [Reading(n, "bytes", "modelled", HOST) for n in host],
+        "Cortex-M4": [Reading(n, "bytes", "modelled", CORE) for n in core],
     },
-    title=f"The tail takes {min(share):.0f} to {max(share):.0f} percent of the arena",
-    y="bytes on a Cortex-M4",
-    log_y=True,
+    title=f"The chip's tail is {min(share):.0f} to {max(share):.0f} percent of its "
+    f"arena; here it is {min(more):.0f} to {max(more):.0f} percent larger",
+    y="bytes of the tail",
 )
-ui.show(figure, alt="Bars of head and tail for each network, on a logarithmic axis.")
+ui.show(figure, alt="Bars of the tail of each network, on this computer and on a chip.")
 
 # %%
 ratio = arenas["signs_dscnn"][CORE].total / weight_bytes["signs_dscnn"]
@@ -360,18 +367,17 @@ guess_arena.against(record("arena_to_weights", Reading(ratio, "x", "modelled", b
 # interval between what works and what does not (**bisection**) until one step of 16 bytes is left.
 
 # %%
-searches = {}
+searches, outcomes = {}, {}
 if tflm_here:
     searches = {name: arena_search(model.path) for name, model in models.items()}
-    tries = searches["digits_mlp"].attempts
-    used, least = real["digits_mlp"].total, searches["digits_mlp"].min_workable
+    used, found = real["digits_mlp"].total, searches["digits_mlp"]
+    for number, (size, outcome) in enumerate(found.attempts, 1):
+        attempts, sizes = outcomes.setdefault(outcome, ([], []))
+        attempts.append(number)
+        sizes.append(size)
     figure = ui.scatter(
-        {
-            word: ([i for i, t in enumerate(tries, 1) if t[1] == word],)
-            + ([t[0] for t in tries if t[1] == word],)
-            for word in dict.fromkeys(t[1] for t in tries)
-        },
-        title=f"digits_mlp: {used:,} bytes used, {least:,} bytes needed",
+        outcomes,
+        title=f"digits_mlp uses {used:,} bytes and needs {found.min_workable:,}",
         x="attempt",
         y="arena, bytes",
     )
@@ -429,11 +435,17 @@ for name, arena in on_core.items():
 
 
 # %%
+def weights(writer, shape, scales=1, axis=0):
+    """Random int8 weights."""
+    values = generator.integers(-127, 128, shape, np.int8)
+    return writer.constant(values, [0.01] * scales, axis)
+
+
 def convolution(writer, x, size, c_out, kernel, stride, activation, depthwise=False):
-    """Add a convolution and its activation; return the output and its (side, channels)."""
+    """Add a convolution and its activation; return output and (side, channels)."""
     side, c_in = math.ceil(size[0] / stride), size[1]
     shape = (1, kernel, kernel, c_in) if depthwise else (c_out, kernel, kernel, c_in)
-    w = writer.constant(np.ones(shape, np.int8), [0.01] * c_out, 3 if depthwise else 0)
+    w = weights(writer, shape, c_out, 3 if depthwise else 0)
     b = writer.constant(np.zeros(c_out, np.int32), [0.0005] * c_out)
     fused = activation if activation in ("RELU", "RELU6") else "NONE"
     options = {"padding": "SAME", "stride_h": stride, "stride_w": stride}
@@ -464,7 +476,7 @@ def build(name, side, layers, activation="RELU6", separable=True, normalise=Fals
     x = writer.operator(
         "MEAN", [x, axes], (1, size[1]), 0.05, options={"keep_dims": False}
     )
-    w = writer.constant(np.ones((10, size[1]), np.int8), [0.01])
+    w = weights(writer, (10, size[1]))
     b = writer.constant(np.zeros(10, np.int32), [0.0005])
     writer.output(writer.operator("FULLY_CONNECTED", [x, w, b], (1, 10), 0.1))
     return read_model(writer.write(work / f"{name}.tflite"))
@@ -479,22 +491,20 @@ def dscnn(width):
 # ### How far from the best?
 #
 # Greedy is quick, not best. The package also tries other orders and exchanges buffers in a search. And it knows a trick that TFLM does not use: an
-# operator that works on one element at a time may write its result **in place**, over its operand. The network `hard_swish` is the one with
-# a fashionable activation that is an operator of its own, where ReLU6 is part of the convolution.
+# operator that works on one element at a time may write its result **in place**, over its operand. Two networks join the four: `relu6` has the
+# layers of `signs_dscnn` and pads as the runtime does; `hard_swish` has an activation that is an operator of its own, where ReLU6 is part of the
+# convolution. Compare each with the row that differs in one thing.
 
 # %%
 tried = {
     **models,
-    "relu6": build("relu6", 32, dscnn(24)),
-    "hard_swish": build("hard_swish", 32, dscnn(24), "HARD_SWISH"),
+    "relu6": build("relu6", 32, dscnn(32)),
+    "hard_swish": build("hard_swish", 32, dscnn(32), "HARD_SWISH"),
 }
 rows = []
 for name, model in tried.items():
     greedy = plan_arena(model, CORE)
     best = plan_arena(model, CORE, heuristic="best")
-    saved = 100 * (1 - best.head / greedy.head)
-    by = f"greedy against {best.plan.heuristic}"
-    record(f"plan.saved.{name}", Reading(saved, "%", "modelled", by))
     bounds = (greedy.plan.lower_bound, best.plan.lower_bound)
     rows.append((name, greedy.head, bounds[0], best.head, bounds[1]))
 Table(
@@ -503,12 +513,29 @@ Table(
     rows,
 )
 
+# %%
+heads = {row[0]: row[1] for row in rows}
+best_heads = {row[0]: row[3] for row in rows}
+
+
+def less(name, smaller, larger, by):
+    """Record how many percent one size is below another."""
+    saved = Reading(100 * (1 - smaller / larger), "%", "modelled", by)
+    return record(name, saved)
+
+
+less("saved.no_pad", heads["relu6"], heads["signs_dscnn"], "relu6 and signs_dscnn")
+less("saved.order", best_heads["signs_resnet"], heads["signs_resnet"], "best order")
+saved = less(
+    "saved.in_place", best_heads["hard_swish"], heads["hard_swish"], "in place"
+)
+
 # %% [markdown]
 # ### Which devices remain?
 #
 # `fit` holds a model against every device of its table: flash for the file and the interpreter, SRAM for the arena and the **stack** (where
 # functions keep their local variables), and a share of SRAM that stays free. The figure shows the microcontrollers by their two memories. Those
-# above and to the right of the network's point can take it.
+# above and to the right of the network's point can take it. (A chip beyond the ends of the axes has more of both.)
 
 # %%
 report = fit(models["signs_dscnn"], headroom=headroom, accelerators=False)
@@ -527,8 +554,9 @@ def map_of_devices(devices, fitting, flash_bytes, ram_bytes, share, title):
         if group:
             flash = [d.flash_bytes / 1024 for d in group]
             series[word] = (flash, [(1 - share) * d.sram_bytes / 1024 for d in group])
-    axes = {"x": "flash, KiB", "y": f"SRAM but for {share:.0%}, KiB"}
-    return ui.scatter(series, title=title, log_x=True, log_y=True, **axes)
+    ends = {"xaxis_range": [1.8, 4.3], "yaxis_range": [0.5, 3.7]}  # powers of ten
+    axes = {"x": "flash, KiB", "y": f"SRAM with {share:.0%} kept free, KiB"}
+    return ui.scatter(series, title=title, log_x=True, log_y=True, **axes, **ends)
 
 
 # %%
@@ -556,7 +584,7 @@ Table(
         (
             d.device.name,
             d.fits,
-            f"{d.headroom:.0%}",
+            f"{d.headroom:.1%}",
             *(d.reasons[:1] or ("",)),
             d.change,
         )
@@ -584,7 +612,7 @@ Table(
 # the signs network with the activation GELU, which is common in newer networks. First the laptop's runtime, then the device's.
 
 # %%
-gelu = build("gelu", 32, dscnn(24), "GELU")
+gelu = build("gelu", 32, dscnn(32), "GELU")
 with open_engine(gelu.path) as laptop:
     answer = laptop.predict(sets["signs"].test.x[:1])
     on_laptop = f"{laptop.name}: runs, {answer.shape[1]} scores"
@@ -592,7 +620,7 @@ try:
     with TFLMEngine(gelu.path) as chip_runtime:
         on_chip = f"{chip_runtime.name}: runs"
 except BadFile as error:
-    on_chip = str(error).replace(str(work), "").replace("/gelu", "gelu")
+    on_chip = str(error).replace(str(gelu.path), gelu.path.name)
 except MissingFramework:
     on_chip = "TFLM does not run on this machine"
 Table(
@@ -641,8 +669,8 @@ def attention(tokens=64, width=32):
     wide, square = (1, tokens, width), (1, tokens, tokens)
     qkv = []
     for _ in range(3):
-        w = writer.constant(np.ones((width, width), np.int8), [0.005])
-        b = writer.constant(np.zeros(width, np.int32), [0.00025])
+        w = weights(writer, (width, width))
+        b = writer.constant(np.zeros(width, np.int32), [0.0005])
         dense = {"keep_num_dims": True}
         qkv.append(
             writer.operator("FULLY_CONNECTED", [x, w, b], wide, 0.05, options=dense)
@@ -675,6 +703,7 @@ for name, writer in kinds.items():
             starts = False
     refused += not starts
     rows.append((name, ", ".join(missing) or "none", starts))
+missing_kinds = rows
 Table("Does TFLM start it?", ("network", "missing by the table", "starts"), rows)
 
 # %% [markdown]
@@ -686,7 +715,7 @@ Table("Does TFLM start it?", ("network", "missing by the table", "starts"), rows
 
 # %%
 plain = tried["relu6"]
-trap = build("normalised", 32, dscnn(24), normalise=True)
+trap = build("normalised", 32, dscnn(32), normalise=True)
 coverage = {"without": ethos_coverage(plain), "with": ethos_coverage(trap)}
 boards = {
     n: fit(m, "corstone-300", measured=False).devices[0]
@@ -723,7 +752,7 @@ Table(
 # ## Explore
 #
 # **The planner at work.** Choose a network and the order in which buffers are placed, and move the slider: each step places one more buffer.
-# Which buffer goes where no other rule would put it? Is there an order that beats "largest first" on `signs_resnet`? And on the others?
+# At its right end all are placed. Which order ends closest to the dashed line on `signs_resnet`? Is it the best on the other networks, too?
 
 # %%
 orders = {
@@ -744,9 +773,12 @@ def planner(network, order, placed):
         plan,
         title=f"{min(placed, len(buffers))} of {len(buffers)} buffers, {order}: "
         f"{plan.size_bytes:,} bytes; no plan needs fewer than {plan.lower_bound:,}",
+        xaxis_range=[-0.6, max(b.last for b in buffers) + 0.6],
+        yaxis_range=[0, 1.5 * plan.lower_bound],
     )
 
 
+# %%
 ui.Panel(
     planner,
     title="The planner at work",
@@ -805,7 +837,8 @@ if tflm_here:
     claim(
         "U1",
         record("arena.miss", Reading(max(misses), "bytes", "measured", by)),
-        because=f"The size follows from the file. Halving would have reserved {tries:,} bytes for signs_dscnn, {tries / need:.1f} times what it needs.",
+        because=f"Halving would have reserved {tries:,} bytes for signs_dscnn, "
+        f"{tries / need:.1f} times what it needs.",
     )
 
 # %%
@@ -818,7 +851,7 @@ ratios = [
     )
     for n in convolutional
 ]
-sides = {s: build("side", s, dscnn(24)) for s in (32, 64, 96)}
+sides = {s: build("side", s, dscnn(32)) for s in (32, 64, 96)}
 weights_of = sum(len(t.data) for t in sides[32].tensors if t.data is not None)
 spread = ", ".join(
     f"{plan_arena(m, CORE).head / weights_of:.1f} at {s}" for s, m in sides.items()
@@ -826,7 +859,8 @@ spread = ", ".join(
 claim(
     "U2",
     *ratios,
-    because=f"Activations grow with the area of the image and weights do not: one separable network has a ratio of {spread} pixels a side.",
+    because="Activations grow with the area of the image and weights do not: "
+    f"one separable network has a ratio of {spread} pixels a side.",
 )
 
 # %%
@@ -842,7 +876,8 @@ for name, model in models.items():
 claim(
     "U3",
     *needed_to_planned,
-    because="Several activations are alive at once, and the interpreter keeps its tail: put the arena in place of the largest activation.",
+    because="Several activations are alive at once, and the interpreter keeps its tail: "
+    "put the arena in place of the largest activation.",
 )
 
 # %% [markdown]
@@ -886,15 +921,18 @@ claim(
     "U4",
     mobilenet=record("flash.mobilenet", first),
     cnn1d=record("flash.cnn1d", second),
-    because=f"Scales and graph come on top of the weights, and the interpreter's code ({INTERPRETER_CODE_BYTES / 1000:.0f} KB) on top of both. At width 10 the 1-D CNN takes {third.value:.1f} KB.",
+    because="The interpreter's code comes on top, about "
+    f"{INTERPRETER_CODE_BYTES / 1000:.0f} KB. A 1-D CNN of 10 channels "
+    f"takes {third.value:.1f} KB.",
 )
 
 # %%
 way = ("measured", "TFLM loading each") if tflm_here else ("modelled", "TFLM's table")
 claim(
     "U5",
-    record("operators.refused", Reading(refused, "of 3", *way)),
-    because="Attention is made of matrix products and a softmax, and TFLM has both.",
+    record("operators.refused", Reading(refused, "kinds", *way)),
+    because=f"Missing: {'; '.join(f'{n}: {m}' for n, m, _ in missing_kinds)}. "
+    "Attention is matrix products and a softmax.",
 )
 
 # %%
@@ -905,7 +943,8 @@ claim(
     "U7",
     fallback=record("vela.fallback", Reading(ended_well, "operators", "measured", by)),
     said=record("vela.named", Reading(named, "operators", "measured", by)),
-    because="The compiler warns in its log and reports success; on the device nothing is said.",
+    because="The compiler warns in its log and reports success; "
+    "on the device nothing is said.",
 )
 
 # %% [markdown]
@@ -913,13 +952,13 @@ claim(
 # depthwise convolution uses each number that it loads only a few times, so it takes more instructions for each operation. The second series shows an estimate.
 
 # %%
-standard = build("standard", 32, dscnn(24), separable=False)
+standard = build("standard", 32, dscnn(32), separable=False)
 
 
 def by_layer(model, count):
-    """A count for each layer after the first: one operator, or a depthwise and a pointwise one."""
+    """A count for each layer after the first; a separable one has two operators."""
     counts = [count(model, op) for op in model.operators if "CONV" in op.code][1:]
-    return np.reshape(counts, (len(dscnn(24)) - 1, -1)).sum(axis=1)
+    return np.reshape(counts, (len(dscnn(32)) - 1, -1)).sum(axis=1)
 
 
 fewer = {
@@ -929,11 +968,10 @@ fewer = {
 }
 typical = {name: float(np.median(values)) for name, values in fewer.items()}
 figure = ui.grouped_bars(
-    [f"layer {i}" for i in range(2, len(dscnn(24)) + 1)],
+    [f"layer {i}" for i in range(2, len(dscnn(32)) + 1)],
     fewer,
-    title="Separable: {:.1f} times fewer operations, {:.1f} times fewer instructions".format(
-        *typical.values()
-    ),
+    title="Separable: {:.1f} times fewer operations, {:.1f} times fewer "
+    "instructions".format(*typical.values()),
     y="times fewer than a standard 3 x 3",
 )
 ui.show(
@@ -953,7 +991,7 @@ saving = Reading(
 claim(
     "M6",
     record("separable.saving", saving),
-    because="The saving is the harmonic sum of the kernel's area and the output channels, so narrow layers save less.",
+    because="The nine of the 3 x 3 kernel is a limit that wide layers come near.",
 )
 
 # %% [markdown]
@@ -970,12 +1008,14 @@ claim(
 def lifetimes(operators, inputs, outputs):
     """{name: (first step, last step)} of every tensor that needs memory.
 
-    `operators` is a list of (names read, names written); operator number i, from 0, runs at step i + 1. The
-    network's `inputs` are there from step 0, its `outputs` live to the last step. A name that is neither an
-    input nor written by an operator is a weight: it stays in flash and is left out.
+    `operators` is a list of (names read, names written); operator number i, from 0,
+    runs at step i + 1. The network's `inputs` are there from step 0, its `outputs`
+    live to the last step. A name that is neither an input nor written by an operator
+    is a weight: it stays in flash and is left out.
     """
-    # TODO: start with the inputs at step 0, go through the operators in order, set the first step of what is
-    # written and the last step of what is read, and let the outputs live to the end.
+    # TODO: start with the inputs at step 0, go through the operators in order, set the
+    # first step of what is written and the last step of what is read, and let the
+    # outputs live to the end.
     ### BEGIN SOLUTION
     first = dict.fromkeys(inputs, 0)
     last = dict(first)
@@ -998,17 +1038,21 @@ def lifetimes(operators, inputs, outputs):
 # %% tags=["check:lifetimes", "hidden"]
 @checks("lifetimes")
 def _(c, lifetimes):
-    def reference(operators, inputs, outputs, base=1, start=0, weights=False, end=True):
+    def reference(operators, inputs, outputs, base=1, start=0, end=True, **wrong):
         first = dict.fromkeys(inputs, start)
         last = dict(first)
+        readers = {}
         for step, (read, written) in enumerate(operators, base):
             for name in read:
-                if name not in first and weights:
-                    first[name] = step
+                if wrong.get("weights"):
+                    first.setdefault(name, step)
                 if name in first:
+                    readers.setdefault(name, []).append(step)
                     last[name] = step
             for name in written:
                 first[name] = last[name] = step
+        if "reader" in wrong:  # another one than the last reader ends the life
+            last = {n: wrong["reader"](first[n], readers.get(n, [])) for n in first}
         for name in outputs:
             last[name] = len(operators) if end else last[name]
         return {name: (first[name], last[name]) for name in first}
@@ -1036,22 +1080,6 @@ def _(c, lifetimes):
         ),
     ]
     for operators, inputs, outputs, tested in cases:
-        written_last = {
-            name: (f, f)
-            for name, (f, _) in reference(operators, inputs, outputs).items()
-        }
-        short = {
-            name: (f, max(f, l - (l > f)))
-            for name, (f, l) in reference(operators, inputs, outputs).items()
-        }
-        sooner = {}
-        for step, (read, _) in enumerate(operators, 1):
-            for name in read:
-                sooner.setdefault(name, step)
-        first_reader = {
-            name: (f, len(operators) if name in outputs else sooner.get(name, f))
-            for name, (f, _) in reference(operators, inputs, outputs).items()
-        }
         c.equal(
             dict(lifetimes(operators, inputs, outputs)),
             reference(operators, inputs, outputs),
@@ -1069,9 +1097,18 @@ def _(c, lifetimes):
                 "the inputs are there from step 0": reference(
                     operators, inputs, outputs, start=1
                 ),
-                "a tensor lives until its last reader, not only while it is written": written_last,
-                "the reader needs it too: the step that reads belongs to the life": short,
-                "the first reader ends the life, but a later operator reads it again": first_reader,
+                "a tensor lives until its last reader, not only while it is written": reference(
+                    operators, inputs, outputs, reader=lambda f, r: f
+                ),
+                "the reader needs it, too: the step that reads belongs to the life": reference(
+                    operators,
+                    inputs,
+                    outputs,
+                    reader=lambda f, r: max([f] + [n - 1 for n in r]),
+                ),
+                "the first reader ends the life, but a later operator reads it again": reference(
+                    operators, inputs, outputs, reader=lambda f, r: min(r, default=f)
+                ),
             },
         )
 
@@ -1089,12 +1126,13 @@ check("lifetimes", lifetimes)
 def tightest_gap(size, taken):
     """The address for a buffer of `size` bytes.
 
-    `taken` is a list of (start, end) that the buffer must not touch, in any order; they may overlap each other, and
-    `end` itself is free. Of the gaps that hold `size` bytes take the smallest, of equal ones the lowest. If none
-    does, the buffer goes behind the last one. The memory starts at 0.
+    `taken` is a list of (start, end) that the buffer must not touch, in any order; they
+    may overlap each other, and `end` itself is free. Of the gaps that hold `size` bytes
+    take the smallest, of equal ones the lowest. If none does, the buffer goes behind
+    the last range. The memory starts at 0.
     """
-    # TODO: walk through the taken ranges by start, remember where the free space begins, compare each gap with the
-    # best one so far.
+    # TODO: walk through the taken ranges by start, remember where the free space
+    # begins, compare each gap with the best one so far.
     ### BEGIN SOLUTION
     best, free = None, 0
     for start, end in sorted(taken):
@@ -1193,9 +1231,11 @@ check("tightest_gap", tightest_gap)
 def smallest_arena(works, enough, step=16):
     """The smallest multiple of `step` for which `works(bytes)` is true.
 
-    `enough` is a multiple of `step` that works; 0 does not. Whatever is larger than a size that works, works, too.
+    `enough` is a multiple of `step` that works; 0 does not. Whatever is larger than a
+    size that works, works, too.
     """
-    # TODO: keep two sizes, one that does not work and one that does, and halve the distance until it is one step.
+    # TODO: keep two sizes, one that does not work and one that does, and halve the
+    # distance until it is one step.
     ### BEGIN SOLUTION
     low, high = 0, enough // step  # in steps: low does not work, high does
     while high - low > 1:
@@ -1272,11 +1312,13 @@ check("smallest_arena", smallest_arena)
 
 # %% tags=["exercise:tail"]
 def tail_bytes(requests, arena_bytes):
-    """Bytes of the tail after all `requests`, a list of (size, alignment), in an arena from 0 to `arena_bytes`.
+    """Bytes of the tail after all `requests`, a list of (size, alignment).
 
-    Each request is placed as high as possible below the one before, at an address that its alignment divides.
+    The arena goes from 0 to `arena_bytes`. Each request is placed as high as possible
+    below the one before, at an address that its alignment divides.
     """
-    # TODO: start at arena_bytes, go down by each size, and round the address down to the alignment.
+    # TODO: start at arena_bytes, go down by each size, and round the address down to
+    # the alignment.
     ### BEGIN SOLUTION
     address = arena_bytes
     for size, alignment in requests:
@@ -1340,12 +1382,14 @@ check("tail", tail_bytes)
 
 # %% tags=["exercise:broken"]
 def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
-    """The names of what a network breaks on a chip: "flash", "SRAM", both in this order, or an empty list.
+    """What a network breaks on a chip: "flash", "SRAM", both in this order, or [].
 
-    `chip` has `flash_bytes`, `sram_bytes` (the largest piece) and `sram_total_bytes`. Arena and stack share the largest
-    piece, and the share `headroom` of it stays free. Flash needs no headroom. What fits exactly, fits.
+    `chip` has `flash_bytes`, `sram_bytes` (the largest piece) and `sram_total_bytes`.
+    Arena and stack share the largest piece, and the share `headroom` of it stays free.
+    Flash needs no headroom. What fits exactly, fits.
     """
-    # TODO: compare the flash, then arena and stack with what the headroom leaves of the largest piece.
+    # TODO: compare the flash, then arena and stack with what the headroom leaves of the
+    # largest piece.
     ### BEGIN SOLUTION
     found = []
     if flash_bytes > chip.flash_bytes:
@@ -1370,72 +1414,39 @@ def _(c, broken):
     chip = SimpleNamespace(
         flash_bytes=262144, sram_bytes=100000, sram_total_bytes=160000
     )
+    half = "half of the SRAM to be free"
     cases = [
-        (200000, 60000, 2000, 0.2, [], "a network well within the limits", {}),
+        (200, 60, 2, 0.2, [], "a network well within the limits", {}),
         (
-            200000,
-            90000,
-            2000,
-            0.2,
-            ["SRAM"],
-            "92 percent of the largest piece",
-            {"the headroom is forgotten, or taken from the whole SRAM": []},
+            *(200, 108, 2, 0.2, ["SRAM"], "more than the largest piece of SRAM"),
+            {"the arena must lie in the largest piece, not in all of the SRAM": []},
         ),
         (
-            200000,
-            79000,
-            2000,
-            0.2,
-            ["SRAM"],
-            "an arena that fits without its stack",
-            {"the stack is forgotten, or the SRAM of all pieces was taken": []},
+            *(200, 90, 2, 0.2, ["SRAM"], "92 percent of the largest piece"),
+            {"the headroom is forgotten": []},
         ),
         (
-            200000,
-            98000,
-            2000,
-            0.0,
-            [],
-            "exactly the largest piece without headroom",
+            *(200, 48, 2, 0.5, [], f"exactly what is allowed, {half}"),
             {"what fits exactly, fits": ["SRAM"]},
         ),
         (
-            200000,
-            48000,
-            2000,
-            0.5,
-            [],
-            "exactly half of the SRAM with half of it free",
-            {"what fits exactly, fits": ["SRAM"]},
+            *(200, 91, 2, 0.0, [], "no headroom wanted"),
+            {"the argument headroom is ignored": ["SRAM"]},
         ),
         (
-            200000,
-            64000,
-            2000,
-            0.5,
-            ["SRAM"],
-            "two thirds of the SRAM with half of it to be free",
-            {
-                "headroom is a share of the SRAM, not of what the network needs": [],
-                "the argument headroom is ignored": [],
-            },
+            *(200, 64, 2, 0.5, ["SRAM"], f"two thirds of the SRAM, {half}"),
+            {"headroom is a share of the SRAM, not of what the network needs": []},
         ),
         (
-            250000,
-            60000,
-            2000,
-            0.2,
-            [],
-            "a flash that is nearly full",
+            *(200, 79, 2, 0.2, ["SRAM"], "an arena that fits without its stack"),
+            {"the stack is forgotten": []},
+        ),
+        (
+            *(250, 60, 2, 0.2, [], "a flash that is nearly full"),
             {"flash needs no headroom": ["flash"]},
         ),
         (
-            300000,
-            150000,
-            2000,
-            0.2,
-            ["flash", "SRAM"],
-            "both too large",
+            *(300, 150, 2, 0.2, ["flash", "SRAM"], "both too large"),
             {
                 "name both, not only the first": ["flash"],
                 "flash comes first": ["SRAM", "flash"],
@@ -1444,7 +1455,7 @@ def _(c, broken):
     ]
     for flash, arena, stack, headroom, right, tested, mistakes in cases:
         c.equal(
-            list(broken(flash, arena, stack, chip, headroom)),
+            list(broken(1000 * flash, 1000 * arena, 1000 * stack, chip, headroom)),
             right,
             tested=tested,
             mistakes=mistakes,
@@ -1485,12 +1496,12 @@ Table(
             d.fits,
             d.flash_bytes,
             d.arena_bytes,
-            f"{d.headroom:.0%}",
+            f"{d.headroom:.1%}",
             d.change,
         )
         for d in near
     ],
-    f"{sum(d.fits for d in own.devices)} of {len(own.devices)} devices take it. Modelled.",
+    f"{sum(d.fits for d in own.devices)} of {len(own.devices)} devices take it; modelled.",
 )
 
 # %% [markdown]
