@@ -294,7 +294,7 @@ class Host(hosted.Host):
 
     def _open(self, arena_bytes: int | None) -> Any:
         if arena_bytes is None:
-            arena_bytes = min(MAX_ARENA_BYTES, 10 * len(self._content) + _SPARE_BYTES)
+            arena_bytes = min(MAX_ARENA_BYTES, _aligned(10 * len(self._content) + _SPARE_BYTES))
             while True:
                 try:
                     return self._open(arena_bytes)

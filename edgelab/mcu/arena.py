@@ -102,6 +102,8 @@ class Arena:
 def plan_arena(model: Model, target: str, *, heuristic: Heuristic = "greedy") -> Arena:
     """Size the arena of a model on one build of TFLM.
 
+    The figures hold for an arena whose size is a multiple of 16; in others alignment moves them by a few bytes.
+
     Parameters
     ----------
     model

@@ -205,9 +205,8 @@ def rescaling(scale: float, zero_point: int) -> Multiplier:
 
 def to_counts(g: NDArray[Any], counts_a_g: int) -> NDArray[np.int16]:
     """What a 16-bit accelerometer of ``counts_a_g`` steps to 1 g reports: rounded, held inside 16 bits."""
-    steps = np.rint(np.asarray(g, np.float64) * counts_a_g)
-    counts: NDArray[np.int16] = np.clip(steps, -32768, 32767).astype(np.int16)
-    return counts
+    steps = np.asarray(np.rint(np.asarray(g, np.float64) * counts_a_g), np.float64)
+    return steps.clip(-32768, 32767).astype(np.int16)
 
 
 def cosines(n: int) -> NDArray[np.int16]:

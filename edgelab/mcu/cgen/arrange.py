@@ -100,6 +100,10 @@ def for_ram(model: Model, steps: Sequence[Step], *, kernels: str) -> Arrangement
             wanted = module.tile_rows(step, module.scratch_bytes(step, wanted) * 3 // 4)
     groups = _groups(model, steps, tiles, chains)
     shared = memory.smallest(model, groups)
+    for position in inside:
+        module = dsp(steps[position])
+        if module is not None and steps[position].index in tiles:
+            tiles[steps[position].index] = module.stream_rows(steps[position])
     layouts = [memory.layout(model, groups, shared=shared, heuristic=h) for h in ("greedy", "best")]
     streams = tuple(Stream(tuple(steps[a : b + 1])) for a, b in sorted(chains))
     return Arrangement(tiles, tuple(groups), streams, min(layouts, key=lambda found: found.arena_bytes))

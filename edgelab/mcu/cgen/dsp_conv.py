@@ -235,7 +235,7 @@ def _tiled(p: Program, step: Convolution, scale: Scale, bias: Ints, rows: int) -
         for word in (*bias[c : c + 2].tolist(), *scale.words(c), *scale.words(c + 1))
     ]
     size = len(scale.words(0))
-    across = _X(step, scale, g)
+    across = _X(step, scale, g, rows)
     inner = ""
     if pairs:
         weights = p.constant("int8_t", np.array(packed), f"weights_{step.index:02d}", align=4)
@@ -274,6 +274,7 @@ class _X:
     step: Convolution
     scale: Scale
     g: Geometry
+    rows: int
 
     def calls(self, p: Program, taps: Taps, channels: int, channel: str) -> str:
         """C that runs the kernels over the tile's pixels, ``n`` of a flat one, ``rows`` rows otherwise."""
@@ -290,7 +291,7 @@ class _X:
             text = f"int8_t *const oc = o + {channel};\n"
             if total > 1:
                 text += f"if (n > 1) {kernel(2)}(x, w, oc, oc + (n & ~1) * {oc});\n"
-            if total % 2:
+            if total % 2 or self.rows % 2:
                 text += f"if (n & 1) {kernel(1)}(x + (n - 1) * {g.pitch // 2}, w, oc + (n - 1) * {oc}, oc + n * {oc});\n"
             return f"{{\n{text}}}\n"
         even = w.out_width // 2 * 2

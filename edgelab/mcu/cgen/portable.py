@@ -145,8 +145,9 @@ def _dots(w: Window, source: Place, products: str, n: int) -> str:
             f"for (int i = 0; i < {kw * c}; ++i) {{ {products} }}"
         )
     iy = "iy0 + ky" if dh == 1 else f"iy0 + ky * {dh}"
+    unused = "(void)iy;\n" if source.ring == 1 and not below else ""
     return (
-        f"for (int ky = 0; ky < {kh}; ++ky) {{\nconst int iy = {iy};\n{check_row}"
+        f"for (int ky = 0; ky < {kh}; ++ky) {{\nconst int iy = {iy};\n{check_row}{unused}"
         f"const int8_t *const row = {source.row('iy')};\n{inner}\n}}"
     )
 
