@@ -82,6 +82,7 @@ def test_listing_labs_loads_no_notebook_tool():
         ("onnxruntime", {"engines/onnxruntime.py", "convert/onnx.py", "compress"}),
         ("ai_edge_litert", {"convert/tflite", "engines/litert.py", "measure/flatbuffer.py"}),
         ("tensorflow", set()),
+        ("tflite_micro", {"engines/tflm.py"}),
     ],
 )
 def test_a_framework_is_imported_only_where_it_belongs(framework, home):

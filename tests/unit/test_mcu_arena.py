@@ -16,13 +16,14 @@ from edgelab.mcu.layout import KERNELS, TARGETS, build
 from edgelab.mcu.model import read_model
 from edgelab.mcu.plans import lower_bound
 from tests.mcu_networks import NETWORKS
+from tests.mcu_operators import OPERATORS
 
 ORACLE = Path(__file__).parents[1] / "data" / "mcu_oracle"
 FIGURES = json.loads((ORACLE / "oracle.json").read_text(encoding="utf-8"))
 SEARCHED = (
     # One of each: what planning needs, what an operator's temporaries need, late buffers, scratch, many inputs, state.
     *("conv_1x1", "dense_relu_per_channel", "mean_global", "concat_of_negative_axis", "lstm_plain", "svdf_rank_2"),
-    *("unary_relu6", "offline_plan", "several_outputs", "mobilenet_v2"),
+    *("unary_relu6", "offline_plan", "several_outputs", "mobilenet_v2", "one_gather_nd", "one_transpose_conv"),
 )
 needs_tflm = pytest.mark.skipif(sys.platform != "linux", reason="tflite-micro has wheels for Linux on x86-64")
 
@@ -51,7 +52,7 @@ class Host:
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("networks")
-    for name, content in NETWORKS.items():
+    for name, content in {**NETWORKS, **{f"one_{name}": content for name, content in OPERATORS.items()}}.items():
         (folder / f"{name}.tflite").write_bytes(content())
     return folder
 
@@ -91,7 +92,7 @@ def test_the_wheel_as_measured(name):
 
 @needs_tflm
 def test_every_network_as_the_interpreter_states_it(networks, measured):
-    assert len(measured) >= 40
+    assert len(measured) >= 180
     wrong = {}
     for name, figures in measured.items():
         arena = plan_arena(read_model(networks / f"{name}.tflite"), "x86_64-wheel")
@@ -186,6 +187,16 @@ def test_an_operator_without_an_entry_is_named():
     model = read_model(ORACLE / "single_dense.tflite")
     strange = replace(model, operators=tuple(replace(o, code="RFFT2D") for o in model.operators))
     assert plan_arena(strange, "cortex-m-reference").unknown == ("RFFT2D",)
+
+
+def test_what_was_not_measured_on_a_core_says_so(networks):
+    model = read_model(networks / "lstm_plain.tflite")
+    core, host = plan_arena(model, "cortex-m-cmsis-nn"), plan_arena(model, "x86_64-wheel")
+    assert core.deduced == ("UNIDIRECTIONAL_SEQUENCE_LSTM",)
+    assert "UNIDIRECTIONAL_SEQUENCE_LSTM are deduced" in str(core)
+    assert host.deduced == ()
+    oracle = {c.stem: plan_arena(read_model(c), "cortex-m-cmsis-nn").deduced for c in ORACLE.glob("*.tflite")}
+    assert set(oracle.values()) == {()}
 
 
 def test_another_target_is_refused():
