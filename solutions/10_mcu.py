@@ -56,7 +56,6 @@ from edgelab.course import begin, check, claim
 from edgelab.engines import open_engine
 from edgelab.engines.tflm import TFLMEngine, arena_search
 from edgelab.errors import BadFile, MissingFramework
-from edgelab.mcu.accelerator import ethos_coverage
 from edgelab.mcu.arena import plan_arena
 from edgelab.mcu.devices import all_devices, find_device
 from edgelab.mcu.estimate import instructions, macs, operator_macs
@@ -538,7 +537,8 @@ saved = less(
 # above and to the right of the network's point can take it. (A chip beyond the ends of the axes has more of both.)
 
 # %%
-report = fit(models["signs_dscnn"], headroom=headroom, accelerators=False)
+quick = {"accelerators": False, "measured": False}
+report = fit(models["signs_dscnn"], headroom=headroom, **quick)
 micros = [d for d in report.devices if d.device.kind == "microcontroller"]
 left = record(
     "devices.signs_dscnn",
@@ -591,6 +591,19 @@ Table(
         for d in [chip, *failing]
     ],
     "Modelled; a negative share is what is missing.",
+)
+
+# %% [markdown]
+# Before you train a smaller network: do the copies of the `PAD`s decide? `relu6` is the same network without them.
+
+# %%
+pads = {"signs_dscnn": chip}
+pads["relu6"] = fit(tried["relu6"], device, headroom, **quick).devices[0]
+Table(
+    f"With and without PAD on {chip.device.name}",
+    ("network", "arena and stack, bytes", "SRAM free", "fits"),
+    [(n, d.ram_bytes, f"{d.headroom:.1%}", d.fits) for n, d in pads.items()],
+    f"{headroom:.0%} of {chip.device.sram_bytes:,} bytes must stay free. Modelled.",
 )
 
 # %% [markdown]
@@ -651,7 +664,7 @@ Table(
         (n, len(check_operators(m).unsupported), plan_arena(m, CORE).min_workable)
         for n, m in {"gelu": gelu, "hard_swish": mended}.items()
     ],
-    "GELU's arena is a lower bound: no interpreter has a kernel for it to ask."
+    "gelu: without what its kernel would keep, as the interpreter has no such kernel."
     if plan_arena(gelu, CORE).unknown
     else "",
 )
@@ -711,16 +724,16 @@ Table("Does TFLM start it?", ("network", "missing by the table", "starts"), rows
 #
 # Some chips have an **accelerator** beside the processor: on Arm chips an Ethos-U. Its compiler is **vela**; it runs here. Vela moves what the
 # accelerator can do into one operator and leaves the rest to the processor. To see a **fallback**, one normalisation is
-# added after the first layer, as somebody might do because it helped the accuracy.
+# added after the first layer, as somebody might do because it helped the accuracy. `fit` runs vela for a device that has an Ethos-U.
 
 # %%
 plain = tried["relu6"]
 trap = build("normalised", 32, dscnn(32), normalise=True)
-coverage = {"without": ethos_coverage(plain), "with": ethos_coverage(trap)}
 boards = {
-    n: fit(m, "corstone-300", measured=False).devices[0]
-    for n, m in {"without": plain, "with": trap}.items()
+    name: fit(model, "corstone-300", measured=False).devices[0]
+    for name, model in {"without": plain, "with": trap}.items()
 }
+coverage = {name: board.accelerator for name, board in boards.items()}
 Table(
     "One operator that the accelerator does not have",
     ("normalisation", "accelerator", "processor", "exit status", "whole inference"),
@@ -901,7 +914,7 @@ files = {
 rows = []
 for name, model in files.items():
     held = sum(len(t.data) for t in model.tensors if t.data is not None)
-    whole = fit(model, "nrf52840", accelerators=False, measured=False)
+    whole = fit(model, "nrf52840", **quick)
     flash = (whole.devices[0].flash_bytes, whole.generated.flash_bytes)
     rows.append((name, held, len(model.content), *flash))
 Table(
@@ -1071,13 +1084,8 @@ def _(c, lifetimes):
         (["late"], ["x", "unread"]),
     ]
     cases = [
+        (skip, ["image", "unused"], ["early", "x"], "a shortcut and two outputs"),
         (chain, ["image"], ["score"], "a chain of three operators"),
-        (
-            skip,
-            ["image", "unused"],
-            ["early", "x"],
-            "a network with a shortcut and two outputs",
-        ),
     ]
     for operators, inputs, outputs, tested in cases:
         c.equal(
@@ -1167,19 +1175,14 @@ def _(c, tightest_gap):
     def tighter(new, old):
         return new < old
 
+    out_of_order = [(320, 384), (0, 96), (192, 256), (160, 176)]
+    overlapping = [(0, 256), (32, 64), (312, 320), (400, 480), (576, 600)]
     cases = [
-        (
-            32,
-            [(64, 128), (160, 256), (320, 384)],
-            "a gap of 64, one of 32, one of 64 bytes",
-        ),
-        (
-            64,
-            [(64, 128), (160, 256)],
-            "a gap right at the start that is just large enough",
-        ),
-        (48, [(320, 384), (0, 96), (192, 256), (160, 176)], "ranges out of order"),
-        (48, [(0, 256), (32, 64), (304, 320), (400, 480)], "ranges that overlap"),
+        (48, [(80, 128), (192, 256), (352, 384)], "gaps of 80, 64 and 96 bytes"),
+        (64, [(96, 128), (192, 256), (336, 384)], "a gap that is just large enough"),
+        (48, [(64, 128), (208, 256), (352, 400)], "the tightest gap at the start"),
+        (48, out_of_order, "ranges out of order"),
+        (48, overlapping, "ranges that overlap"),
         (512, [(64, 128), (160, 256)], "a buffer that is larger than every gap"),
         (16, [(32, 64), (96, 128), (160, 192)], "three gaps of the same size"),
         (16, [], "an empty memory"),
@@ -1340,9 +1343,9 @@ def _(c, tail_bytes):
         return -(-n // a) * a
 
     cases = [
+        ([(12, 8), (2, 1), (20, 8)], 2002, "an arena whose end 8 does not divide"),
         ([(12, 4), (56, 16), (5, 1), (32, 4)], 1024, "records of several alignments"),
         ([(40, 16), (16, 16), (3, 1), (8, 4)], 4096, "a size that 16 does not divide"),
-        ([(24, 8), (2, 1), (24, 8)], 2000, "an arena whose end 16 does not divide"),
         ([], 512, "no request"),
     ]
     for requests, arena, tested in cases:
@@ -1416,29 +1419,29 @@ def _(c, broken):
     )
     half = "half of the SRAM to be free"
     cases = [
-        (200, 60, 2, 0.2, [], "a network well within the limits", {}),
+        (100, 60, 2, 0.2, [], "a network well within the limits", {}),
         (
-            *(200, 108, 2, 0.2, ["SRAM"], "more than the largest piece of SRAM"),
+            *(100, 108, 2, 0.2, ["SRAM"], "more than the largest piece of SRAM"),
             {"the arena must lie in the largest piece, not in all of the SRAM": []},
         ),
         (
-            *(200, 90, 2, 0.2, ["SRAM"], "92 percent of the largest piece"),
+            *(100, 90, 2, 0.2, ["SRAM"], "92 percent of the largest piece"),
             {"the headroom is forgotten": []},
         ),
         (
-            *(200, 48, 2, 0.5, [], f"exactly what is allowed, {half}"),
+            *(100, 48, 2, 0.5, [], f"exactly what is allowed, {half}"),
             {"what fits exactly, fits": ["SRAM"]},
         ),
         (
-            *(200, 91, 2, 0.0, [], "no headroom wanted"),
+            *(100, 91, 2, 0.0, [], "no headroom wanted"),
             {"the argument headroom is ignored": ["SRAM"]},
         ),
         (
-            *(200, 64, 2, 0.5, ["SRAM"], f"two thirds of the SRAM, {half}"),
+            *(100, 64, 2, 0.5, ["SRAM"], f"two thirds of the SRAM, {half}"),
             {"headroom is a share of the SRAM, not of what the network needs": []},
         ),
         (
-            *(200, 79, 2, 0.2, ["SRAM"], "an arena that fits without its stack"),
+            *(100, 79, 2, 0.2, ["SRAM"], "an arena that fits without its stack"),
             {"the stack is forgotten": []},
         ),
         (
@@ -1453,12 +1456,17 @@ def _(c, broken):
             },
         ),
     ]
+
+    def said(names):
+        return " and ".join(names) or "nothing is broken"
+
     for flash, arena, stack, headroom, right, tested, mistakes in cases:
+        sizes = (1000 * flash, 1000 * arena, 1000 * stack)
         c.equal(
-            list(broken(1000 * flash, 1000 * arena, 1000 * stack, chip, headroom)),
-            right,
+            said(broken(*sizes, chip, headroom)),
+            said(right),
             tested=tested,
-            mistakes=mistakes,
+            mistakes={name: said(wrong) for name, wrong in mistakes.items()},
         )
 
 

@@ -1,18 +1,18 @@
 """Plausible wrong answers of lab `mcu`: exercise -> (code of the exercise cell, words that the message must hold)."""
 
-_LIFETIMES = (
-    "def lifetimes(operators, inputs, outputs):\n"
-    "    first = dict.fromkeys(inputs, {start})\n"
-    "    last = dict(first)\n"
-    "    for step, (read, written) in enumerate(operators, {base}):\n"
-    "        for name in read:\n"
-    "            {reading}\n"
-    "        for name in written:\n"
-    "            first[name] = last[name] = step\n"
-    "    for name in outputs:\n"
-    "        last[name] = {end}\n"
-    "    return {{name: (first[name], last[name]) for name in first}}\n"
-)
+_LIFETIMES = """
+def lifetimes(operators, inputs, outputs):
+    first = dict.fromkeys(inputs, {start})
+    last = dict(first)
+    for step, (read, written) in enumerate(operators, {base}):
+        for name in read:
+            {reading}
+        for name in written:
+            first[name] = last[name] = step
+    for name in outputs:
+        last[name] = {end}
+    return {{name: (first[name], last[name]) for name in first}}
+"""
 
 
 def _lifetimes(start="0", base="1", reading="if name in first: last[name] = step", end="len(operators)"):
@@ -34,221 +34,278 @@ MISTAKES = {
     ],
     "tightest_gap": [
         (
-            "def tightest_gap(size, taken):\n"
-            "    free = 0\n"
-            "    for start, end in sorted(taken):\n"
-            "        if start - free >= size:\n"
-            "            return free\n"
-            "        free = max(free, end)\n"
-            "    return free\n",
+            """
+def tightest_gap(size, taken):
+    free = 0
+    for start, end in sorted(taken):
+        if start - free >= size:
+            return free
+        free = max(free, end)
+    return free
+""",
             "the first gap that is large enough",
         ),
         (
-            "def tightest_gap(size, taken):\n"
-            "    gaps, free = [], 0\n"
-            "    for start, end in sorted(taken):\n"
-            "        if start - free > size:\n"
-            "            gaps.append((start - free, free))\n"
-            "        free = max(free, end)\n"
-            "    return min(gaps)[1] if gaps else free\n",
+            """
+def tightest_gap(size, taken):
+    gaps, free = [], 0
+    for start, end in sorted(taken):
+        if start - free > size:
+            gaps.append((start - free, free))
+        free = max(free, end)
+    return min(gaps)[1] if gaps else free
+""",
             "a gap of exactly that size",
         ),
         (
-            "def tightest_gap(size, taken):\n"
-            "    gaps, free = [], 0\n"
-            "    for start, end in taken:\n"
-            "        if start - free >= size:\n"
-            "            gaps.append((start - free, free))\n"
-            "        free = max(free, end)\n"
-            "    return min(gaps)[1] if gaps else free\n",
+            """
+def tightest_gap(size, taken):
+    gaps, free = [], 0
+    for start, end in taken:
+        if start - free >= size:
+            gaps.append((start - free, free))
+        free = max(free, end)
+    return min(gaps)[1] if gaps else free
+""",
             "sort them",
         ),
         (
-            "def tightest_gap(size, taken):\n"
-            "    gaps, free = [], 0\n"
-            "    for start, end in sorted(taken):\n"
-            "        if start - free >= size:\n"
-            "            gaps.append((start - free, free))\n"
-            "        free = end\n"
-            "    return min(gaps)[1] if gaps else free\n",
+            """
+def tightest_gap(size, taken):
+    gaps, free = [], 0
+    for start, end in sorted(taken):
+        if start - free >= size:
+            gaps.append((start - free, free))
+        free = end
+    return min(gaps)[1] if gaps else free
+""",
             "ranges may overlap",
         ),
         (
-            "def tightest_gap(size, taken):\n"
-            "    ordered = sorted(taken)\n"
-            "    gaps = []\n"
-            "    free = ordered[0][0] if ordered else 0\n"
-            "    for start, end in ordered:\n"
-            "        if start - free >= size:\n"
-            "            gaps.append((start - free, free))\n"
-            "        free = max(free, end)\n"
-            "    return min(gaps)[1] if gaps else free\n",
+            """
+def tightest_gap(size, taken):
+    ordered = sorted(taken)
+    gaps = []
+    free = ordered[0][0] if ordered else 0
+    for start, end in ordered:
+        if start - free >= size:
+            gaps.append((start - free, free))
+        free = max(free, end)
+    return min(gaps)[1] if gaps else free
+""",
             "the memory before the first range",
         ),
         (
-            "def tightest_gap(size, taken):\n    return max((end for _, end in taken), default=0)\n",
+            """
+def tightest_gap(size, taken):
+    return max((end for _, end in taken), default=0)
+""",
             "the gaps were not looked at",
         ),
         (
-            "def tightest_gap(size, taken):\n"
-            "    best, free = None, 0\n"
-            "    for start, end in sorted(taken):\n"
-            "        gap = start - free\n"
-            "        if gap >= size and (best is None or gap <= best[0]):\n"
-            "            best = (gap, free)\n"
-            "        free = max(free, end)\n"
-            "    return free if best is None else best[1]\n",
+            """
+def tightest_gap(size, taken):
+    best, free = None, 0
+    for start, end in sorted(taken):
+        gap = start - free
+        if gap >= size and (best is None or gap <= best[0]):
+            best = (gap, free)
+        free = max(free, end)
+    return free if best is None else best[1]
+""",
             "of equal gaps take the lowest",
         ),
     ],
     "smallest_arena": [
         (
-            "def smallest_arena(works, enough, step=16):\n"
-            "    size = enough\n"
-            "    while size // 2 and works(size // 2):\n"
-            "        size //= 2\n"
-            "    return size\n",
+            """
+def smallest_arena(works, enough, step=16):
+    size = enough
+    while size // 2 and works(size // 2):
+        size //= 2
+    return size
+""",
             "this is what halving finds",
         ),
         (
-            "def smallest_arena(works, enough, step=16):\n"
-            "    for size in range(step, enough + 1, step):\n"
-            "        if works(size):\n"
-            "            return size\n",
+            """
+def smallest_arena(works, enough, step=16):
+    for size in range(step, enough + 1, step):
+        if works(size):
+            return size
+""",
             "halve the interval instead",
         ),
         (
-            "def smallest_arena(works, enough, step=16):\n"
-            "    low, high = 0, enough // step\n"
-            "    while high - low > 1:\n"
-            "        middle = (low + high) // 2\n"
-            "        low, high = (low, middle) if works(middle * step) else (middle, high)\n"
-            "    return low * step\n",
+            """
+def smallest_arena(works, enough, step=16):
+    low, high = 0, enough // step
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if works(middle * step) else (middle, high)
+    return low * step
+""",
             "the last size that does not work",
         ),
         (
-            "def smallest_arena(works, enough, step=16):\n"
-            "    low, high = 0, enough // step\n"
-            "    while high - low > 1:\n"
-            "        middle = (low + high) // 2\n"
-            "        low, high = (low, middle) if works(middle * step) else (middle, high)\n"
-            "    return high\n",
+            """
+def smallest_arena(works, enough, step=16):
+    low, high = 0, enough // step
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if works(middle * step) else (middle, high)
+    return high
+""",
             "the answer is in steps",
         ),
         (
-            "def smallest_arena(works, enough, step=16):\n"
-            "    low, high = 0, enough\n"
-            "    while high - low > 1:\n"
-            "        middle = (low + high) // 2\n"
-            "        low, high = (low, middle) if works(middle) else (middle, high)\n"
-            "    return high\n",
+            """
+def smallest_arena(works, enough, step=16):
+    low, high = 0, enough
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if works(middle) else (middle, high)
+    return high
+""",
             "halve the number of steps, not the number of bytes",
         ),
         (
-            "def smallest_arena(works, enough, step=16):\n"
-            "    low, high = 0, enough // step\n"
-            "    while high > low:\n"
-            "        middle = (low + high) // 2\n"
-            "        low, high = (low, middle) if works(middle * step) else (middle, high)\n"
-            "    return high * step\n",
+            """
+def smallest_arena(works, enough, step=16):
+    low, high = 0, enough // step
+    while high > low:
+        middle = (low + high) // 2
+        low, high = (low, middle) if works(middle * step) else (middle, high)
+    return high * step
+""",
             "a loop that never ends",
         ),
     ],
     "tail": [
         (
-            "def tail_bytes(requests, arena_bytes):\n    return sum(size for size, alignment in requests)\n",
+            """
+def tail_bytes(requests, arena_bytes):
+    return sum(size for size, alignment in requests)
+""",
             "the alignment is ignored",
         ),
         (
-            "def tail_bytes(requests, arena_bytes):\n    return sum(-(-size // a) * a for size, a in requests)\n",
+            """
+def tail_bytes(requests, arena_bytes):
+    return sum(-(-size // a) * a for size, a in requests)
+""",
             "it is the address that must be divisible",
         ),
         (
-            "def tail_bytes(requests, arena_bytes):\n"
-            "    address = arena_bytes\n"
-            "    for size, alignment in requests:\n"
-            "        address = address // alignment * alignment - size\n"
-            "    return arena_bytes - address\n",
+            """
+def tail_bytes(requests, arena_bytes):
+    address = arena_bytes
+    for size, alignment in requests:
+        address = address // alignment * alignment - size
+    return arena_bytes - address
+""",
             "round after you subtract",
         ),
         (
-            "def tail_bytes(requests, arena_bytes):\n"
-            "    address = arena_bytes\n"
-            "    for size, alignment in requests:\n"
-            "        address = -(-(address - size) // alignment) * alignment\n"
-            "    return arena_bytes - address\n",
+            """
+def tail_bytes(requests, arena_bytes):
+    address = arena_bytes
+    for size, alignment in requests:
+        address = -(-(address - size) // alignment) * alignment
+    return arena_bytes - address
+""",
             "rounded up, into the record above",
         ),
         (
-            "def tail_bytes(requests, arena_bytes):\n"
-            "    used = 0\n"
-            "    for size, alignment in requests:\n"
-            "        used = -(-used // alignment) * alignment + size\n"
-            "    return used\n",
+            """
+def tail_bytes(requests, arena_bytes):
+    used = 0
+    for size, alignment in requests:
+        used = -(-used // alignment) * alignment + size
+    return used
+""",
             "grows up from 0",
         ),
         (
-            "def tail_bytes(requests, arena_bytes):\n"
-            "    address = arena_bytes\n"
-            "    for size, alignment in requests:\n"
-            "        address = (address - size) // alignment * alignment\n"
-            "    return address\n",
+            """
+def tail_bytes(requests, arena_bytes):
+    address = arena_bytes
+    for size, alignment in requests:
+        address = (address - size) // alignment * alignment
+    return address
+""",
             "this is the address",
         ),
     ],
     "broken": [
         (
-            "def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):\n"
-            "    found = ['flash'] if flash_bytes > chip.flash_bytes else []\n"
-            "    ram = arena_bytes + stack_bytes\n"
-            "    return found + (['SRAM'] if ram > (1 - headroom) * chip.sram_total_bytes else [])\n",
+            """
+def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
+    found = ['flash'] if flash_bytes > chip.flash_bytes else []
+    ram = arena_bytes + stack_bytes
+    return found + (['SRAM'] if ram > (1 - headroom) * chip.sram_total_bytes else [])
+""",
             "the largest piece, not in all of the SRAM",
         ),
         (
-            "def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):\n"
-            "    found = ['flash'] if flash_bytes > chip.flash_bytes else []\n"
-            "    return found + (['SRAM'] if arena_bytes + stack_bytes > chip.sram_bytes else [])\n",
+            """
+def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
+    found = ['flash'] if flash_bytes > chip.flash_bytes else []
+    return found + (['SRAM'] if arena_bytes + stack_bytes > chip.sram_bytes else [])
+""",
             "the headroom is forgotten",
         ),
         (
-            "def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):\n"
-            "    found = ['flash'] if flash_bytes > chip.flash_bytes else []\n"
-            "    return found + (['SRAM'] if arena_bytes > (1 - headroom) * chip.sram_bytes else [])\n",
+            """
+def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
+    found = ['flash'] if flash_bytes > chip.flash_bytes else []
+    return found + (['SRAM'] if arena_bytes > (1 - headroom) * chip.sram_bytes else [])
+""",
             "the stack is forgotten",
         ),
         (
-            "def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):\n"
-            "    found = ['flash'] if flash_bytes > chip.flash_bytes else []\n"
-            "    ram = (1 + headroom) * (arena_bytes + stack_bytes)\n"
-            "    return found + (['SRAM'] if ram > chip.sram_bytes else [])\n",
+            """
+def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
+    found = ['flash'] if flash_bytes > chip.flash_bytes else []
+    ram = (1 + headroom) * (arena_bytes + stack_bytes)
+    return found + (['SRAM'] if ram > chip.sram_bytes else [])
+""",
             "a share of the SRAM, not of what the network needs",
         ),
         (
-            "def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):\n"
-            "    found = ['flash'] if flash_bytes > chip.flash_bytes else []\n"
-            "    return found + (['SRAM'] if arena_bytes + stack_bytes > 0.8 * chip.sram_bytes else [])\n",
+            """
+def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
+    found = ['flash'] if flash_bytes > chip.flash_bytes else []
+    return found + (['SRAM'] if arena_bytes + stack_bytes > 0.8 * chip.sram_bytes else [])
+""",
             "the argument headroom is ignored",
         ),
         (
-            "def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):\n"
-            "    found = ['flash'] if flash_bytes > (1 - headroom) * chip.flash_bytes else []\n"
-            "    ram = arena_bytes + stack_bytes\n"
-            "    return found + (['SRAM'] if ram > (1 - headroom) * chip.sram_bytes else [])\n",
+            """
+def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
+    found = ['flash'] if flash_bytes > (1 - headroom) * chip.flash_bytes else []
+    ram = arena_bytes + stack_bytes
+    return found + (['SRAM'] if ram > (1 - headroom) * chip.sram_bytes else [])
+""",
             "flash needs no headroom",
         ),
         (
-            "def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):\n"
-            "    if flash_bytes > chip.flash_bytes:\n"
-            "        return ['flash']\n"
-            "    ram = arena_bytes + stack_bytes\n"
-            "    return ['SRAM'] if ram > (1 - headroom) * chip.sram_bytes else []\n",
+            """
+def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
+    if flash_bytes > chip.flash_bytes:
+        return ['flash']
+    ram = arena_bytes + stack_bytes
+    return ['SRAM'] if ram > (1 - headroom) * chip.sram_bytes else []
+""",
             "name both, not only the first",
         ),
         (
-            "def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):\n"
-            "    found = ['flash'] if flash_bytes > chip.flash_bytes else []\n"
-            "    ram = arena_bytes + stack_bytes\n"
-            "    return found + (['SRAM'] if ram >= (1 - headroom) * chip.sram_bytes else [])\n",
+            """
+def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
+    found = ['flash'] if flash_bytes > chip.flash_bytes else []
+    ram = arena_bytes + stack_bytes
+    return found + (['SRAM'] if ram >= (1 - headroom) * chip.sram_bytes else [])
+""",
             "what fits exactly, fits",
         ),
     ],
