@@ -2,6 +2,9 @@
 
 import pytest
 
+from edgelab.mcu.arena import plan_arena
+from edgelab.mcu.cgen import generate
+from edgelab.mcu.model import read_model
 from tests.mcu_networks import NETWORKS
 
 from .cgen_home import FIGURES, MODELS, emulated_job, emulated_jobs, needs_interpreter, oracle, run, wrong
@@ -48,10 +51,29 @@ def test_memory_stays_below_the_interpreters(dsp, name):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_flash_is_the_weights_and_little_more(dsp, name):
-    from edgelab.mcu.model import read_model
-
     constants = sum(t.size_bytes for t in read_model(oracle(name)).tensors if t.data is not None)
     assert dsp[name]["flash"] <= constants + 24 * 1024
+
+
+@pytest.fixture(scope="module")
+def least_ram(tmp_path_factory):
+    return measured(tmp_path_factory.mktemp("ram"), kernels="dsp", minimise="ram")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_least_ram_is_bit_exact(least_ram, dsp, name):
+    assert least_ram[name]["wrong"] == 0
+    assert least_ram[name]["arena"] <= dsp[name]["arena"]
+
+
+@pytest.mark.parametrize("name", ["mobilenet_64_rgb", "mobilenet_avgpool"])
+@pytest.mark.parametrize("kernels", ["dsp", "portable"])
+def test_mobilenets_take_at_most_60_percent_of_the_greedy_plan(least_ram, name, kernels):
+    model = read_model(oracle(name))
+    greedy = plan_arena(model, "cortex-m-cmsis-nn").head
+    assert generate(model, kernels=kernels, minimise="ram").arena_bytes <= 0.55 * greedy
+    assert least_ram[name]["ram"] + least_ram[name]["stack"] <= 0.6 * greedy
+    assert least_ram[name]["instructions"] < FIGURES[name]["cortex_m4_cmsis_nn"]["instructions"] / 2
 
 
 def test_portable_kernels_take_at_most_ten_instructions_a_product(tmp_path):
@@ -64,10 +86,17 @@ def test_portable_kernels_take_at_most_ten_instructions_a_product(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("core", "kernels"),
-    [("cortex-m4", "dsp"), ("cortex-m7", "dsp"), ("cortex-m33", "dsp"), ("cortex-m0plus", "portable")],
+    ("core", "kernels", "minimise", "every"),
+    [
+        ("cortex-m4", "dsp", "time", 1),
+        ("cortex-m4", "dsp", "ram", 2),
+        ("cortex-m7", "dsp", "time", 6),
+        ("cortex-m33", "dsp", "time", 6),
+        ("cortex-m0plus", "portable", "time", 6),
+    ],
 )
-def test_every_operator_is_bit_exact_on_the_core(networks, tmp_path, core, kernels):
-    names = SUPPORTED if core == "cortex-m4" else SUPPORTED[::4]
-    jobs = emulated_jobs([networks / f"{name}.tflite" for name in names], tmp_path, core=core, kernels=kernels)
+def test_every_operator_is_bit_exact_on_the_core(networks, tmp_path, core, kernels, minimise, every):
+    names = SUPPORTED[::every]
+    paths = [networks / f"{name}.tflite" for name in names]
+    jobs = emulated_jobs(paths, tmp_path, core=core, kernels=kernels, minimise=minimise)
     assert wrong(names, jobs) == {}

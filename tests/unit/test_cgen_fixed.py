@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgelab.mcu.cgen import fixed
+from edgelab.mcu.cgen import dsp_sum, fixed
 from edgelab.mcu.cgen.dsp_scale import make_scale
+from edgelab.mcu.cgen.lowering import Binary
 
 
 @pytest.mark.parametrize("x", np.linspace(-15.9, 0, 200))
@@ -65,3 +66,29 @@ def test_ties_of_negative_sums_are_exact():
 def test_sums_without_room_are_refused():
     wide = [fixed.quantize_multiplier(0.9), fixed.quantize_multiplier(1e-6)]
     assert make_scale(wide, np.full(2, 2**20), 0, -128, 127) is None
+
+
+def binary(code, a, b, out, zeros):
+    twice = 2 * max(a, b)
+    multipliers = tuple(fixed.quantize_multiplier(x) for x in (a / twice, b / twice, twice / (2**20 * out)))
+    return Binary(0, code, (), (), (1,), (0, 0), ((1,), (1,)), zeros, multipliers, -128, 127)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_sums_as_one_linear_form_are_exact(seed):
+    rng = np.random.default_rng(seed)
+    a, b = (float(s) for s in 2.0 ** rng.uniform(-7, -3, 2))
+    step = binary(("ADD", "SUB")[seed % 2], a, b, float(np.hypot(a, b)), tuple(rng.integers(-128, 128, 3).tolist()))
+    found = dsp_sum.linear(step)
+    assert found is not None
+    for _ in range(300):
+        x, y = (int(v) for v in rng.integers(-128, 128, 2))
+        one, two = (m.apply((v - z) << 20) for m, v, z in zip(step.multipliers, (x, y), step.zeros, strict=False))
+        exact = step.multipliers[2].apply(one + two if step.code == "ADD" else one - two) + step.zeros[2]
+        assert found.apply(np.int64(x), np.int64(y)) == min(max(exact, -128), 127)
+
+
+def test_a_sum_that_no_linear_form_gives_is_left_alone():
+    rng = np.random.default_rng(1)
+    a, b, out = (float(s) for s in 2.0 ** rng.uniform(-7, -3, 3))
+    assert dsp_sum.linear(binary("SUB", a, b, out, tuple(rng.integers(-128, 128, 3).tolist()))) is None

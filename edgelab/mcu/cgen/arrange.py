@@ -77,7 +77,10 @@ def for_ram(model: Model, steps: Sequence[Step], *, kernels: str) -> Arrangement
     size = _size(model, _groups(model, steps, smallest, chains))
     for _ in range(_CHAINS):
         best = min(
-            ((_size(model, _groups(model, steps, smallest, [*chains, c])), c[1] - c[0], c) for c in _more(model, steps, smallest, chains)),
+            (
+                (_size(model, _groups(model, steps, smallest, [*chains, c])), c[1] - c[0], c)
+                for c in _more(model, steps, smallest, chains)
+            ),
             default=None,
         )
         if best is None or best[0] >= size:

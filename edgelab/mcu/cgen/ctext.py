@@ -10,7 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_RANGES = {"int8_t": (-(2**7), 2**7), "int16_t": (-(2**15), 2**15), "int32_t": (-(2**31), 2**31), "uint32_t": (0, 2**32)}
+_RANGES = {
+    "int8_t": (-(2**7), 2**7),
+    "int16_t": (-(2**15), 2**15),
+    "int32_t": (-(2**31), 2**31),
+    "uint32_t": (0, 2**32),
+}
 _BYTES = {"int8_t": 1, "int16_t": 2, "int32_t": 4, "uint32_t": 4}
 
 

@@ -90,9 +90,7 @@ def scaled_out(register: str, scale: Scale, parameters: Sequence[str], free: str
     return [*lines, *clamped(register, scale), f"strb {register}, {where}"]
 
 
-def blocks(
-    pixels: int, channels: int, taps: Taps, x_step: int, out_step: int, scale: Scale, advance: int
-) -> list[str]:
+def blocks(pixels: int, channels: int, taps: Taps, x_step: int, out_step: int, scale: Scale, advance: int) -> list[str]:
     """Instructions for ``pixels`` (1, 2) by ``channels`` (1, 2) outputs at a time until the output reaches its end.
 
     Weights are 16-bit: biases, groups of four taps of each channel, scale parameters. ``x_step`` is the distance of
@@ -222,7 +220,12 @@ def rows(channels: int, groups: int, scale: Scale) -> list[str]:
     def group() -> list[str]:
         out = [load, "ldrd r12, lr, [r0], #8"]
         for a, w in zip(sums, weights, strict=True):
-            out += [f"sxtb16 r3, {w}", f"smlad {a}, r12, r3, {a}", f"sxtb16 {w}, {w}, ror #8", f"smlad {a}, lr, {w}, {a}"]
+            out += [
+                f"sxtb16 r3, {w}",
+                f"smlad {a}, r12, r3, {a}",
+                f"sxtb16 {w}, {w}, ror #8",
+                f"smlad {a}, lr, {w}, {a}",
+            ]
         return out
 
     lines = ["push {r2, r3, r4-r11, lr}", "1:"]

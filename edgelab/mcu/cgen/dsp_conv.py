@@ -250,9 +250,7 @@ def _tiled(p: Program, step: Convolution, scale: Scale, bias: Ints, rows: int) -
         bytes_ = _bytes(_packed(_runs(step, last_taps)[c:], last_taps))
         weights = p.constant("int8_t", bytes_, f"last_weights_{step.index:02d}", align=4)
         scales = p.constant("int32_t", [int(bias[c]), *scale.words(c)], f"last_scales_{step.index:02d}")
-        inner += (
-            f"widen(w, {weights}, {scales}, {len(bytes_)}, 1, {size});\n{across.calls(p, last_taps, 1, str(c))}"
-        )
+        inner += f"widen(w, {weights}, {scales}, {len(bytes_)}, 1, {size});\n{across.calls(p, last_taps, 1, str(c))}"
     scratch = p.scratches[step.index]
     head = (
         f"int16_t *const x = (int16_t *){scratch};\n"
@@ -292,7 +290,9 @@ class _X:
             if total > 1:
                 text += f"if (n > 1) {kernel(2)}(x, w, oc, oc + (n & ~1) * {oc});\n"
             if total % 2 or self.rows % 2:
-                text += f"if (n & 1) {kernel(1)}(x + (n - 1) * {g.pitch // 2}, w, oc + (n - 1) * {oc}, oc + n * {oc});\n"
+                text += (
+                    f"if (n & 1) {kernel(1)}(x + (n - 1) * {g.pitch // 2}, w, oc + (n - 1) * {oc}, oc + n * {oc});\n"
+                )
             return f"{{\n{text}}}\n"
         even = w.out_width // 2 * 2
         text = f"int8_t *const oc = {{row}} + {channel};\nconst int16_t *const xr = x + r * {w.stride[0] * g.pitch // 2};\n"
@@ -313,9 +313,7 @@ def _flat_row(p: Program, step: Convolution, inner: str, source: str, target: st
     else:
         one = _spread(p, step, f"x + i * {g.pitch // 2}", f"in + i * {w.stride[1] * c}", c)
         spread = f"for (int i = 0; i < {w.out_width}; ++i) {one}"
-    return (
-        f"const int8_t *const in = {source};\nint8_t *const o = {target};\nconst int n = {w.out_width};\n{spread}{inner}"
-    )
+    return f"const int8_t *const in = {source};\nint8_t *const o = {target};\nconst int n = {w.out_width};\n{spread}{inner}"
 
 
 def _flat_tiles(p: Program, step: Convolution, rows: int, inner: str, source: str, target: str) -> str:
@@ -332,9 +330,8 @@ def _flat_tiles(p: Program, step: Convolution, rows: int, inner: str, source: st
         )
     else:
         from_pixel = f"in + (t / {w.out_width} + r) * {w.stride[0] * w.width * c} + i * {w.stride[1] * c}"
-        spread = (
-            f"for (int r = 0; r < n / {w.out_width}; ++r)\nfor (int i = 0; i < {w.out_width}; ++i) "
-            + _spread(p, step, f"x + (r * {w.out_width} + i) * {g.pitch // 2}", from_pixel, c)
+        spread = f"for (int r = 0; r < n / {w.out_width}; ++r)\nfor (int i = 0; i < {w.out_width}; ++i) " + _spread(
+            p, step, f"x + (r * {w.out_width} + i) * {g.pitch // 2}", from_pixel, c
         )
     n = str(rows) if total % rows == 0 else f"t + {rows} <= {total} ? {rows} : {total} - t"
     return (
@@ -350,7 +347,11 @@ def _window_tiles(p: Program, step: Convolution, rows: int, inner: str) -> str:
     source = portable.places(p, step, w)[0]
     taken = min(w.width, g.columns - pw)
     right = g.columns - pw - taken
-    tall = f"(rows - 1) * {sh}{plus((w.kernel[0] - 1) * w.dilation[0] + 1)}" if rows > 1 else str((w.kernel[0] - 1) * w.dilation[0] + 1)
+    tall = (
+        f"(rows - 1) * {sh}{plus((w.kernel[0] - 1) * w.dilation[0] + 1)}"
+        if rows > 1
+        else str((w.kernel[0] - 1) * w.dilation[0] + 1)
+    )
     row = _spread(p, step, f"d + {pw * c}", source.row("iy"), taken * c)
     if w.padded:
         p.helper("fill", dsp_asm.HELPERS["fill"])

@@ -278,9 +278,7 @@ class _Layer:
         return lines
 
 
-def _product(
-    t: int, kw: int, names: list[tuple[int, int]], base: int, x: str, a: str, start: str
-) -> str | None:
+def _product(t: int, kw: int, names: list[tuple[int, int]], base: int, x: str, a: str, start: str) -> str | None:
     """The instruction that multiplies the word whose halves are the taps ``t`` and ``t + 1``."""
     if 0 <= t and t + 1 < kw:
         return f"smlad {a}, {x}, r{base + names.index((t, t + 1))}, {start}"

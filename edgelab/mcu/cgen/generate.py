@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from edgelab.errors import BadInput
-from edgelab.mcu.cgen import arrange, dsp_conv, dsp_depthwise, lowering, portable, portable_moves
+from edgelab.mcu.cgen import arrange, dsp_conv, dsp_depthwise, dsp_sum, lowering, portable, portable_moves
 from edgelab.mcu.cgen.ctext import Program
 from edgelab.mcu.cgen.lowering import Step
 from edgelab.mcu.model import Model, Tensor
@@ -100,13 +100,16 @@ def generate(model: Model, *, kernels: Kernels = "portable", minimise: Minimise 
         {i: places for stream in made.streams for i, places in stream.places(addresses).items()},
     )
     for step in steps:
-        _emit(program, step, made.tiles.get(step.index))
+        _emit(program, step, made.tiles.get(step.index), kernels)
     for stream in made.streams:
         program.function(stream.function, stream.text())
     running = [step for step in steps if not isinstance(step, lowering.Alias)]
     calls = "".join(f"  {name}();\n" for name in _calls(made))
     return Sources(
-        files={"model.c": _source(model, program, states.text, made.layout.arena_bytes, calls), "model.h": _header(model)},
+        files={
+            "model.c": _source(model, program, states.text, made.layout.arena_bytes, calls),
+            "model.h": _header(model),
+        },
         layers=tuple(step.function for step in running),
         macs_by_layer=tuple(step.macs for step in running),
         kernels=kernels,
@@ -127,10 +130,12 @@ def _calls(made: arrange.Arrangement) -> list[str]:
     ]
 
 
-def _emit(program: Program, step: Step, tile: int | None) -> None:
+def _emit(program: Program, step: Step, tile: int | None, kernels: Kernels) -> None:
     if isinstance(step, lowering.Alias):
         return
-    if not isinstance(step, lowering.Convolution):
+    if kernels == "dsp" and isinstance(step, lowering.Binary) and dsp_sum.fits(step):
+        dsp_sum.binary(program, step)
+    elif not isinstance(step, lowering.Convolution):
         _PORTABLE[type(step)](program, step)
     elif tile is None:
         (portable.depthwise if step.depthwise else portable.convolution)(program, step)

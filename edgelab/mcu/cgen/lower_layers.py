@@ -124,9 +124,7 @@ def _pool(model: Model, op: Operator) -> Step:
     low, high = activation_range(op, quantization(model, op, target))
     kernel = op.options["filter_height"], op.options["filter_width"]
     shape = window(op, source, target, kernel)
-    return Pool(
-        op.index, op.code, (source.index,), (target.index,), shape, op.code == "AVERAGE_POOL_2D", low, high
-    )
+    return Pool(op.index, op.code, (source.index,), (target.index,), shape, op.code == "AVERAGE_POOL_2D", low, high)
 
 
 def _mean(model: Model, op: Operator) -> Step:
@@ -188,9 +186,7 @@ def _value(tensor: Tensor) -> int | Ints:
 
 def _broadcast(shape: tuple[int, ...], target: tuple[int, ...]) -> tuple[int, ...]:
     full = (1,) * (len(target) - len(shape)) + shape
-    return tuple(
-        stride if size == out else 0 for size, stride, out in zip(full, strides_of(full), target, strict=True)
-    )
+    return tuple(stride if size == out else 0 for size, stride, out in zip(full, strides_of(full), target, strict=True))
 
 
 def _table(function: Callable[[Operator, float, int, float, int], Callable[[int], int]]) -> Lower:
@@ -301,7 +297,12 @@ def _quantize(model: Model, op: Operator) -> Step:
         reached = result(middle.astype(np.int32)) >= wanted
         low, high = np.where(reached, low, middle), np.where(reached, middle, high)
     return FromFloat(
-        op.index, op.code, (source.index,), (target.index,), ordered(high.astype(np.int32)).view(np.float32), source.elements
+        op.index,
+        op.code,
+        (source.index,),
+        (target.index,),
+        ordered(high.astype(np.int32)).view(np.float32),
+        source.elements,
     )
 
 

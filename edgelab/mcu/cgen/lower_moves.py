@@ -116,9 +116,7 @@ def _split(model: Model, op: Operator) -> Step:
     starts = itertools.accumulate((t.shape[axis] for t in targets), initial=0)
     for target, start in zip(targets, starts, strict=False):
         copies.append(
-            Copy(
-                source.index, target.index, target.shape, start * strides[axis], strides, 0, strides_of(target.shape)
-            )
+            Copy(source.index, target.index, target.shape, start * strides[axis], strides, 0, strides_of(target.shape))
         )
     return Move(op.index, op.code, (source.index,), op.outputs, tuple(copies), source.elements)
 

@@ -114,10 +114,7 @@ def _columns(w: Window) -> str:
     kw = w.kernel[1]
     if w.dilation[1] > 1 or (w.pad[1] <= 0 and w.pad_after[1] <= 0):
         return ""
-    return (
-        "const int kx0 = ix0 < 0 ? -ix0 : 0;\n"
-        f"const int kx1 = ix0 > {w.width - kw} ? {w.width} - ix0 : {kw};\n"
-    )
+    return f"const int kx0 = ix0 < 0 ? -ix0 : 0;\nconst int kx1 = ix0 > {w.width - kw} ? {w.width} - ix0 : {kw};\n"
 
 
 def _dots(w: Window, source: Place, products: str, n: int) -> str:
@@ -185,7 +182,11 @@ def depthwise(p: Program, step: Convolution) -> None:
             f"int32_t a = {bias}[c];\n{sums}\no[c] = (int8_t){result};\n}}"
         )
 
-    border = channels(p.constant("int32_t", step.bias, f"bias_{step.index:02d}"), loops) if w.padded or not written_out else ""
+    border = (
+        channels(p.constant("int32_t", step.bias, f"bias_{step.index:02d}"), loops)
+        if w.padded or not written_out
+        else ""
+    )
     text = border
     if written_out:
         inside = p.constant("int32_t", inside_bias, f"inside_bias_{step.index:02d}")
