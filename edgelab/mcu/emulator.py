@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelab.engines.base import TensorInfo
+from edgelab.engines.child import last_line
 from edgelab.engines.cortexm import CortexMEngine, as_rows
 from edgelab.engines.elf import Sizes
 from edgelab.engines.trace import Trace
@@ -109,7 +110,8 @@ def load_rows(path: str | os.PathLike[str], inputs: Sequence[TensorInfo], model:
     except FileNotFoundError:
         raise BadFile(f"{file} does not exist; check the path.") from None
     except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, RuntimeError) as error:
-        raise BadFile(f"{file} is not a readable .npy or .npz file ({str(error).splitlines()[0][:120]}).") from None
+        reason = last_line(str(error), 120) or type(error).__name__
+        raise BadFile(f"{file} is not a readable .npy or .npz file ({reason}).") from None
     names = [info.name for info in inputs]
     if isinstance(arrays, np.ndarray):
         if len(inputs) != 1:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import struct
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -165,7 +166,8 @@ def with_skipped(machine, seen):
 
 
 def test_both_counters_agree(files, rows):
-    assert native_library() is not None, "the counter in C was not made on this machine"
+    if sys.platform == "linux":
+        assert native_library() is not None, "the counter in C was not made on this machine"
     traces = []
     for native in (None, False):
         with open_engine(files["cortex-m4"], native=native) as engine:
