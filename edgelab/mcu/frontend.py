@@ -205,13 +205,14 @@ def rescaling(scale: float, zero_point: int) -> Multiplier:
 
 def to_counts(g: NDArray[Any], counts_a_g: int) -> NDArray[np.int16]:
     """What a 16-bit accelerometer of ``counts_a_g`` steps to 1 g reports: rounded, held inside 16 bits."""
-    steps = np.asarray(np.rint(np.asarray(g, np.float64) * counts_a_g), np.float64)
-    return steps.clip(-32768, 32767).astype(np.int16)
+    steps = np.rint(np.asarray(g, np.float64) * counts_a_g)
+    return np.asarray(np.clip(steps, -32768, 32767), np.int16)
 
 
 def cosines(n: int) -> NDArray[np.int16]:
     """cos(2 pi i / n) for i from 0 to 3n/4 - 1 with 14 fractional bits: sines are cosines a quarter later."""
-    return np.rint(_ONE * np.cos(2 * np.pi * np.arange(3 * n // 4) / n)).astype(np.int16)
+    table: NDArray[np.float64] = np.cos(2 * np.pi * np.arange(3 * n // 4) / n)
+    return np.asarray(np.rint(_ONE * table), np.int16)
 
 
 def real_fft(x: Ints) -> tuple[Ints, Ints, Ints]:
