@@ -48,6 +48,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import torch
 
 from edgelab import Reading, Table, data, nets, record, ui
 from edgelab.convert.tflite import export_int8
@@ -775,6 +776,10 @@ orders = {
     "smallest first": lambda b: b.size_bytes,
 }
 on_chip_buffers = {n: plan_arena(m, CORE).plan.buffers for n, m in tried.items()}
+tallest = {
+    name: max(as_plan(b, place(b, rule), "").size_bytes for rule in orders.values())
+    for name, b in on_chip_buffers.items()
+}
 
 
 def planner(network, order, placed):
@@ -787,7 +792,7 @@ def planner(network, order, placed):
         title=f"{min(placed, len(buffers))} of {len(buffers)} buffers, {order}: "
         f"{plan.size_bytes:,} bytes; no plan needs fewer than {plan.lower_bound:,}",
         xaxis_range=[-0.6, max(b.last for b in buffers) + 0.6],
-        yaxis_range=[0, 1.5 * plan.lower_bound],
+        yaxis_range=[0, 1.05 * tallest[network]],
     )
 
 
@@ -900,6 +905,7 @@ claim(
 # %%
 v1 = [(32, 2), (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2)]
 v1 += [(512, 1)] * 5 + [(1024, 2), (1024, 1)]
+torch.manual_seed(seed)
 mobilenet = build("mobilenet", 96, [(c // 4, s) for c, s in v1])
 narrow = export_int8(
     nets.cnn1d(5, width=10),
