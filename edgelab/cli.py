@@ -113,6 +113,8 @@ def _parser() -> argparse.ArgumentParser:
     new = add("inspect", _inspect, "Tell what is in a model file: inputs, outputs, quantization, operators, sizes.")
     new.add_argument("model", metavar="MODEL", help="an .onnx or .tflite file")
 
+    _add_microcontroller(add)
+
     new = add("build", _build, "Write the notebooks of the labs from their sources.", json_too=False)
     new.add_argument("labs", nargs="*", metavar="LAB", help="only these labs")
     new.add_argument("--check", action="store_true", help="write nothing; exit 1 if a notebook is stale")
@@ -121,6 +123,22 @@ def _parser() -> argparse.ArgumentParser:
     new = add("test", _test, "Install what the tests need and run every test; options go to pytest.", json_too=False)
     new.add_argument("arguments", nargs="*", metavar="PYTEST_ARGUMENT")
     return parser
+
+
+def _add_microcontroller(add: Callable[[str, Verb, str], argparse.ArgumentParser]) -> None:
+    new = add("fit", _fit, "Say on which devices a .tflite model fits, why not, and what would make it fit.")
+    new.add_argument("model", metavar="MODEL", help="a .tflite file")
+    new.add_argument("--device", metavar="NAME", help="only this device; all of them without it")
+    new.add_argument("--headroom", type=float, default=0.2, help="the share of SRAM that stays free (0.2)")
+
+    text = "Write a model as firmware for a Cortex-M: C sources, a project around them, and how it runs."
+    new = add("firmware", _firmware, text)
+    new.add_argument("model", metavar="MODEL", help="an int8 .tflite file")
+    new.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="the folder for it")
+    new.add_argument("--core", default="cortex-m4", help="cortex-m0plus, cortex-m4 (default), cortex-m7, cortex-m33")
+    new.add_argument("--kernels", choices=("portable", "dsp"), help="plain C, or the core's DSP instructions if it has")
+    new.add_argument("--minimise", choices=("time", "ram"), default="time", help="what to save (time)")
+    new.add_argument("--run", metavar="INPUTS", help="raw int8 rows to run, .npy (.npz by name for several inputs)")
 
 
 def _open(options: argparse.Namespace) -> int:
@@ -224,6 +242,31 @@ def _inspect(options: argparse.Namespace) -> int:
 
     with _answer(json_too=options.json) as answer:
         report = inspect_model(options.model)
+        answer(report.to_dict(), report)
+    return 0
+
+
+def _firmware(options: argparse.Namespace) -> int:
+    from edgelab.mcu.firmware import build_firmware
+
+    with _answer(json_too=options.json) as answer:
+        made = build_firmware(
+            options.model,
+            options.output,
+            core=options.core,
+            kernels=options.kernels,
+            minimise=options.minimise,
+            run=options.run,
+        )
+        answer(made.to_dict(), made)
+    return 0
+
+
+def _fit(options: argparse.Namespace) -> int:
+    from edgelab.mcu.fit import fit
+
+    with _answer(json_too=options.json) as answer:
+        report = fit(options.model, options.device, options.headroom)
         answer(report.to_dict(), report)
     return 0
 

@@ -77,19 +77,34 @@ def install() -> Path:
     """
     if not shutil.which("apt-get"):
         raise NoBrowser(f"There is no browser for the browser tests; {HOW}.")
-    rights = _rights()
-    if rights is None:
+    if _rights() is None:
         raise NoBrowser("There is no browser for the browser tests; run `sudo apt-get install chromium`.")
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for step in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", "chromium"]):
-        done = subprocess.run([*rights, "apt-get", *step], env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            words = (done.stderr.strip().splitlines() or ["it gave no reason"])[-1]
-            raise NoBrowser(f"`apt-get {' '.join(step)}` failed ({words}); {HOW}.")
+    if refused := apt_install("chromium"):
+        raise NoBrowser(f"{refused}; {HOW}.")
     found = find()
     if found is None:
         raise NoBrowser(f"apt-get installed no browser that starts as `chromium`; {HOW}.")
     return found
+
+
+def apt_install(package: str) -> str:
+    """Install a package of Debian's, as root or through a sudo that asks for no password.
+
+    Returns
+    -------
+    str
+        Why it was not installed, without a full stop; empty if it was.
+    """
+    rights = _rights()
+    if rights is None or not shutil.which("apt-get"):
+        return f"{package} cannot be installed by this user with apt-get"
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for step in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", package]):
+        done = subprocess.run([*rights, "apt-get", *step], env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            words = (done.stderr.strip().splitlines() or ["it gave no reason"])[-1]
+            return f"`apt-get {' '.join(step)}` failed ({words})"
+    return ""
 
 
 def _rights() -> list[str] | None:

@@ -21,6 +21,7 @@ from edgelab.reading import kernel_shell
 DISTRIBUTIONS = {
     "tensorflow": ("tensorflow", "tensorflow-cpu"),
     "ai_edge_litert": ("ai-edge-litert",),
+    "ethosu": ("ethos-u-vela",),
     "sklearn": ("scikit-learn",),
 }
 """Distributions of frameworks that are imported under another name."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
 from edgelab.course import browser, paths
+from edgelab.course.browser import apt_install
 from edgelab.course.session import installed
 from edgelab.errors import MissingFramework
+
+_WITNESS = "qemu-system-arm"  # the program and Debian's package have one name
 
 
 def run_tests(arguments: Sequence[str], say: Callable[[str], None]) -> int:
@@ -51,6 +55,10 @@ def run_tests(arguments: Sequence[str], say: Callable[[str], None]) -> int:
             raise
         say(f"{error} The browser tests are left out.")
         extra = ["-m", "not browser"]
+    if not shutil.which(_WITNESS):
+        say(f"There is no {_WITNESS} for the second witness of the firmware; installing it with apt-get ...")
+        refused = apt_install(_WITNESS)
+        say(f"{refused}; its tests are left out." if refused else f"{_WITNESS} was installed.")
     environment.setdefault("OMP_NUM_THREADS", "1")
     command = [sys.executable, "-m", "pytest", *extra, *arguments]
     return subprocess.run(command, cwd=paths.home(), env=environment, check=False).returncode

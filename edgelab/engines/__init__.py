@@ -12,7 +12,7 @@ __all__ = ["Engine", "OperatorTime", "TensorInfo", "Timing", "model_format", "op
 
 
 def open_engine(path: str | os.PathLike[str], threads: int = 1, **options: Any) -> Engine:
-    """Open a model file in its runtime: .onnx in ONNX Runtime, .tflite in LiteRT.
+    """Open a model file in its runtime: .onnx in ONNX Runtime, .tflite in LiteRT, firmware (.elf) on its emulated core.
 
     The file's content decides, not its suffix.
 
@@ -23,8 +23,8 @@ def open_engine(path: str | os.PathLike[str], threads: int = 1, **options: Any) 
     threads
         Threads of the runtime.
     **options
-        What the engine takes: see `edgelab.engines.onnxruntime.OnnxRuntimeEngine` and
-        `edgelab.engines.litert.LiteRTEngine`.
+        What the engine takes: see `edgelab.engines.onnxruntime.OnnxRuntimeEngine`,
+        `edgelab.engines.litert.LiteRTEngine` and `edgelab.engines.cortexm.CortexMEngine`.
 
     Raises
     ------
@@ -45,6 +45,10 @@ def open_engine(path: str | os.PathLike[str], threads: int = 1, **options: Any) 
             from edgelab.engines.onnxruntime import OnnxRuntimeEngine
 
             return OnnxRuntimeEngine(path, threads, **options)
+        if kind == "elf":
+            from edgelab.engines.cortexm import CortexMEngine
+
+            return CortexMEngine(path, threads, **options)
         from edgelab.engines.litert import LiteRTEngine
 
         return LiteRTEngine(path, threads, **options)

@@ -31,7 +31,12 @@ MAX_HEADER_BYTES = 64 * 2**20
 MAX_ARRAY_BYTES = 2**34
 _LENGTH = struct.Struct("<I")
 _STDERR_TAIL_LINES = 40
-_ERRORS: dict[str, type[EdgelabError]] = {"file": BadFile, "input": BadInput, "missing": MissingFramework}
+_ERRORS: dict[str, type[EdgelabError]] = {
+    "file": BadFile,
+    "input": BadInput,
+    "missing": MissingFramework,
+    "crash": EngineCrash,
+}
 
 
 def send(stream: IO[bytes], header: Mapping[str, Any], arrays: Iterable[Array] = ()) -> None:

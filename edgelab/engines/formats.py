@@ -8,7 +8,7 @@ from typing import IO, Literal
 
 from edgelab.errors import BadFile
 
-ModelFormat = Literal["onnx", "tflite"]
+ModelFormat = Literal["onnx", "tflite", "elf"]
 
 # Fields of ModelProto (onnx/onnx.proto3) with their protobuf wire types: 0 varint, 2 length-delimited.
 _MODEL_PROTO = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2, 26: 2}
@@ -58,13 +58,15 @@ def model_format(path: str | os.PathLike[str]) -> ModelFormat:
     Raises
     ------
     BadFile
-        If the file is missing, empty, truncated, or neither ONNX nor TensorFlow Lite.
+        If the file is missing, empty, truncated, or neither ONNX, TensorFlow Lite nor ELF (firmware).
     """
     file = existing_file(path)
     with file.open("rb") as stream:
         start = stream.read(16)
         if start[4:8] == b"TFL3":
             return "tflite"
+        if start.startswith(b"\x7fELF"):
+            return "elf"
         for magic, what in _FOREIGN:
             if start.startswith(magic):
                 raise BadFile(f"{file} is {what}, not an .onnx or .tflite model; export or convert the model first.")

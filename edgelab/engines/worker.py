@@ -35,7 +35,7 @@ def main(module: str, memory_bytes: int) -> None:
     _limit_memory(memory_bytes)
 
     from edgelab.engines.child import last_line, receive, send
-    from edgelab.errors import BadFile, BadInput, MissingFramework
+    from edgelab.errors import BadFile, BadInput, EngineCrash, MissingFramework
 
     requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
@@ -62,8 +62,9 @@ def main(module: str, memory_bytes: int) -> None:
                 answer, replies = host.describe(), []
             else:
                 answer, replies = getattr(host, action)(*arrays, **header)
-        except (BadFile, BadInput, MissingFramework) as error:
-            kind = {BadFile: "file", BadInput: "input", MissingFramework: "missing"}[type(error)]
+        except (BadFile, BadInput, EngineCrash, MissingFramework) as error:
+            kinds = {BadFile: "file", BadInput: "input", EngineCrash: "crash", MissingFramework: "missing"}
+            kind = kinds[type(error)]
             answer, replies = {"error": kind, "message": str(error)}, []
         except MemoryError:
             answer, replies = {"error": "memory", "message": f"The memory did not suffice for '{action}'."}, []

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from edgelab.engines import open_engine
+from edgelab.engines.base import Engine
 from edgelab.errors import BadInput
 from edgelab.measure import quality
 from edgelab.measure.arrays import Arrays, load_arrays
@@ -30,9 +31,10 @@ class Compared:
     losses: quality.GroupLosses | None
     loss: quality.Loss
     divergence: quality.Divergence
-    p50_ms: Reading
-    speed_up: Reading
-    speed_verdict: Verdict
+    p50_ms: Reading | None
+    speed_up: Reading | None
+    speed_verdict: Verdict | None
+    """None, and so the two before, where a runtime keeps no time: firmware on an emulated core."""
 
     def to_dict(self) -> dict[str, Any]:
         """See `Comparison.to_dict`."""
@@ -47,9 +49,9 @@ class Compared:
             "agreement": self.divergence.agreement.to_dict(),
             "max_abs": self.divergence.max_abs,
             "sqnr_db": self.divergence.sqnr_db,
-            "p50_ms": self.p50_ms.to_dict(),
-            "speed_up": self.speed_up.to_dict(),
-            "speed_verdict": self.speed_verdict.text,
+            "p50_ms": None if self.p50_ms is None else self.p50_ms.to_dict(),
+            "speed_up": None if self.speed_up is None else self.speed_up.to_dict(),
+            "speed_verdict": None if self.speed_verdict is None else self.speed_verdict.text,
             "by_class": self.result.to_dict()["by_class"],
             "by_group": [] if self.losses is None else [g.to_dict() for g in self.losses.groups],
             "worst_group": None if worst is None else worst.to_dict(),
@@ -75,7 +77,7 @@ class Comparison:
                 "reference",
                 "",
                 "",
-                Reading.from_dict(self.reference["p50_ms"]).figure(),
+                "untimed" if (p50 := self.reference["p50_ms"]) is None else Reading.from_dict(p50).figure(),
                 "",
             )
         ]
@@ -89,8 +91,8 @@ class Comparison:
                     m.loss.loss.figure(),
                     m.divergence.agreement.figure(),
                     sqnr,
-                    m.p50_ms.figure(),
-                    m.speed_up.figure(),
+                    "untimed" if m.p50_ms is None else m.p50_ms.figure(),
+                    "" if m.speed_up is None else m.speed_up.figure(),
                 )
             )
         columns = ("model", "bytes", "right", "points lost", "same answer", "SQNR", "p50", "times as fast")
@@ -105,8 +107,9 @@ class Comparison:
         return [Table(f"{t.title}: {Path(m.file).name}", t.columns, t.rows, t.note) for m, t in tables]
 
     def verdicts(self) -> list[str]:
-        """Two sentences for each model: accuracy and time."""
-        return [f"{Path(m.file).name}: {m.loss.verdict.text} {m.speed_verdict.text}" for m in self.models]
+        """Two sentences for each model: accuracy, and time where it was measured."""
+        times = ["" if m.speed_verdict is None else f" {m.speed_verdict.text}" for m in self.models]
+        return [f"{Path(m.file).name}: {m.loss.verdict.text}{t}" for m, t in zip(self.models, times, strict=True)]
 
     def to_dict(self) -> dict[str, Any]:
         """As stable JSON-ready data: data, reference, models, note.
@@ -181,7 +184,10 @@ def compare(
                     "compare networks of one task."
                 )
         names = distinct_names(paths)
-        race = measure_latency(dict(zip(names, engines, strict=True)), arrays.x[:1], runs, seed=seed, progress=progress)
+        timed = {n: e for n, e in zip(names, engines, strict=True) if not why_untimed(e)}
+        race = measure_latency(timed, arrays.x[:1], runs, seed=seed, progress=progress) if timed else None
+        sides = {n: (race if race is not None and n in timed else None) for n in names}
+        rivals = {n: (race if names[0] in timed else None) for n, race in sides.items()}
         compared = tuple(
             Compared(
                 file=str(path),
@@ -191,9 +197,9 @@ def compare(
                 losses=quality.group_differences(results[0].correct, result.correct, groups) if groups else None,
                 loss=quality.difference(results[0].correct, result.correct),
                 divergence=quality.divergence(logits[0], out),
-                p50_ms=race.readings[name]["p50"],
-                speed_up=race.speed_up(name, over=names[0]),
-                speed_verdict=race.verdict(names[0], name),
+                p50_ms=None if (side := sides[name]) is None else side.readings[name]["p50"],
+                speed_up=None if (rival := rivals[name]) is None else rival.speed_up(name, over=names[0]),
+                speed_verdict=None if rival is None else rival.verdict(names[0], name),
             )
             for path, engine, result, out, name in list(zip(paths, engines, results, logits, names, strict=True))[1:]
         )
@@ -202,7 +208,7 @@ def compare(
             "runtime": engines[0].name,
             "bytes": paths[0].stat().st_size,
             "accuracy": results[0].accuracy.to_dict(),
-            "p50_ms": race.readings[names[0]]["p50"].to_dict(),
+            "p50_ms": None if (side := sides[names[0]]) is None else side.readings[names[0]]["p50"].to_dict(),
             "by_class": results[0].to_dict()["by_class"],
         }
     described = {
@@ -211,7 +217,16 @@ def compare(
         "classes": len(np.unique(arrays.y)),
         "groups": [] if arrays.group is None else sorted(map(str, np.unique(arrays.group))),
     }
-    return Comparison(described, about, compared, race.note)
+    notes = ["" if race is None else race.note]
+    notes += [
+        f"{name} was not timed. {why}." for name, e in zip(names, engines, strict=True) if (why := why_untimed(e))
+    ]
+    return Comparison(described, about, compared, " ".join(filter(None, notes)))
+
+
+def why_untimed(engine: Engine) -> str:
+    """Why an engine's runs cannot be timed, as part of a sentence; empty if they can."""
+    return str(getattr(engine, "why_untimed", ""))
 
 
 def distinct_names(paths: Sequence[Path]) -> list[str]:

@@ -237,6 +237,8 @@ def inspect_model(path: str | os.PathLike[str]) -> ModelReport:
     """
     file = Path(path)
     kind = model_format(file)
+    if kind == "elf":
+        raise BadFile(f"{file} is firmware; inspect the .tflite file that it was made from.")
     size = file.stat().st_size
     limit = _BASE_MEMORY_BYTES + _MEMORY_FACTOR * size
     child = Child(

@@ -1,21 +1,18 @@
 """What a TensorFlow Lite file holds, read from its flatbuffer without running it.
 
-The generated accessors of the schema check nothing, so this module does: every vector has to lie inside the file
-and all that is visited has to fit a budget that grows with the file, or a few bytes that point at each other
-could keep a reader busy for years. It runs in a child process (`edgelab.measure.inspect`).
+It runs in a child process (`edgelab.measure.inspect`); `edgelab.measure.flatbuffer` does the checked reading.
 """
 
 from __future__ import annotations
 
 import math
-import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgelab.errors import BadFile, MissingFramework
-from edgelab.measure.facts import MAX_ELEMENTS, clipped, facts, granularity, shown
+from edgelab.measure.facts import facts, granularity
+from edgelab.measure.flatbuffer import FlatReader, sound
 
 # Operands that are weights and bias, and what one output element of the operator costs in multiply-accumulates.
 _WEIGHTED = {
@@ -27,15 +24,6 @@ _WEIGHTED = {
     "BATCH_MATMUL": (1, 2),
 }
 _PASS_ON = frozenset({"DEQUANTIZE", "QUANTIZE", "CAST", "RESHAPE", "TRANSPOSE"})
-_BITS = {
-    **dict.fromkeys(("FLOAT64", "INT64", "UINT64", "COMPLEX64"), 64),
-    **dict.fromkeys(("FLOAT32", "INT32", "UINT32"), 32),
-    **dict.fromkeys(("FLOAT16", "BFLOAT16", "INT16", "UINT16"), 16),
-    **dict.fromkeys(("INT8", "UINT8", "BOOL", "FLOAT8_E4M3FN", "FLOAT8_E5M2"), 8),
-    **dict.fromkeys(("INT4", "UINT4"), 4),
-    "COMPLEX128": 128,
-    "INT2": 2,
-}
 _QUANTIZED = frozenset({"int8", "uint8", "int16", "int4", "uint4", "int2"})
 _NOT_WEIGHTS = frozenset({"INT32", "INT64", "UINT32", "UINT64", "BOOL", "STRING", "RESOURCE", "VARIANT"})
 
@@ -96,145 +84,72 @@ def read(path: str) -> dict[str, Any]:
     MissingFramework
         If ai-edge-litert, which brings the schema, is not installed.
     """
-    try:
-        from ai_edge_litert import schema_py_generated as schema
-    except ImportError as error:
-        raise MissingFramework(
-            f"The TensorFlow Lite schema is not installed ({error}); add it with: uv pip install ai-edge-litert"
-        ) from None
     content = Path(path).read_bytes()
-    try:
-        return _Reader(path, content, schema).facts()
-    except (struct.error, IndexError, ValueError, OverflowError, TypeError, KeyError) as error:
-        raise BadFile(f"{path} is damaged: its flatbuffer does not hold together ({clipped(str(error))}).") from None
+    with sound(path):
+        return _facts(FlatReader(path, content))
 
 
-class _Reader:
-    def __init__(self, path: str, content: bytes, schema: Any) -> None:
-        self._path = path
-        self._size = len(content)
-        self._budget = 100_000 + 4 * self._size
-        self._schema = schema
-        self._types = {value: name for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
-        self._operators = {v: name for name, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
-        self._model = schema.Model.GetRootAs(content, 0)
+def _facts(reader: FlatReader) -> dict[str, Any]:
+    model = reader.model
+    codes = [_code(reader, code) for code in reader.each(model.OperatorCodes, model.OperatorCodesLength())]
+    buffers = [reader.stored_bytes(buffer) for buffer in reader.each(model.Buffers, model.BuffersLength())]
+    graphs = reader.graphs()
+    layers: list[dict[str, Any]] = []
+    weights: list[_Weight] = []
+    activations: set[str] = set()
+    tables: list[list[_Tensor]] = []
+    for graph in graphs:
+        tensors = [_tensor(reader, t, buffers) for t in reader.each(graph.Tensors, graph.TensorsLength())]
+        tables.append(tensors)
+        operators = [
+            (codes[o.OpcodeIndex()], *reader.operands(o, len(tensors)))
+            for o in reader.each(graph.Operators, graph.OperatorsLength())
+        ]
+        layers += _layers(operators, tensors, weights)
+        activations |= {
+            tensors[i].dtype
+            for kind, inputs, outputs in operators
+            for i in ([*inputs[:1], *outputs] if kind in _WEIGHTED else [])
+            if i >= 0
+        }
+    inputs, outputs = reader.borders(graphs[0], len(tables[0]))
+    return facts(
+        format="tflite",
+        producer=reader.text(model.Description()) or "unknown",
+        version={"schema": int(model.Version())},
+        inputs=[_info(tables[0][i]) for i in inputs],
+        outputs=[_info(tables[0][i]) for i in outputs],
+        quantization=_quantization(layers, weights, activations),
+        layers=layers,
+        weight_bytes=_weight_bytes(weights),
+        external_bytes=0,
+    )
 
-    def facts(self) -> dict[str, Any]:
-        model = self._model
-        codes = [self._code(code) for code in self._each(model.OperatorCodes, model.OperatorCodesLength())]
-        buffers = [self._stored(buffer) for buffer in self._each(model.Buffers, model.BuffersLength())]
-        graphs = list(self._each(model.Subgraphs, model.SubgraphsLength()))
-        if not graphs:
-            raise BadFile(f"{self._path} holds no graph.")
-        layers: list[dict[str, Any]] = []
-        weights: list[_Weight] = []
-        activations: set[str] = set()
-        tables: list[list[_Tensor]] = []
-        for graph in graphs:
-            tensors = [self._tensor(t, buffers) for t in self._each(graph.Tensors, graph.TensorsLength())]
-            tables.append(tensors)
-            operators = [
-                self._operator(o, codes, len(tensors)) for o in self._each(graph.Operators, graph.OperatorsLength())
-            ]
-            layers += _layers(operators, tensors, weights)
-            activations |= {
-                tensors[i].dtype
-                for kind, inputs, outputs in operators
-                for i in ([*inputs[:1], *outputs] if kind in _WEIGHTED else [])
-                if i >= 0
-            }
-        main = graphs[0]
-        inputs = self._numbers(main.Inputs, main.InputsLength())
-        outputs = self._numbers(main.Outputs, main.OutputsLength())
-        if min([*inputs, *outputs], default=0) < 0:
-            raise BadFile(f"{self._path} is damaged: an input or output refers to a tensor that is not there.")
-        return facts(
-            format="tflite",
-            producer=self._text(model.Description()) or "unknown",
-            version={"schema": int(model.Version())},
-            inputs=[_info(tables[0][i]) for i in inputs],
-            outputs=[_info(tables[0][i]) for i in outputs],
-            quantization=_quantization(layers, weights, activations),
-            layers=layers,
-            weight_bytes=_weight_bytes(weights),
-            external_bytes=0,
-        )
 
-    def _code(self, code: Any) -> str:
-        number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-        name = self._operators.get(number, f"BUILTIN_{number}")
-        return f"CUSTOM {self._text(code.CustomCode())}" if name == "CUSTOM" else name
+def _code(reader: FlatReader, code: Any) -> str:
+    name, custom = reader.code(code)
+    return f"CUSTOM {name}" if custom else name
 
-    def _stored(self, buffer: Any) -> int:
-        length = int(buffer.DataLength())
-        if length == 0 and buffer.Size() > 0 and buffer.Offset() > 1:  # weights behind the flatbuffer, beyond 2 GB
-            if buffer.Offset() + buffer.Size() > self._size:
-                raise BadFile(f"{self._path} is truncated: its weights end beyond the end of the file.")
-            return int(buffer.Size())
-        if length > self._size:
-            raise BadFile(f"{self._path} is damaged: a block of weights is longer than the file.")
-        return length
 
-    def _tensor(self, tensor: Any, buffers: Sequence[int]) -> _Tensor:
-        kind = self._types.get(tensor.Type())
-        if kind is None:
-            raise BadFile(f"{self._path} is damaged: a tensor has the unknown element type {tensor.Type()}.")
-        shape = self._shape(tensor)
-        scales: tuple[float, ...] = ()
-        zero_points: tuple[int, ...] = ()
-        quantization = tensor.Quantization()
-        if quantization is not None:
-            scales = tuple(float(n) for n in self._numbers(quantization.Scale, quantization.ScaleLength()))
-            if not all(math.isfinite(scale) for scale in scales):
-                raise BadFile(f"{self._path} is damaged: a tensor's scale is not a number.")
-            zero_points = tuple(self._numbers(quantization.ZeroPoint, quantization.ZeroPointLength(), width=8))
-        stored = buffers[tensor.Buffer()] if tensor.Buffer() else 0
-        made = _Tensor(self._text(tensor.Name()), shape, kind, scales, zero_points, stored)
-        if stored and tensor.Sparsity() is None and made.elements is not None:
-            needed = made.elements * _BITS.get(kind, 0) // 8
-            if needed > stored:
-                raise BadFile(
-                    f"{self._path} is damaged: the tensor '{made.name}' needs {needed} bytes and {stored} are stored."
-                )
-        return made
+def _tensor(reader: FlatReader, tensor: Any, buffers: Sequence[int]) -> _Tensor:
+    kind = reader.element_type(tensor)
+    shape = _shape(reader, tensor)
+    quantization = tensor.Quantization()
+    scales, zero_points = reader.scales(quantization) if quantization is not None else ((), ())
+    stored = buffers[tensor.Buffer()] if tensor.Buffer() else 0
+    made = _Tensor(reader.text(tensor.Name()), shape, kind, scales, zero_points, stored)
+    if stored and tensor.Sparsity() is None and made.elements is not None:
+        reader.needs(made.name, kind, made.elements, stored)
+    return made
 
-    def _shape(self, tensor: Any) -> tuple[int | None, ...]:
-        """The shape as converted, with None where the signature leaves a dimension open."""
-        shape = self._numbers(tensor.Shape, tensor.ShapeLength())
-        signature = self._numbers(tensor.ShapeSignature, tensor.ShapeSignatureLength())
-        if math.prod(max(n, 1) for n in shape) > MAX_ELEMENTS:
-            raise BadFile(f"{self._path} is damaged: a tensor has the absurd shape {shown(shape)}.")
-        if len(signature) == len(shape):
-            return tuple(None if s < 0 else n for s, n in zip(signature, shape, strict=True))
-        return tuple(None if n < 0 else n for n in shape)
 
-    def _operator(self, operator: Any, codes: Sequence[str], tensors: int) -> tuple[str, list[int], list[int]]:
-        inputs = self._numbers(operator.Inputs, operator.InputsLength())
-        outputs = self._numbers(operator.Outputs, operator.OutputsLength())
-        if any(not -1 <= i < tensors for i in [*inputs, *outputs]):
-            raise BadFile(f"{self._path} is damaged: an operator refers to a tensor that is not there.")
-        return codes[operator.OpcodeIndex()], inputs, outputs
-
-    def _each(self, item: Callable[[int], Any], count: int) -> Iterator[Any]:
-        self._spend(count, width=4)
-        return (item(i) for i in range(count))
-
-    def _numbers(self, item: Callable[[int], Any], count: int, *, width: int = 4) -> list[Any]:
-        self._spend(count, width=width)
-        return [item(i) for i in range(count)]
-
-    def _text(self, raw: bytes | None) -> str:
-        if not raw:
-            return ""
-        self._spend(len(raw) // 64, width=1)
-        return clipped(raw.decode("utf-8", "replace"))
-
-    def _spend(self, count: int, *, width: int) -> None:
-        if count * width > self._size:
-            raise BadFile(f"{self._path} is damaged: a list of {count} entries does not fit into the file.")
-        self._budget -= count
-        if self._budget < 0:
-            raise BadFile(f"{self._path} is damaged: its parts refer to each other without end.")
+def _shape(reader: FlatReader, tensor: Any) -> tuple[int | None, ...]:
+    """The shape as converted, with None where the signature leaves a dimension open."""
+    shape = reader.shape(tensor)
+    signature = reader.numbers(tensor.ShapeSignature, tensor.ShapeSignatureLength())
+    if len(signature) == len(shape):
+        return tuple(None if s < 0 else n for s, n in zip(signature, shape, strict=True))
+    return tuple(None if n < 0 else n for n in shape)
 
 
 def _layers(

@@ -16,7 +16,9 @@ from edgelab.errors import LabError
 from .course_home import EXAMPLE
 
 VERBS = ("open", "labs", "doctor", "run", "check", "progress", "claims", "bench", "compare", "inspect", "build", "test")
-JSON_VERBS = ("run", "check", "bench", "inspect", "compare", "labs")
+VERBS += ("fit", "firmware")
+JSON_VERBS = ("run", "check", "bench", "inspect", "compare", "labs", "fit", "firmware")
+ORACLE = EXAMPLE.parents[1] / "data" / "mcu_oracle"
 
 
 @pytest.fixture
@@ -106,6 +108,10 @@ BAD_INPUT = [
     (("open", "nope"), "There is no lab 'nope'"),
     (("open", "--port", "0"), "0 is not at least 1"),
     (("build", "nope"), "There is no lab 'nope'"),
+    (("fit",), "required: MODEL"),
+    (("fit", "nothing.tflite"), "nothing.tflite"),
+    (("fit", str(ORACLE / "sine_mlp.tflite"), "--device", "nrf5284"), "did you mean nrf52840"),
+    (("fit", str(ORACLE / "sine_mlp.tflite"), "--headroom", "1"), "no share of the SRAM"),
     (("labs", "--jsno"), "unrecognized arguments: --jsno"),
 ]
 BAD_INPUT += [((*words, "--json"), says) for words, says in BAD_INPUT if words and words[0] in JSON_VERBS]
@@ -320,6 +326,7 @@ def same_shape(found, stated, reading, place="$"):
         ["bench", "m.onnx", "m.onnx", "--runs", "20"],
         ["compare", "m.onnx", "m.onnx", "--data", "d.npz"],
         ["inspect", "m.onnx"],
+        ["fit", str(ORACLE / "sine_mlp.tflite"), "--device", "himax-we2"],
     ],
     ids=lambda words: words[0],
 )

@@ -17,6 +17,7 @@ FLOORS = [
     {"data", "nets"},
     {"compress", "convert", "engines"},
     {"measure"},
+    {"mcu"},
     {"course", "ui"},
     {"cli", "__main__"},
 ]
@@ -79,8 +80,9 @@ def test_listing_labs_loads_no_notebook_tool():
     ("framework", "home"),
     [
         ("onnxruntime", {"engines/onnxruntime.py", "convert/onnx.py", "compress"}),
-        ("ai_edge_litert", {"engines/litert.py", "measure/tflite_file.py"}),
+        ("ai_edge_litert", {"convert/tflite", "engines/litert.py", "measure/flatbuffer.py"}),
         ("tensorflow", set()),
+        ("tflite_micro", {"engines/tflm.py"}),
     ],
 )
 def test_a_framework_is_imported_only_where_it_belongs(framework, home):

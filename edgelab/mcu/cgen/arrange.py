@@ -1,0 +1,171 @@
+"""How the steps of a model share the arena: tiles, memory taken over in place, chains that run row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+
+from edgelab.mcu.cgen import dsp_conv, dsp_depthwise, memory
+from edgelab.mcu.cgen.lowering import Alias, Binary, Convolution, Softmax, Step, Table
+from edgelab.mcu.cgen.memory import Group, Layout
+from edgelab.mcu.cgen.streams import Stream, runs
+from edgelab.mcu.model import Model
+
+_SCRATCH_BYTES = 2048
+"""What DSP kernels may add to the arena, beside an eighth of it: less than the interpreter's own structures take."""
+_LONGEST_CHAIN = 14
+_CHAINS = 4
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """What the emitters need to know: tile heights of the steps with DSP kernels, chains, addresses."""
+
+    tiles: Mapping[int, int]
+    groups: tuple[Group, ...]
+    streams: tuple[Stream, ...]
+    layout: Layout
+
+    def scratches(self) -> dict[int, int]:
+        """The offset of each step's scratch memory."""
+        return {
+            step.index: self.layout.scratch[position]
+            for position, group in enumerate(self.groups)
+            if group.scratch
+            for step in group.steps
+        }
+
+
+def dsp(step: Step) -> ModuleType | None:
+    """The module whose kernels take a step, if any does."""
+    if not isinstance(step, Convolution):
+        return None
+    module = dsp_depthwise if step.depthwise else dsp_conv
+    return module if module.fits(step) else None
+
+
+def for_time(model: Model, steps: Sequence[Step], *, kernels: str) -> Arrangement:
+    """Every step on its own, with tiles as high as the memory beside the tensors allows."""
+    plain = [Group((step,), lag=_always(model, step)) for step in steps]
+    if kernels == "portable":
+        return Arrangement({}, tuple(plain), (), memory.layout(model, plain))
+    total = memory.layout(model, plain).arena_bytes
+    room = total + _SCRATCH_BYTES + total // 8
+    tiles, groups = {}, []
+    for position, (step, group) in enumerate(zip(steps, plain, strict=True)):
+        module = dsp(step)
+        if module is not None:
+            rows = tiles[step.index] = module.tile_rows(step, room - memory.live_bytes(model, plain, position))
+            lag = module.lag(step, rows)
+            free = lag if lag == 0 and module is dsp_depthwise else None
+            groups.append(Group((step,), module.scratch_bytes(step, rows), lag=free))
+        else:
+            groups.append(group)
+    return Arrangement(tiles, tuple(groups), (), memory.layout(model, groups))
+
+
+def for_ram(model: Model, steps: Sequence[Step], *, kernels: str) -> Arrangement:
+    """The smallest arena: outputs over their inputs, chains row by row where that helps, then tiles as high as fit."""
+    smallest = {}
+    if kernels == "dsp":
+        for step in steps:
+            module = dsp(step)
+            if module is not None:
+                smallest[step.index] = module.tile_rows(step, 0)
+    chains: list[tuple[int, int]] = []
+    size = _size(model, _groups(model, steps, smallest, chains))
+    for _ in range(_CHAINS):
+        best = min(
+            (
+                (_size(model, _groups(model, steps, smallest, [*chains, c])), c[1] - c[0], c)
+                for c in _more(model, steps, smallest, chains)
+            ),
+            default=None,
+        )
+        if best is None or best[0] >= size:
+            break
+        size = best[0]
+        chains.append(best[2])
+    tiles = dict(smallest)
+    inside = {i for a, b in chains for i in range(a, b + 1)}
+    for position, step in enumerate(steps):
+        module = dsp(step) if step.index in tiles and position not in inside else None
+        if module is None:
+            continue
+        # As high as it goes without a larger arena: halve what would be wanted until it fits.
+        wanted = module.tile_rows(step, 2**30)
+        while wanted > tiles[step.index]:
+            trial = {**tiles, step.index: wanted}
+            if _size(model, _groups(model, steps, trial, chains)) <= size:
+                tiles = trial
+                break
+            wanted = module.tile_rows(step, module.scratch_bytes(step, wanted) * 3 // 4)
+    groups = _groups(model, steps, tiles, chains)
+    shared = memory.smallest(model, groups)
+    for position in inside:
+        module = dsp(steps[position])
+        if module is not None and steps[position].index in tiles:
+            tiles[steps[position].index] = module.stream_rows(steps[position])
+    layouts = [memory.layout(model, groups, shared=shared, heuristic=h) for h in ("greedy", "best")]
+    streams = tuple(Stream(tuple(steps[a : b + 1])) for a, b in sorted(chains))
+    return Arrangement(tiles, tuple(groups), streams, min(layouts, key=lambda found: found.arena_bytes))
+
+
+def _size(model: Model, groups: Sequence[Group]) -> int:
+    return memory.layout(model, groups).arena_bytes
+
+
+def _groups(
+    model: Model, steps: Sequence[Step], tiles: Mapping[int, int], chains: Sequence[tuple[int, int]]
+) -> list[Group]:
+    groups, position = [], 0
+    ends = dict(chains)
+    while position < len(steps):
+        step = steps[position]
+        if position in ends:
+            chain = tuple(steps[position : ends[position] + 1])
+            stream = Stream(chain)
+            modules = [(s, dsp(s)) for s in chain if s.index in tiles]
+            scratch = max((m.scratch_bytes(s, m.stream_rows(s)) for s, m in modules if m is not None), default=0)
+            groups.append(Group(chain, scratch, stream.rings(), stream.lag()))
+            position = ends[position] + 1
+            continue
+        module = dsp(step) if step.index in tiles else None
+        if module is None:
+            groups.append(Group((step,), lag=_always(model, step)))
+        else:
+            rows = tiles[step.index]
+            groups.append(Group((step,), module.scratch_bytes(step, rows), lag=module.lag(step, rows)))
+        position += 1
+    return groups
+
+
+def _more(
+    model: Model, steps: Sequence[Step], tiles: Mapping[int, int], chains: Sequence[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """Chains that hold the step at which most memory is alive, clear of those that there are."""
+    groups = _groups(model, steps, tiles, chains)
+    heavy = max(range(len(groups)), key=lambda i: memory.live_bytes(model, groups, i) + groups[i].scratch)
+    peak = steps.index(groups[heavy].steps[0])
+    taken = {i for a, b in chains for i in range(a, b + 1)}
+    found = []
+    for low, high in runs(model, steps):
+        for a in range(low, high):
+            for b in range(a + 1, min(high, a + _LONGEST_CHAIN) + 1):
+                if a <= peak + 1 and b >= peak - 1 and not taken & set(range(a, b + 1)):
+                    found.append((a, b))
+    return found
+
+
+def _always(model: Model, step: Step) -> int | None:
+    """The lag of steps that read each byte before they write the one in its place, whatever the kernels."""
+    if isinstance(step, Alias):
+        return 0
+    if isinstance(step, Table | Softmax | Binary) and step.inputs:
+        same = model.tensors[step.inputs[0]].shape == model.tensors[step.outputs[0]].shape
+        return 0 if same else None
+    return None
+
+
+__all__ = ["Arrangement", "dsp", "for_ram", "for_time"]

@@ -1,0 +1,98 @@
+"""The C text under construction: constants, functions and the names of things in memory."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_RANGES = {
+    "int8_t": (-(2**7), 2**7),
+    "int16_t": (-(2**15), 2**15),
+    "int32_t": (-(2**31), 2**31),
+    "uint32_t": (0, 2**32),
+}
+_BYTES = {"int8_t": 1, "int16_t": 2, "int32_t": 4, "uint32_t": 4}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the rows of a picture lie: all of them, or the last ``ring`` of them one behind the other."""
+
+    base: str
+    row_bytes: int
+    ring: int | None = None
+
+    def row(self, index: str) -> str:
+        """A C expression for the address of a row."""
+        if self.ring == 1:
+            return self.base
+        at = f"({index})" if self.ring is None else f"(({index}) % {self.ring})"
+        return f"({self.base} + {at} * {self.row_bytes})"
+
+
+@dataclass
+class Program:
+    """Constants, functions and addresses of one generated model."""
+
+    addresses: Mapping[int, str]
+    """Of each tensor in memory: a C expression of type ``int8_t *``."""
+    scratches: Mapping[int, str] = field(default_factory=dict)
+    """Of each step's scratch memory, aligned to 16: a C expression of type ``uint8_t *``."""
+    streams: Mapping[int, tuple[Place, Place]] = field(default_factory=dict)
+    """Steps that run row by row: where the rows of their input and of their output lie."""
+    constants: list[str] = field(default_factory=list)
+    functions: list[str] = field(default_factory=list)
+    constant_bytes: int = 0
+    helpers: dict[str, str] = field(default_factory=dict)
+    _shared: dict[str, str] = field(default_factory=dict)
+    _known: dict[tuple[str, bytes], str] = field(default_factory=dict)
+
+    def constant(self, ctype: str, values: NDArray[Any] | Iterable[int], name: str, *, align: int = 0) -> str:
+        """Declare a constant array once; the name of the one with these values."""
+        numbers = [int(v) for v in np.asarray(values).ravel().tolist()]
+        low, high = _RANGES[ctype]
+        if numbers and not low <= min(numbers) <= max(numbers) < high:
+            raise AssertionError(f"{name} does not fit {ctype}")
+        key = (f"{ctype} {align}", repr(numbers).encode())
+        if key in self._known:
+            return self._known[key]
+        body = textwrap.fill(", ".join(map(_literal, numbers)), 118, break_long_words=False)
+        aligned = f" __attribute__((aligned({align})))" if align else ""
+        self.constants.append(f"static const {ctype} {name}[{len(numbers)}]{aligned} = {{\n{body}\n}};\n")
+        self.constant_bytes += _BYTES[ctype] * len(numbers)
+        self._known[key] = name
+        return name
+
+    def helper(self, name: str, text: str) -> None:
+        """Add a helper function once."""
+        self.helpers.setdefault(name, text)
+
+    def shared(self, name: str, make: Callable[[str], str], key: str) -> str:
+        """Add a helper function whose text may serve several layers; the name of the one with this key."""
+        if key not in self._shared:
+            self._shared[key] = name
+            self.helpers[name] = make(name)
+        return self._shared[key]
+
+    def function(self, name: str, body: str, argument: str = "void") -> None:
+        """Add a layer's function."""
+        self.functions.append(f"LAYER void {name}({argument}) {{\n{textwrap.indent(body.strip(), '  ')}\n}}\n")
+
+
+def _literal(number: int) -> str:
+    return "-2147483647 - 1" if number == -(2**31) else str(number)
+
+
+def clamp(value: str, low: int, high: int) -> str:
+    """A C expression that holds ``value`` inside a range."""
+    return f"clamp({value}, {low}, {high})"
+
+
+def plus(number: int) -> str:
+    """`` + 3``, `` - 3`` or nothing."""
+    return "" if number == 0 else f" {'+' if number > 0 else '-'} {abs(number)}"

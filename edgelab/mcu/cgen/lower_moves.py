@@ -1,0 +1,134 @@
+"""Lowering of the operators that only move data: concatenation, padding, reshapes, slices, transposes, splits."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from edgelab.errors import BadInput
+from edgelab.mcu.cgen.lowering import (
+    Alias,
+    Copy,
+    Lower,
+    Move,
+    Step,
+    constant,
+    needed,
+    quantization,
+    strides_of,
+    where,
+)
+from edgelab.mcu.model import Model, Operator, Tensor
+
+
+def _same_scale(model: Model, op: Operator, source: Tensor, target: Tensor) -> None:
+    a, b = quantization(model, op, source), quantization(model, op, target)
+    if (a.scale, a.zero_point) != (b.scale, b.zero_point):
+        raise BadInput(
+            f"{where(model, op)} joins tensors of different scales, which no int8 kernel of the interpreter does; "
+            "quantize the model so that its inputs share the output's scale."
+        )
+
+
+def _concatenation(model: Model, op: Operator) -> Step:
+    target = model.tensors[op.outputs[0]]
+    axis = op.options.get("axis", 0) % len(target.shape)
+    if op.options.get("fused_activation_function", "NONE") != "NONE":
+        raise BadInput(f"{where(model, op)} has a fused activation; put it before or after the concatenation.")
+    strides, start, copies = strides_of(target.shape), 0, []
+    for index in op.inputs:
+        source = model.tensors[index]
+        _same_scale(model, op, source, target)
+        if source.data is not None:
+            raise BadInput(f"{where(model, op)} joins the constant '{source.name}'; add it with PAD or ADD instead.")
+        own = strides_of(source.shape)
+        copies.append(Copy(index, target.index, source.shape, 0, own, start * strides[axis], strides))
+        start += source.shape[axis]
+    if start != target.shape[axis]:
+        raise BadInput(f"{where(model, op)} has inputs that do not fill its output; convert the model anew.")
+    return Move(op.index, op.code, tuple(dict.fromkeys(op.inputs)), (target.index,), tuple(copies), target.elements)
+
+
+def _pad(model: Model, op: Operator) -> Step:
+    source, target = needed(model, op, 0), model.tensors[op.outputs[0]]
+    q = quantization(model, op, target)
+    amounts = constant(model, op, 1).reshape(-1, 2)
+    fill = int(constant(model, op, 2).ravel()[0]) if len(op.inputs) > 2 and op.inputs[2] >= 0 else q.zero_point
+    strides = strides_of(target.shape)
+    start = sum(int(before) * stride for (before, _), stride in zip(amounts, strides, strict=True))
+    copy = Copy(source.index, target.index, source.shape, 0, strides_of(source.shape), start, strides)
+    return Move(op.index, op.code, (source.index,), (target.index,), (copy,), target.elements, fill)
+
+
+def _alias(model: Model, op: Operator) -> Step:
+    source, target = needed(model, op, 0), model.tensors[op.outputs[0]]
+    if source.size_bytes != target.size_bytes:
+        raise BadInput(f"{where(model, op)} changes the number of elements; convert the model anew.")
+    return Alias(op.index, op.code, (source.index,), (target.index,))
+
+
+def _transpose(model: Model, op: Operator) -> Step:
+    source, target = needed(model, op, 0), model.tensors[op.outputs[0]]
+    order = [int(axis) for axis in constant(model, op, 1)]
+    strides = strides_of(source.shape)
+    copy = Copy(
+        source.index, target.index, target.shape, 0, tuple(strides[a] for a in order), 0, strides_of(target.shape)
+    )
+    return Move(op.index, op.code, (source.index,), (target.index,), (copy,), target.elements)
+
+
+def _strided_slice(model: Model, op: Operator) -> Step:
+    source, target = needed(model, op, 0), model.tensors[op.outputs[0]]
+    begin, end, step = (constant(model, op, position).ravel().tolist() for position in (1, 2, 3))
+    o = op.options
+    if o.get("ellipsis_mask", 0) or o.get("new_axis_mask", 0):
+        raise BadInput(f"{where(model, op)} uses an ellipsis or a new axis; write the slice with every axis in place.")
+    starts, shape, strides = [], [], []
+    for axis, (size, stride) in enumerate(zip(source.shape, strides_of(source.shape), strict=True)):
+        by = int(step[axis])
+        if o.get("shrink_axis_mask", 0) >> axis & 1:
+            starts.append((begin[axis] % size) * stride)
+            continue
+        part = slice(
+            None if o.get("begin_mask", 0) >> axis & 1 else int(begin[axis]),
+            None if o.get("end_mask", 0) >> axis & 1 else int(end[axis]),
+            by,
+        )
+        if o.get("offset", False) and part.stop is not None:
+            part = slice(part.start, (part.start or 0) + part.stop, by)
+        taken = range(size)[part]
+        starts.append((taken.start if len(taken) else 0) * stride)
+        shape.append(len(taken))
+        strides.append(by * stride)
+    if int(np.prod(shape)) != target.elements:
+        raise BadInput(f"{where(model, op)} does not give its output's shape; convert the model anew.")
+    own = tuple(shape)
+    copy = Copy(source.index, target.index, own, sum(starts), tuple(strides), 0, strides_of(own))
+    return Move(op.index, op.code, (source.index,), (target.index,), (copy,), target.elements)
+
+
+def _split(model: Model, op: Operator) -> Step:
+    source = needed(model, op, 1)
+    axis = int(constant(model, op, 0).ravel()[0]) % len(source.shape)
+    strides, copies = strides_of(source.shape), []
+    targets = [model.tensors[i] for i in op.outputs]
+    starts = itertools.accumulate((t.shape[axis] for t in targets), initial=0)
+    for target, start in zip(targets, starts, strict=False):
+        copies.append(
+            Copy(source.index, target.index, target.shape, start * strides[axis], strides, 0, strides_of(target.shape))
+        )
+    return Move(op.index, op.code, (source.index,), op.outputs, tuple(copies), source.elements)
+
+
+MOVES: dict[str, Lower] = {
+    "CONCATENATION": _concatenation,
+    "PAD": _pad,
+    "PADV2": _pad,
+    "RESHAPE": _alias,
+    "SQUEEZE": _alias,
+    "EXPAND_DIMS": _alias,
+    "TRANSPOSE": _transpose,
+    "STRIDED_SLICE": _strided_slice,
+    "SPLIT": _split,
+}

@@ -1,0 +1,255 @@
+"""Which devices a model fits on: flash, arena, stack, headroom, operators, time and energy, and what would help.
+
+Two ways onto a microcontroller are held against each device: the interpreter (TensorFlow Lite for Microcontrollers,
+which decides whether a model fits) and the C code that edgelab generates. Computers and phones run LiteRT.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from edgelab.errors import BadFile, BadInput, EngineCrash, MissingFramework
+from edgelab.mcu.accelerator import AcceleratorReport, ethos_coverage
+from edgelab.mcu.arena import Arena, plan_arena, planned_buffers
+from edgelab.mcu.changes import less_flash, less_memory
+from edgelab.mcu.devices import Device, all_devices, find_device
+from edgelab.mcu.estimate import Estimate, estimate, macs
+from edgelab.mcu.fit_report import DeviceFit, FitReport, Generated
+from edgelab.mcu.model import Model, read_model
+from edgelab.mcu.operators import OperatorReport, check_operators
+from edgelab.mcu.plans import lower_bound
+
+HEADROOM = 0.2
+"""The share of SRAM that stays free by the usual rule, for what the application itself needs."""
+STACK_BYTES = 2048
+"""For the stack: the deepest of the 16 emulated networks with CMSIS-NN took 1,276 bytes; interrupts come on top."""
+INTERPRETER_CODE_BYTES = 85 * 1024
+"""Code of the interpreter with CMSIS-NN and five kinds of operators, from a build for the Cortex-M4."""
+_KINDS_IN_THAT_BUILD = 5
+_CODE_BYTES_PER_FURTHER_KIND = 4 * 1024  # an allowance: kernels take from 1 to 10 KB
+_GENERATED_CODE_BYTES_PER_OPERATOR = 1024  # 540 to 1,200 on the oracle networks, compiled for the Cortex-M4
+_TARGETS = ("x86_64-wheel", "cortex-m-reference", "cortex-m-cmsis-nn")
+_WITH_CMSIS_NN = frozenset({"cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55"})
+
+
+def fit(
+    model: Model | str | os.PathLike[str],
+    device: str | Device | Sequence[str | Device] | None = None,
+    headroom: float = HEADROOM,
+    *,
+    accelerators: bool = True,
+    measured: bool = True,
+) -> FitReport:
+    """Hold a model against devices.
+
+    Parameters
+    ----------
+    model
+        The model, or the path of its .tflite file.
+    device
+        A device, its name, or several of them; None for all of the table.
+    headroom
+        The share of SRAM that has to stay free, from 0 to below 1.
+    accelerators
+        Compile for the Ethos-U of devices that have one (half a second each).
+    measured
+        Add the arena that the real interpreter reports, where it runs.
+
+    Raises
+    ------
+    BadFile
+        If the file is missing, damaged or foreign.
+    BadInput
+        If there is no such device or the headroom is no share.
+    """
+    if isinstance(headroom, bool) or not isinstance(headroom, int | float) or not 0 <= headroom < 1:
+        raise BadInput(f"headroom={headroom!r} is no share of the SRAM; take a number from 0 to below 1, such as 0.2.")
+    devices = _devices(device)
+    model = model if isinstance(model, Model) else read_model(model)
+    arenas = {target: plan_arena(model, target) for target in _TARGETS}
+    known = _Known(
+        model=model,
+        headroom=float(headroom),
+        arenas=arenas,
+        operators=check_operators(model),
+        generated=_generated(model),
+        coverage=_coverage(model, devices, float(headroom), arenas) if accelerators else {},
+    )
+    listed = list(arenas.values())
+    notes = [
+        f"{name} has needs that the arena's table does not hold, so the modelled arena may be too small."
+        for name in sorted({name for a in listed for name in a.unknown})
+    ]
+    if measured:
+        found, note = _measured(model)
+        listed += found
+        notes += note
+    return FitReport(
+        file=str(model.path),
+        rule=float(headroom),
+        file_bytes=len(model.content),
+        macs=macs(model),
+        arena=tuple(listed),
+        lower_bound=lower_bound(planned_buffers(model)),
+        operators=known.operators,
+        generated=known.generated,
+        devices=tuple(_fit(known, entry) for entry in devices),
+        notes=tuple(notes),
+    )
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What holds for a model on every device."""
+
+    model: Model
+    headroom: float
+    arenas: dict[str, Arena]
+    operators: OperatorReport
+    generated: Generated
+    coverage: dict[str, AcceleratorReport | str]
+    """Vela's report by device, or the sentence that says why there is none."""
+
+
+def _fit(known: _Known, device: Device) -> DeviceFit:
+    micro = device.kind == "microcontroller"
+    covered = known.coverage.get(device.name)
+    accelerator = covered if isinstance(covered, AcceleratorReport) else None
+    notes = [covered] if isinstance(covered, str) else []
+    target = "cortex-m-cmsis-nn" if device.core in _WITH_CMSIS_NN else "cortex-m-reference"
+    arena = known.arenas[target]
+    arena_bytes = arena.min_workable or arena.total
+    file_bytes = len(known.model.content)
+    if accelerator is not None and accelerator.npu_operators:
+        arena_bytes = max(arena_bytes, accelerator.sram_bytes + arena.tail)
+        file_bytes = accelerator.file_bytes
+        notes += [
+            f"{device.name}: {device.ethos} leaves {entry.operator} to the processor."
+            for entry in accelerator.fallbacks
+        ]
+    flash_bytes = file_bytes + (_interpreter_code(known.operators) if micro else 0)
+    usable = _usable(device, known.headroom)
+    generated = known.generated
+    generated_fits = micro and not generated.reason and generated.least_ram_bytes <= usable
+    generated_fits = generated_fits and generated.flash_bytes <= device.flash_bytes
+    reasons, change = _reasons(known, device, (flash_bytes, arena_bytes, usable), generated_fits=generated_fits)
+    return DeviceFit(
+        device=device,
+        runtime="TensorFlow Lite for Microcontrollers" if micro else "LiteRT",
+        flash_bytes=flash_bytes,
+        arena_target=target,
+        arena_bytes=arena_bytes,
+        stack_bytes=STACK_BYTES,
+        reasons=tuple(reasons),
+        change=change,
+        cost=_cost(known.model, device, accelerator),
+        generated_fits=generated_fits,
+        accelerator=accelerator,
+        notes=tuple(notes),
+    )
+
+
+def _reasons(
+    known: _Known, device: Device, needs: tuple[int, int, int], *, generated_fits: bool
+) -> tuple[list[str], str]:
+    """Why a model does not fit, what decides first, and the smallest change for that."""
+    flash_bytes, arena_bytes, usable = needs
+    found: list[tuple[str, str]] = []
+    if device.kind == "microcontroller":
+        found += [(f"{check.operator}: {check.reason}", check.mend) for check in known.operators.unsupported]
+    ram_bytes = arena_bytes + STACK_BYTES
+    generated = known.generated
+    if ram_bytes > usable:
+        why = (
+            f"an arena of {arena_bytes:,} bytes and a stack of {STACK_BYTES:,} are more than the {usable:,} of "
+            f"{device.sram_bytes:,} bytes of SRAM that {known.headroom:.0%} headroom leaves"
+        )
+        head = max(arena.head for arena in known.arenas.values())
+        found.append((why, less_memory(known.model, head, ram_bytes - usable)))
+    if flash_bytes > device.flash_bytes:
+        why = f"model and runtime take {flash_bytes:,} bytes of flash, and there are {device.flash_bytes:,}"
+        weights = sum(len(t.data) for t in known.model.tensors if t.data is not None)
+        found.append((why, less_flash(known.model, weights, flash_bytes - device.flash_bytes)))
+    if not found:
+        return [], ""
+    change = "; and ".join(dict.fromkeys(mend for _, mend in found))
+    if generated_fits:
+        least = generated.ram_bytes > usable
+        ram_bytes, option = (generated.least_ram_bytes, " --minimise ram") if least else (generated.ram_bytes, "")
+        change = (
+            f"generate C in place of the interpreter (edgelab firmware{option}): about "
+            f"{generated.flash_bytes:,} bytes of flash and {ram_bytes:,} of RAM"
+        )
+    return [why for why, _ in found], change
+
+
+def _cost(model: Model, device: Device, accelerator: AcceleratorReport | None) -> Estimate:
+    if accelerator is None or not accelerator.npu_operators:
+        return estimate(model, device)
+    milliseconds = accelerator.cycles / (device.clock_mhz * 1000)
+    return estimate(model, device, milliseconds, [entry.index for entry in accelerator.fallbacks])
+
+
+def _coverage(
+    model: Model, devices: Sequence[Device], headroom: float, arenas: Mapping[str, Arena]
+) -> dict[str, AcceleratorReport | str]:
+    @functools.cache
+    def compiled(accelerator: str, arena_bytes: int) -> AcceleratorReport | str:
+        try:
+            return ethos_coverage(model, accelerator, arena_bytes=arena_bytes)
+        except (BadFile, EngineCrash, MissingFramework) as error:
+            return f"No coverage of {accelerator}: {error}"
+
+    kept = STACK_BYTES + max(arena.tail for arena in arenas.values())
+    return {
+        device.name: compiled(device.ethos, max(1, _usable(device, headroom) - kept))
+        for device in devices
+        if device.ethos
+    }
+
+
+def _usable(device: Device, headroom: float) -> int:
+    return math.floor((1 - headroom) * device.sram_bytes)
+
+
+def _generated(model: Model) -> Generated:
+    from edgelab.mcu.cgen import generate
+
+    try:
+        sources, least = generate(model), generate(model, minimise="ram")
+    except BadInput as error:
+        return Generated(0, 0, 0, str(error))
+    code = _GENERATED_CODE_BYTES_PER_OPERATOR * len(sources.layers)
+    ram_bytes, least_bytes = (made.arena_bytes + made.state_bytes + STACK_BYTES for made in (sources, least))
+    return Generated(sources.weights_bytes + code, ram_bytes, min(ram_bytes, least_bytes))
+
+
+def _interpreter_code(operators: OperatorReport) -> int:
+    kinds = len({check.operator for check in operators.checks})
+    return INTERPRETER_CODE_BYTES + _CODE_BYTES_PER_FURTHER_KIND * max(0, kinds - _KINDS_IN_THAT_BUILD)
+
+
+def _measured(model: Model) -> tuple[list[Arena], list[str]]:
+    """The arena of the real interpreter on this machine, or the sentence that says why there is none."""
+    from edgelab.engines.tflm import TFLMEngine, arena_search
+
+    try:
+        with contextlib.closing(TFLMEngine(model.path)) as engine:
+            allocations, name = engine.allocations(), engine.name
+        smallest = arena_search(model.path).min_workable
+    except (BadFile, BadInput, EngineCrash, MissingFramework) as error:
+        return [], [f"Not measured: {error}"]
+    arena = Arena("x86_64-wheel", "measured", name, allocations.head, allocations.tail, smallest)
+    return [arena], []
+
+
+def _devices(wanted: str | Device | Sequence[str | Device] | None) -> tuple[Device, ...]:
+    if wanted is None:
+        return tuple(all_devices())
+    several = [wanted] if isinstance(wanted, str | Device) else list(wanted)
+    return tuple(entry if isinstance(entry, Device) else find_device(entry) for entry in several)

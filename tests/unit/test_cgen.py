@@ -1,0 +1,128 @@
+"""Generated C: bit for bit the interpreter's answers, portable code on this machine."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from edgelab.errors import BadInput
+from edgelab.mcu.cgen import generate
+from edgelab.mcu.cgen.lowering import lower
+from edgelab.mcu.model import read_model
+
+from tests.mcu_layers import Net
+from tests.mcu_networks import NETWORKS
+
+from .cgen_home import MODELS, compile_native, native_jobs, needs_interpreter, oracle, run, wrong
+
+
+SUPPORTED = [name for name in NETWORKS if not name.startswith("lstm")]
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("networks")
+    for name, content in NETWORKS.items():
+        (folder / f"{name}.tflite").write_bytes(content())
+    return folder
+
+
+def saved(folder, net, *outputs):
+    (folder / "net.tflite").write_bytes(net.done(*outputs))
+    return folder / "net.tflite"
+
+
+@needs_interpreter
+def test_oracle_models_are_bit_exact(tmp_path):
+    jobs = native_jobs(map(oracle, MODELS), tmp_path)
+    for job, name in zip(jobs, MODELS, strict=True):
+        job["rows"] = 15 if "resnet" in name else 100  # the interpreter takes 50 ms a row there
+    assert wrong(MODELS, jobs) == {}
+
+
+@needs_interpreter
+def test_every_operator_is_bit_exact(networks, tmp_path):
+    jobs = native_jobs([networks / f"{name}.tflite" for name in SUPPORTED], tmp_path, rows=40)
+    assert wrong(SUPPORTED, jobs) == {}
+
+
+@needs_interpreter
+def test_the_comparison_notices_one_wrong_weight(tmp_path):
+    job = native_jobs([oracle("single_dense")], tmp_path)[0]
+    source = tmp_path / "0" / "model.c"
+    text = source.read_text()
+    digit = next(i for i in range(text.index("{", text.index("weights_00[")), len(text)) if text[i].isdigit())
+    source.write_text(text[:digit] + str((int(text[digit]) + 5) % 10) + text[digit + 1 :])
+    compile_native(["model_0_.c"], tmp_path / "changed.so")
+    assert run([{**job, "code": str(tmp_path / "changed.so")}])[0]["wrong"] > 0
+
+
+def test_sources_say_what_was_made():
+    sources = generate(read_model(oracle("dscnn_49x10")))
+    assert sources.macs == 1_422_576
+    assert len(sources.layers) == len(sources.macs_by_layer) == 12
+    assert sources.layers[:2] == ("layer_00_conv_2d", "layer_01_depthwise_conv_2d")
+    for name in sources.layers:
+        assert f"LAYER void {name}(void) {{" in sources.files["model.c"]
+    header = sources.files["model.h"]
+    assert "#define EDGELAB_INPUT_0_ELEMENTS 490" in header
+    assert "#define EDGELAB_OUTPUT_0_ZERO_POINT (-128)" in header
+    assert sources.to_dict()["arena_bytes"] == sources.arena_bytes
+    for library in ("malloc", "#include <string.h>", "#include <stdlib.h>", "#include <math.h>"):
+        assert library not in sources.files["model.c"]
+
+
+def test_generation_repeats_itself():
+    model = read_model(oracle("mobilenet_avgpool"))
+    for settings in ({}, {"kernels": "dsp"}, {"kernels": "dsp", "minimise": "ram"}):
+        assert generate(model, **settings).files == generate(model, **settings).files
+
+
+def test_unknown_settings_are_told():
+    model = read_model(oracle("sine_mlp"))
+    with pytest.raises(BadInput, match="portable.*dsp"):
+        generate(model, kernels="avx")
+    with pytest.raises(BadInput, match="time.*ram"):
+        generate(model, minimise="flash")
+
+
+def test_an_unsupported_operator_is_named_with_its_mend(tmp_path):
+    net = Net("elu")
+    x = net.input(1, 8)
+    made = saved(tmp_path, net, net.unary("ELU", x))
+    with pytest.raises(BadInput, match=r"Operator 0, ELU, of net\.tflite .*RELU"):
+        generate(read_model(made))
+
+
+def test_an_lstm_is_told(networks):
+    with pytest.raises(BadInput, match="UNIDIRECTIONAL_SEQUENCE_LSTM.*interpreter"):
+        generate(read_model(networks / "lstm_plain.tflite"))
+
+
+def test_a_float_model_is_told_to_quantize(tmp_path):
+    net = Net("float")
+    x = net.input(1, 8, dtype="float32")
+    index = net.writer.operator("TANH", [x.index], (1, 8), dtype="float32")
+    made = saved(tmp_path, net, dataclasses.replace(x, index=index))
+    with pytest.raises(BadInput, match="works in float.*quantize"):
+        generate(read_model(made))
+
+
+def test_16_bit_activations_are_told(tmp_path):
+    net = Net("wide")
+    x = net.writer.input("x", (1, 8), 0.001, 0, dtype="int16")
+    index = net.writer.operator("TANH", [x], (1, 8), 2**-15, 0, dtype="int16")
+    net.writer.output(index)
+    (tmp_path / "net.tflite").write_bytes(net.writer.to_bytes())
+    with pytest.raises(BadInput, match="TANH.*int16.*int8"):
+        generate(read_model(tmp_path / "net.tflite"))
+
+
+def test_weights_computed_by_the_model_are_told(tmp_path):
+    net = Net("computed")
+    a, b = net.input(1, 8), net.input(4, 8)
+    bias = net.writer.constant(np.zeros(4, np.int32), 1.0, 0)
+    index = net.writer.operator("FULLY_CONNECTED", [a.index, b.index, bias], (1, 4), 0.1, 0)
+    made = saved(tmp_path, net, dataclasses.replace(a, index=index))
+    with pytest.raises(BadInput, match="FULLY_CONNECTED.*constant"):
+        lower(read_model(made))

@@ -1,0 +1,102 @@
+"""Generated code on the emulated core: the interpreter's answers, and never more than the vendor's library takes."""
+
+import pytest
+
+from edgelab.mcu.arena import plan_arena
+from edgelab.mcu.cgen import generate
+from edgelab.mcu.model import read_model
+from tests.mcu_networks import NETWORKS
+
+from .cgen_home import FIGURES, MODELS, emulated_job, emulated_jobs, needs_interpreter, oracle, run, wrong
+
+pytestmark = needs_interpreter
+SUPPORTED = [name for name in NETWORKS if not name.startswith("lstm")]
+CONVOLUTIONAL = [name for name in MODELS if name not in ("autoencoder", "sine_mlp", "single_dense", "tabular_mlp")]
+LARGE = ("dscnn_49x10", "logits_only", "mobilenet_64_rgb", "mobilenet_avgpool", "resnet8_24", "resnet_wide")
+
+
+def measured(folder, **settings):
+    jobs = [emulated_job(oracle(name), folder, **settings) for name in MODELS]
+    return {name: job | found for name, job, found in zip(MODELS, jobs, run(jobs), strict=True)}
+
+
+@pytest.fixture(scope="module")
+def dsp(tmp_path_factory):
+    return measured(tmp_path_factory.mktemp("dsp"), kernels="dsp")
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("networks")
+    for name in SUPPORTED:
+        (folder / f"{name}.tflite").write_bytes(NETWORKS[name]())
+    return folder
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_dsp_kernels_are_bit_exact(dsp, name):
+    assert dsp[name]["wrong"] == 0
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_dsp_kernels_take_fewer_instructions_than_cmsis_nn(dsp, name):
+    assert dsp[name]["instructions"] < FIGURES[name]["cortex_m4_cmsis_nn"]["instructions"] / 2
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_memory_stays_below_the_interpreters(dsp, name):
+    vendor = FIGURES[name]["cortex_m4_cmsis_nn"]
+    assert dsp[name]["ram"] + dsp[name]["stack"] < vendor["used"] + vendor["stack"]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_flash_is_the_weights_and_little_more(dsp, name):
+    constants = sum(t.size_bytes for t in read_model(oracle(name)).tensors if t.data is not None)
+    assert dsp[name]["flash"] <= constants + 24 * 1024
+
+
+@pytest.fixture(scope="module")
+def least_ram(tmp_path_factory):
+    return measured(tmp_path_factory.mktemp("ram"), kernels="dsp", minimise="ram")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_least_ram_is_bit_exact(least_ram, dsp, name):
+    assert least_ram[name]["wrong"] == 0
+    assert least_ram[name]["arena"] <= dsp[name]["arena"]
+
+
+@pytest.mark.parametrize("name", ["mobilenet_64_rgb", "mobilenet_avgpool"])
+@pytest.mark.parametrize("kernels", ["dsp", "portable"])
+def test_mobilenets_take_at_most_60_percent_of_the_greedy_plan(least_ram, name, kernels):
+    model = read_model(oracle(name))
+    greedy = plan_arena(model, "cortex-m-cmsis-nn").head
+    assert generate(model, kernels=kernels, minimise="ram").arena_bytes <= 0.55 * greedy
+    assert least_ram[name]["ram"] + least_ram[name]["stack"] <= 0.6 * greedy
+    assert least_ram[name]["instructions"] < FIGURES[name]["cortex_m4_cmsis_nn"]["instructions"] / 2
+
+
+def test_portable_kernels_take_at_most_ten_instructions_a_product(tmp_path):
+    jobs = [emulated_job(oracle(name), tmp_path, rows=3) for name in LARGE]
+    for name, job, found in zip(LARGE, jobs, run(jobs), strict=True):
+        assert found["wrong"] == 0, name
+        assert found["instructions"] <= 10 * job["macs"], name
+        vendor = FIGURES[name]["cortex_m4_cmsis_nn"]
+        assert found["ram"] + found["stack"] < vendor["used"] + vendor["stack"], name
+
+
+@pytest.mark.parametrize(
+    ("core", "kernels", "minimise", "every"),
+    [
+        ("cortex-m4", "dsp", "time", 1),
+        ("cortex-m4", "dsp", "ram", 2),
+        ("cortex-m7", "dsp", "time", 6),
+        ("cortex-m33", "dsp", "time", 6),
+        ("cortex-m0plus", "portable", "time", 6),
+    ],
+)
+def test_every_operator_is_bit_exact_on_the_core(networks, tmp_path, core, kernels, minimise, every):
+    names = SUPPORTED[::every]
+    paths = [networks / f"{name}.tflite" for name in names]
+    jobs = emulated_jobs(paths, tmp_path, core=core, kernels=kernels, minimise=minimise)
+    assert wrong(names, jobs) == {}
