@@ -82,7 +82,8 @@ def times_power_of_two(x: int, exponent: int) -> int:
 
 def input_radius(integer_bits: int, left_shift: int, total_bits: int = 31) -> int:
     """The largest input whose rescaled value still fits ``integer_bits``."""
-    return math.floor(1.0 * (2**integer_bits - 1) * 2 ** (total_bits - integer_bits) / 2.0**left_shift)
+    largest = float((2**integer_bits - 1) << (total_bits - integer_bits))
+    return math.floor(largest / 2.0**left_shift)
 
 
 # exp(-2**k) for the bits that a remainder can have, k from -2 (a quarter) to 4, as fractions of 2**31.

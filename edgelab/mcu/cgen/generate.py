@@ -22,9 +22,9 @@ Emitter = Callable[[Program, Any], None]
 class Sources:
     """Generated C.
 
-    ``files`` holds ``model.c`` and ``model.h``; ``layers`` the C functions in the order in which they run, each a static
-    function that is never inlined, so that instructions can be counted by function; ``macs_by_layer`` their
-    multiply-accumulates. ``arena_bytes`` is the static buffer for activations and scratch, ``state_bytes`` what the
+    ``files`` holds ``model.c`` and ``model.h``; ``layers`` the C functions in the order in which they run, each static
+    and never inlined, so that instructions can be counted by function; ``macs_by_layer`` their multiply-accumulates.
+    ``arena_bytes`` is the static buffer for activations and scratch, ``state_bytes`` what the
     model remembers between inferences, ``weights_bytes`` the constants, tables included.
     """
 

@@ -61,7 +61,7 @@ def _convolution(model: Model, op: Operator) -> Step:
     depthwise = op.code == "DEPTHWISE_CONV_2D"
     channels = target.shape[3]
     if depthwise:
-        weights = weights.reshape(weights.shape[1:])
+        weights = weights[0]
         kernel = (weights.shape[0], weights.shape[1])
     else:
         kernel = (weights.shape[1], weights.shape[2])
@@ -287,7 +287,7 @@ def _quantize(model: Model, op: Operator) -> Step:
     def result(bits: np.ndarray) -> np.ndarray:
         value = ordered(bits).view(np.float32) / np.float32(q.scale)
         nearest = np.sign(value) * np.floor(np.abs(value).astype(np.float64) + 0.5)
-        return np.clip(nearest + q.zero_point, -128, 127)
+        return np.asarray(np.clip(nearest + q.zero_point, -128, 127))
 
     # The least float that reaches each value, by bisection over all floats in order.
     wanted = np.arange(-127, 128)

@@ -1,8 +1,8 @@
 """From the operators of a model to steps with every number worked out: what the emitters of C turn into loops.
 
-Each step carries shapes, integer weights, folded biases and fixed-point multipliers exactly as TensorFlow Lite Micro
-prepares them; nothing about C is known here. Dense layers become 1x1 convolutions over a row of pixels, functions of one
-int8 value become tables of 256 results, and everything that only moves data becomes copies with strides.
+Each step carries shapes, integer weights, biases and fixed-point multipliers exactly as TensorFlow Lite Micro prepares
+them; nothing about C is known here. Dense layers become 1x1 convolutions over a row of pixels, functions of one int8
+value become tables of 256 results, and everything that only moves data becomes copies with strides.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from edgelab.mcu.cgen.fixed import Multiplier, quantize_multiplier
 from edgelab.mcu.model import Model, Operator, Quantization, Tensor
 
 Ints = NDArray[np.int64]
+_MOST_ELEMENTS = 2**25
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Convolution(Step):
-    """``out = clamp(zero_out + M_c * (bias_c + sum of w * (x - zero_in)))``; weights (out, kh, kw, in), or (kh, kw, out)."""
+    """``out = clamp(zero_out + M_c * (bias_c + sum of w * (x - zero_in)))``.
+
+    Weights are (out, height, width, in), of a depthwise one (height, width, out).
+    """
 
     window: Window
     weights: Ints
@@ -310,6 +314,12 @@ def lower(model: Model) -> tuple[Step, ...]:
     from edgelab.mcu.cgen.lower_moves import MOVES
 
     known: dict[str, Lower] = LAYERS | MOVES
+    for tensor in model.tensors:
+        if tensor.elements > _MOST_ELEMENTS:
+            raise BadInput(
+                f"The tensor '{tensor.name}' of {model.path.name} has {tensor.elements:,} elements, which no "
+                "microcontroller holds; use a smaller network or a smaller input."
+            )
     steps = []
     for op in model.operators:
         if op.custom or op.code not in known:
@@ -319,11 +329,12 @@ def lower(model: Model) -> tuple[Step, ...]:
             )
         try:
             steps.append(known[op.code](model, op))
-        except (KeyError, IndexError, ValueError, AttributeError) as error:
-            if isinstance(error, BadInput):
-                raise
+        except BadInput:
+            raise
+        except (KeyError, IndexError, ValueError, AttributeError, TypeError, ArithmeticError) as error:
             raise BadInput(
-                f"{where(model, op)} has operands or options that do not fit together ({error}); convert the model anew."
+                f"{where(model, op)} has operands or options that do not fit together ({error}); "
+                "convert the model anew."
             ) from None
     return tuple(steps)
 
