@@ -152,6 +152,8 @@ def _more(
     model: Model, steps: Sequence[Step], tiles: Mapping[int, int], chains: Sequence[tuple[int, int]]
 ) -> list[tuple[int, int]]:
     """Chains that hold the step at which most memory is alive, clear of those that there are."""
+    if not steps:
+        return []
     groups = _groups(model, steps, tiles, chains)
     heavy = max(range(len(groups)), key=lambda i: memory.live_bytes(model, groups, i) + groups[i].scratch)
     peak = steps.index(groups[heavy].steps[0])

@@ -25,6 +25,7 @@ from edgelab.mcu.cgen.lowering import (
     ToFloat,
     Window,
     activation_range,
+    agree,
     constant,
     needed,
     operand,
@@ -33,6 +34,7 @@ from edgelab.mcu.cgen.lowering import (
     strides_of,
     where,
     window,
+    wrapped,
 )
 from edgelab.mcu.model import Model, Operator, Tensor
 
@@ -67,8 +69,11 @@ def _convolution(model: Model, op: Operator) -> Step:
         kernel = (weights.shape[1], weights.shape[2])
         if weights.shape[3] != source.shape[3]:
             raise BadInput(f"{where(model, op)} is a grouped convolution; split it into one convolution a group.")
+    agree(weights.size == kernel[0] * kernel[1] * channels * (1 if depthwise else source.shape[3]), "weights")
+    agree(not depthwise or channels % source.shape[3] == 0, "channels")
     low, high = activation_range(op, q_out)
     scales = scales * channels if len(scales) == 1 else scales
+    agree(len(scales) == channels, "scales of weights")
     shape = window(op, source, target, kernel)
     taps = kernel[0] * kernel[1]
     return Convolution(
@@ -95,6 +100,8 @@ def _dense(model: Model, op: Operator) -> Step:
     weights, scales = _weights(model, op, 1)
     units, features = weights.shape
     rows = source.elements // features
+    agree(rows * features == source.elements and rows * units == target.elements, "sizes")
+    agree(len(scales) in (1, units), "scales of weights")
     if len(scales) == 1:  # The interpreter multiplies the two scales in float32 here, and only here.
         product = float(np.float32(q_in.scale) * np.float32(scales[0]))
         multipliers = (quantize_multiplier(product / q_out.scale),) * units
@@ -122,6 +129,7 @@ def _pool(model: Model, op: Operator) -> Step:
     source, target = needed(model, op, 0), model.tensors[op.outputs[0]]
     quantization(model, op, source)
     low, high = activation_range(op, quantization(model, op, target))
+    agree(source.shape[3] == target.shape[3], "channels")
     kernel = op.options["filter_height"], op.options["filter_width"]
     shape = window(op, source, target, kernel)
     return Pool(op.index, op.code, (source.index,), (target.index,), shape, op.code == "AVERAGE_POOL_2D", low, high)
@@ -134,6 +142,7 @@ def _mean(model: Model, op: Operator) -> Step:
     sizes = list(zip(source.shape, strides_of(source.shape), strict=True))
     reduced = tuple(sizes[axis] for axis in sorted(axes))
     count = math.prod(size for size, _ in reduced)
+    agree(target.elements * count == source.elements, "its output's size")
     real = real_scale(q_in.scale, over=q_out.scale)
     shift = min(count.bit_length() - 1, 32, 31 + real.shift)
     return Mean(
@@ -186,6 +195,8 @@ def _value(tensor: Tensor) -> int | Ints:
 
 def _broadcast(shape: tuple[int, ...], target: tuple[int, ...]) -> tuple[int, ...]:
     full = (1,) * (len(target) - len(shape)) + shape
+    agree(len(full) == len(target), "ranks")
+    agree(all(size in (1, out) for size, out in zip(full, target, strict=True)), "shapes")
     return tuple(stride if size == out else 0 for size, stride, out in zip(full, strides_of(full), target, strict=True))
 
 
@@ -194,6 +205,7 @@ def _table(function: Callable[[Operator, float, int, float, int], Callable[[int]
 
     def lower(model: Model, op: Operator) -> Step:
         source, target = needed(model, op, 0), model.tensors[op.outputs[0]]
+        agree(source.elements == target.elements, "sizes")
         a, b = quantization(model, op, source), quantization(model, op, target)
         result = function(op, a.scale, a.zero_point, b.scale, b.zero_point)
         table = np.array([min(max(result(x), -128), 127) for x in range(-128, 128)])
@@ -283,6 +295,7 @@ def _quantize(model: Model, op: Operator) -> Step:
     if source.dtype != "float32":
         return _table(_requantize)(model, op)
     q = quantization(model, op, target)
+    agree(source.elements == target.elements, "sizes")
 
     def result(bits: np.ndarray) -> np.ndarray:
         value = ordered(bits).view(np.float32) / np.float32(q.scale)
@@ -319,6 +332,7 @@ def ordered_int(value: float) -> int:
 def _dequantize(model: Model, op: Operator) -> Step:
     source, target = needed(model, op, 0), model.tensors[op.outputs[0]]
     q = quantization(model, op, source)
+    agree(source.elements == target.elements and target.dtype == "float32", "sizes or types")
     table = ((np.arange(-128, 128) - q.zero_point) * np.float64(np.float32(q.scale))).astype(np.float32)
     return ToFloat(op.index, op.code, (source.index,), (target.index,), table, source.elements)
 
@@ -327,6 +341,7 @@ def _softmax(model: Model, op: Operator) -> Step:
     source, target = needed(model, op, 0), model.tensors[op.outputs[0]]
     q = quantization(model, op, source)
     quantization(model, op, target)
+    agree(source.elements == target.elements, "sizes")
     multiplier = quantize_multiplier(min(op.options["beta"] * q.scale * 2**26, 2.0**31 - 1))
     lowest = min(fixed.input_radius(5, multiplier.shift), 255)
     depth = source.shape[-1]
@@ -348,6 +363,10 @@ def _svdf(model: Model, op: Operator) -> Step:
     first = np.float32(q_in.scale) * np.float32(w_scale) / scale
     second = scale * np.float32(time.quantization.scale) / np.float32(q_out.scale)
     filters, features = weights.shape
+    agree(source.elements == source.shape[0] * features and time.shape[0] == filters, "sizes")
+    agree(filters % op.options["rank"] == 0 and bias.elements == filters // op.options["rank"], "rank")
+    agree(target.elements == source.shape[0] * bias.elements, "its output's size")
+    agree(state.elements == source.shape[0] * filters * time.shape[1], "its state's size")
     rank, memory = op.options["rank"], time.shape[1]
     return Svdf(
         op.index,
@@ -361,7 +380,7 @@ def _svdf(model: Model, op: Operator) -> Step:
         memory,
         state.index,
         weights,
-        -q_in.zero_point * weights.sum(axis=1),
+        wrapped(-q_in.zero_point * weights.sum(axis=1)),
         constant(model, op, 2),
         _bias(model, op, 3, bias.elements),
         quantize_multiplier(float(first)),

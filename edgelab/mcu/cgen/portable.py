@@ -6,7 +6,7 @@ import numpy as np
 
 from edgelab.mcu.cgen.ctext import Place, Program, clamp, plus
 from edgelab.mcu.cgen.fixed import Multiplier
-from edgelab.mcu.cgen.lowering import Convolution, Pool, Step, Window
+from edgelab.mcu.cgen.lowering import Convolution, Pool, Step, Window, wrapped
 
 _UNROLLED_TAPS = 25
 
@@ -74,7 +74,7 @@ def convolution(p: Program, step: Convolution) -> None:
     taps = kh * kw * w.channels
     bias, offset = step.bias, -step.zero_in
     if not w.padded:  # Every tap meets a pixel: the zero point's share of the sum is a constant.
-        bias = bias - step.zero_in * step.weights.reshape(w.out_channels, -1).sum(axis=1)
+        bias = wrapped(bias - step.zero_in * step.weights.reshape(w.out_channels, -1).sum(axis=1))
         offset = 0
     groups = [(c, min(4, w.out_channels - c)) for c in range(0, w.out_channels, 4)]
     flat = step.weights.reshape(w.out_channels, taps)
@@ -154,7 +154,7 @@ def depthwise(p: Program, step: Convolution) -> None:
     times = w.out_channels // w.channels
     by_channel = step.weights.reshape(kh * kw, w.out_channels).T
     weights = p.constant("int8_t", by_channel, f"weights_{step.index:02d}")
-    inside_bias = step.bias - step.zero_in * by_channel.sum(axis=1)
+    inside_bias = wrapped(step.bias - step.zero_in * by_channel.sum(axis=1))
     scale = requantization(p, step, step.multipliers)
     source, target = places(p, step, w)
     offset = plus(-step.zero_in)
