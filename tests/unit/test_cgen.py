@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from edgelab.errors import BadInput
+from edgelab.errors import BadFile, BadInput
 from edgelab.mcu.cgen import generate
 from edgelab.mcu.cgen.lowering import lower
 from edgelab.mcu.model import read_model
@@ -124,3 +124,19 @@ def test_weights_computed_by_the_model_are_told(tmp_path):
     made = saved(tmp_path, net, dataclasses.replace(a, index=index))
     with pytest.raises(BadInput, match=r"FULLY_CONNECTED.*constant"):
         lower(read_model(made))
+
+
+def test_damaged_models_are_told_in_a_sentence(tmp_path):
+    rng = np.random.default_rng(5)
+    file, told, names = tmp_path / "net.tflite", [], SUPPORTED
+    for _ in range(400):
+        content = bytearray(NETWORKS[names[rng.integers(len(names))]]())
+        for at in rng.integers(0, len(content), 2):
+            content[at] = rng.choice([0, 1, 127, 128, 255, content[at] ^ 1])
+        file.write_bytes(content)
+        try:
+            generate(read_model(file), kernels="dsp", minimise="ram")
+        except (BadFile, BadInput) as error:
+            told.append(str(error))
+    assert len(told) > 100
+    assert not [text for text in told if "\n" in text or not text.endswith(".")]

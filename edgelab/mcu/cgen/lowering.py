@@ -323,10 +323,11 @@ def lower(model: Model) -> tuple[Step, ...]:
         If an operator has no int8 kernel here, or computes in float or with 16-bit activations; the sentence names it
         and the mend.
     """
+    from edgelab.mcu.cgen.lower_functions import FUNCTIONS
     from edgelab.mcu.cgen.lower_layers import LAYERS
     from edgelab.mcu.cgen.lower_moves import MOVES
 
-    known: dict[str, Lower] = LAYERS | MOVES
+    known: dict[str, Lower] = LAYERS | FUNCTIONS | MOVES
     used = {i for op in model.operators for i in (*op.inputs, *op.outputs)}
     for tensor in model.tensors:
         if tensor.elements == 0 and tensor.index in used:
