@@ -98,35 +98,29 @@ def _spread(p: Program, step: Convolution, to: str, source: str, count: int | st
 def _tiled(p: Program, step: Convolution, scale: Scale, bias: Ints, rows: int) -> None:
     w, g = step.window, geometry(step.window)
     p.helper("spread", dsp_asm.HELPERS["spread"])
-    p.helper("widen", _WIDEN)
     source, target = portable.places(p, step, w)
     taps, last_taps = taps_of(step), taps_of(step, whole=True)
     runs = runs_of(step, taps)
     pairs = w.out_channels // 2
     packed = [as_bytes(packed_words(runs[c : c + 2], taps)) for c in range(0, 2 * pairs, 2)]
-    table = [
-        word
-        for c in range(0, 2 * pairs, 2)
-        for word in (*bias[c : c + 2].tolist(), *scale.words(c), *scale.words(c + 1))
-    ]
-    size = len(scale.words(0))
+    terse = scale.base() is not None and bool((np.abs(bias) < 2**26).all())
+    table = [word for c in range(0, 2 * pairs, 2) for word in _parameters(scale, bias, range(c, c + 2), terse=terse)]
     across = _X(step, scale, g, rows)
     inner = ""
     if pairs:
         weights = p.constant("int8_t", np.array(packed), f"weights_{step.index:02d}", align=4)
         scales = p.constant("int32_t", table, f"scales_{step.index:02d}")
-        inner += (
-            f"for (int c = 0; c < {pairs}; ++c) {{\n"
-            f"widen(w, {weights} + c * {len(packed[0])}, {scales} + c * {2 + 2 * size}, "
-            f"{len(packed[0])}, 2, {2 * size});\n"
-            f"{across.calls(p, taps, 2, '2 * c')}}}\n"
-        )
+        words = f"{weights} + c * {len(packed[0])}, {scales} + c * {len(table) // pairs}"
+        widen = _widen(p, scale, words, len(packed[0]), 2, terse=terse)
+        inner += f"for (int c = 0; c < {pairs}; ++c) {{\n{widen}{across.calls(p, taps, 2, '2 * c')}}}\n"
     if w.out_channels % 2:
         c = w.out_channels - 1
         bytes_ = as_bytes(packed_words(runs_of(step, last_taps)[c:], last_taps))
         weights = p.constant("int8_t", bytes_, f"last_weights_{step.index:02d}", align=4)
-        scales = p.constant("int32_t", [int(bias[c]), *scale.words(c)], f"last_scales_{step.index:02d}")
-        inner += f"widen(w, {weights}, {scales}, {len(bytes_)}, 1, {size});\n{across.calls(p, last_taps, 1, str(c))}"
+        table = _parameters(scale, bias, range(c, c + 1), terse=terse)
+        scales = p.constant("int32_t", table, f"last_scales_{step.index:02d}")
+        widen = _widen(p, scale, f"{weights}, {scales}", len(bytes_), 1, terse=terse)
+        inner += f"{widen}{across.calls(p, last_taps, 1, str(c))}"
     scratch = p.scratches[step.index]
     head = (
         f"int16_t *const x = (int16_t *){scratch};\n"
@@ -139,6 +133,21 @@ def _tiled(p: Program, step: Convolution, scale: Scale, bias: Ints, rows: int) -
     else:
         body = _window_tiles(p, step, rows, inner)
     p.function(step.function, head + body, "int oy" if step.index in p.streams else "void")
+
+
+def _parameters(scale: Scale, bias: Ints, channels: range, *, terse: bool) -> list[int]:
+    """Bias and scale of channels: for `_WIDEN` as they are, for `_WIDEN_TERSE` in two words each."""
+    if terse:
+        return [word for c in channels for word in (int(bias[c]) << 5 | scale.shifts[c], scale.factors[c])]
+    return [*(int(bias[c]) for c in channels), *(word for c in channels for word in scale.words(c))]
+
+
+def _widen(p: Program, scale: Scale, source: str, size: int, channels: int, *, terse: bool) -> str:
+    if terse:
+        p.helper("widen_terse", _WIDEN_TERSE)
+        return f"widen_terse(w, {source}, {size}, {channels}, {scale.base()}, {int(scale.linear)});\n"
+    p.helper("widen", _WIDEN)
+    return f"widen(w, {source}, {size}, {channels}, {channels * len(scale.words(0))});\n"
 
 
 @dataclass(frozen=True)
@@ -258,5 +267,21 @@ static __attribute__((noinline)) void widen(int32_t *to, const int8_t *from, con
   spread((int16_t *)(void *)to, from, bytes);
   to += bytes / 2;
   for (int i = 0; i < parameters; ++i) *to++ = *table++;
+}
+"""
+_WIDEN_TERSE = """
+/* The same from two words a channel: bias and shift in one, the factor in the other; the rest follows from these. */
+static __attribute__((noinline)) void widen_terse(int32_t *to, const int8_t *from, const int32_t *table, int bytes,
+                                                  int channels, int32_t base, int linear) {
+  for (int c = 0; c < channels; ++c) *to++ = table[2 * c] >> 5;
+  spread((int16_t *)(void *)to, from, bytes);
+  to += bytes / 2;
+  for (int c = 0; c < channels; ++c) {
+    const int shift = (int)(table[2 * c] & 31);
+    *to++ = table[2 * c + 1];
+    *to++ = base + (1 << (shift - 2));
+    *to++ = shift;
+    if (linear) *to++ = -(1 << (shift - 1));
+  }
 }
 """

@@ -43,6 +43,12 @@ class Scale:
         """Whether all channels have the same parameters."""
         return len(set(zip(self.factors, self.adds, self.shifts, self.negatives, strict=True))) == 1
 
+    def base(self) -> int | None:
+        """What every channel's add is beyond ``2**(shift - 2)``, if that is the same for all of them."""
+        bases = {add - (1 << (shift - 2)) for add, shift in zip(self.adds, self.shifts, strict=True)}
+        negatives = {-n >> (shift - 1) for n, shift in zip(self.negatives, self.shifts, strict=True)}
+        return bases.pop() if len(bases) == 1 and negatives in ({0}, {1}) else None
+
     def apply(self, channel: int, a: int) -> int:
         """What the instructions compute, for the tests."""
         wide = a << self.shifts[channel]
