@@ -71,7 +71,7 @@ def _pad(model: Model, op: Operator) -> Step:
 def _alias(model: Model, op: Operator) -> Step:
     source, target = needed(model, op, 0), model.tensors[op.outputs[0]]
     if source.size_bytes != target.size_bytes:
-        raise BadInput(f"{where(model, op)} changes the number of elements; convert the model anew.")
+        raise BadInput(f"{where(model, op)} changes the number of elements; convert the model anew, with its batch size fixed to 1.")
     return Alias(op.index, op.code, (source.index,), (target.index,))
 
 
