@@ -204,6 +204,15 @@ class Net:
         operands = [x.index, self.integers(shape)] if by_tensor else [x.index]
         return self._op("RESHAPE", operands, shape, _same(x), {"new_shape": list(shape)})
 
+    def flatten_of_any_batch(self, x):
+        """Flatten as converters write it for a model whose batch size is open: the shape is calculated."""
+        w, one, elements = self.writer, self.integers([1]), int(np.prod(x.shape[1:]))
+        shape, batch, both = (w.activation(s, None, 0, dtype="int32") for s in ((4,), (), (2,)))
+        w.add("SHAPE", [x.index], [shape], options={"out_type": 2})
+        w.add("STRIDED_SLICE", [shape, self.integers([0]), one, one], [batch], options={"shrink_axis_mask": 1})
+        w.add("PACK", [batch, w.constant(np.int32(elements))], [both], options={"values_count": 2, "axis": 0})
+        return self._op("RESHAPE", [x.index, both], (x.shape[0], elements), _same(x), {})
+
     def squeeze(self, x, axes):
         shape = [n for i, n in enumerate(x.shape) if i not in axes]
         return self._op("SQUEEZE", [x.index], shape, _same(x), {"squeeze_dims": list(axes)})

@@ -461,6 +461,12 @@ def autoencoder(net):
 
 
 @network(("", {}))
+def batch_of_any_size(net):
+    x = net.conv(net.input(1, 9, 7, 3), 5, 3, 2, activation="RELU")
+    return net.unary("SOFTMAX", net.dense(net.flatten_of_any_batch(x), 6, sigma=8.0, scale=0.08))
+
+
+@network(("", {}))
 def signal_cnn(net):
     """A 1-D CNN as converters write it: reshape to 1xN, convolutions, reshape back."""
     x = net.reshape(net.input(1, 128, 2, scale=0.02), 1, 1, 128, 2)

@@ -9,9 +9,9 @@ PADS = [[0, 0], [1, 1], [0, 0], [0, 0]]
 OPERATORS = {}
 
 
-def operator(code, inputs=1, shape=SHAPE, dtype="int8", *constants, feed="int8", given=SHAPE, **options):
+def operator(code, inputs=1, shape=SHAPE, dtype="int8", *constants, feed="int8", given=SHAPE, name="", **options):
     """Register a network of one operator: inputs, then constants; (shape, ...) of several outputs as a list."""
-    OPERATORS[code.lower()] = lambda: _bytes(code, inputs, shape, dtype, constants, feed, given, options)
+    OPERATORS[name or code.lower()] = lambda: _bytes(code, inputs, shape, dtype, constants, feed, given, options)
 
 
 def _bytes(code, inputs, shape, dtype, constants, feed, given, options):
@@ -31,7 +31,11 @@ def _bytes(code, inputs, shape, dtype, constants, feed, given, options):
     zero = 127 if code == "LOG_SOFTMAX" else 0
     results = [writer.activation(s, out if dtype == "int8" else None, zero, dtype=dtype) for s in shapes]
     writer.add(code, named, results, options=options)
-    writer.output(*results)
+    # A layer with data and buffers of its own shows when, not only how much, the operator allocates.
+    x, y = writer.input("other", (1, 3, 3, 3), 0.05), writer.activation((1, 3, 3, 5), 0.05, 0)
+    filters, bias = writer.constant(weights(5, 1, 1, 3), [0.05] * 5), writer.constant(np.zeros(5, np.int32))
+    writer.add("CONV_2D", [x, filters, bias], [y], options={"padding": "VALID", "stride_h": 1, "stride_w": 1})
+    writer.output(*results, y)
     return writer.to_bytes()
 
 
@@ -68,6 +72,7 @@ operator("EXPAND_DIMS", 1, (1, 1, 6), "int8", ints(1), given=(1, 6))
 operator("FILL", 1, (1, 4), "int8", ints(1, 4), given=())
 operator("GATHER", 1, (1, 2, 1, 2), "int8", ints(0, 2), axis=3)
 operator("GATHER_ND", 1, (2, 6), "int8", np.array([[1], [2]], np.int32), given=(4, 6))
+operator("GATHER", 1, (1, 2), "int8", ints(0, 2), given=(1, 6), axis=1, name="gather_of_2d")
 operator("L2_POOL_2D", 1, SHAPE, "float32", feed="float32", padding="VALID", filter_height=1, filter_width=1)
 operator("MIRROR_PAD", 1, (1, 4, 1, 6), "int8", np.array(PADS, np.int32), mode=0)
 operator("PACK", 3, (1, 3, 6), given=(1, 6), values_count=3, axis=1)

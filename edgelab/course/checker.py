@@ -55,7 +55,7 @@ class Checker:
     last_error: BaseException | None = None
 
     def equal(self, actual: Any, expected: Any, *, tested: str, mistakes: Mapping[str, Any] | None = None) -> None:
-        """Numbers agree to six digits, arrays and sequences also in shape, everything else by ``==``."""
+        """Whole numbers agree exactly, others to six digits, arrays and sequences also in shape, the rest by ``==``."""
         self._compare(actual, expected, same, tested, mistakes or {})
 
     def close(
@@ -234,12 +234,14 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 
 def same(actual: Any, expected: Any, tolerance: float | None = None) -> bool:
-    """Whether two values agree: numbers to six digits (or within ``tolerance``), containers item by item.
+    """Whether two values agree: whole numbers exactly, others to six digits, or all within ``tolerance``.
 
     Examples
     --------
     >>> same((0.1 + 0.2, [1]), (0.3, [1])), same([1, 2], np.array([1, 2])), same("1", 1), same([1], [1, 1])
     (True, True, False, False)
+    >>> same(2**31, 2**31 - 1)
+    False
     """
     actual, expected = _plain(actual), _plain(expected)
     if isinstance(actual, np.ndarray) or isinstance(expected, np.ndarray):
@@ -269,6 +271,8 @@ def _same_arrays(actual: Any, expected: Any, tolerance: float | None) -> bool:
     if a.shape != e.shape or _kind(a) != _kind(e):
         return False
     if _kind(a) == "other":
+        return bool(np.array_equal(a, e))
+    if tolerance is None and a.dtype.kind in "biu" and e.dtype.kind in "biu":
         return bool(np.array_equal(a, e))
     rtol, atol = (1e-6, 1e-12) if tolerance is None else (0.0, tolerance)
     return bool(np.allclose(a, e, rtol=rtol, atol=atol, equal_nan=True))

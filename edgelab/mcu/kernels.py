@@ -210,10 +210,16 @@ def _lstm_scratch(call: _Call) -> list[int]:
     return [call.input(19).size_bytes] * (3 if integer else 4)
 
 
+def _own_shape(call: _Call) -> list[int]:
+    """A copy of the output's shape with its length, which the kernel may change."""
+    return [4 * (1 + len(call.output.shape))]
+
+
 _PERSISTENT: Mapping[str, Callable[[_Call], list[int]]] = {
     "CONV_2D": lambda call: _per_channel(call, 0),
     "DEPTHWISE_CONV_2D": lambda call: _per_channel(call, 3),
     "FULLY_CONNECTED": _dense_persistent,
+    **dict.fromkeys(("DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "GATHER", "GATHER_ND", "L2_POOL_2D"), _own_shape),
     "TRANSPOSE_CONV": lambda call: [4 * call.input(1).shape[0]] * 2 if call.input(1).shape else [],
     "UNIDIRECTIONAL_SEQUENCE_LSTM": _lstm_persistent,
 }

@@ -1,7 +1,8 @@
 """Child process of the generator's tests: runs generated code beside the TFLM interpreter and compares every byte.
 
-Reads a JSON list of jobs from standard input, each {"model", "code", "rows", "seed"}; ``code`` is a shared library of this
-machine (.so) or firmware for an emulated Cortex-M (.elf). Writes a JSON list of {"wrong": rows that differ, ...} to standard output.
+Reads a JSON list of jobs from standard input, each {"model", "code", "rows", "seed", ...}; ``code`` is a shared library
+of this machine (.so) or firmware for an emulated Cortex-M (.elf, then with "core" and "layers"). Writes a JSON list of
+{"wrong": rows that differ, ...} to standard output.
 """
 
 import ctypes

@@ -1,4 +1,4 @@
-"""Fixed-point arithmetic of the generator: against real functions, and the short requantization against the long one."""
+"""Fixed-point arithmetic of the generator: against real functions, and its short forms against the long ones."""
 
 import math
 

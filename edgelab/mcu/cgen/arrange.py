@@ -11,11 +11,13 @@ from edgelab.mcu.cgen.lowering import Alias, Binary, Convolution, Softmax, Step,
 from edgelab.mcu.cgen.memory import Group, Layout
 from edgelab.mcu.cgen.streams import Stream, runs
 from edgelab.mcu.model import Model
+from edgelab.mcu.plans import Heuristic
 
 _SCRATCH_BYTES = 2048
 """What DSP kernels may add to the arena, beside an eighth of it: less than the interpreter's own structures take."""
 _LONGEST_CHAIN = 14
 _CHAINS = 4
+_HEURISTICS: tuple[Heuristic, ...] = ("greedy", "best")
 
 
 @dataclass(frozen=True)
@@ -67,49 +69,54 @@ def for_time(model: Model, steps: Sequence[Step], *, kernels: str) -> Arrangemen
 
 def for_ram(model: Model, steps: Sequence[Step], *, kernels: str) -> Arrangement:
     """The smallest arena: outputs over their inputs, chains row by row where that helps, then tiles as high as fit."""
-    smallest = {}
-    if kernels == "dsp":
-        for step in steps:
-            module = dsp(step)
-            if module is not None:
-                smallest[step.index] = module.tile_rows(step, 0)
+    modules = {step.index: dsp(step) for step in steps} if kernels == "dsp" else {}
+    tiles = {step.index: m.tile_rows(step, 0) for step in steps if (m := modules.get(step.index)) is not None}
+    chains = _chains(model, steps, tiles)
+    tiles = _higher(model, steps, tiles, chains)
+    groups = _groups(model, steps, tiles, chains)
+    shared = memory.smallest(model, groups)
+    layouts = [memory.layout(model, groups, shared=shared, heuristic=h) for h in _HEURISTICS]
+    streams = tuple(Stream(tuple(steps[a : b + 1])) for a, b in sorted(chains))
+    for stream in streams:
+        for step in stream.steps:
+            if (module := modules.get(step.index)) is not None:
+                tiles[step.index] = module.stream_rows(step)
+    return Arrangement(tiles, tuple(groups), streams, min(layouts, key=lambda found: found.arena_bytes))
+
+
+def _chains(model: Model, steps: Sequence[Step], tiles: Mapping[int, int]) -> list[tuple[int, int]]:
+    """Chains to run row by row, one after the other, each the one that shrinks the arena most."""
     chains: list[tuple[int, int]] = []
-    size = _size(model, _groups(model, steps, smallest, chains))
+    size = _size(model, _groups(model, steps, tiles, chains))
     for _ in range(_CHAINS):
-        best = min(
-            (
-                (_size(model, _groups(model, steps, smallest, [*chains, c])), c[1] - c[0], c)
-                for c in _more(model, steps, smallest, chains)
-            ),
-            default=None,
-        )
-        if best is None or best[0] >= size:
+        candidates = _more(model, steps, tiles, chains)
+        sizes = [(_size(model, _groups(model, steps, tiles, [*chains, c])), c[1] - c[0], c) for c in candidates]
+        if not sizes or min(sizes)[0] >= size:
             break
-        size = best[0]
-        chains.append(best[2])
+        size, _, best = min(sizes)
+        chains.append(best)
+    return chains
+
+
+def _higher(
+    model: Model, steps: Sequence[Step], smallest: Mapping[int, int], chains: Sequence[tuple[int, int]]
+) -> dict[int, int]:
+    """Tiles of the steps outside of chains as high as they go without a larger arena."""
     tiles = dict(smallest)
+    size = _size(model, _groups(model, steps, tiles, chains))
     inside = {i for a, b in chains for i in range(a, b + 1)}
     for position, step in enumerate(steps):
         module = dsp(step) if step.index in tiles and position not in inside else None
         if module is None:
             continue
-        # As high as it goes without a larger arena: halve what would be wanted until it fits.
         wanted = module.tile_rows(step, 2**30)
-        while wanted > tiles[step.index]:
+        while wanted > smallest[step.index]:
             trial = {**tiles, step.index: wanted}
             if _size(model, _groups(model, steps, trial, chains)) <= size:
                 tiles = trial
                 break
             wanted = module.tile_rows(step, module.scratch_bytes(step, wanted) * 3 // 4)
-    groups = _groups(model, steps, tiles, chains)
-    shared = memory.smallest(model, groups)
-    for position in inside:
-        module = dsp(steps[position])
-        if module is not None and steps[position].index in tiles:
-            tiles[steps[position].index] = module.stream_rows(steps[position])
-    layouts = [memory.layout(model, groups, shared=shared, heuristic=h) for h in ("greedy", "best")]
-    streams = tuple(Stream(tuple(steps[a : b + 1])) for a, b in sorted(chains))
-    return Arrangement(tiles, tuple(groups), streams, min(layouts, key=lambda found: found.arena_bytes))
+    return tiles
 
 
 def _size(model: Model, groups: Sequence[Group]) -> int:
@@ -145,17 +152,19 @@ def _more(
     model: Model, steps: Sequence[Step], tiles: Mapping[int, int], chains: Sequence[tuple[int, int]]
 ) -> list[tuple[int, int]]:
     """Chains that hold the step at which most memory is alive, clear of those that there are."""
+    if not steps:
+        return []
     groups = _groups(model, steps, tiles, chains)
     heavy = max(range(len(groups)), key=lambda i: memory.live_bytes(model, groups, i) + groups[i].scratch)
     peak = steps.index(groups[heavy].steps[0])
     taken = {i for a, b in chains for i in range(a, b + 1)}
-    found = []
-    for low, high in runs(model, steps):
-        for a in range(low, high):
-            for b in range(a + 1, min(high, a + _LONGEST_CHAIN) + 1):
-                if a <= peak + 1 and b >= peak - 1 and not taken & set(range(a, b + 1)):
-                    found.append((a, b))
-    return found
+    return [
+        (a, b)
+        for low, high in runs(model, steps)
+        for a in range(low, min(high, peak + 2))
+        for b in range(max(a, peak - 2) + 1, min(high, a + _LONGEST_CHAIN) + 1)
+        if not taken & set(range(a, b + 1))
+    ]
 
 
 def _always(model: Model, step: Step) -> int | None:

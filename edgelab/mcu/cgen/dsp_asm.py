@@ -1,10 +1,7 @@
-"""The inner loops of convolutions for Cortex-M4, M7 and M33, in assembly.
+"""Assembly for Cortex-M4, M7 and M33: what the kernels of all layers share.
 
-Register use of every kernel: r0 input, r1 weights, r2 output, r3 end of the output, r4-r7 sums, r8-r11 weights and then
-scale parameters, r12 and lr input values. All fourteen are taken, which no compiler manages; the functions are naked.
-
-Inputs stand in memory as 16-bit integers. Weights do too (`blocks`: two pixels by two channels, 11 instructions for 16
-multiply-accumulates), or as bytes that are spread while they are used (`rows`: one pixel, four channels).
+The functions are naked, nothing but their instructions: the loops use all fourteen registers, which no compiler
+manages.
 """
 
 from __future__ import annotations
@@ -13,9 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgelab.mcu.cgen.dsp_scale import Scale
-
-UNROLLED_GROUPS = 16
-"""Groups of four taps that a kernel writes out at most before it becomes a loop."""
 
 
 @dataclass(frozen=True)
@@ -88,163 +82,6 @@ def scaled_out(register: str, scale: Scale, parameters: Sequence[str], free: str
     lines.append(f"smmla {register}, {register}, {factor}, {add}")
     lines.append(f"ssat {register}, #8, {register}, asr #{scale.right}")
     return [*lines, *clamped(register, scale), f"strb {register}, {where}"]
-
-
-def blocks(pixels: int, channels: int, taps: Taps, x_step: int, out_step: int, scale: Scale, advance: int) -> list[str]:
-    """Instructions for ``pixels`` (1, 2) by ``channels`` (1, 2) outputs at a time until the output reaches its end.
-
-    Weights are 16-bit: biases, groups of four taps of each channel, scale parameters. ``x_step`` is the distance of
-    neighbouring pixels' inputs in bytes, ``out_step`` of their outputs; ``advance`` how far to go for the next block.
-    """
-    sums = [[f"r{4 + 2 * p + c}" for c in range(channels)] for p in range(pixels)]
-    runs = len(taps.offsets)
-    looped = taps.groups * runs > UNROLLED_GROUPS
-    alike = len(set(taps.jumps)) == 1
-    # In memory while loops need the registers: [sp] a counter of runs, [sp, #4] the end of the output.
-    lines = ["push {r2, r3, r4-r11, lr}" if looped else "push {r4-r11, lr}", "1:"]
-    lines.append("ldrd r4, r5, [r1], #8" if channels == 2 else "ldr r4, [r1], #4")
-    state = _First(True)
-
-    def group(half: bool = False) -> list[str]:
-        if channels == 2:
-            weights = ["r8", "r9"] if half else ["r8", "r9", "r10", "r11"]
-            out = ["ldrd r8, r9, [r1], #8" if half else "ldm r1!, {r8-r11}"]
-        else:
-            weights = ["r8"] if half else ["r8", "r9"]
-            out = ["ldr r8, [r1], #4" if half else "ldrd r8, r9, [r1], #8"]
-        words = 1 if half else 2
-        for p in reversed(range(pixels)):
-            step = 4 * words if p == 0 else 0
-            out += _load_inputs(p, p * x_step, words, step)
-            for word, x in enumerate(("r12", "lr")[:words]):
-                for c in range(channels):
-                    a = sums[p][c]
-                    start = sums[0][c] if state.first and word == 0 else a
-                    out.append(f"smlad {a}, {x}, {weights[c * words + word]}, {start}")
-        state.first = False
-        return out
-
-    if looped:
-        lines += [f"mov {a}, {b}" for row in sums[1:] for a, b in zip(row, sums[0], strict=True)]
-        state.first = False
-    used = taps.offsets[-1] - taps.offsets[0] + 2 * taps.values
-
-    def one_run() -> list[str]:
-        out, rest = [], taps.groups
-        if taps.groups > UNROLLED_GROUPS:
-            unroll = _unroll(taps.groups)
-            times, rest = divmod(taps.groups, unroll)
-            out += [f"mov r3, #{times}", "3:"]
-            for _ in range(unroll):
-                out += group()
-            out += ["subs r3, r3, #1", "bne 3b"]
-        for _ in range(rest):
-            out += group()
-        return out + (group(half=True) if taps.half else [])
-
-    if looped and alike:  # one run written out, looped over
-        lines += [f"mov r3, #{runs}", "2:"]
-        nested = taps.groups > UNROLLED_GROUPS
-        lines += ["str r3, [sp]"] if nested else []
-        lines += [*one_run(), *add_immediate("r0", taps.jumps[0])]
-        lines += ["ldr r3, [sp]"] if nested else []
-        lines += ["subs r3, r3, #1", "bne 2b"]
-        used += taps.jumps[0]
-    else:
-        for run in range(runs):
-            lines += one_run()
-            lines += add_immediate("r0", taps.jumps[run]) if run + 1 < runs else []
-    lines += _finish(sums, scale, out_step)
-    lines += add_immediate("r0", advance * x_step - used)
-    parameters = 4 * len(scale.words(0)) * channels
-    back = channels * 4 + channels * 2 * runs * taps.values + (parameters if scale.linear or channels == 1 else 0)
-    lines += add_immediate("r1", -back)
-    lines += add_immediate("r2", advance * out_step)
-    lines += ["ldr r12, [sp, #4]", "cmp r2, r12"] if looped else ["cmp r2, r3"]
-    lines += ["bne 1b", "pop {r2, r3, r4-r11, pc}" if looped else "pop {r4-r11, pc}"]
-    return lines
-
-
-@dataclass
-class _First:
-    first: bool
-
-
-def _unroll(groups: int) -> int:
-    for candidate in (10, 9, 8, 7, 6, 5):
-        if groups % candidate == 0:
-            return candidate
-    return 8
-
-
-def _load_inputs(pixel: int, offset: int, words: int, step: int) -> list[str]:
-    """Load a pixel's next one or two pairs; a word may stand at an odd halfword, a pair of words may not."""
-    if words == 1:
-        return ["ldr r12, [r0], #4" if pixel == 0 else f"ldr r12, [r0, #{offset}]"]
-    if pixel == 0:
-        return [f"ldrd r12, lr, [r0], #{step}"]
-    if offset % 4 or offset > 1020:
-        return [f"ldr r12, [r0, #{offset}]", f"ldr lr, [r0, #{offset + 4}]"]
-    return [f"ldrd r12, lr, [r0, #{offset}]"]
-
-
-def _finish(sums: list[list[str]], scale: Scale, out_step: int) -> list[str]:
-    channels = len(sums[0])
-    if not scale.linear and channels == 2:
-        lines = ["ldm r1, {r8-r12, lr}"]
-        parameters = [("r8", "r9", "r10"), ("r11", "r12", "lr")]
-        for p, row in enumerate(sums):
-            for c, a in enumerate(row):
-                lines += scaled_out(a, scale, parameters[c], "", f"[r2, #{p * out_step + c}]")
-        return lines
-    lines = []
-    for c in range(channels):
-        names = ("r8", "r9", "r10", "r11") if scale.linear else ("r8", "r9", "r10")
-        lines.append(f"ldm r1!, {{r8-{names[-1]}}}")
-        for p, row in enumerate(sums):
-            lines += scaled_out(row[c], scale, names, "r12", f"[r2, #{p * out_step + c}]")
-    return lines
-
-
-def rows(channels: int, groups: int, scale: Scale) -> list[str]:
-    """Instructions for one pixel, ``channels`` (1 to 4) outputs at a time; weights are bytes.
-
-    Weights of a block: biases, then for each group of four taps a word of each channel, then scale parameters. Of a
-    word, the bytes 0 and 2 meet the first pair of inputs, the bytes 1 and 3 the second.
-    """
-    sums = [f"r{4 + c}" for c in range(channels)]
-    weights = [f"r{8 + c}" for c in range(channels)]
-    several = channels > 1
-    load = f"ldm r1!, {{{weights[0]}-{weights[-1]}}}" if several else "ldr r8, [r1], #4"
-
-    def group() -> list[str]:
-        out = [load, "ldrd r12, lr, [r0], #8"]
-        for a, w in zip(sums, weights, strict=True):
-            out += [
-                f"sxtb16 r3, {w}",
-                f"smlad {a}, r12, r3, {a}",
-                f"sxtb16 {w}, {w}, ror #8",
-                f"smlad {a}, lr, {w}, {a}",
-            ]
-        return out
-
-    lines = ["push {r2, r3, r4-r11, lr}", "1:"]
-    lines.append(f"ldm r1!, {{{sums[0]}-{sums[-1]}}}" if several else "ldr r4, [r1], #4")
-    unroll = groups if groups <= 8 else _unroll(groups)
-    if groups > 8:
-        lines += [f"mov r2, #{groups // unroll}", "2:"]
-    for _ in range(unroll):
-        lines += group()
-    if groups > 8:
-        lines += ["subs r2, r2, #1", "bne 2b"]
-        for _ in range(groups % unroll):
-            lines += group()
-    lines.append("ldr r2, [sp]")
-    names = ("r8", "r9", "r10", "r11") if scale.linear else ("r8", "r9", "r10")
-    for a in sums:
-        lines += [f"ldm r1!, {{r8-{names[-1]}}}", *scaled_out(a, scale, names, "r12", "[r2], #1")]
-    lines += [*add_immediate("r0", -8 * groups), "str r2, [sp]", "ldr r3, [sp, #4]", "cmp r2, r3", "bne 1b"]
-    return [*lines, "pop {r2, r3, r4-r11, pc}"]
 
 
 HELPERS = {

@@ -16,7 +16,7 @@ import numpy as np
 from edgelab.mcu.cgen import dsp_asm, portable
 from edgelab.mcu.cgen.ctext import Program, plus
 from edgelab.mcu.cgen.dsp_asm import add_immediate, naked
-from edgelab.mcu.cgen.dsp_conv import scale_of
+from edgelab.mcu.cgen.dsp_pack import scale_of
 from edgelab.mcu.cgen.dsp_scale import Scale
 from edgelab.mcu.cgen.lowering import Convolution, Ints, Window
 
@@ -198,7 +198,7 @@ class _Layer:
         pairs, odd = divmod(w.out_width, 2)
         step_out, step_in = 2 * w.out_channels, 4 * w.stride[1]
         words = len(_words(w)) * w.kernel[0]
-        unroll = pairs if pairs <= _COLUMNS_UNROLLED else _COLUMNS_UNROLLED
+        unroll = min(pairs, _COLUMNS_UNROLLED)
         while unroll > 1 and (unroll * step_out > 4095 or unroll * step_in + (w.kernel[0] - 1) * _pitch(w) > 900):
             unroll -= 1
         loops, rest = divmod(pairs, max(unroll, 1))
@@ -280,7 +280,7 @@ class _Layer:
 
 def _product(t: int, kw: int, names: list[tuple[int, int]], base: int, x: str, a: str, start: str) -> str | None:
     """The instruction that multiplies the word whose halves are the taps ``t`` and ``t + 1``."""
-    if 0 <= t and t + 1 < kw:
+    if t >= 0 and t + 1 < kw:
         return f"smlad {a}, {x}, r{base + names.index((t, t + 1))}, {start}"
     for tap, half in ((t, "b"), (t + 1, "t")):
         if 0 <= tap < kw:

@@ -1,11 +1,11 @@
 """Requantization in three or four instructions, exact.
 
-The interpreter rounds twice: ``v = (a * M + 2**30) >> 31``, then ``(v + 2**(n-1) - (v < 0)) >> n``, ties away from zero.
-Floors of floors are one floor, so that both are ``(a * 2**j * M + R) >> (32 + m)`` with ``j = m + 1 - n`` and
-``R = 2**(30 + j) + 2**(31 + m)``; for ``j >= 2`` that ``R`` has no bits below 2**32, and with the output's zero point in
-it, too, LSL, SMMLA (high word of a product, plus a word) and SSAT (shift and saturate) are all there is. ``m`` is the same
-for all channels of a layer, ``j`` absorbs their different shifts. The ``- (v < 0)`` only matters where a negative result
-is not cut off by the activation: then ``2**(j - 1)`` is subtracted for negative sums.
+The interpreter rounds twice: ``v = (a * M + 2**30) >> 31``, then ``(v + 2**(n-1) - (v < 0)) >> n``, ties away from
+zero. Floors of floors are one floor, so that both are ``(a * 2**j * M + R) >> (32 + m)`` with ``j = m + 1 - n`` and
+``R = 2**(30 + j) + 2**(31 + m)``; for ``j >= 2`` that ``R`` has no bits below 2**32, and with the output's zero point
+in it, too, LSL, SMMLA (high word of a product, plus a word) and SSAT (shift and saturate) are all there is. ``m`` is
+the same for all channels of a layer, ``j`` absorbs their different shifts. The ``- (v < 0)`` only matters where a
+negative result is not cut off by the activation: then ``2**(j - 1)`` is subtracted for negative sums.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from edgelab.mcu.cgen.lowering import Ints
 
 @dataclass(frozen=True)
 class Scale:
-    """What brings sums of every channel to the output: ``ssat8((C + (D if a < 0) + ((a << shift) * M >> 32)) >> m)``."""
+    """What brings every channel's sums to the output.
+
+    ``ssat8((add + (negative if a < 0) + ((a << shift) * factor >> 32)) >> right)``
+    """
 
     factors: tuple[int, ...]
     adds: tuple[int, ...]
@@ -34,6 +37,17 @@ class Scale:
     def linear(self) -> bool:
         """Whether negative sums need their own rounding."""
         return any(self.negatives)
+
+    @property
+    def uniform(self) -> bool:
+        """Whether all channels have the same parameters."""
+        return len(set(zip(self.factors, self.adds, self.shifts, self.negatives, strict=True))) == 1
+
+    def base(self) -> int | None:
+        """What every channel's add is beyond ``2**(shift - 2)``, if that is the same for all of them."""
+        bases = {add - (1 << (shift - 2)) for add, shift in zip(self.adds, self.shifts, strict=True)}
+        negatives = {-n >> (shift - 1) for n, shift in zip(self.negatives, self.shifts, strict=True)}
+        return bases.pop() if len(bases) == 1 and negatives in ({0}, {1}) else None
 
     def apply(self, channel: int, a: int) -> int:
         """What the instructions compute, for the tests."""

@@ -1,8 +1,8 @@
 """ADD and SUB of two whole tensors in six instructions an element, exact.
 
-What the interpreter computes from two bytes through three fixed-point multipliers is, over all 65,536 pairs of bytes, very
-nearly ``(a * P + b * Q + C) >> s``. Integers P, Q and C for which it is the same everywhere are searched for; where rounding
-leaves none, the plain code stays.
+What the interpreter computes from two bytes through three fixed-point multipliers is, over all 65,536 pairs of bytes,
+very nearly ``(a * P + b * Q + C) >> s``. Integers P, Q and C for which it is the same everywhere are searched for;
+where rounding leaves none, the plain code stays.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Linear:
 
     def apply(self, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
         """What the instructions compute."""
-        return np.clip((a * self.first + b * self.second + self.add) >> self.shift, -128, 127)
+        return np.asarray(np.clip((a * self.first + b * self.second + self.add) >> self.shift, -128, 127), np.int64)
 
 
 def fits(step: Binary) -> bool:
@@ -50,8 +50,8 @@ def reference(step: Binary) -> NDArray[np.int64]:
 
     def scaled(x: NDArray[np.int64], m: Multiplier) -> NDArray[np.int64]:
         left, right = max(m.shift, 0), max(-m.shift, 0)
-        v = ((x << left) * m.value + 2**30) >> 31
-        return v if right == 0 else (v + (1 << (right - 1)) - (v < 0)) >> right
+        v = np.asarray(((x << left) * m.value + 2**30) >> 31, np.int64)
+        return v if right == 0 else np.asarray((v + (1 << (right - 1)) - (v < 0)) >> right, np.int64)
 
     one = scaled((_BYTES - step.zeros[0]) << 20, step.multipliers[0])
     two = scaled((_BYTES - step.zeros[1]) << 20, step.multipliers[1])

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from edgelab.errors import BadInput
-from edgelab.mcu.cgen import arrange, dsp_conv, dsp_depthwise, dsp_sum, lowering, portable, portable_moves
+from edgelab.mcu.cgen import arrange, dsp_conv, dsp_depthwise, dsp_sum, folding, lowering, portable, portable_moves
 from edgelab.mcu.cgen.ctext import Program
 from edgelab.mcu.cgen.lowering import Step
 from edgelab.mcu.model import Model, Tensor
@@ -22,9 +22,9 @@ Emitter = Callable[[Program, Any], None]
 class Sources:
     """Generated C.
 
-    ``files`` holds ``model.c`` and ``model.h``; ``layers`` the C functions in the order in which they run, each a static
-    function that is never inlined, so that instructions can be counted by function; ``macs_by_layer`` their
-    multiply-accumulates. ``arena_bytes`` is the static buffer for activations and scratch, ``state_bytes`` what the
+    ``files`` holds ``model.c`` and ``model.h``; ``layers`` the C functions in the order in which they run, each static
+    and never inlined, so that instructions can be counted by function; ``macs_by_layer`` their multiply-accumulates.
+    ``arena_bytes`` is the static buffer for activations and scratch, ``state_bytes`` what the
     model remembers between inferences, ``weights_bytes`` the constants, tables included.
     """
 
@@ -89,6 +89,7 @@ def generate(model: Model, *, kernels: Kernels = "portable", minimise: Minimise 
     """
     if kernels not in ("portable", "dsp") or minimise not in ("time", "ram"):
         raise BadInput(f"kernels={kernels!r}, minimise={minimise!r}: take 'portable' or 'dsp', and 'time' or 'ram'.")
+    model = folding.folded(model)
     steps = lowering.lower(model)
     _check_borders(model)
     made = (arrange.for_ram if minimise == "ram" else arrange.for_time)(model, steps, kernels=kernels)

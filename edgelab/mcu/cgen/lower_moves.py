@@ -13,6 +13,7 @@ from edgelab.mcu.cgen.lowering import (
     Lower,
     Move,
     Step,
+    agree,
     constant,
     needed,
     quantization,
@@ -42,6 +43,9 @@ def _concatenation(model: Model, op: Operator) -> Step:
         _same_scale(model, op, source, target)
         if source.data is not None:
             raise BadInput(f"{where(model, op)} joins the constant '{source.name}'; add it with PAD or ADD instead.")
+        others = [i for i in range(len(target.shape)) if i != axis]
+        agree(len(source.shape) == len(target.shape), "ranks")
+        agree(all(source.shape[i] == target.shape[i] for i in others), "shapes")
         own = strides_of(source.shape)
         copies.append(Copy(index, target.index, source.shape, 0, own, start * strides[axis], strides))
         start += source.shape[axis]
@@ -54,6 +58,9 @@ def _pad(model: Model, op: Operator) -> Step:
     source, target = needed(model, op, 0), model.tensors[op.outputs[0]]
     q = quantization(model, op, target)
     amounts = constant(model, op, 1).reshape(-1, 2)
+    agree(len(amounts) == len(source.shape) == len(target.shape) and int(amounts.min()) >= 0, "amounts")
+    padded = [int(size + pair.sum()) for size, pair in zip(source.shape, amounts, strict=True)]
+    agree(padded == list(target.shape), "its output's shape")
     fill = int(constant(model, op, 2).ravel()[0]) if len(op.inputs) > 2 and op.inputs[2] >= 0 else q.zero_point
     strides = strides_of(target.shape)
     start = sum(int(before) * stride for (before, _), stride in zip(amounts, strides, strict=True))
@@ -64,13 +71,15 @@ def _pad(model: Model, op: Operator) -> Step:
 def _alias(model: Model, op: Operator) -> Step:
     source, target = needed(model, op, 0), model.tensors[op.outputs[0]]
     if source.size_bytes != target.size_bytes:
-        raise BadInput(f"{where(model, op)} changes the number of elements; convert the model anew.")
+        raise BadInput(f"{where(model, op)} changes the number of elements; convert the model anew, with its batch size fixed to 1.")
     return Alias(op.index, op.code, (source.index,), (target.index,))
 
 
 def _transpose(model: Model, op: Operator) -> Step:
     source, target = needed(model, op, 0), model.tensors[op.outputs[0]]
     order = [int(axis) for axis in constant(model, op, 1)]
+    agree(sorted(order) == list(range(len(source.shape))), "the order of axes")
+    agree([source.shape[axis] for axis in order] == list(target.shape), "its output's shape")
     strides = strides_of(source.shape)
     copy = Copy(
         source.index, target.index, target.shape, 0, tuple(strides[a] for a in order), 0, strides_of(target.shape)
@@ -113,6 +122,12 @@ def _split(model: Model, op: Operator) -> Step:
     axis = int(constant(model, op, 0).ravel()[0]) % len(source.shape)
     strides, copies = strides_of(source.shape), []
     targets = [model.tensors[i] for i in op.outputs]
+    for target in targets:
+        agree(len(target.shape) == len(source.shape), "ranks")
+        agree(
+            all(a == b or i == axis for i, (a, b) in enumerate(zip(source.shape, target.shape, strict=True))), "shapes"
+        )
+    agree(sum(t.shape[axis] for t in targets) == source.shape[axis], "parts")
     starts = itertools.accumulate((t.shape[axis] for t in targets), initial=0)
     for target, start in zip(targets, starts, strict=False):
         copies.append(

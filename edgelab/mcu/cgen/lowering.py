@@ -1,8 +1,8 @@
 """From the operators of a model to steps with every number worked out: what the emitters of C turn into loops.
 
-Each step carries shapes, integer weights, folded biases and fixed-point multipliers exactly as TensorFlow Lite Micro
-prepares them; nothing about C is known here. Dense layers become 1x1 convolutions over a row of pixels, functions of one
-int8 value become tables of 256 results, and everything that only moves data becomes copies with strides.
+Each step carries shapes, integer weights, biases and fixed-point multipliers exactly as TensorFlow Lite Micro prepares
+them; nothing about C is known here. Dense layers become 1x1 convolutions over a row of pixels, functions of one int8
+value become tables of 256 results, and everything that only moves data becomes copies with strides.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from edgelab.mcu.cgen.fixed import Multiplier, quantize_multiplier
 from edgelab.mcu.model import Model, Operator, Quantization, Tensor
 
 Ints = NDArray[np.int64]
+_MOST_ELEMENTS = 2**25
+_LARGEST_SHIFT = 30
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Convolution(Step):
-    """``out = clamp(zero_out + M_c * (bias_c + sum of w * (x - zero_in)))``; weights (out, kh, kw, in), or (kh, kw, out)."""
+    """``out = clamp(zero_out + M_c * (bias_c + sum of w * (x - zero_in)))``.
+
+    Weights are (out, height, width, in), of a depthwise one (height, width, out).
+    """
 
     window: Window
     weights: Ints
@@ -247,7 +252,15 @@ def quantization(model: Model, op: Operator, tensor: Tensor) -> Quantization:
             f"{where(model, op)} has the int8 tensor '{tensor.name}' without a scale; convert the model anew, "
             "with quantization parameters for every tensor."
         )
+    if not all(-128 <= zero <= 127 for zero in tensor.quantization.zero_points):
+        raise BadInput(f"{where(model, op)} has the int8 tensor '{tensor.name}' with a zero point outside of int8.")
     return tensor.quantization
+
+
+def agree(condition: bool, what: str) -> None:
+    """Raise `ValueError`, which `lower` turns into its sentence, unless shapes or options fit together."""
+    if not condition:
+        raise ValueError(what)
 
 
 def activation_range(op: Operator, q: Quantization) -> tuple[int, int]:
@@ -273,11 +286,15 @@ def window(op: Operator, source: Tensor, target: Tensor, kernel: tuple[int, int]
     o = op.options
     stride = o["stride_h"], o["stride_w"]
     dilation = o.get("dilation_h_factor", 1), o.get("dilation_w_factor", 1)
+    agree(min(*stride, *dilation, *kernel) > 0, "a stride, a dilation or a window of 0")
+    agree(target.shape[0] == n, "different batches of input and output")
     pad = [0, 0]
-    if o["padding"] == "SAME":
-        for axis, (size, out) in enumerate(((h, oh), (w, ow))):
-            reach = (out - 1) * stride[axis] + (kernel[axis] - 1) * dilation[axis] + 1
-            pad[axis] = max(0, reach - size) // 2
+    for axis, (size, out) in enumerate(((h, oh), (w, ow))):
+        wide = (kernel[axis] - 1) * dilation[axis] + 1
+        same = o["padding"] == "SAME"
+        agree(out == (-(-size // stride[axis]) if same else (size - wide) // stride[axis] + 1), "its output's size")
+        if same:
+            pad[axis] = max(0, (out - 1) * stride[axis] + wide - size) // 2
     return Window(n, h, w, c, oh, ow, oc, kernel, stride, dilation, (pad[0], pad[1]))
 
 
@@ -306,10 +323,20 @@ def lower(model: Model) -> tuple[Step, ...]:
         If an operator has no int8 kernel here, or computes in float or with 16-bit activations; the sentence names it
         and the mend.
     """
+    from edgelab.mcu.cgen.lower_functions import FUNCTIONS
     from edgelab.mcu.cgen.lower_layers import LAYERS
     from edgelab.mcu.cgen.lower_moves import MOVES
 
-    known: dict[str, Lower] = LAYERS | MOVES
+    known: dict[str, Lower] = LAYERS | FUNCTIONS | MOVES
+    used = {i for op in model.operators for i in (*op.inputs, *op.outputs)}
+    for tensor in model.tensors:
+        if tensor.elements == 0 and tensor.index in used:
+            raise BadInput(f"The tensor '{tensor.name}' of {model.path.name} has no elements; convert the model anew.")
+        if tensor.elements > _MOST_ELEMENTS:
+            raise BadInput(
+                f"The tensor '{tensor.name}' of {model.path.name} has {tensor.elements:,} elements, which no "
+                "microcontroller holds; use a smaller network or a smaller input."
+            )
     steps = []
     for op in model.operators:
         if op.custom or op.code not in known:
@@ -318,14 +345,32 @@ def lower(model: Model) -> tuple[Step, ...]:
                 f"(it knows {', '.join(sorted(known))})."
             )
         try:
-            steps.append(known[op.code](model, op))
-        except (KeyError, IndexError, ValueError, AttributeError) as error:
-            if isinstance(error, BadInput):
-                raise
+            steps.append(_sound(model, op, known[op.code](model, op)))
+        except BadInput:
+            raise
+        except (KeyError, IndexError, ValueError, AttributeError, TypeError, ArithmeticError) as error:
             raise BadInput(
-                f"{where(model, op)} has operands or options that do not fit together ({error}); convert the model anew."
+                f"{where(model, op)} has operands or options that do not fit together ({error}); "
+                "convert the model anew."
             ) from None
     return tuple(steps)
+
+
+def _sound(model: Model, op: Operator, step: Step) -> Step:
+    """The step, if its scales lie near enough together for 32 bits."""
+    for value in vars(step).values():
+        for item in value if isinstance(value, tuple) else (value,):
+            if isinstance(item, Multiplier) and item.shift > _LARGEST_SHIFT:
+                raise BadInput(
+                    f"{where(model, op)} has scales that lie further apart than 32-bit arithmetic reaches; "
+                    "quantize the model anew, with a calibration set like its real inputs."
+                )
+    return step
+
+
+def wrapped(values: Ints) -> Ints:
+    """What 32 bits keep of sums, as the interpreter's own arithmetic wraps round."""
+    return np.asarray((values + 2**31) % 2**32 - 2**31, np.int64)
 
 
 _MENDS: dict[str, str] = {

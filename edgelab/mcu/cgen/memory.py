@@ -1,4 +1,4 @@
-"""Where everything lies: lifetimes, tensors that share their bytes, rings of rows, scratch memory, one plan for the arena.
+"""Where everything lies: lifetimes, tensors that share their bytes, rings of rows, scratch memory, the arena's plan.
 
 Two tensors may share memory although one is computed from the other: an operator that reads ahead of what it writes may
 write into its input's memory. How far the input has to lie behind the output (`lag`) follows from the order in which an
@@ -136,7 +136,7 @@ def live_bytes(model: Model, groups: Sequence[Group], position: int) -> int:
 
 
 def smallest(model: Model, groups: Sequence[Group]) -> frozenset[int]:
-    """Which groups' outputs should take over their input's memory, by trying: each choice that shrinks the plan stays."""
+    """Which groups' outputs should take over their input's memory: each choice that shrinks the plan stays."""
     candidates = [i for i, group in enumerate(groups) if group.lag is not None]
     needed = frozenset(i for i in candidates if isinstance(groups[i].steps[0], Alias))
     best = min((frozenset(candidates), needed), key=lambda s: layout(model, groups, shared=s).arena_bytes)

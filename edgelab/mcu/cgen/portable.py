@@ -6,7 +6,7 @@ import numpy as np
 
 from edgelab.mcu.cgen.ctext import Place, Program, clamp, plus
 from edgelab.mcu.cgen.fixed import Multiplier
-from edgelab.mcu.cgen.lowering import Convolution, Pool, Step, Window
+from edgelab.mcu.cgen.lowering import Convolution, Pool, Step, Window, wrapped
 
 _UNROLLED_TAPS = 25
 
@@ -70,11 +70,11 @@ def over_rows(p: Program, step: Step, w: Window, body: str) -> None:
 def convolution(p: Program, step: Convolution) -> None:
     """CONV_2D and FULLY_CONNECTED."""
     w = step.window
-    (kh, kw), (sh, sw), (dh, dw), (ph, pw) = w.kernel, w.stride, w.dilation, w.pad
+    (kh, kw), (sh, sw), (ph, pw) = w.kernel, w.stride, w.pad
     taps = kh * kw * w.channels
     bias, offset = step.bias, -step.zero_in
     if not w.padded:  # Every tap meets a pixel: the zero point's share of the sum is a constant.
-        bias = bias - step.zero_in * step.weights.reshape(w.out_channels, -1).sum(axis=1)
+        bias = wrapped(bias - step.zero_in * step.weights.reshape(w.out_channels, -1).sum(axis=1))
         offset = 0
     groups = [(c, min(4, w.out_channels - c)) for c in range(0, w.out_channels, 4)]
     flat = step.weights.reshape(w.out_channels, taps)
@@ -88,10 +88,8 @@ def convolution(p: Program, step: Convolution) -> None:
         sums = ", ".join(f"a{i} = {biases}[c + {i}]" for i in range(n))
         products = " ".join(f"a{i} += v * k[{i}];" for i in range(n))
         dots = _dots(w, source, f"const int32_t v = *x++{plus(offset)}; {products} k += {n};", n)
-        results = " ".join(
-            f"o[c + {i}] = (int8_t){clamp(scale.format(x=f'a{i}', c=f'c + {i}') + plus(step.zero_out), step.low, step.high)};"
-            for i in range(n)
-        )
+        scaled = [scale.format(x=f"a{i}", c=f"c + {i}") + plus(step.zero_out) for i in range(n)]
+        results = " ".join(f"o[c + {i}] = (int8_t){clamp(v, step.low, step.high)};" for i, v in enumerate(scaled))
         return f"int32_t {sums};\n{dots}\nw += {taps * n};\n{results}"
 
     full, rest = divmod(w.out_channels, 4)
@@ -156,7 +154,7 @@ def depthwise(p: Program, step: Convolution) -> None:
     times = w.out_channels // w.channels
     by_channel = step.weights.reshape(kh * kw, w.out_channels).T
     weights = p.constant("int8_t", by_channel, f"weights_{step.index:02d}")
-    inside_bias = step.bias - step.zero_in * by_channel.sum(axis=1)
+    inside_bias = wrapped(step.bias - step.zero_in * by_channel.sum(axis=1))
     scale = requantization(p, step, step.multipliers)
     source, target = places(p, step, w)
     offset = plus(-step.zero_in)
@@ -171,7 +169,8 @@ def depthwise(p: Program, step: Convolution) -> None:
         f"for (int ky = 0; ky < {kh}; ++ky) {{\nconst int iy = iy0 + ky * {dh};\n"
         f"if ((unsigned)iy >= {w.height}u) continue;\nconst int8_t *const row = {source.row('iy')};\n"
         f"for (int kx = 0; kx < {kw}; ++kx) {{\nconst int ix = ix0 + kx * {dw};\n"
-        f"if ((unsigned)ix >= {w.width}u) continue;\na += (row[ix * {w.channels} + ic]{offset}) * k[ky * {kw} + kx];\n}}\n}}"
+        f"if ((unsigned)ix >= {w.width}u) continue;\n"
+        f"a += (row[ix * {w.channels} + ic]{offset}) * k[ky * {kw} + kx];\n}}\n}}"
     )
 
     def channels(bias: str, sums: str) -> str:
@@ -201,7 +200,8 @@ def depthwise(p: Program, step: Convolution) -> None:
         else:
             text = f"if ({condition}) {{\n{within}\n}} else {{\n{border}\n}}" if w.padded else within
     body = (
-        f"const int iy0 = oy * {sh}{plus(-ph)};\n{rows if written_out else ''}int8_t *restrict o = {target.row('oy')};\n"
+        f"const int iy0 = oy * {sh}{plus(-ph)};\n{rows if written_out else ''}"
+        f"int8_t *restrict o = {target.row('oy')};\n"
         f"for (int ox = 0; ox < {w.out_width}; ++ox, o += {w.out_channels}) {{\n"
         f"const int ix0 = ox * {sw}{plus(-pw)};\nconst int8_t *restrict k = {weights};\n{text}\n}}"
     )

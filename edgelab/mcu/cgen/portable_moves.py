@@ -154,7 +154,8 @@ def from_float(p: Program, step: FromFloat) -> None:
     name = p.constant("int32_t", order, f"thresholds_{step.index:02d}")
     p.function(
         step.function,
-        f"const word *in = (const word *){p.addresses[step.inputs[0]]};\nint8_t *out = {p.addresses[step.outputs[0]]};\n"
+        f"const word *in = (const word *){p.addresses[step.inputs[0]]};\n"
+        f"int8_t *out = {p.addresses[step.outputs[0]]};\n"
         f"for (int i = 0; i < {step.elements}; ++i) {{\n"
         "/* The bits of a float, seen as an integer, ascend with it once those of negative ones are turned round. */\n"
         "const int32_t x = in[i] ^ (in[i] >> 31 & 0x7fffffff);\nint n = 0;\n"

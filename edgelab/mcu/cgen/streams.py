@@ -1,8 +1,8 @@
 """Layers row by row: a chain of windows in which only the rows exist that the next layer still needs.
 
 Each step of a chain makes one row of its output as soon as its window has the rows it needs, so that no row is computed
-twice and the tensors between the steps shrink to rings of a few rows. The idea is that of line buffers in image pipelines;
-patch-based inference (Lin et al. 2021, MCUNetV2) does the same with tiles and recomputes their seams.
+twice and the tensors between the steps shrink to rings of a few rows. The idea is that of line buffers in image
+pipelines; patch-based inference (Lin et al. 2021, MCUNetV2) does it with tiles and recomputes their seams.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ class Stream:
         """C that runs the chain: each row as soon as the rows it needs are there."""
         last = len(self.steps) - 1
         counters = "".join(f"int r{i} = 0;\n" for i in range(last))
-        return f"{counters}for (int r{last} = 0; r{last} < {self.windows[-1].out_height}; ++r{last}) {{\n{self._row(last)}}}"
+        rows = self.windows[-1].out_height
+        return f"{counters}for (int r{last} = 0; r{last} < {rows}; ++r{last}) {{\n{self._row(last)}}}"
 
     def _row(self, i: int) -> str:
         call = f"{self.steps[i].function}(r{i});\n"
