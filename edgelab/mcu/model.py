@@ -119,7 +119,10 @@ class Tensor:
         try:
             dtype = np.dtype(self.dtype)
         except TypeError:
-            raise BadInput(f"The tensor '{self.name}' is of type {self.dtype}, which numpy does not know.") from None
+            dtype = None
+        # another package may have taught numpy a type of half bytes, of which it stores one a byte
+        if dtype is None or 8 * dtype.itemsize != BITS.get(self.dtype.upper()):
+            raise BadInput(f"The tensor '{self.name}' is of type {self.dtype}, which numpy does not know.")
         if len(self.data) < self.size_bytes:
             raise BadInput(f"The tensor '{self.name}' is stored sparsely; only dense constants can be read.")
         return np.frombuffer(self.data, dtype, self.elements).reshape(self.shape)
