@@ -389,6 +389,10 @@ for kernels, built in firmware.items():
     equal = int((emulated == wanted).all(axis=1).sum())
     record(f"{kernels}.rows_equal", Reading(equal, "rows", "emulated", by))
 
+# %% [markdown]
+# The emulator counts each instruction and knows to which layer it belongs. A **MAC** (multiply-accumulate) is one multiplication and the addition of its product to a sum; the
+# last column says how many instructions each MAC costs, with everything around it.
+
 # %%
 firmware["dsp"].run.trace
 
