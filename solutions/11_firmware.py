@@ -63,7 +63,7 @@ from edgelab.course import begin, check, claim
 from edgelab.engines import elf, open_engine
 from edgelab.engines.tflm import TFLMEngine
 from edgelab.errors import BadInput, MissingFramework
-from edgelab.mcu import cgen, devices, emulator, handmade, tflm_app, timing
+from edgelab.mcu import arena, cgen, devices, emulator, handmade, tflm_app, timing
 from edgelab.mcu.compiler import compile_firmware
 from edgelab.mcu.custom import Buffer, build_custom, embedded
 from edgelab.mcu.firmware import build_firmware
@@ -172,9 +172,8 @@ guess_life
 # %%
 def as_multiplier(real):
     """(mantissa, shift) of a positive real factor: mantissa / 2**31 * 2**shift."""
-    fraction, shift = math.frexp(
-        real
-    )  # real = fraction * 2**shift, 0.5 <= fraction < 1
+    # real = fraction * 2**shift, and the fraction is from 0.5 up to 1
+    fraction, shift = math.frexp(real)
     return round(fraction * 2**31), shift
 
 
@@ -328,15 +327,12 @@ ui.show(
 # because the interpreter reads whole words from it. You also tell it which operators to link, and how large the arena is.
 
 # %%
-classic = tflm_app.tflm_files(model, arena_bytes=4096)
+planned = arena.plan_arena(model, "cortex-m-cmsis-nn").min_workable
+classic = tflm_app.tflm_files(model, planned)
 array = classic["model_data.cc"].splitlines()
-application = classic["main.cc"].splitlines()
-chosen = [
-    i
-    for i, line in enumerate(application)
-    if re.search(r"Resolver|Add[A-Z]\w+\(\)", line)
-]
-shown = [*array[2:7], "    /* ... */", "", *(application[i] for i in chosen[:5])]
+told = re.compile(r"kArenaBytes =|uint8_t arena|using Resolver|resolver\.Add")
+application = [line for line in classic["main.cc"].splitlines() if told.search(line)]
+shown = [*array[2:6], "    /* ... */", "", *application]
 Markdown("```c\n" + "\n".join(shown) + "\n```")
 
 # %% [markdown]
@@ -392,6 +388,10 @@ for kernels, built in firmware.items():
         by = f"{engine.name} against {judge}, {len(rows):,} rows in all"
     equal = int((emulated == wanted).all(axis=1).sum())
     record(f"{kernels}.rows_equal", Reading(equal, "rows", "emulated", by))
+
+# %% [markdown]
+# The emulator counts each instruction and knows to which layer it belongs. A **MAC** (multiply-accumulate) is one multiplication and the addition of its product to a sum; the
+# last column says how many instructions each MAC costs, with everything around it.
 
 # %%
 firmware["dsp"].run.trace
@@ -912,7 +912,7 @@ def rounding(way, factor, right, bits):
     near = np.abs(sums) <= 6 << right
     return ui.stairs(
         {"TFLM": (sums[near], exact[near]), way: (sums[near], found[near])},
-        title=f"{wrong} of {len(sums):,} sums differ; the mantissa is {100 * (1 - kept / mantissa):.2g} percent too small",
+        title=f"{wrong} of {len(sums):,} sums differ; with {bits} bits the mantissa is {100 * (1 - kept / mantissa):.2g} percent too small",
         x="sum of the layer",
         y="after requantization",
     )

@@ -217,6 +217,36 @@ class Net:
         shape = [n for i, n in enumerate(x.shape) if i not in axes]
         return self._op("SQUEEZE", [x.index], shape, _same(x), {"squeeze_dims": list(axes)})
 
+    def largest(self, x, axes, keep_dims=False):
+        shape = [1 if i in axes else n for i, n in enumerate(x.shape) if keep_dims or i not in axes]
+        return self._op("REDUCE_MAX", [x.index, self.integers(axes)], shape, _same(x), {"keep_dims": keep_dims})
+
+    def space_to_depth(self, x, block, back=False):
+        n, height, width, channels = x.shape
+        shape = (n, height // block, width // block, channels * block**2)
+        if back:
+            shape = (n, height * block, width * block, channels // block**2)
+        code = "DEPTH_TO_SPACE" if back else "SPACE_TO_DEPTH"
+        return self._op(code, [x.index], shape, _same(x), {"block_size": block})
+
+    def pack(self, values, axis):
+        shape = (*values[0].shape[:axis], len(values), *values[0].shape[axis:])
+        options = {"values_count": len(values), "axis": axis}
+        return self._op("PACK", [v.index for v in values], shape, _same(values[0]), options)
+
+    def unpack(self, x, axis):
+        shape = (*x.shape[:axis], *x.shape[axis + 1 :])
+        found = [self.writer.activation(shape, x.scale, x.zero_point) for _ in range(x.shape[axis])]
+        self.writer.add("UNPACK", [x.index], found, options={"num": len(found), "axis": axis})
+        return [Value(i, shape, x.scale, x.zero_point, x.rms) for i in found]
+
+    def split_at(self, x, axis, sizes):
+        shapes = [(*x.shape[:axis], size, *x.shape[axis + 1 :]) for size in sizes]
+        found = [self.writer.activation(shape, x.scale, x.zero_point) for shape in shapes]
+        operands = [x.index, self.integers(sizes), self.writer.constant(np.int32(axis))]
+        self.writer.add("SPLIT_V", operands, found, options={"num_splits": len(sizes)})
+        return [Value(i, s, x.scale, x.zero_point, x.rms) for i, s in zip(found, shapes, strict=True)]
+
     def transpose(self, x, order):
         shape = [x.shape[i] for i in order]
         return self._op("TRANSPOSE", [x.index, self.integers(order)], shape, _same(x), {})

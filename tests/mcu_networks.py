@@ -245,6 +245,37 @@ def split(net, axis, parts):
 
 
 @network(
+    ("over_picture", {"axes": (1, 2)}),
+    ("over_channels", {"axes": (3,), "keep_dims": True}),
+    ("over_all_but_columns", {"axes": (0, 1)}),
+)
+def largest(net, **settings):
+    return net.largest(net.input(1, 5, 6, 7, zero_point=-9), **settings)
+
+
+@network(("3d", {}))
+def largest_of(net):
+    return net.largest(net.input(1, 9, 4, zero_point=3), (1,))
+
+
+@network(("", {}))
+def parts_of_any_size(net):
+    return net.split_at(net.input(1, 4, 5, 9, zero_point=7), 3, (2, 3, 4))
+
+
+@network(("", {}))
+def unpack_and_pack(net):
+    parts = net.unpack(net.input(1, 4, 6, zero_point=-3), 1)
+    return parts[2], net.pack(parts[:3], 2), net.pack(parts[1:], 0)
+
+
+@network(("", {}))
+def depth_and_space(net):
+    x = net.space_to_depth(net.input(1, 6, 4, 3, zero_point=2), 2)
+    return x, net.space_to_depth(net.conv(x, 18), 3, back=True)
+
+
+@network(
     ("int16_state", {"units": 5, "memory": 4}),
     ("int8_state", {"units": 4, "memory": 6, "state": "int8", "activation": "NONE"}),
     ("rank_2", {"units": 3, "memory": 8, "rank": 2, "zero_point": -128}),

@@ -5,6 +5,7 @@ import pytest
 from edgelab.mcu.arena import plan_arena
 from edgelab.mcu.cgen import generate
 from edgelab.mcu.model import read_model
+from tests.mcu_layers import Net
 from tests.mcu_networks import NETWORKS
 
 from .cgen_home import FIGURES, MODELS, emulated_job, emulated_jobs, needs_interpreter, oracle, run, wrong
@@ -100,3 +101,17 @@ def test_every_operator_is_bit_exact_on_the_core(networks, tmp_path, core, kerne
     paths = [networks / f"{name}.tflite" for name in names]
     jobs = emulated_jobs(paths, tmp_path, core=core, kernels=kernels, minimise=minimise)
     assert wrong(names, jobs) == {}
+
+
+@pytest.mark.parametrize("minimise", ["time", "ram"])
+def test_depthwise_layers_of_many_channels_are_bit_exact(tmp_path, minimise):
+    paths = []
+    for number, settings in enumerate(
+        [{}, {"activation": "RELU"}, {"stride": 2}, {"stride": (3, 3), "padding": "VALID"}, {"spread": 20.0}]
+    ):
+        net = Net(f"wide_{number}")
+        x = net.depthwise(net.conv(net.input(1, 9, 7, 3, zero_point=9), 70), **settings)
+        paths.append(tmp_path / f"wide_{number}.tflite")
+        paths[-1].write_bytes(net.done(net.conv(x, 5, 1)))
+        assert "unpack(" in generate(read_model(paths[-1]), kernels="dsp", minimise=minimise).files["model.c"]
+    assert wrong(range(len(paths)), emulated_jobs(paths, tmp_path, kernels="dsp", minimise=minimise)) == {}

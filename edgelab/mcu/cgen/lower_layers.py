@@ -129,6 +129,24 @@ def _pool(model: Model, op: Operator) -> Step:
     return Pool(op.index, op.code, (source.index,), (target.index,), shape, op.code == "AVERAGE_POOL_2D", low, high)
 
 
+def _largest(model: Model, op: Operator) -> Step:
+    """REDUCE_MAX over neighbouring axes: a pool whose window is as high as the picture."""
+    source, target = needed(model, op, 0), model.tensors[op.outputs[0]]
+    a, b = quantization(model, op, source), quantization(model, op, target)
+    if (a.scale, a.zero_point) != (b.scale, b.zero_point):
+        raise BadInput(f"{where(model, op)} changes the scale, which its int8 kernel does not; quantize anew.")
+    axes = sorted({int(axis) % len(source.shape) for axis in constant(model, op, 1).ravel()})
+    if not axes or axes != list(range(axes[0], axes[-1] + 1)):
+        raise BadInput(f"{where(model, op)} reduces axes that are not neighbours; reduce them one after the other.")
+    before, middle, after = (
+        math.prod(source.shape[part])
+        for part in (slice(axes[0]), slice(axes[0], axes[-1] + 1), slice(axes[-1] + 1, None))
+    )
+    agree(target.elements == before * after, "shapes")
+    shape = Window(before, middle, 1, after, 1, 1, after, (middle, 1))
+    return Pool(op.index, op.code, (source.index,), (target.index,), shape, average=False, low=-128, high=127)
+
+
 def _mean(model: Model, op: Operator) -> Step:
     source, target = needed(model, op, 0), model.tensors[op.outputs[0]]
     q_in, q_out = quantization(model, op, source), quantization(model, op, target)
@@ -241,6 +259,7 @@ LAYERS: dict[str, Lower] = {
     "AVERAGE_POOL_2D": _pool,
     "MAX_POOL_2D": _pool,
     "MEAN": _mean,
+    "REDUCE_MAX": _largest,
     "ADD": _binary,
     "SUB": _binary,
     "MUL": _binary,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 
@@ -71,7 +72,7 @@ def _pad(model: Model, op: Operator) -> Step:
 def _alias(model: Model, op: Operator) -> Step:
     source, target = needed(model, op, 0), model.tensors[op.outputs[0]]
     if source.size_bytes != target.size_bytes:
-        raise BadInput(f"{where(model, op)} changes the number of elements; convert the model anew, with its batch size fixed to 1.")
+        raise BadInput(f"{where(model, op)} changes the number of elements; convert the model anew, for a batch of 1.")
     return Alias(op.index, op.code, (source.index,), (target.index,))
 
 
@@ -118,22 +119,72 @@ def _strided_slice(model: Model, op: Operator) -> Step:
 
 
 def _split(model: Model, op: Operator) -> Step:
-    source = needed(model, op, 1)
-    axis = int(constant(model, op, 0).ravel()[0]) % len(source.shape)
-    strides, copies = strides_of(source.shape), []
+    source = needed(model, op, 0 if op.code == "SPLIT_V" else 1)
+    axis = int(constant(model, op, 2 if op.code == "SPLIT_V" else 0).ravel()[0]) % len(source.shape)
     targets = [model.tensors[i] for i in op.outputs]
     for target in targets:
         agree(len(target.shape) == len(source.shape), "ranks")
         agree(
             all(a == b or i == axis for i, (a, b) in enumerate(zip(source.shape, target.shape, strict=True))), "shapes"
         )
-    agree(sum(t.shape[axis] for t in targets) == source.shape[axis], "parts")
-    starts = itertools.accumulate((t.shape[axis] for t in targets), initial=0)
-    for target, start in zip(targets, starts, strict=False):
-        copies.append(
-            Copy(source.index, target.index, target.shape, start * strides[axis], strides, 0, strides_of(target.shape))
-        )
-    return Move(op.index, op.code, (source.index,), op.outputs, tuple(copies), source.elements)
+    return _parts(op, source, axis, targets, [t.shape for t in targets])
+
+
+def _unpack(model: Model, op: Operator) -> Step:
+    source, targets = needed(model, op, 0), [model.tensors[i] for i in op.outputs]
+    axis = op.options.get("axis", 0) % len(source.shape)
+    one = (*source.shape[:axis], 1, *source.shape[axis + 1 :])
+    agree(all(t.elements == math.prod(one) for t in targets), "shapes")
+    return _parts(op, source, axis, targets, [one] * len(targets))
+
+
+def _parts(op: Operator, source: Tensor, axis: int, targets: list[Tensor], shapes: list[tuple[int, ...]]) -> Step:
+    """Parts of a tensor along an axis."""
+    agree(sum(shape[axis] for shape in shapes) == source.shape[axis], "parts")
+    strides = strides_of(source.shape)
+    starts = itertools.accumulate((shape[axis] for shape in shapes), initial=0)
+    copies = tuple(
+        Copy(source.index, target.index, shape, start * strides[axis], strides, 0, strides_of(shape))
+        for target, shape, start in zip(targets, shapes, starts, strict=False)
+    )
+    return Move(op.index, op.code, (source.index,), op.outputs, copies, source.elements)
+
+
+def _pack(model: Model, op: Operator) -> Step:
+    target, sources = model.tensors[op.outputs[0]], [needed(model, op, k) for k in range(len(op.inputs))]
+    axis = op.options.get("axis", 0) % len(target.shape)
+    one = (*target.shape[:axis], 1, *target.shape[axis + 1 :])
+    agree(len(sources) == target.shape[axis] and all(t.elements == math.prod(one) for t in sources), "shapes")
+    for source in sources:
+        _same_scale(model, op, source, target)
+        if source.data is not None:
+            raise BadInput(f"{where(model, op)} joins the constant '{source.name}'; add it with PAD or ADD instead.")
+    strides = strides_of(target.shape)
+    copies = tuple(
+        Copy(source.index, target.index, one, 0, strides_of(one), k * strides[axis], strides)
+        for k, source in enumerate(sources)
+    )
+    inputs = tuple(dict.fromkeys(op.inputs))
+    return Move(op.index, op.code, inputs, (target.index,), copies, target.elements)
+
+
+def _depth(model: Model, op: Operator) -> Step:
+    """SPACE_TO_DEPTH and DEPTH_TO_SPACE: blocks of pixels against channels."""
+    source, target = needed(model, op, 0), model.tensors[op.outputs[0]]
+    _same_scale(model, op, source, target)
+    block = int(op.options["block_size"])
+    picture, deep = (source, target) if op.code == "SPACE_TO_DEPTH" else (target, source)
+    batch, height, width, channels = deep.shape
+    pixel = channels // block**2
+    agree(picture.shape == (batch, height * block, width * block, pixel) and channels == pixel * block**2, "shapes")
+    # Both as (batch, row of blocks, row in the block, column of blocks, column in the block, channel).
+    shape = (batch, height, block, width, block, pixel)
+    in_picture = strides_of(shape)
+    n, y, x, c = strides_of(deep.shape)
+    in_deep = (n, y, block * pixel * c, x, pixel * c, c)
+    strides = (in_picture, in_deep) if picture is source else (in_deep, in_picture)
+    copy = Copy(source.index, target.index, shape, 0, strides[0], 0, strides[1])
+    return Move(op.index, op.code, (source.index,), (target.index,), (copy,), target.elements)
 
 
 MOVES: dict[str, Lower] = {
@@ -146,4 +197,9 @@ MOVES: dict[str, Lower] = {
     "TRANSPOSE": _transpose,
     "STRIDED_SLICE": _strided_slice,
     "SPLIT": _split,
+    "SPLIT_V": _split,
+    "PACK": _pack,
+    "UNPACK": _unpack,
+    "SPACE_TO_DEPTH": _depth,
+    "DEPTH_TO_SPACE": _depth,
 }
