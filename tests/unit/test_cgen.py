@@ -40,7 +40,7 @@ def test_oracle_models_are_bit_exact(tmp_path):
 
 @needs_interpreter
 def test_every_operator_is_bit_exact(networks, tmp_path):
-    jobs = native_jobs([networks / f"{name}.tflite" for name in SUPPORTED], tmp_path, rows=40)
+    jobs = native_jobs([networks / f"{name}.tflite" for name in SUPPORTED], tmp_path, rows=100)
     assert wrong(SUPPORTED, jobs) == {}
 
 
