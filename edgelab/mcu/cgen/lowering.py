@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,12 @@ class Convolution(Step):
     low: int
     high: int
     depthwise: bool = False
+    scales: tuple[float, ...] = ()
+    """Of the weights, one a channel; empty where the multipliers do not follow from them alone."""
+    ratio: Fraction = Fraction(0)
+    """The input's scale over the output's."""
+    terse: bool = False
+    """Whether flash is short: parameters are packed, loops shorter."""
 
 
 @dataclass(frozen=True)
