@@ -99,7 +99,8 @@ class OperatorCheck:
     """One kind of operator in a model, on one element type.
 
     ``tflm`` and ``generator`` say whether TensorFlow Lite for Microcontrollers and edgelab's C generator take it.
-    ``reason`` and ``mend`` are empty where the interpreter does; else they say why not and what to change.
+    ``generator`` is False where it refuses one of them. ``reason`` and ``mend`` are empty where the interpreter takes
+    it; else they say why not and what to change.
     """
 
     operator: str
@@ -178,21 +179,25 @@ def check_operators(model: Model | str | os.PathLike[str]) -> OperatorReport:
     BadFile
         If the file is missing, damaged or foreign.
     """
-    from edgelab.mcu.cgen import SUPPORTED_OPERATORS
+    from edgelab.mcu.cgen import refused_operators
 
     model = model if isinstance(model, Model) else read_model(model)
+    refused = refused_operators(model)
+    not_generated = set()
     found: dict[tuple[str, str, str, str], int] = {}
     for operator in model.operators:
         kind = _type(model, operator)
         key = (operator.code, kind, *_verdict(model, operator, kind))
         found[key] = found.get(key, 0) + 1
+        if operator.index in refused:
+            not_generated.add(key)
     checks = tuple(
         OperatorCheck(
             operator=code,
             count=count,
             type=kind,
             tflm=not reason,
-            generator=code in SUPPORTED_OPERATORS and (kind == "int8" or code in _AT_THE_BORDER),
+            generator=(code, kind, reason, mend) not in not_generated,
             reason=reason,
             mend=mend,
         )

@@ -110,7 +110,7 @@ def test_depthwise_layers_of_many_channels_are_bit_exact(tmp_path, minimise):
         [{}, {"activation": "RELU"}, {"stride": 2}, {"stride": (3, 3), "padding": "VALID"}, {"spread": 20.0}]
     ):
         net = Net(f"wide_{number}")
-        x = net.depthwise(net.conv(net.input(1, 9, 7, 3, zero_point=9), 70), **settings)
+        x = net.depthwise(net.conv(net.input(1, 9, 7, 3, zero_point=9), 370), **settings)
         paths.append(tmp_path / f"wide_{number}.tflite")
         paths[-1].write_bytes(net.done(net.conv(x, 5, 1)))
         assert "unpack(" in generate(read_model(paths[-1]), kernels="dsp", minimise=minimise).files["model.c"]

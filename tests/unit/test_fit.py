@@ -249,8 +249,9 @@ def test_the_headroom_decides(headroom):
 
 
 def tall(side, channels=16):
-    """Two convolutions whose activations dwarf their weights."""
-    return Net((1, side, side, 3)).convolution(channels, (3, 3)).convolution(channels, (3, 3), 2).pool().dense(4)
+    """Two convolutions whose activations dwarf their weights, and an operator that generated C would not have."""
+    net = Net((1, side, side, 3)).convolution(channels, (3, 3)).convolution(channels, (3, 3), 2).pool().dense(4)
+    return net.add("ABS", [net.at], net.shape)
 
 
 @pytest.fixture

@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 
 from edgelab.convert.tflite_writer import TfliteWriter
-from edgelab.errors import BadFile
+from edgelab.errors import BadFile, BadInput
 from edgelab.mcu import operators
+from edgelab.mcu.cgen import generate
+from edgelab.mcu.model import read_model
 from edgelab.mcu.operators import check_operators, mend_for
+from tests.mcu_networks import NETWORKS
 
 ORACLE = Path(__file__).parents[1] / "data" / "mcu_oracle"
 
@@ -200,3 +203,20 @@ def test_an_open_input_is_remarked(tmp_path):
 def test_a_file_that_is_none_is_a_sentence(tmp_path):
     with pytest.raises(BadFile):
         check_operators(tmp_path / "none.tflite")
+
+
+def test_the_generator_is_asked_operator_by_operator(tmp_path):
+    """What the report says of the C generator is what the generator does with the same file."""
+    for name in ("keyword_dscnn", "batch_of_any_size", "float_border_classifier", "lstm_plain"):
+        file = tmp_path / f"{name}.tflite"
+        file.write_bytes(NETWORKS[name]())
+        try:
+            generate(read_model(file))
+            taken = True
+        except BadInput:
+            taken = False
+        report = check_operators(file)
+        assert report.generated == taken
+        assert [check.operator for check in report.checks if not check.generator] == (
+            [] if taken else ["UNIDIRECTIONAL_SEQUENCE_LSTM"]
+        )

@@ -1,10 +1,25 @@
 """Int8 models as plain C99: static buffers at planned addresses, no heap, no library, bit-exact with TFLM."""
 
+from edgelab.errors import BadInput
+from edgelab.mcu.cgen.folding import folded
 from edgelab.mcu.cgen.generate import Sources, generate
-from edgelab.mcu.cgen.lower_layers import LAYERS
-from edgelab.mcu.cgen.lower_moves import MOVES
+from edgelab.mcu.cgen.lowering import known_operators, lower_operator
+from edgelab.mcu.model import Model
 
-SUPPORTED_OPERATORS = frozenset({**LAYERS, **MOVES})
+SUPPORTED_OPERATORS = frozenset(known_operators())
 """Operators that `generate` has kernels for, by their names in the schema."""
 
-__all__ = ["SUPPORTED_OPERATORS", "Sources", "generate"]
+
+def refused_operators(model: Model) -> dict[int, str]:
+    """The indices of the operators that `generate` does not take as they stand in a model, each with the sentence."""
+    model = folded(model)
+    refused = {}
+    for op in model.operators:
+        try:
+            lower_operator(model, op)
+        except BadInput as error:
+            refused[op.index] = str(error)
+    return refused
+
+
+__all__ = ["SUPPORTED_OPERATORS", "Sources", "generate", "refused_operators"]

@@ -15,8 +15,9 @@ _RANGES = {
     "int16_t": (-(2**15), 2**15),
     "int32_t": (-(2**31), 2**31),
     "uint32_t": (0, 2**32),
+    "uint16_t": (0, 2**16),
 }
-_BYTES = {"int8_t": 1, "int16_t": 2, "int32_t": 4, "uint32_t": 4}
+_BYTES = {"int8_t": 1, "int16_t": 2, "int32_t": 4, "uint32_t": 4, "uint16_t": 2}
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,11 @@ class Program:
         self._known[key] = name
         return name
 
+    def structure(self, kind: str, name: str, fields: str) -> str:
+        """Declare a constant structure; its name."""
+        self.constants.append(f"static const struct {kind} {name} = {{{fields}}};\n")
+        return name
+
     def helper(self, name: str, text: str) -> None:
         """Add a helper function once."""
         self.helpers.setdefault(name, text)
@@ -79,9 +85,11 @@ class Program:
             self.helpers[name] = make(name)
         return self._shared[key]
 
-    def function(self, name: str, body: str, argument: str = "void") -> None:
-        """Add a layer's function."""
-        self.functions.append(f"LAYER void {name}({argument}) {{\n{textwrap.indent(body.strip(), '  ')}\n}}\n")
+    def function(self, name: str, body: str, argument: str = "void", *, small: bool = False) -> None:
+        """Add a layer's function; ``small``: it only calls others, and is compiled for size."""
+        self.functions.append(
+            f"{'SMALL' if small else 'LAYER'} void {name}({argument}) {{\n{textwrap.indent(body.strip(), '  ')}\n}}\n"
+        )
 
 
 def _literal(number: int) -> str:

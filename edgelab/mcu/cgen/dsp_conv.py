@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgelab.mcu.cgen import dsp_asm, portable
+from edgelab.mcu.cgen import packed as packing
 from edgelab.mcu.cgen.ctext import Program, plus
 from edgelab.mcu.cgen.dsp_asm import Taps
-from edgelab.mcu.cgen.dsp_dot import Blocks
+from edgelab.mcu.cgen.dsp_dot import Blocks, short_words
 from edgelab.mcu.cgen.dsp_dot import rows as rows_of
 from edgelab.mcu.cgen.dsp_pack import (
     Geometry,
@@ -24,6 +25,7 @@ from edgelab.mcu.cgen.dsp_pack import (
     geometry,
     input_bytes,
     lag,
+    packed_scales,
     packed_words,
     runs_of,
     scale_of,
@@ -66,6 +68,7 @@ def _single(p: Program, step: Convolution, scale: Scale, bias: Ints, rows: int) 
         p.helper("fill", dsp_asm.HELPERS["fill"])
         body = body + f"fill(x + {w.channels}, {taps.values - w.channels}, 0);\n"
     out = p.addresses[step.outputs[0]]
+    short = not scale.uniform and scale.base() is not None and bool((np.abs(bias) < 2**23).all())
     full = w.out_channels // 4 * 4
     for first, last in ((0, full), (full, w.out_channels)):
         size = min(last - first, 4)
@@ -73,16 +76,16 @@ def _single(p: Program, step: Convolution, scale: Scale, bias: Ints, rows: int) 
             continue
         words: list[int] = []
         for c in range(first, last, size):
-            words += bias[c : c + size].tolist()
+            words += [] if short else bias[c : c + size].tolist()
             for group in range(taps.groups):
                 for channel in range(c, c + size):
                     words.append(_word(as_bytes(runs[channel, 4 * group : 4 * group + 4].tolist())))
             for channel in range(c, c + (1 if scale.uniform else size)):
-                words += scale.words(channel)
+                words += short_words(scale, channel, int(bias[channel])) if short else scale.words(channel)
         table = p.constant("int32_t", words, f"weights_{step.index:02d}_{first}")
-        kernel = _kernel(p, f"dot_{step.index:02d}_row{size}", rows_of(size, taps.groups, scale))
+        kernel = _kernel(p, f"dot_{step.index:02d}_row{size}", rows_of(size, taps.groups, scale, short=short))
         body += f"{kernel}(x, {table}, {out} + {first}, {out} + {last});\n"
-    p.function(step.function, body)
+    p.function(step.function, body, small=True)
 
 
 def _word(values: Sequence[int]) -> int:
@@ -103,23 +106,15 @@ def _tiled(p: Program, step: Convolution, scale: Scale, bias: Ints, rows: int) -
     runs = runs_of(step, taps)
     pairs = w.out_channels // 2
     packed = [as_bytes(packed_words(runs[c : c + 2], taps)) for c in range(0, 2 * pairs, 2)]
-    terse = scale.base() is not None and bool((np.abs(bias) < 2**26).all())
-    table = [word for c in range(0, 2 * pairs, 2) for word in _parameters(scale, bias, range(c, c + 2), terse=terse)]
     across = _X(step, scale, g, rows)
     inner = ""
     if pairs:
-        weights = p.constant("int8_t", np.array(packed), f"weights_{step.index:02d}", align=4)
-        scales = p.constant("int32_t", table, f"scales_{step.index:02d}")
-        words = f"{weights} + c * {len(packed[0])}, {scales} + c * {len(table) // pairs}"
-        widen = _widen(p, scale, words, len(packed[0]), 2, terse=terse)
+        widen = _widen(p, step, scale, bias, range(2 * pairs), packed, "c")
         inner += f"for (int c = 0; c < {pairs}; ++c) {{\n{widen}{across.calls(p, taps, 2, '2 * c')}}}\n"
     if w.out_channels % 2:
         c = w.out_channels - 1
         bytes_ = as_bytes(packed_words(runs_of(step, last_taps)[c:], last_taps))
-        weights = p.constant("int8_t", bytes_, f"last_weights_{step.index:02d}", align=4)
-        table = _parameters(scale, bias, range(c, c + 1), terse=terse)
-        scales = p.constant("int32_t", table, f"last_scales_{step.index:02d}")
-        widen = _widen(p, scale, f"{weights}, {scales}", len(bytes_), 1, terse=terse)
+        widen = _widen(p, step, scale, bias, range(c, c + 1), [bytes_], "0")
         inner += f"{widen}{across.calls(p, last_taps, 1, str(c))}"
     scratch = p.scratches[step.index]
     head = (
@@ -132,22 +127,35 @@ def _tiled(p: Program, step: Convolution, scale: Scale, bias: Ints, rows: int) -
         body = _flat_tiles(p, step, rows, inner, source.row("0"), target.row("0"))
     else:
         body = _window_tiles(p, step, rows, inner)
-    p.function(step.function, head + body, "int oy" if step.index in p.streams else "void")
+    p.function(step.function, head + body, "int oy" if step.index in p.streams else "void", small=True)
 
 
-def _parameters(scale: Scale, bias: Ints, channels: range, *, terse: bool) -> list[int]:
-    """Bias and scale of channels: for `_WIDEN` as they are, for `_WIDEN_TERSE` in two words each."""
-    if terse:
-        return [word for c in channels for word in (int(bias[c]) << 5 | scale.shifts[c], scale.factors[c])]
-    return [*(int(bias[c]) for c in channels), *(word for c in channels for word in scale.words(c))]
-
-
-def _widen(p: Program, scale: Scale, source: str, size: int, channels: int, *, terse: bool) -> str:
-    if terse:
-        p.helper("widen_terse", _WIDEN_TERSE)
-        return f"widen_terse(w, {source}, {size}, {channels}, {scale.base()}, {int(scale.linear)});\n"
-    p.helper("widen", _WIDEN)
-    return f"widen(w, {source}, {size}, {channels}, {channels * len(scale.words(0))});\n"
+def _widen(
+    p: Program, step: Convolution, scale: Scale, bias: Ints, channels: range, packed: list[list[int]], at: str
+) -> str:
+    """C that makes a kernel's words of one or two ``channels`` at a time, those number ``at``."""
+    count, prefix = len(channels) // len(packed), "" if len(packed) > 1 or len(channels) == 2 else "last_"
+    weights = p.constant("int8_t", np.array(packed), f"{prefix}weights_{step.index:02d}", align=4)
+    short = packed_scales(step, scale, bias, channels)
+    if short is None:
+        table = [
+            word
+            for c in range(channels.start, channels.stop, count)
+            for own in (range(c, c + count),)
+            for word in (*(int(bias[i]) for i in own), *(word for i in own for word in scale.words(i)))
+        ]
+        scales = p.constant("int32_t", table, f"{prefix}scales_{step.index:02d}")
+        p.helper("widen", _WIDEN)
+        words = f"{weights} + {at} * {len(packed[0])}, {scales} + {at} * {len(table) // len(packed)}"
+        return f"widen(w, {words}, {len(packed[0])}, {count}, {count * len(scale.words(0))});\n"
+    packing.helper(p)
+    p.helper("widen_packed", _WIDEN_PACKED)
+    scales = p.constant("uint16_t", short.words, f"{prefix}scales_{step.index:02d}")
+    fields = f"{weights}, {scales}, {short.high}u, {short.low}u, {scale.base()}, {len(packed[0])}, "
+    name = p.structure(
+        "packed_weights", f"{prefix}layer_{step.index:02d}", f"{fields}{short.shift}, {int(scale.linear)}"
+    )
+    return f"widen_packed(w, &{name}, {at}, {count});\n"
 
 
 @dataclass(frozen=True)
@@ -269,19 +277,28 @@ static __attribute__((noinline)) void widen(int32_t *to, const int8_t *from, con
   for (int i = 0; i < parameters; ++i) *to++ = *table++;
 }
 """
-_WIDEN_TERSE = """
-/* The same from two words a channel: bias and shift in one, the factor in the other; the rest follows from these. */
-static __attribute__((noinline)) void widen_terse(int32_t *to, const int8_t *from, const int32_t *table, int bytes,
-                                                  int channels, int32_t base, int linear) {
-  for (int c = 0; c < channels; ++c) *to++ = table[2 * c] >> 5;
-  spread((int16_t *)(void *)to, from, bytes);
-  to += bytes / 2;
+_WIDEN_PACKED = """
+/* The same from six bytes a channel; the rest follows from these. */
+struct packed_weights {
+  const int8_t *weights;
+  const uint16_t *scales;
+  uint32_t high, low;
+  int32_t base;
+  int32_t bytes;
+  uint8_t shift, linear;
+};
+LAYER void widen_packed(int32_t *to, const struct packed_weights *l, int block, int channels) {
+  int32_t *tail = to + channels + l->bytes / 2;
+  spread((int16_t *)(void *)(to + channels), l->weights + block * l->bytes, l->bytes);
   for (int c = 0; c < channels; ++c) {
-    const int shift = (int)(table[2 * c] & 31);
-    *to++ = table[2 * c + 1];
-    *to++ = base + (1 << (shift - 2));
-    *to++ = shift;
-    if (linear) *to++ = -(1 << (shift - 1));
+    int32_t channel[3];
+    unpacked(channel, l->scales + (block * channels + c) * 3, l->high, l->low);
+    const int shift = l->shift + channel[2];
+    *to++ = channel[0];
+    *tail++ = channel[1];
+    *tail++ = l->base + (1 << (shift - 2));
+    *tail++ = shift;
+    if (l->linear) *tail++ = -(1 << (shift - 1));
   }
 }
 """

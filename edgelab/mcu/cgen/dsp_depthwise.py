@@ -14,15 +14,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgelab.mcu.cgen import dsp_asm, portable
+from edgelab.mcu.cgen import packed as packing
 from edgelab.mcu.cgen.ctext import Program, plus
 from edgelab.mcu.cgen.dsp_asm import add_immediate, naked
-from edgelab.mcu.cgen.dsp_pack import scale_of
+from edgelab.mcu.cgen.dsp_pack import packed_scales, scale_of
 from edgelab.mcu.cgen.dsp_scale import Scale
 from edgelab.mcu.cgen.lowering import Convolution, Ints, Window
 
 _RESIDENT = 6
-_COLUMNS_UNROLLED = 8
-_MANY_CHANNELS = 64
+_COLUMNS_UNROLLED = {False: 8, True: 4}
+_MANY_CHANNELS = 32
 _GATHER_UNROLLED = 32
 _ARGUMENTS = "const int16_t *x, const int32_t *w, int8_t *o, int rows"
 
@@ -53,7 +54,7 @@ def _terse(step: Convolution) -> bool:
     w, scale = step.window, scale_of(step)
     if w.out_channels < _MANY_CHANNELS or w.kernel != (3, 3) or scale is None or scale.base() is None:
         return False
-    return _shifted_ahead(step, scale) and bool((np.abs(_folded(step)) < 2**26).all())
+    return _shifted_ahead(step, scale) and packed_scales(step, scale, _folded(step), range(w.out_channels)) is not None
 
 
 def tile_rows(step: Convolution, available: int) -> int:
@@ -118,7 +119,7 @@ def depthwise(p: Program, step: Convolution, rows: int) -> None:
     scale = scale_of(step)
     if scale is None:
         raise AssertionError(step.function)
-    layer = _Layer(w, scale, _shifted_ahead(step, scale))
+    layer = _Layer(w, scale, _shifted_ahead(step, scale), step.terse)
     p.helper("fill", dsp_asm.HELPERS["fill"])
     table = layer.parameters(step)
     parameters = _unpacked(p, step, layer, rows) if _terse(step) else _stored(p, step, table)
@@ -158,11 +159,11 @@ def depthwise(p: Program, step: Convolution, rows: int) -> None:
     )
     head = f"int16_t *const x = (int16_t *){p.scratches[step.index]};\n"
     if step.index in p.streams:
-        p.function(step.function, head + tile, "int oy")
+        p.function(step.function, head + tile, "int oy", small=True)
     elif rows == w.out_height:
-        p.function(step.function, f"{head}const int oy = 0;\n{tile}")
+        p.function(step.function, f"{head}const int oy = 0;\n{tile}", small=True)
     else:
-        p.function(step.function, f"{head}for (int oy = 0; oy < {w.out_height}; oy += {rows}) {{\n{tile}}}")
+        p.function(step.function, f"{head}for (int oy = 0; oy < {w.out_height}; oy += {rows}) {{\n{tile}}}", small=True)
 
 
 def _stored(p: Program, step: Convolution, table: list[list[int]]) -> str:
@@ -174,14 +175,18 @@ def _stored(p: Program, step: Convolution, table: list[list[int]]) -> str:
 def _unpacked(p: Program, step: Convolution, layer: _Layer, rows: int) -> str:
     """The address of channel ``m``'s parameters, unpacked into scratch memory."""
     w, scale = step.window, layer.scale
+    packing.helper(p)
     p.helper("unpack", _UNPACK)
+    short = packed_scales(step, scale, _folded(step), range(w.out_channels))
+    if short is None:
+        raise AssertionError(step.function)
     taps = p.constant("int8_t", step.weights.reshape(9, w.out_channels).T, f"weights_{step.index:02d}")
-    words = np.stack([_folded(step) << 5 | np.array(scale.shifts), np.array(scale.factors)], axis=1)
-    scales = p.constant("int32_t", words, f"scales_{step.index:02d}")
+    scales = p.constant("uint16_t", short.words, f"scales_{step.index:02d}")
     pairs = _words(w)
     second = pairs[1][0] if len(pairs) > 1 else 0
-    to = f"(int32_t *)(void *)({p.scratches[step.index]} + {_input_bytes(step, rows)})"
-    return f"unpack({to}, {taps} + m * 9, {scales} + m * 2, {second}, {scale.base()}, {int(scale.linear)})"
+    fields = f"{taps}, {scales}, {short.high}u, {short.low}u, {scale.base()}, {short.shift}, {second}, "
+    name = p.structure("packed_plane", f"layer_{step.index:02d}", f"{fields}{int(scale.linear)}")
+    return f"unpack((int32_t *)(void *)({p.scratches[step.index]} + {_input_bytes(step, rows)}), &{name}, m)"
 
 
 def _shifted_ahead(step: Convolution, scale: Scale) -> bool:
@@ -202,6 +207,7 @@ class _Layer:
     w: Window
     scale: Scale
     shifted: bool
+    terse: bool = False
 
     @property
     def resident(self) -> bool:
@@ -234,7 +240,7 @@ class _Layer:
         pairs, odd = divmod(w.out_width, 2)
         step_out, step_in = 2 * w.out_channels, 4 * w.stride[1]
         words = len(_words(w)) * w.kernel[0]
-        unroll = min(pairs, _COLUMNS_UNROLLED)
+        unroll = min(pairs, _COLUMNS_UNROLLED[self.terse])
         while unroll > 1 and (unroll * step_out > 4095 or unroll * step_in + (w.kernel[0] - 1) * _pitch(w) > 900):
             unroll -= 1
         loops, rest = divmod(pairs, max(unroll, 1))
@@ -378,20 +384,28 @@ def _gather(w: Window) -> list[str]:
 _UNPACK = """
 /* A channel's parameters for a 3x3 kernel: weights shifted and in pairs (taps 0 and 1, then 1 and 2, or 2 alone), bias,
    factor, what is added. */
-static __attribute__((noinline)) const int32_t *unpack(int32_t *to, const int8_t *k, const int32_t *scale, int second,
-                                                       int32_t base, int linear) {
-  const int shift = (int)(scale[0] & 31);
-  int32_t *w = to;
+struct packed_plane {
+  const int8_t *weights;
+  const uint16_t *scales;
+  uint32_t high, low;
+  int32_t base;
+  uint8_t shift, second, linear;
+};
+LAYER const int32_t *unpack(int32_t *to, const struct packed_plane *l, int channel) {
+  const int8_t *k = l->weights + channel * 9;
+  int32_t *w = to + 6;
+  unpacked(w, l->scales + channel * 3, l->high, l->low);
+  const int shift = w[2] + l->shift, second = l->second == 1;
+  w[0] *= 1 << shift;
+  w[2] = l->base + (1 << (shift - 2));
+  if (l->linear) w[3] = -(1 << (shift - 1));
+  w = to;
   for (int row = 0; row < 3; ++row, k += 3) {
     const int32_t one = k[1] * (1 << shift), two = k[2] * (1 << shift);
     *w++ = (int32_t)((uint32_t)(k[0] * (1 << shift)) & 0xffffu) | (int32_t)((uint32_t)one << 16);
-    *w++ = second == 1 ? (int32_t)((uint32_t)one & 0xffffu) | (int32_t)((uint32_t)two << 16)
-                       : (int32_t)((uint32_t)two & 0xffffu);
+    *w++ = second ? (int32_t)((uint32_t)one & 0xffffu) | (int32_t)((uint32_t)two << 16)
+                  : (int32_t)((uint32_t)two & 0xffffu);
   }
-  *w++ = (scale[0] >> 5) * (1 << shift);
-  *w++ = scale[1];
-  *w++ = base + (1 << (shift - 2));
-  if (linear) *w = -(1 << (shift - 1));
   return to;
 }
 """

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgelab.mcu.cgen.dsp_asm import Taps, add_immediate, scaled_out
+from edgelab.mcu.cgen.dsp_asm import Taps, add_immediate, clamped, scaled_out
 from edgelab.mcu.cgen.dsp_scale import Scale
 
 UNROLLED_GROUPS = 16
@@ -151,12 +151,12 @@ def _load_inputs(pixel: int, offset: int, words: int) -> list[str]:
     return [f"ldrd r12, lr, [r0, #{offset}]"]
 
 
-def rows(channels: int, groups: int, scale: Scale) -> list[str]:
+def rows(channels: int, groups: int, scale: Scale, *, short: bool = False) -> list[str]:
     """Instructions for one pixel, ``channels`` (1 to 4) outputs at a time; weights are bytes.
 
     Weights of a block: biases, then for each group of four taps a word of each channel, then the scale parameters of
     each channel, or of all where they are the same. Of a word, the bytes 0 and 2 meet the first pair of inputs, the
-    bytes 1 and 3 the second.
+    bytes 1 and 3 the second. ``short``: no biases, and the scale parameters are `short_words`.
     """
     sums = [f"r{4 + c}" for c in range(channels)]
     weights = [f"r{8 + c}" for c in range(channels)]
@@ -168,7 +168,8 @@ def rows(channels: int, groups: int, scale: Scale) -> list[str]:
             out += [f"sxtb16 {w}, {w}, ror #8", f"smlad {a}, lr, {w}, {a}"]
         return out
 
-    lines = ["push {r2, r3, r4-r11, lr}", "1:", _load(sums)]
+    begin = [f"mov {a}, #0" for a in sums] if short else [_load(sums)]
+    lines = ["push {r2, r3, r4-r11, lr}", "1:", *begin]
     unroll = groups if groups <= 8 else unrolled(groups)
     body = [line for _ in range(unroll) for line in group()]
     if groups > 8:
@@ -176,12 +177,27 @@ def rows(channels: int, groups: int, scale: Scale) -> list[str]:
         body += [line for _ in range(groups % unroll) for line in group()]
     lines += [*body, "ldr r2, [sp]"]
     names = ("r8", "r9", "r10", "r11")[: len(scale.words(0))]
-    for i, a in enumerate(sums):
+    if short:
+        base = (scale.base() or 0) & 0xFFFFFFFF
+        lines += [f"movw r3, #{base & 0xFFFF}", f"movt r3, #{base >> 16}", "mov r12, #1"]
+        for a in sums:
+            lines += ["ldrd r8, r9, [r1], #8", f"add {a}, {a}, r9, asr #8", f"lsl {a}, {a}, r9", "lsl r11, r12, r9"]
+            lines.append("add r10, r3, r11, lsr #2")
+            if scale.linear:
+                lines += [f"and r11, r11, {a}, asr #31", "sub r10, r10, r11, lsr #1"]
+            lines += [f"smmla {a}, {a}, r8, r10", f"ssat {a}, #8, {a}, asr #{scale.right}"]
+            lines += [*clamped(a, scale), f"strb {a}, [r2], #1"]
+    for i, a in enumerate([] if short else sums):
         if i == 0 or not scale.uniform:
             lines.append(_load(names))
         lines += scaled_out(a, scale, names, "r12", "[r2], #1")
     lines += [*add_immediate("r0", -8 * groups), "str r2, [sp]", "ldr r3, [sp, #4]", "cmp r2, r3", "bne 1b"]
     return [*lines, "pop {r2, r3, r4-r11, pc}"]
+
+
+def short_words(scale: Scale, channel: int, bias: int) -> list[int]:
+    """A channel's scale parameters in two words: the factor; the bias and, in the lowest eight bits, the shift."""
+    return [scale.factors[channel], bias << 8 | scale.shifts[channel]]
 
 
 def _load(registers: Sequence[str]) -> str:

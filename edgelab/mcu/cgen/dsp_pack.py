@@ -10,11 +10,14 @@ import numpy as np
 from edgelab.mcu.cgen.dsp_asm import Taps
 from edgelab.mcu.cgen.dsp_scale import Scale, make_scale
 from edgelab.mcu.cgen.lowering import Convolution, Ints, Window
+from edgelab.mcu.cgen.packed import Packed, pack
 
 _SLACK = 16
 _WANTED_PIXELS = 48
 """Output pixels of a tile beyond which spreading the weights once more no longer shows."""
 _MAX_OFFSET = 4095
+_COMMON_SHIFT = 15
+"""Shift to the right of every layer that has the room for it."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,25 @@ def scale_of(step: Convolution) -> Scale | None:
     bound = np.maximum(np.abs(highest), np.abs(lowest))
     if max(np.abs(folded).max(), bound.max()) >= 2**31:
         return None
-    return make_scale(step.multipliers, bound, step.zero_out, step.low, step.high)
+    common = make_scale(step.multipliers, bound, step.zero_out, step.low, step.high, right=_COMMON_SHIFT)
+    if common is None or (step.depthwise and _beyond_16_bits(step, folded, common)):
+        return make_scale(step.multipliers, bound, step.zero_out, step.low, step.high)
+    return common
+
+
+def _beyond_16_bits(step: Convolution, folded: Ints, scale: Scale) -> bool:
+    """Whether some weight or bias has no room for the shift that requantization wants."""
+    shifts = np.array(scale.shifts)
+    return bool((np.abs(step.weights) << shifts).max() >= 2**15 or np.abs(folded << shifts).max() >= 2**31)
+
+
+def packed_scales(step: Convolution, scale: Scale, bias: Ints, channels: range) -> Packed | None:
+    """What `dsp_scale` and a folded bias need, in six bytes a channel where that is possible."""
+    if not step.terse or scale.base() is None or not step.scales:
+        return None
+    lists = (step.scales, bias.tolist(), scale.factors, scale.shifts)
+    scales, biases, factors, shifts = ([values[c] for c in channels] for values in lists)
+    return pack(scales, step.ratio, biases, factors, shifts)
 
 
 def fits(step: Convolution) -> bool:

@@ -63,7 +63,7 @@ class Scale:
 
 
 def make_scale(
-    multipliers: Sequence[Multiplier], bounds: Ints, zero_out: int, low: int, high: int, *, spare: int = 0
+    multipliers: Sequence[Multiplier], bounds: Ints, zero_out: int, low: int, high: int, *, right: int = 0
 ) -> Scale | None:
     """The parameters of a layer, or None where some channel's sum has no room for the shift.
 
@@ -71,21 +71,21 @@ def make_scale(
     ----------
     bounds
         The largest absolute value that each channel's sum can have.
-    spare
-        Bits by which sums are already shifted to the left.
+    right
+        The least shift to the right. Layers that have it in common share their kernels.
     """
     rights = [max(-m.shift, 0) for m in multipliers]
-    right = max(rights) + 1
+    right = max(right, max(rights) + 1)
     cut = low >= zero_out
     factors, adds, shifts, negatives = [], [], [], []
     for m, n, bound in zip(multipliers, rights, bounds.tolist(), strict=True):
         j = right + 1 - n
         shift = j + max(m.shift, 0)
         add = (1 << (j - 2)) + (zero_out << right) + ((1 << (right - 1)) if n else 0)
-        if right > 30 or (max(bound, 1) << shift) >= 2**31 or abs(add) >= 2**30 or shift - spare < 0:
+        if right > 30 or (max(bound, 1) << shift) >= 2**31 or abs(add) >= 2**30:
             return None
         factors.append(m.value)
         adds.append(add)
-        shifts.append(shift - spare)
+        shifts.append(shift)
         negatives.append(0 if cut or not n else -(1 << (j - 1)))
     return Scale(tuple(factors), tuple(adds), tuple(shifts), tuple(negatives), right, low, high)

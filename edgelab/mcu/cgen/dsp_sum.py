@@ -105,7 +105,7 @@ def binary(p: Program, step: Binary) -> None:
         "\n".join(lines),
     )
     a, b = (portable_moves.operand(p, step, value, which) for value, which in zip(step.operands, "ab", strict=True))
-    p.function(step.function, f"{kernel}({a}, {b}, {p.addresses[step.outputs[0]]});")
+    p.function(step.function, f"{kernel}({a}, {b}, {p.addresses[step.outputs[0]]});", small=True)
 
 
 def _kernel(linear: Linear, elements: int) -> list[str]:

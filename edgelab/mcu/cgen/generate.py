@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from edgelab.errors import BadInput
@@ -15,6 +15,8 @@ from edgelab.mcu.model import Model, Tensor
 
 Kernels = Literal["portable", "dsp"]
 Minimise = Literal["time", "ram"]
+_MANY_CHANNELS = 700
+"""Output channels of all layers beyond which their parameters are packed, to hold flash below weights plus 24 KB."""
 Emitter = Callable[[Program, Any], None]
 
 
@@ -90,7 +92,7 @@ def generate(model: Model, *, kernels: Kernels = "portable", minimise: Minimise 
     if kernels not in ("portable", "dsp") or minimise not in ("time", "ram"):
         raise BadInput(f"kernels={kernels!r}, minimise={minimise!r}: take 'portable' or 'dsp', and 'time' or 'ram'.")
     model = folding.folded(model)
-    steps = lowering.lower(model)
+    steps = _terse(lowering.lower(model))
     _check_borders(model)
     made = (arrange.for_ram if minimise == "ram" else arrange.for_time)(model, steps, kernels=kernels)
     states = _states(model, steps)
@@ -119,6 +121,14 @@ def generate(model: Model, *, kernels: Kernels = "portable", minimise: Minimise 
         state_bytes=states.size_bytes,
         weights_bytes=program.constant_bytes,
     )
+
+
+def _terse(steps: Sequence[Step]) -> list[Step]:
+    """The steps, told to be terse where they have so many channels that flash is short."""
+    layers = [step for step in steps if isinstance(step, lowering.Convolution)]
+    if sum(step.window.out_channels for step in layers) <= _MANY_CHANNELS:
+        return list(steps)
+    return [replace(step, terse=True) if isinstance(step, lowering.Convolution) else step for step in steps]
 
 
 def _calls(made: arrange.Arrangement) -> list[str]:
@@ -179,13 +189,17 @@ _HEAD = """/* Generated from {name}: do not edit. C99, no heap, no library. */
 #include "model.h"
 
 /* A function of its own for each layer, so that a profiler can tell them apart. Its loops stay loops: without the
-   attribute a compiler may turn a copy into a call of memcpy, which a bare machine does not have. */
+   attribute a compiler may turn a copy into a call of memcpy, which a bare machine does not have. Functions that only
+   call others are SMALL: they are not where the time goes. */
 #if defined(__clang__)
 #define LAYER static __attribute__((noinline, no_builtin))
+#define SMALL static __attribute__((noinline, no_builtin, minsize))
 #elif defined(__GNUC__)
 #define LAYER static __attribute__((noinline, optimize("no-tree-loop-distribute-patterns")))
+#define SMALL static __attribute__((noinline, optimize("Os", "no-tree-loop-distribute-patterns")))
 #else
 #define LAYER static
+#define SMALL static
 #endif
 #if defined(__GNUC__)
 typedef int32_t __attribute__((may_alias)) word;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 
@@ -50,6 +51,11 @@ def _weights(model: Model, op: Operator, position: int) -> tuple[Ints, tuple[flo
     return constant(model, op, position), q.scales
 
 
+def _ratio(scale_in: float, scale_out: float) -> Fraction:
+    known = math.isfinite(scale_in) and math.isfinite(scale_out) and scale_out > 0
+    return Fraction(scale_in) / Fraction(scale_out) if known else Fraction(0)
+
+
 def _convolution(model: Model, op: Operator) -> Step:
     source, target = needed(model, op, 0), model.tensors[op.outputs[0]]
     q_in, q_out = quantization(model, op, source), quantization(model, op, target)
@@ -84,6 +90,8 @@ def _convolution(model: Model, op: Operator) -> Step:
         low,
         high,
         depthwise,
+        scales,
+        _ratio(q_in.scale, q_out.scale),
         macs=shape.batch * shape.out_height * shape.out_width * channels * taps * (1 if depthwise else shape.channels),
     )
 
@@ -115,6 +123,8 @@ def _dense(model: Model, op: Operator) -> Step:
         q_out.zero_point,
         low,
         high,
+        scales=scales if len(scales) == units > 1 else (),
+        ratio=_ratio(q_in.scale, q_out.scale),
         macs=rows * units * features,
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,12 @@ class Convolution(Step):
     low: int
     high: int
     depthwise: bool = False
+    scales: tuple[float, ...] = ()
+    """Of the weights, one a channel; empty where the multipliers do not follow from them alone."""
+    ratio: Fraction = Fraction(0)
+    """The input's scale over the output's."""
+    terse: bool = False
+    """Whether flash is short: parameters are packed, loops shorter."""
 
 
 @dataclass(frozen=True)
@@ -323,11 +330,6 @@ def lower(model: Model) -> tuple[Step, ...]:
         If an operator has no int8 kernel here, or computes in float or with 16-bit activations; the sentence names it
         and the mend.
     """
-    from edgelab.mcu.cgen.lower_functions import FUNCTIONS
-    from edgelab.mcu.cgen.lower_layers import LAYERS
-    from edgelab.mcu.cgen.lower_moves import MOVES
-
-    known: dict[str, Lower] = LAYERS | FUNCTIONS | MOVES
     used = {i for op in model.operators for i in (*op.inputs, *op.outputs)}
     for tensor in model.tensors:
         if tensor.elements == 0 and tensor.index in used:
@@ -337,23 +339,40 @@ def lower(model: Model) -> tuple[Step, ...]:
                 f"The tensor '{tensor.name}' of {model.path.name} has {tensor.elements:,} elements, which no "
                 "microcontroller holds; use a smaller network or a smaller input."
             )
-    steps = []
-    for op in model.operators:
-        if op.custom or op.code not in known:
-            raise BadInput(
-                f"{where(model, op)} is not one the C generator knows; {_mend(op.code)} "
-                f"(it knows {', '.join(sorted(known))})."
-            )
-        try:
-            steps.append(_sound(model, op, known[op.code](model, op)))
-        except BadInput:
-            raise
-        except (KeyError, IndexError, ValueError, AttributeError, TypeError, ArithmeticError) as error:
-            raise BadInput(
-                f"{where(model, op)} has operands or options that do not fit together ({error}); "
-                "convert the model anew."
-            ) from None
-    return tuple(steps)
+    return tuple(lower_operator(model, op) for op in model.operators)
+
+
+def known_operators() -> dict[str, Lower]:
+    """What lowers each operator, by its name in the schema."""
+    from edgelab.mcu.cgen.lower_functions import FUNCTIONS
+    from edgelab.mcu.cgen.lower_layers import LAYERS
+    from edgelab.mcu.cgen.lower_moves import MOVES
+
+    return LAYERS | FUNCTIONS | MOVES
+
+
+def lower_operator(model: Model, op: Operator) -> Step:
+    """One operator of a model as a step.
+
+    Raises
+    ------
+    BadInput
+        As `lower`.
+    """
+    known = known_operators()
+    if op.custom or op.code not in known:
+        raise BadInput(
+            f"{where(model, op)} is not one the C generator knows; {_mend(op.code)} "
+            f"(it knows {', '.join(sorted(known))})."
+        )
+    try:
+        return _sound(model, op, known[op.code](model, op))
+    except BadInput:
+        raise
+    except (KeyError, IndexError, ValueError, AttributeError, TypeError, ArithmeticError) as error:
+        raise BadInput(
+            f"{where(model, op)} has operands or options that do not fit together ({error}); convert the model anew."
+        ) from None
 
 
 def _sound(model: Model, op: Operator, step: Step) -> Step:

@@ -144,6 +144,7 @@ def softmax(p: Program, step: Softmax) -> None:
         f"if (d <= {lowest}) {{\nv = high_product(scale, {name}[d]);\n"
         "v = (v >> right) + ((v & ((1 << right) - 1)) > ((1 << right) - 1) >> 1);\n}\n"
         "out[c] = (int8_t)(v > 255 ? 127 : v - 128);\n}\n}",
+        small=True,
     )
 
 
