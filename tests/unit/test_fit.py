@@ -254,12 +254,6 @@ def tall(side, channels=16):
     return net.add("ABS", [net.at], net.shape)
 
 
-@pytest.fixture
-def generated_code_is_too_large(monkeypatch):
-    monkeypatch.setattr(fitting, "_generated", lambda _model: fitting.Generated(40_000, 10**6, 10**6))
-
-
-@pytest.mark.usefixtures("generated_code_is_too_large")
 def test_too_little_ram_names_the_peak_and_a_size_that_fits(tmp_path):
     path = tall(72).write(tmp_path / "tall.tflite")
     report = fit(path, SMALL, measured=False)
@@ -277,7 +271,6 @@ def test_too_little_ram_names_the_peak_and_a_size_that_fits(tmp_path):
     assert not larger.fits
 
 
-@pytest.mark.usefixtures("generated_code_is_too_large")
 def test_less_width_is_proposed_and_fits(tmp_path):
     (entry,) = fit(tall(72, 20).write(tmp_path / "wide.tflite"), SMALL, measured=False).devices
     width = float(entry.change.split("width x ")[1].split(" ")[0])

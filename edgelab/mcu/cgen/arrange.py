@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 
 from edgelab.mcu.cgen import dsp_conv, dsp_depthwise, memory
@@ -15,6 +15,8 @@ from edgelab.mcu.plans import Heuristic
 
 _SCRATCH_BYTES = 2048
 """What DSP kernels may add to the arena, beside an eighth of it: less than the interpreter's own structures take."""
+_LONGEST_ROW_BYTES = 2048
+"""Scratch memory for one row beyond which a picture of one row is taken as a column."""
 _LONGEST_CHAIN = 14
 _CHAINS = 4
 _HEURISTICS: tuple[Heuristic, ...] = ("greedy", "best")
@@ -57,14 +59,41 @@ def for_time(model: Model, steps: Sequence[Step], *, kernels: str) -> Arrangemen
     tiles, groups = {}, []
     for position, (step, group) in enumerate(zip(steps, plain, strict=True)):
         module = dsp(step)
-        if module is not None:
-            rows = tiles[step.index] = module.tile_rows(step, room - memory.live_bytes(model, plain, position))
+        available = room - memory.live_bytes(model, plain, position)
+        rows = 0 if module is None else module.tile_rows(step, available)
+        if module is not None and module.scratch_bytes(step, rows) <= available:
+            tiles[step.index] = rows
             lag = module.lag(step, rows)
             free = lag if lag == 0 and module is dsp_depthwise else None
             groups.append(Group((step,), module.scratch_bytes(step, rows), lag=free))
-        else:
+        else:  # portable kernels need no scratch memory
             groups.append(group)
     return Arrangement(tiles, tuple(groups), (), memory.layout(model, groups))
+
+
+def upright(step: Step) -> Step:
+    """A convolution over one long row as one over a column: the same memory, and tiles of less than the whole."""
+    if not isinstance(step, Convolution):
+        return step
+    w = step.window
+    turned = replace(
+        w,
+        height=w.width,
+        width=w.height,
+        out_height=w.out_width,
+        out_width=w.out_height,
+        kernel=w.kernel[::-1],
+        stride=w.stride[::-1],
+        dilation=w.dilation[::-1],
+        pad=w.pad[::-1],
+    )
+    module = dsp(step)
+    if w.height > 1 or w.out_height > 1 or w.kernel[0] > 1 or w.width == 1 or module is None:
+        return step
+    if module.scratch_bytes(step, module.tile_rows(step, 0)) <= _LONGEST_ROW_BYTES:
+        return step
+    axes = (0, 1) if step.depthwise else (1, 2)  # weights are (kh, kw, out), or (out, kh, kw, in)
+    return replace(step, window=turned, weights=step.weights.swapaxes(*axes))
 
 
 def for_ram(model: Model, steps: Sequence[Step], *, kernels: str) -> Arrangement:
@@ -177,4 +206,4 @@ def _always(model: Model, step: Step) -> int | None:
     return None
 
 
-__all__ = ["Arrangement", "dsp", "for_ram", "for_time"]
+__all__ = ["Arrangement", "dsp", "for_ram", "for_time", "upright"]

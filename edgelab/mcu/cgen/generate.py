@@ -93,6 +93,8 @@ def generate(model: Model, *, kernels: Kernels = "portable", minimise: Minimise 
         raise BadInput(f"kernels={kernels!r}, minimise={minimise!r}: take 'portable' or 'dsp', and 'time' or 'ram'.")
     model = folding.folded(model)
     steps = _terse(lowering.lower(model))
+    if kernels == "dsp":
+        steps = [arrange.upright(step) for step in steps]
     _check_borders(model)
     made = (arrange.for_ram if minimise == "ram" else arrange.for_time)(model, steps, kernels=kernels)
     states = _states(model, steps)
