@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
 
+from edgelab.mcu.arena import plan_arena
 from edgelab.mcu.cgen import dsp_conv, dsp_depthwise, memory
 from edgelab.mcu.cgen.lowering import Alias, Binary, Convolution, Softmax, Step, Table
 from edgelab.mcu.cgen.memory import Group, Layout
@@ -15,6 +16,8 @@ from edgelab.mcu.plans import Heuristic
 
 _SCRATCH_BYTES = 2048
 """What DSP kernels may add to the arena, beside an eighth of it: less than the interpreter's own structures take."""
+_SPARED_STACK_BYTES = 768
+"""Of the stack that the interpreter takes and generated code does not (over 1,200 bytes against some 200)."""
 _LONGEST_ROW_BYTES = 2048
 """Scratch memory for one row beyond which a picture of one row is taken as a column."""
 _LONGEST_CHAIN = 14
@@ -54,9 +57,25 @@ def for_time(model: Model, steps: Sequence[Step], *, kernels: str) -> Arrangemen
     plain = [Group((step,), lag=_always(model, step)) for step in steps]
     if kernels == "portable":
         return Arrangement({}, tuple(plain), (), memory.layout(model, plain))
-    total = memory.layout(model, plain).arena_bytes
-    room = total + _SCRATCH_BYTES + total // 8
-    tiles, groups = {}, []
+    limit = room = _room(model, memory.layout(model, plain).arena_bytes)
+    while True:
+        made = _tiled(model, steps, plain, room)
+        excess = made.layout.arena_bytes - limit
+        if excess <= 0 or not made.tiles:
+            return made
+        room -= max(excess, 16)
+
+
+def _room(model: Model, tensors_bytes: int) -> int:
+    """Memory for tensors and tiles: at most what the interpreter would take with CMSIS-NN, and not much more than now."""
+    wanted = tensors_bytes + _SCRATCH_BYTES + tensors_bytes // 8
+    theirs = plan_arena(model, "cortex-m-cmsis-nn")
+    return wanted if theirs.unknown else min(wanted, theirs.total + _SPARED_STACK_BYTES)
+
+
+def _tiled(model: Model, steps: Sequence[Step], plain: Sequence[Group], room: int) -> Arrangement:
+    tiles: dict[int, int] = {}
+    groups: list[Group] = []
     for position, (step, group) in enumerate(zip(steps, plain, strict=True)):
         module = dsp(step)
         available = room - memory.live_bytes(model, plain, position)
