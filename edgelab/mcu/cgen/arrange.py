@@ -67,7 +67,7 @@ def for_time(model: Model, steps: Sequence[Step], *, kernels: str) -> Arrangemen
 
 
 def _room(model: Model, tensors_bytes: int) -> int:
-    """Memory for tensors and tiles: at most what the interpreter would take with CMSIS-NN, and not much more than now."""
+    """Memory for tensors and tiles: no more than the interpreter takes with CMSIS-NN, and not much more than now."""
     wanted = tensors_bytes + _SCRATCH_BYTES + tensors_bytes // 8
     theirs = plan_arena(model, "cortex-m-cmsis-nn")
     return wanted if theirs.unknown else min(wanted, theirs.total + _SPARED_STACK_BYTES)
