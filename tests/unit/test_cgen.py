@@ -61,7 +61,7 @@ def test_sources_say_what_was_made():
     assert len(sources.layers) == len(sources.macs_by_layer) == 12
     assert sources.layers[:2] == ("layer_00_conv_2d", "layer_01_depthwise_conv_2d")
     for name in sources.layers:
-        assert f"LAYER void {name}(void) {{" in sources.files["model.c"]
+        assert f" void {name}(void) {{" in sources.files["model.c"]
     header = sources.files["model.h"]
     assert "#define EDGELAB_INPUT_0_ELEMENTS 490" in header
     assert "#define EDGELAB_OUTPUT_0_ZERO_POINT (-128)" in header
