@@ -1,6 +1,7 @@
 """Generated C: bit for bit the interpreter's answers, portable code on this machine."""
 
 import dataclasses
+import sys
 
 import numpy as np
 import pytest
@@ -42,6 +43,16 @@ def test_oracle_models_are_bit_exact(tmp_path):
 def test_every_operator_is_bit_exact(networks, tmp_path):
     jobs = native_jobs([networks / f"{name}.tflite" for name in SUPPORTED], tmp_path, rows=40)
     assert wrong(SUPPORTED, jobs) == {}
+
+
+@needs_interpreter
+def test_functions_that_layers_share_are_bit_exact(networks, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[generate.__module__], "_MANY_CHANNELS", 0)
+    monkeypatch.setattr("edgelab.mcu.cgen.portable_shared._BUDGET_BYTES", 0)
+    names = [name for name in SUPPORTED if name.startswith(("conv", "depthwise", "dense", "padded", "multiplier"))]
+    jobs = native_jobs([networks / f"{name}.tflite" for name in names], tmp_path, rows=40)
+    assert sum("_rows(&window_" in file.read_text() for file in tmp_path.glob("*/model.c")) > len(names) / 3
+    assert wrong(names, jobs) == {}
 
 
 @needs_interpreter
