@@ -1,6 +1,7 @@
 """Generated C: bit for bit the interpreter's answers, portable code on this machine."""
 
 import dataclasses
+import sys
 
 import numpy as np
 import pytest
@@ -45,6 +46,16 @@ def test_every_operator_is_bit_exact(networks, tmp_path):
 
 
 @needs_interpreter
+def test_functions_that_layers_share_are_bit_exact(networks, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[generate.__module__], "_MANY_CHANNELS", 0)
+    monkeypatch.setattr("edgelab.mcu.cgen.portable_shared._BUDGET_BYTES", 0)
+    names = [name for name in SUPPORTED if name.startswith(("conv", "depthwise", "dense", "padded", "multiplier"))]
+    jobs = native_jobs([networks / f"{name}.tflite" for name in names], tmp_path, rows=40)
+    assert sum("_rows(&window_" in file.read_text() for file in tmp_path.glob("*/model.c")) > len(names) / 3
+    assert wrong(names, jobs) == {}
+
+
+@needs_interpreter
 def test_the_comparison_notices_one_wrong_weight(tmp_path):
     job = native_jobs([oracle("single_dense")], tmp_path)[0]
     source = tmp_path / "0" / "model.c"
@@ -61,7 +72,7 @@ def test_sources_say_what_was_made():
     assert len(sources.layers) == len(sources.macs_by_layer) == 12
     assert sources.layers[:2] == ("layer_00_conv_2d", "layer_01_depthwise_conv_2d")
     for name in sources.layers:
-        assert f"LAYER void {name}(void) {{" in sources.files["model.c"]
+        assert f" void {name}(void) {{" in sources.files["model.c"]
     header = sources.files["model.h"]
     assert "#define EDGELAB_INPUT_0_ELEMENTS 490" in header
     assert "#define EDGELAB_OUTPUT_0_ZERO_POINT (-128)" in header

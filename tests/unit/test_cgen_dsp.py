@@ -2,6 +2,7 @@
 
 import pytest
 
+from edgelab.engines.elf import read_elf, sizes_of
 from edgelab.mcu.arena import plan_arena
 from edgelab.mcu.cgen import generate
 from edgelab.mcu.model import read_model
@@ -115,3 +116,39 @@ def test_depthwise_layers_of_many_channels_are_bit_exact(tmp_path, minimise):
         paths[-1].write_bytes(net.done(net.conv(x, 5, 1)))
         assert "unpack(" in generate(read_model(paths[-1]), kernels="dsp", minimise=minimise).files["model.c"]
     assert wrong(range(len(paths)), emulated_jobs(paths, tmp_path, kernels="dsp", minimise=minimise)) == {}
+
+
+def many_layers(folder):
+    """A network as mobile ones are: pairs of depthwise and pointwise layers, some 3,000 channels in all."""
+    net = Net("many_layers")
+    x = net.conv(net.input(1, 17, 15, 3, zero_point=-5), 9, stride=2, activation="RELU6")
+    widths = (16, 32, 32, 62, 64, 130, 128, 128, 128, 128, 128, 160, 160)
+    for i, channels in enumerate(widths):
+        relu = "RELU6" if i % 3 else "NONE"
+        x = net.depthwise(x, 2 if i == 1 else 1, stride=2 if i in (2, 6) else 1, activation=relu)
+        y = net.conv(x, channels, 1 if i != 4 else 3, activation=relu)
+        x = net.binary("ADD", x, y) if x.shape == y.shape else y
+    x = net.reshape(net.pool(x, "AVERAGE", x.shape[1:3], 1), 1, x.shape[3])
+    (folder / "many_layers.tflite").write_bytes(net.done(net.unary("SOFTMAX", net.dense(x, 7))))
+    return folder / "many_layers.tflite"
+
+
+@pytest.mark.parametrize("minimise", ["time", "ram"])
+@pytest.mark.parametrize("kernels", ["portable", "dsp"])
+def test_flash_of_many_layers_is_the_weights_and_little_more(tmp_path, kernels, minimise):
+    path = many_layers(tmp_path)
+    model = read_model(path)
+    constants = sum(t.size_bytes for t in model.tensors if t.data is not None)
+    job = emulated_job(path, tmp_path, kernels=kernels, minimise=minimise)
+    (found,) = run([job])
+    assert sum(model.tensors[op.outputs[0]].shape[-1] for op in model.operators) > 2800
+    assert found["wrong"] == 0
+    assert found["flash"] <= constants + 24 * 1024
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(("kernels", "minimise"), [("portable", "time"), ("portable", "ram")])
+def test_flash_of_portable_code_is_the_weights_and_little_more(tmp_path, name, kernels, minimise):
+    constants = sum(t.size_bytes for t in read_model(oracle(name)).tensors if t.data is not None)
+    job = emulated_job(oracle(name), tmp_path, kernels=kernels, minimise=minimise)
+    assert sizes_of(read_elf(job["code"])).flash_bytes <= constants + 24 * 1024

@@ -22,7 +22,7 @@ from edgelab.mcu.cgen.dsp_scale import Scale
 from edgelab.mcu.cgen.lowering import Convolution, Ints, Window
 
 _RESIDENT = 6
-_COLUMNS_UNROLLED = {False: 8, True: 4}
+_COLUMNS_UNROLLED = {False: 8, True: 3}
 _MANY_CHANNELS = 32
 _GATHER_UNROLLED = 32
 _ARGUMENTS = "const int16_t *x, const int32_t *w, int8_t *o, int rows"

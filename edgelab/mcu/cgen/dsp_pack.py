@@ -127,9 +127,9 @@ def packed_scales(step: Convolution, scale: Scale, bias: Ints, channels: range) 
     """What `dsp_scale` and a folded bias need, in six bytes a channel where that is possible."""
     if not step.terse or scale.base() is None or not step.scales:
         return None
-    lists = (step.scales, bias.tolist(), scale.factors, scale.shifts)
-    scales, biases, factors, shifts = ([values[c] for c in channels] for values in lists)
-    return pack(scales, step.ratio, biases, factors, shifts)
+    biases = [int(bias[c]) for c in channels]
+    factors, shifts = ([values[c] for c in channels] for values in (scale.factors, scale.shifts))
+    return pack([step.scales[c] for c in channels], step.ratio, biases, factors, shifts)
 
 
 def fits(step: Convolution) -> bool:

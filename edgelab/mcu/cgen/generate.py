@@ -8,7 +8,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from edgelab.errors import BadInput
-from edgelab.mcu.cgen import arrange, dsp_conv, dsp_depthwise, dsp_sum, folding, lowering, portable, portable_moves
+from edgelab.mcu.cgen import (
+    arrange,
+    dsp_conv,
+    dsp_depthwise,
+    dsp_sum,
+    folding,
+    lowering,
+    portable,
+    portable_moves,
+    portable_shared,
+)
 from edgelab.mcu.cgen.ctext import Program
 from edgelab.mcu.cgen.lowering import Step
 from edgelab.mcu.model import Model, Tensor
@@ -92,7 +102,7 @@ def generate(model: Model, *, kernels: Kernels = "portable", minimise: Minimise 
     if kernels not in ("portable", "dsp") or minimise not in ("time", "ram"):
         raise BadInput(f"kernels={kernels!r}, minimise={minimise!r}: take 'portable' or 'dsp', and 'time' or 'ram'.")
     model = folding.folded(model)
-    steps = _terse(lowering.lower(model))
+    steps = _terse(lowering.lower(model), kernels)
     if kernels == "dsp":
         steps = [arrange.upright(step) for step in steps]
     _check_borders(model)
@@ -125,12 +135,14 @@ def generate(model: Model, *, kernels: Kernels = "portable", minimise: Minimise 
     )
 
 
-def _terse(steps: Sequence[Step]) -> list[Step]:
+def _terse(steps: Sequence[Step], kernels: Kernels) -> list[Step]:
     """The steps, told to be terse where they have so many channels that flash is short."""
     layers = [step for step in steps if isinstance(step, lowering.Convolution)]
     if sum(step.window.out_channels for step in layers) <= _MANY_CHANNELS:
         return list(steps)
-    return [replace(step, terse=True) if isinstance(step, lowering.Convolution) else step for step in steps]
+    terse = [replace(step, terse=True) if isinstance(step, lowering.Convolution) else step for step in steps]
+    own = portable_shared.chosen(terse) if kernels == "portable" else set()
+    return [old if old.index in own else new for old, new in zip(steps, terse, strict=True)]
 
 
 def _calls(made: arrange.Arrangement) -> list[str]:
@@ -150,6 +162,8 @@ def _emit(program: Program, step: Step, tile: int | None, kernels: Kernels) -> N
         dsp_sum.binary(program, step)
     elif not isinstance(step, lowering.Convolution):
         _PORTABLE[type(step)](program, step)
+    elif tile is None and portable_shared.fits(step):
+        portable_shared.layer(program, step)
     elif tile is None:
         (portable.depthwise if step.depthwise else portable.convolution)(program, step)
     else:
@@ -219,7 +233,7 @@ def _source(model: Model, program: Program, states: str, arena_bytes: int, calls
     text = _HEAD.format(name=_comment(model.path.name), arena=max(arena_bytes, 1))
     body = "\n".join(program.functions)
     parts = [text, states]
-    if "clamp(" in body or "scaled(" in body:
+    if "clamp(" in body or "scaled(" in body or "window" in program.helpers:
         parts.append(portable.HELPERS)
     parts += [*program.helpers.values(), *program.constants, body]
     parts.append(_accessor("int8_t *edgelab_input", [program.addresses[i] for i in model.inputs]))

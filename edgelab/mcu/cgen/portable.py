@@ -51,10 +51,10 @@ def places(p: Program, step: Step, w: Window) -> tuple[Place, Place]:
     return Place("in", source), Place("out", target)
 
 
-def over_rows(p: Program, step: Step, w: Window, body: str) -> None:
+def over_rows(p: Program, step: Step, w: Window, body: str, *, small: bool = False) -> None:
     """Add a step's function whose ``body`` makes the output row ``oy``."""
     if step.index in p.streams:
-        p.function(step.function, body, "int oy")
+        p.function(step.function, body, "int oy", small=small)
         return
     text = f"for (int oy = 0; oy < {w.out_height}; ++oy) {{\n{body}\n}}"
     if w.batch > 1:
@@ -64,7 +64,7 @@ def over_rows(p: Program, step: Step, w: Window, body: str) -> None:
             f"int8_t *const out = {p.addresses[step.outputs[0]]} + n * {w.out_height * w.out_width * w.out_channels};\n"
             f"{text}\n}}"
         )
-    p.function(step.function, text)
+    p.function(step.function, text, small=small)
 
 
 def convolution(p: Program, step: Convolution) -> None:
@@ -234,4 +234,4 @@ def pool(p: Program, step: Pool) -> None:
         f"for (int ix = ix0 + kx0; ix < ix0 + kx1; ++ix) {{ {update} }}\n}}\n"
         f"o[c] = (int8_t){clamp(result, step.low, step.high)};\n}}\n}}"
     )
-    over_rows(p, step, w, body)
+    over_rows(p, step, w, body, small=w.out_height * w.out_width == 1)
