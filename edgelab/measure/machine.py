@@ -96,7 +96,7 @@ class Watch:
     Parameters
     ----------
     pids
-        The processes that belong to the measurement, besides this one.
+        The processes that belong to the measurement, besides this one and its children.
     """
 
     def __init__(self, pids: Iterable[int] = ()) -> None:
@@ -120,11 +120,16 @@ class Watch:
     def _own_seconds(self) -> float:
         import psutil
 
+        pids = set(self._pids)
+        with contextlib.suppress(psutil.Error):
+            pids |= {child.pid for child in psutil.Process().children(recursive=True)}
         seconds = 0.0
-        for pid in self._pids:
+        for pid in pids:
             with contextlib.suppress(psutil.Error):
                 spent = psutil.Process(pid).cpu_times()
-                seconds += spent.user + spent.system
+                # what children took that have ended counts with their parent, where the system tells it
+                ended = getattr(spent, "children_user", 0.0) + getattr(spent, "children_system", 0.0)
+                seconds += spent.user + spent.system + ended
         return seconds
 
 
