@@ -87,7 +87,7 @@ Table(
     "What a chip has, and what computers and phones have",
     ("device", "core", "MHz", "flash or storage, KiB", "SRAM or memory, KiB"),
     rows,
-    "Quoted from the data sheets that edgelab.mcu.devices names.",
+    "Quoted; not all were read again in the data sheets: look up your own chip's.",
 )
 
 # %% [markdown]

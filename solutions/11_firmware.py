@@ -840,7 +840,7 @@ Table(
             chip.sleep_note,
         ),
     ],
-    f"Source: {chip.source}",
+    f"To be looked up in: {chip.source}",
 )
 
 # %% [markdown]

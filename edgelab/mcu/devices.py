@@ -25,10 +25,10 @@ _ETHOS = "ethos-u"
 
 @dataclass(frozen=True)
 class Device:
-    """One target; all figures are quoted from ``source``.
+    """One target; figures as published, ``source`` says where to look them up.
 
     ``sram_bytes`` is the largest contiguous region that one array can take (a tensor arena is one array),
-    ``sram_total_bytes`` all of it. ``active_mw`` and ``sleep_mw`` are None where no source was sure; their notes say
+    ``sram_total_bytes`` all of it. ``active_mw`` and ``sleep_mw`` are None where no figure was at hand; their notes say
     clock, voltage and mode. ``accelerator`` is vela's name of an Ethos-U configuration, another one's name, or empty.
     """
 
@@ -106,7 +106,10 @@ class DeviceTable:
             for device in self.devices
         ]
         columns = ("device", "core", "MHz", "flash KiB", "SRAM KiB", "accelerator", "active mW")
-        note = "Quoted, each from the source in devices.toml; SRAM is the largest contiguous region."
+        note = (
+            "Quoted; devices.toml names the source of each. Most were not read again there: look up what decides. "
+            "SRAM is the largest contiguous region."
+        )
         return Table("Devices", columns, rows, note)
 
     def __str__(self) -> str:

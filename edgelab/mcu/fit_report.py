@@ -159,7 +159,8 @@ class FitReport:
         rule = (
             f"All figures are modelled, time and energy with their band. A model fits where {self.rule:.0%} of the "
             f"SRAM stay free beside its arena and a stack of {' or '.join(map(str, stacks))} bytes, and the flash "
-            "takes its file and the runtime's code."
+            "takes its file and the runtime's code. Memories and power of the devices are quoted, not all of them read "
+            "again in the data sheets: look up those of the device that you choose."
         )
         return " ".join([rule, *self.notes, *(note for entry in self.devices for note in entry.notes)])
 
