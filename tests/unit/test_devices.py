@@ -1,6 +1,7 @@
 """The table of devices: what it covers, that every figure has a source, and what a wrong table is told."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -64,7 +65,8 @@ def test_power_is_quoted_with_its_conditions():
     assert power.how == "quoted"
     assert power.value == pytest.approx(3.3 * 3)
     assert "3 V" in power.by
-    assert find_device("stm32h743zi").active_power is None
+    bare = replace(find_device("nrf52840"), active_mw=None, active_note="", read={})
+    assert bare.active_power is None
 
 
 def test_a_device_is_found_in_any_case():
@@ -83,6 +85,24 @@ def test_a_good_table_is_read(tmp_path):
     (tmp_path / "d.toml").write_text(GOOD)
     (device,) = read_devices(tmp_path / "d.toml")
     assert (device.clock_mhz, device.active_mw, device.cores) == (64, None, 1)
+    assert device.unread == device.given == ("clock_mhz", "flash_bytes", "sram_bytes", "sram_total_bytes", "core")
+
+
+def test_what_was_read_is_known_by_figure(tmp_path):
+    power = (
+        'active_mw = 3\nactive_note = "1 mA at 3 V"\n[device.read]\nflash_bytes = "sheet 7, table 2"\ncore = "page 1"\n'
+    )
+    (tmp_path / "d.toml").write_text(GOOD + power)
+    devices = read_devices(tmp_path / "d.toml")
+    (device,) = devices
+    assert device.unread == ("clock_mhz", "sram_bytes", "sram_total_bytes", "active_mw")
+    assert "a sheet, not read again: 1 mA" in device.active_power.by
+    assert "clock, SRAM, all SRAM, active power" in str(devices)
+    assert "2 of 6 figures were read" in str(devices)
+    there = replace(device, read={**device.read, "active_mw": "sheet 7, table 9"})
+    assert there.active_power.by == "sheet 7, table 9: 1 mA at 3 V"
+    assert there.to_dict()["read"]["active_mw"] == "sheet 7, table 9"
+    assert len({device, there}) == 2
 
 
 @pytest.mark.parametrize(
@@ -98,6 +118,20 @@ def test_a_good_table_is_read(tmp_path):
         ('source = "a sheet"', 'source = "s"\nactive_mw = 3', "active_note together"),
         ('source = "a sheet"', 'source = "s"\nactive_mw = nan\nactive_note = "n"', "no positive number"),
         ('source = "a sheet"', 'source = "s"\nurl = "http://x"', "https"),
+        (
+            'source = "a sheet"',
+            'source = "s"\n[device.read]\ncolour = "p. 1"',
+            "'colour' was read, which is none of clock_mhz",
+        ),
+        (
+            'source = "a sheet"',
+            'source = "s"\n[device.read]\nactive_mw = "p. 1"',
+            "active_mw was read and has no active_mw",
+        ),
+        ('source = "a sheet"', 'source = "s"\n[device.read]\naccelerator = "p. 1"', "and has no accelerator"),
+        ('source = "a sheet"', 'source = "s"\n[device.read]\ncore = " "', "does not say where core was read"),
+        ('source = "a sheet"', 'source = "s"\n[device.read]\ncore = 7', "does not say where core was read"),
+        ('source = "a sheet"', 'source = "s"\nread = "all"', "read that is no table"),
         ('name = "a-1"', 'name = "A 1"', "characters"),
         ('kind = "microcontroller"', 'kind = "toaster"', "toaster"),
         ("[[device]]", "[device]", "no table of devices"),
