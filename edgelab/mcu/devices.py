@@ -39,8 +39,10 @@ class Device:
     """One target; figures as published, ``source`` says where to look them up, ``read`` where each of them was read.
 
     ``sram_bytes`` is the largest contiguous region that one array can take (a tensor arena is one array),
-    ``sram_total_bytes`` all of it. ``active_mw`` and ``sleep_mw`` are None where no figure was at hand; their notes say
-    clock, voltage and mode. ``accelerator`` is vela's name of an Ethos-U configuration, another one's name, or empty.
+    ``sram_total_bytes`` all of it. ``active_mw`` and ``sleep_mw`` are None where no figure was found; their notes say
+    clock, voltage and mode. ``active_part`` names what draws ``active_mw`` where that is neither the processor nor the
+    whole board; no energy is estimated from it. ``accelerator`` is vela's name of an Ethos-U configuration, another
+    one's name, or empty.
     ``read`` names document and table, or file, by figure (`FIGURES`); a figure that is not in it was not read again.
     """
 
@@ -59,6 +61,7 @@ class Device:
     accelerator: str = ""
     active_mw: float | None = None
     active_note: str = ""
+    active_part: str = ""
     sleep_mw: float | None = None
     sleep_note: str = ""
     url: str = ""
@@ -217,7 +220,7 @@ def _device(entry: Any) -> Device:
     unknown = sorted(set(entry) - known)
     if unknown:
         raise BadInput(f"it has the unknown key '{unknown[0]}'.")
-    power = ("active_mw", "active_note", "sleep_mw", "sleep_note")
+    power = ("active_mw", "active_note", "active_part", "sleep_mw", "sleep_note")
     missing = sorted(known - {"cores", "memory_note", "accelerator", *power, "url", "read"} - set(entry))
     if missing:
         raise BadInput(f"it lacks the key '{missing[0]}'.")
@@ -240,6 +243,8 @@ def _problems(device: Device) -> Iterator[str]:
             yield f"has the {key}_mw {value!r}, which is no positive number"
         if (value is None) != (not getattr(device, f"{key}_note")):
             yield f"needs {key}_mw and {key}_note together, or neither"
+    if device.active_part and device.active_mw is None:
+        yield "has an active_part and no active_mw"
     yield from _reading_problems(device)
 
 
@@ -261,7 +266,7 @@ def _text_problems(device: Device) -> Iterator[str]:
     for key in ("name", "title", "vendor", "core", "source"):
         if not isinstance(getattr(device, key), str) or not getattr(device, key):
             yield f"has a {key} that is no text"
-    for key in ("memory_note", "accelerator", "active_note", "sleep_note", "url"):
+    for key in ("memory_note", "accelerator", "active_note", "active_part", "sleep_note", "url"):
         if not isinstance(getattr(device, key), str):
             yield f"has a {key} that is no text"
     if device.name != device.name.lower() or not device.name.replace("-", "").replace(".", "").isalnum():

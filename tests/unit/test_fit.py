@@ -258,8 +258,16 @@ def test_what_was_not_read_again_is_marked():
     assert "quoted, not read again (3 mA" in entry.cost.energy.by
     report = fit(ORACLE / "dscnn_49x10.tflite", [device, replace(device, read={})], measured=False)
     assert "marked ?, 5 figures" in str(report)
-    (entry,) = fit(ORACLE / "dscnn_49x10.tflite", replace(device, active_mw=None, active_note="", read=known)).devices
+    bare = replace(device, active_mw=None, active_note="", read=known)
+    (entry,) = fit(ORACLE / "dscnn_49x10.tflite", bare, measured=False).devices
     assert entry.cost.energy is None
+
+
+def test_no_energy_is_estimated_from_the_power_of_another_part(tiny):
+    found = estimate(tiny["keyword"], replace(find_device(SMALL), active_part="radio"))
+    assert found.latency is not None
+    assert found.energy is None
+    assert "radio alone" in found.note
 
 
 @pytest.mark.parametrize("headroom", [0.0, 0.2, 0.62, 0.66, 0.95])
