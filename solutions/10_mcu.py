@@ -87,7 +87,7 @@ Table(
     "What a chip has, and what computers and phones have",
     ("device", "core", "MHz", "flash or storage, KiB", "SRAM or memory, KiB"),
     rows,
-    "Quoted; not all were read again in the data sheets: look up your own chip's.",
+    "Quoted; all_devices() says what was not read again in a source.",
 )
 
 # %% [markdown]
@@ -1529,6 +1529,6 @@ Table(
 #
 # **Sources.** David et al., *TensorFlow Lite Micro: Embedded Machine Learning for TinyML Systems*, 2021 (arena, planner). Pisarchyk and Lee, *Efficient
 # Memory Management for Deep Neural Net Inference*, 2020 (greedy by size, the lower bound). Banbury et al., *MLPerf Tiny Benchmark*, 2021 (times on boards).
-# Howard et al., *MobileNets*, 2017. Arm, *Vela* compiler documentation. The data sheets that `edgelab.mcu.devices` names.
+# Howard et al., *MobileNets*, 2017. Arm, *Vela* compiler documentation. What `edgelab.mcu.devices` names for each device.
 #
 # **Next:** the C code. Generate the network as a program without an interpreter, compile it for a Cortex-M and run that machine code here.

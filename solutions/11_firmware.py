@@ -804,11 +804,15 @@ cost
 # The **duty cycle** is the share of time that the chip is awake. Sleep takes microamperes, computing milliamperes, a thousand times more; so the average is what counts. Three
 # things are often left out of the sum: the **sleep current**, the **sensor and radio**, and the **self-discharge** of the battery, which empties itself in the drawer, too.
 
+
 # %%
-# Data sheets state power at a voltage; the note beside the figure names it.
-volts = float(re.search(r"([\d.]+) V", chip.active_note)[1])
-active_ma = chip.active_mw / volts
-sleep_ua = 1000 * chip.sleep_mw / volts
+def volts(note):
+    """The voltage that a data sheet states power at; the note beside the figure names it."""
+    return float(re.search(r"([\d.]+) V\b", note)[1])
+
+
+active_ma = chip.active_mw / volts(chip.active_note)
+sleep_ua = 1000 * chip.sleep_mw / volts(chip.sleep_note)
 batteries = {  # mAh and percent of it that is lost in a year
     "CR2032 coin cell": (235, 1),  # Energizer's data sheet and handbook
     "two AA cells in series": (3000, 3),  # Energizer E91 at 25 mA; handbook
@@ -830,17 +834,12 @@ def years(capacity_mah, current_ua, leak_percent):
 # %%
 Table(
     f"{chip.title}, quoted",
-    ("state", "power", "current at the stated voltage", "conditions"),
+    ("state", "power", "current at the stated voltage"),
     [
-        ("awake", f"{chip.active_mw:g} mW", f"{active_ma:.2f} mA", chip.active_note),
-        (
-            "asleep",
-            f"{1000 * chip.sleep_mw:g} uW",
-            f"{sleep_ua:.2f} uA",
-            chip.sleep_note,
-        ),
+        ("awake", f"{chip.active_mw:g} mW", f"{active_ma:.2f} mA"),
+        ("asleep", f"{1000 * chip.sleep_mw:g} uW", f"{sleep_ua:.2f} uA"),
     ],
-    f"To be looked up in: {chip.source}",
+    f"Awake: {chip.active_power.by}. Asleep: {chip.sleep_power.by}.",
 )
 
 # %% [markdown]
@@ -1520,4 +1519,4 @@ own
 # **Sources.** Jacob et al., *Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference*, 2018 (the integer arithmetic). David et al., *TensorFlow Lite Micro*, 2021 (interpreter and arena).
 # Lai, Suda, Chandra, *CMSIS-NN: Efficient Neural Network Kernels for Arm Cortex-M CPUs*, 2018 (SIMD kernels). Mitchell, *Computer Multiplication and Division Using Binary Logarithms*, 1962 (the logarithm of the front end).
 # Randall and Antoni, *Rolling element bearing diagnostics: a tutorial*, 2011 (the envelope). Energizer, data sheets CR2032 and E91 with the handbooks for lithium coin and alkaline cells; Analog Devices, data sheet ADXL356; Nordic Semiconductor,
-# nRF52840 product specification. The data sheet of each chip is named in `edgelab.mcu.devices`.
+# nRF52840 product specification. `edgelab.mcu.devices` says where the figures of each chip were read.

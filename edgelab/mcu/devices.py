@@ -1,4 +1,4 @@
-"""The devices that a model may have to fit on: memory, clock, power and where each figure is quoted from.
+"""The devices that a model may have to fit on: memory, clock, power and where each figure was read.
 
 The figures stand in ``devices.toml``; this module reads them and refuses a table that is wrong.
 """
@@ -11,7 +11,7 @@ import math
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -21,15 +21,29 @@ from edgelab.reading import Cell, Reading, Table
 Kind = Literal["microcontroller", "computer", "phone"]
 _TABLE = Path(__file__).with_name("devices.toml")
 _ETHOS = "ethos-u"
+FIGURES = (
+    "clock_mhz",
+    "flash_bytes",
+    "sram_bytes",
+    "sram_total_bytes",
+    "core",
+    "accelerator",
+    "active_mw",
+    "sleep_mw",
+)
+_SHORT = ("clock", "flash", "SRAM", "all SRAM", "core", "accelerator", "active power", "sleep power")
 
 
 @dataclass(frozen=True)
 class Device:
-    """One target; figures as published, ``source`` says where to look them up.
+    """One target; figures as published, ``source`` says where to look them up, ``read`` where each of them was read.
 
     ``sram_bytes`` is the largest contiguous region that one array can take (a tensor arena is one array),
-    ``sram_total_bytes`` all of it. ``active_mw`` and ``sleep_mw`` are None where no figure was at hand; their notes say
-    clock, voltage and mode. ``accelerator`` is vela's name of an Ethos-U configuration, another one's name, or empty.
+    ``sram_total_bytes`` all of it. ``active_mw`` and ``sleep_mw`` are None where no figure was found; their notes say
+    clock, voltage and mode. ``active_part`` names what draws ``active_mw`` where that is neither the processor nor the
+    whole board; no energy is estimated from it. ``accelerator`` is vela's name of an Ethos-U configuration, another
+    one's name, or empty.
+    ``read`` names document and table, or file, by figure (`FIGURES`); a figure that is not in it was not read again.
     """
 
     name: str
@@ -47,9 +61,11 @@ class Device:
     accelerator: str = ""
     active_mw: float | None = None
     active_note: str = ""
+    active_part: str = ""
     sleep_mw: float | None = None
     sleep_note: str = ""
     url: str = ""
+    read: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         for problem in _problems(self):
@@ -61,18 +77,28 @@ class Device:
         return self.accelerator if self.accelerator.startswith(_ETHOS) else ""
 
     @property
+    def given(self) -> tuple[str, ...]:
+        """The figures that the table has of it, by their names in `FIGURES`."""
+        return tuple(key for key in FIGURES if getattr(self, key) not in (None, ""))
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """The figures among those given that were not read again in a source."""
+        return tuple(key for key in self.given if key not in self.read)
+
+    @property
     def active_power(self) -> Reading | None:
         """The power while it computes, as quoted."""
-        return _power(self.active_mw, f"{self.source}: {self.active_note}")
+        return _power(self, "active")
 
     @property
     def sleep_power(self) -> Reading | None:
         """The power while it waits, as quoted."""
-        return _power(self.sleep_mw, f"{self.source}: {self.sleep_note}")
+        return _power(self, "sleep")
 
     def to_dict(self) -> dict[str, Any]:
         """The device as JSON-ready data, with the keys of this class."""
-        return asdict(self)
+        return {**asdict(self), "read": dict(self.read)}
 
 
 @dataclass(frozen=True)
@@ -102,13 +128,18 @@ class DeviceTable:
                 device.sram_bytes // 1024,
                 device.accelerator,
                 device.active_mw,
+                device.sleep_mw,
+                ", ".join(_SHORT[FIGURES.index(key)] for key in device.unread),
             )
             for device in self.devices
         ]
-        columns = ("device", "core", "MHz", "flash KiB", "SRAM KiB", "accelerator", "active mW")
+        columns = ("device", "core", "MHz", "flash KiB", "SRAM KiB", "accelerator", "active mW", "sleep mW", "not read")
+        given = sum(len(device.given) for device in self.devices)
+        unread = sum(len(device.unread) for device in self.devices)
         note = (
-            "Quoted; devices.toml names the source of each. Most were not read again there: look up what decides. "
-            "SRAM is the largest contiguous region."
+            f"Quoted: {given - unread} of {given} figures were read in the place that devices.toml names for each; "
+            "those in the last column were not read again. SRAM is the largest contiguous region. Power is under the "
+            "conditions that active_note and sleep_note of a device state."
         )
         return Table("Devices", columns, rows, note)
 
@@ -189,8 +220,8 @@ def _device(entry: Any) -> Device:
     unknown = sorted(set(entry) - known)
     if unknown:
         raise BadInput(f"it has the unknown key '{unknown[0]}'.")
-    optional = ("cores", "memory_note", "accelerator", "active_mw", "active_note", "sleep_mw", "sleep_note", "url")
-    missing = sorted(known - set(optional) - set(entry))
+    power = ("active_mw", "active_note", "active_part", "sleep_mw", "sleep_note")
+    missing = sorted(known - {"cores", "memory_note", "accelerator", *power, "url", "read"} - set(entry))
     if missing:
         raise BadInput(f"it lacks the key '{missing[0]}'.")
     return Device(**entry)
@@ -212,13 +243,30 @@ def _problems(device: Device) -> Iterator[str]:
             yield f"has the {key}_mw {value!r}, which is no positive number"
         if (value is None) != (not getattr(device, f"{key}_note")):
             yield f"needs {key}_mw and {key}_note together, or neither"
+    if device.active_part and device.active_mw is None:
+        yield "has an active_part and no active_mw"
+    yield from _reading_problems(device)
+
+
+def _reading_problems(device: Device) -> Iterator[str]:
+    read: Any = device.read
+    if not isinstance(read, Mapping):
+        yield f"has a read that is no table of {', '.join(FIGURES)}"
+        return
+    for key, place in read.items():
+        if key not in FIGURES:
+            yield f"says where '{key}' was read, which is none of {', '.join(FIGURES)}"
+        elif key not in device.given:
+            yield f"says where {key} was read and has no {key}"
+        if not isinstance(place, str) or not place.strip():
+            yield f"does not say where {key} was read"
 
 
 def _text_problems(device: Device) -> Iterator[str]:
     for key in ("name", "title", "vendor", "core", "source"):
         if not isinstance(getattr(device, key), str) or not getattr(device, key):
             yield f"has a {key} that is no text"
-    for key in ("memory_note", "accelerator", "active_note", "sleep_note", "url"):
+    for key in ("memory_note", "accelerator", "active_note", "active_part", "sleep_note", "url"):
         if not isinstance(getattr(device, key), str):
             yield f"has a {key} that is no text"
     if device.name != device.name.lower() or not device.name.replace("-", "").replace(".", "").isalnum():
@@ -229,5 +277,8 @@ def _text_problems(device: Device) -> Iterator[str]:
         yield "has a url that does not start with https://"
 
 
-def _power(value: float | None, by: str) -> Reading | None:
+def _power(device: Device, state: Literal["active", "sleep"]) -> Reading | None:
+    value: float | None = getattr(device, f"{state}_mw")
+    place = device.read.get(f"{state}_mw") or f"{device.source}, not read again"
+    by = f"{place}: {getattr(device, f'{state}_note')}"
     return None if value is None else Reading(float(value), "mW", "quoted", by)

@@ -121,9 +121,12 @@ def estimate(
     by = "; ".join([f"{macs(model):,} multiply-accumulates", *parts])
     latency = Reading(value, "ms", "modelled", by, low, high)
     if device.active_mw is None:
-        return Estimate(latency, None, "No source for the power of this device was sure.")
+        return Estimate(latency, None, "No figure for the power of this device was found.")
+    if device.active_part:
+        return Estimate(latency, None, f"The power of this device was found for its {device.active_part} alone.")
     power = device.active_mw / 1000
-    by_power = f"{by}; at {device.active_mw:g} mW, quoted ({device.active_note})"
+    again = ", not read again" if "active_mw" in device.unread else ""
+    by_power = f"{by}; at {device.active_mw:g} mW, quoted{again} ({device.active_note})"
     return Estimate(latency, Reading(value * power, "mJ", "modelled", by_power, low * power, high * power))
 
 

@@ -13,6 +13,9 @@ from edgelab.mcu.estimate import Estimate
 from edgelab.mcu.operators import OperatorReport
 from edgelab.reading import Cell, Reading, Table
 
+# What a fit rests on; the rest of a device's figures decide nothing here.
+_USED = ("clock_mhz", "flash_bytes", "sram_bytes", "core", "accelerator", "active_mw")
+
 
 @dataclass(frozen=True)
 class Generated:
@@ -75,6 +78,11 @@ class DeviceFit:
         """The share of the usable SRAM that stays free."""
         return 1 - self.ram_bytes / self.device.sram_bytes
 
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """The figures of the device that the fit rests on and that were not read again in a source."""
+        return tuple(key for key in self.device.unread if key in _USED)
+
     def to_dict(self) -> dict[str, Any]:
         """The fit as JSON-ready data."""
         latency, energy = self.cost.latency, self.cost.energy
@@ -96,6 +104,7 @@ class DeviceFit:
             "energy": energy.to_dict() if energy else None,
             "generated_fits": self.generated_fits,
             "accelerator": None if self.accelerator is None else self.accelerator.to_dict(),
+            "unread": list(self.unread),
             "notes": list(self.notes),
         }
 
@@ -134,7 +143,7 @@ class FitReport:
         """One row a device."""
         rows: list[tuple[Cell, ...]] = [
             (
-                entry.device.name,
+                f"{entry.device.name} ?" if entry.unread else entry.device.name,
                 entry.fits,
                 entry.flash_bytes,
                 entry.arena_bytes,
@@ -159,10 +168,21 @@ class FitReport:
         rule = (
             f"All figures are modelled, time and energy with their band. A model fits where {self.rule:.0%} of the "
             f"SRAM stay free beside its arena and a stack of {' or '.join(map(str, stacks))} bytes, and the flash "
-            "takes its file and the runtime's code. Memories and power of the devices are quoted, not all of them read "
-            "again in the data sheets: look up those of the device that you choose."
+            "takes its file and the runtime's code. Memories, clock and power of a device are quoted; devices.toml "
+            "says where each was read."
         )
-        return " ".join([rule, *self.notes, *(note for entry in self.devices for note in entry.notes)])
+        parts = [rule, *self._unread(), *self.notes, *(note for entry in self.devices for note in entry.notes)]
+        return " ".join(parts)
+
+    def _unread(self) -> list[str]:
+        """The sentence on figures that were not read again; a single device's are named."""
+        marked = [entry for entry in self.devices if entry.unread]
+        if not marked:
+            return []
+        if len(self.devices) == 1:
+            return [f"Not read again in a source (marked ?): {', '.join(marked[0].unread)}."]
+        count = sum(len(entry.unread) for entry in marked)
+        return [f"Of the devices marked ?, {count} figures were not read again in a source: look them up."]
 
     def arena_table(self) -> Table:
         """The arena by target."""

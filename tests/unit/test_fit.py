@@ -228,7 +228,6 @@ def test_every_device_is_answered(report):
     assert entries["alif-e7"].cost.latency.value < m4.cost.latency.value / 20
     assert entries["raspberry-pi-5"].runtime == "LiteRT"
     assert entries["nrf52840"].cost.energy.value > 0
-    assert entries["rp2040"].cost.energy is None
 
 
 def test_the_report_shows_every_device_and_turns_into_json(report):
@@ -237,6 +236,38 @@ def test_the_report_shows_every_device_and_turns_into_json(report):
     data = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert data["devices"][0]["reasons"] == []
     assert report._repr_markdown_().count("\n| ") > len(report.devices)
+
+
+def test_what_was_not_read_again_is_marked():
+    known = dict.fromkeys(("clock_mhz", "flash_bytes", "sram_bytes", "core"), "sheet 7")
+    device = replace(
+        find_device(SMALL),
+        active_mw=9.0,
+        active_note="3 mA at 3 V",
+        accelerator="",
+        read={**known, "active_mw": "table 2"},
+    )
+    (entry,) = (report := fit(ORACLE / "dscnn_49x10.tflite", device, measured=False)).devices
+    assert entry.unread == ()
+    assert "?" not in str(report.table())
+    assert "quoted (3 mA" in entry.cost.energy.by
+    (entry,) = (report := fit(ORACLE / "dscnn_49x10.tflite", replace(device, read=known), measured=False)).devices
+    assert entry.to_dict()["unread"] == ["active_mw"]
+    assert f"{SMALL} ?" in str(report)
+    assert "(marked ?): active_mw." in str(report)
+    assert "quoted, not read again (3 mA" in entry.cost.energy.by
+    report = fit(ORACLE / "dscnn_49x10.tflite", [device, replace(device, read={})], measured=False)
+    assert "marked ?, 5 figures" in str(report)
+    bare = replace(device, active_mw=None, active_note="", read=known)
+    (entry,) = fit(ORACLE / "dscnn_49x10.tflite", bare, measured=False).devices
+    assert entry.cost.energy is None
+
+
+def test_no_energy_is_estimated_from_the_power_of_another_part(tiny):
+    found = estimate(tiny["keyword"], replace(find_device(SMALL), active_part="radio"))
+    assert found.latency is not None
+    assert found.energy is None
+    assert "radio alone" in found.note
 
 
 @pytest.mark.parametrize("headroom", [0.0, 0.2, 0.62, 0.66, 0.95])
