@@ -101,9 +101,11 @@ def generate(model: Model, *, kernels: Kernels = "portable", minimise: Minimise 
     """
     if kernels not in ("portable", "dsp") or minimise not in ("time", "ram"):
         raise BadInput(f"kernels={kernels!r}, minimise={minimise!r}: take 'portable' or 'dsp', and 'time' or 'ram'.")
-    model = folding.folded(model)
+    given, model = model, folding.folded(model)
     steps = list(lowering.lower(model))
-    choice = portable_shared.chosen(steps) if kernels == "portable" else portable_shared.Choice()
+    choice = portable_shared.Choice()
+    if kernels == "portable":
+        choice = portable_shared.chosen(steps, given, streams=minimise == "ram")
     if kernels == "dsp":
         steps = [arrange.upright(step) for step in _terse(steps)]
     _check_borders(model)

@@ -84,13 +84,14 @@ def pack(
 
 def fraction_of(scale: float) -> int:
     """The 23 bits of a float32 behind its leading one."""
-    return int(np.float32(scale).view(np.uint32)) & (2**_FRACTION_BITS - 1)
+    bits = int(np.float32(scale).view(np.uint32))
+    return bits & (2**_FRACTION_BITS - 1)
 
 
 def product(fraction: int, ratio: int) -> int:
     """A multiplier: 1.fraction, 31 bits of it, times a ratio of 64 bits, as 31 bits."""
     m = fraction | 2**31
-    whole = m * (ratio >> 32) + (m * (ratio & 0xFFFFFFFF) >> 32)
+    whole: int = m * (ratio >> 32) + (m * (ratio & 0xFFFFFFFF) >> 32)
     if whole >> 63:
         whole >>= 1
     return (whole + 2**31) >> 32

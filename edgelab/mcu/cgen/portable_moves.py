@@ -32,14 +32,9 @@ def scaled(x: str, m: Multiplier) -> str:
     return f"scaled({x}, {m.value}, {max(m.shift, 0)}, {max(-m.shift, 0)})"
 
 
-def table_of(p: Program, step: Table) -> str:
-    """The results of a function of one int8 value, those of 0 to 127 first."""
-    return p.constant("int8_t", np.roll(step.table, 128), f"table_{step.index:02d}")
-
-
 def table(p: Program, step: Table) -> None:
     """Any function of one int8 value."""
-    name = table_of(p, step)
+    name = p.constant("int8_t", np.roll(step.table, 128), f"table_{step.index:02d}")
     p.function(
         step.function,
         f"const uint8_t *in = (const uint8_t *){p.addresses[step.inputs[0]]};\n"

@@ -1,14 +1,12 @@
-"""Plain C99 that layers share: one function for all sums and products of two tensors, one for all tables.
-
-Each layer is a structure of numbers and a call.
-"""
+"""Plain C99 that layers share: one function for all sums and products of two tensors."""
 
 from __future__ import annotations
 
 from edgelab.mcu.cgen.ctext import Program
-from edgelab.mcu.cgen.lowering import Binary, Table, strides_of
-from edgelab.mcu.cgen.portable_moves import collapsed, operand, table_of
+from edgelab.mcu.cgen.lowering import Binary, strides_of
+from edgelab.mcu.cgen.portable_moves import collapsed, operand
 
+STRUCTURE_BYTES = 48
 _CODES = ("ADD", "SUB", "MUL")
 
 
@@ -47,14 +45,6 @@ def binary(p: Program, step: Binary) -> None:
     p.function(step.function, f"combine(&{name});", small=True)
 
 
-def table(p: Program, step: Table) -> None:
-    """Any function of one int8 value."""
-    p.helper("lookup", _LOOKUP)
-    fields = f"{p.addresses[step.inputs[0]]}, {p.addresses[step.outputs[0]]}, {table_of(p, step)}, {step.elements}"
-    name = p.structure("lookup", f"lookup_{step.index:02d}", fields)
-    p.function(step.function, f"look_up(&{name});", small=True)
-
-
 _BINARY = """
 /* A sum, a difference or a product of two tensors; a stride of 0 takes one value again and again. */
 struct binary {
@@ -81,19 +71,5 @@ LAYER void combine(const struct binary *from) {
       *out++ = (int8_t)clamp(scaled(v, l.last, 0, l.right_last) + l.zero_out, l.lowest, l.highest);
     }
   }
-}
-"""
-_LOOKUP = """
-/* A result for each of the 256 values. */
-struct lookup {
-  const int8_t *in;
-  int8_t *out;
-  const int8_t *table;
-  int32_t elements;
-};
-LAYER void look_up(const struct lookup *from) {
-  const struct lookup l = *from;
-  const uint8_t *in = (const uint8_t *)l.in;
-  for (int i = 0; i < l.elements; ++i) l.out[i] = l.table[in[i]];
 }
 """

@@ -18,6 +18,7 @@ from edgelab.mcu.cgen.dsp_pack import scale_of
 from edgelab.mcu.cgen.dsp_scale import Scale
 from edgelab.mcu.cgen.lowering import Convolution, Ints
 
+STRUCTURE_BYTES = 56
 _MOST_ROWS = 16
 
 
@@ -26,7 +27,7 @@ def packed(step: Convolution) -> tuple[Scale, Channels] | None:
     w = step.window
     if w.batch > 1 or max(*w.kernel, *w.dilation, *w.stride, *map(abs, w.pad), *map(abs, w.pad_after)) >= 2**7:
         return None
-    if not step.depthwise and w.kernel[0] > _MOST_ROWS:
+    if w.kernel[0] > _MOST_ROWS:
         return None
     if max(w.height * w.width, w.out_height * w.out_width, w.channels, w.out_channels) >= 2**15:
         return None
@@ -84,7 +85,15 @@ def convolution(p: Program, step: Convolution) -> None:
     numbers = (
         *(height, width, w.channels, out_width, w.out_channels, ring_in, ring_out),
         *(step.zero_in, step.zero_out, step.low, step.high, *w.kernel, *w.stride, *w.pad, *w.dilation),
-        *(int(_folds(step)), scale.right, int(scale.linear), made.shift, made.shift_bits, made.fraction_bits, made.bias_bits),
+        *(
+            int(_folds(step)),
+            scale.right,
+            int(scale.linear),
+            made.shift,
+            made.shift_bits,
+            made.fraction_bits,
+            made.bias_bits,
+        ),
     )
     fields = f"{source}, {target}, {weights}, {bits}, {made.ratio >> 32}u, {made.ratio & 0xFFFFFFFF}u, "
     name = p.structure("window", f"window_{step.index:02d}", fields + ", ".join(map(str, numbers)))
@@ -105,7 +114,8 @@ struct window {
   uint32_t high, low;
   int16_t height, width, channels, out_width, out_channels;
   uint8_t ring_in, ring_out;
-  int8_t zero_in, zero_out, lowest, highest, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
+  int8_t zero_in, zero_out, lowest, highest;
+  int8_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
   int8_t folded, right, linear, shift, shift_bits, fraction_bits, bias_bits;
 };
 /* What brings a channel's sums to the output: both roundings of TFLM and the zero point are in what is added. */
@@ -133,6 +143,11 @@ static inline int8_t finished(int32_t a, const struct channel *c, int right, int
   return (int8_t)clamp(v >> right, lowest, highest);
 }
 #define TAP(x, k) { const int32_t v = x; a0 += v * k[0]; a1 += v * k[1]; a2 += v * k[2]; a3 += v * k[3]; }
+/* The taps inside of the picture, from and to, of a window that begins at a place. */
+static inline void taps_inside(int *from, int *to, int at, int step, int size) {
+  ROLLED while (*from < *to && at + *from * step < 0) ++*from;
+  ROLLED while (*to > *from && at + (*to - 1) * step >= size) --*to;
+}
 static inline int row_at(int row, int ring) { return ring ? row % ring : row; }
 """
 _CONVOLUTION = """
@@ -174,20 +189,22 @@ LAYER void convolution_rows(const struct window *l, int first, int last) {
         } else {
           const int zero = inside ? 0 : l->zero_in;
           if (!inside) a0 = channel[0].bias, a1 = channel[1].bias, a2 = channel[2].bias, a3 = channel[3].bias;
-          ROLLED for (int ky = 0; ky < l->kernel_h; ++ky)
-            ROLLED for (int kx = 0, at = ix; kx < l->kernel_w; ++kx, at += l->dilation_w) {
-              int i = depth;
-              if (!row[ky] || (unsigned)at >= (unsigned)l->width) {
-                k += i * n;
-                continue;
-              }
-              const int8_t *restrict x = row[ky] + at * depth;
+          int x0 = 0, x1 = l->kernel_w;
+          taps_inside(&x0, &x1, ix, l->dilation_w, l->width);
+          const int wide = l->dilation_w == 1 ? x1 - x0 : 1;
+          ROLLED for (int ky = 0; ky < l->kernel_h; ++ky) {
+            if (!row[ky]) continue;
+            ROLLED for (int kx = x0; kx < x1; kx += wide) {
+              const int8_t *restrict x = row[ky] + (ix + kx * l->dilation_w) * depth;
+              int i = wide * depth;
+              k = weights + (ky * span + kx * depth) * n;
               if (n == 4) {
                 ROLLED for (; i > 0; --i, ++x, k += 4) TAP(x[0] - zero, k)
               } else {
                 ROLLED for (; i > 0; --i) a0 += (*x++ - zero) * *k++;
               }
             }
+          }
         }
         o[0] = finished(a0, &channel[0], right, lowest, highest);
         if (n < 4) continue;
@@ -200,54 +217,56 @@ LAYER void convolution_rows(const struct window *l, int first, int last) {
 }
 """
 _DEPTHWISE = """
-/* The taps inside of the picture, from and to, of a window that begins at a place. */
-static inline void taps_inside(int *from, int *to, int at, int step, int size) {
-  ROLLED while (*from < *to && at + *from * step < 0) ++*from;
-  ROLLED while (*to > *from && at + (*to - 1) * step >= size) --*to;
-}
 /* Output rows from first to last of a layer whose channels have a window each: one channel after the other. */
 LAYER void depthwise_rows(const struct window *l, int first, int last) {
   const int pixel = l->channels, width = l->width, times = l->out_channels / pixel, out_step = l->out_channels;
-  const int right = l->right, lowest = l->lowest, highest = l->highest, kernel_w = l->kernel_w;
-  const int three = l->kernel_h == 3 && kernel_w == 3 && l->dilation_w == 1, step = l->stride_w * pixel;
-  const int8_t *k = l->weights;
-  ROLLED for (int c = 0; c < l->out_channels; ++c, k += l->kernel_h * kernel_w) {
+  const int right = l->right, lowest = l->lowest, highest = l->highest, kernel_h = l->kernel_h, kernel_w = l->kernel_w;
+  const int step = l->stride_w * pixel, beside = l->dilation_w * pixel, far = (kernel_w - 1) * l->dilation_w;
+  const int8_t *k = l->weights, *row[16];
+  ROLLED for (int c = 0; c < l->out_channels; ++c, k += kernel_h * kernel_w) {
     struct channel channel;
-    prepare(&channel, l, c, k, l->kernel_h * kernel_w, 1);
+    prepare(&channel, l, c, k, kernel_h * kernel_w, 1);
     const int8_t *in = l->in + c / times;
     ROLLED for (int oy = first; oy < last; ++oy) {
       int8_t *o = l->out + row_at(oy, l->ring_out) * l->out_width * out_step + c;
-      int iy = oy * l->stride_h - l->pad_h, y0 = 0, y1 = l->kernel_h, ix = -l->pad_w;
+      int y0 = 0, y1 = kernel_h, ix = -l->pad_w;
+      const int iy = oy * l->stride_h - l->pad_h;
       taps_inside(&y0, &y1, iy, l->dilation_h, l->height);
-      iy += y0 * l->dilation_h;
+      ROLLED for (int ky = y0; ky < y1; ++ky)
+        row[ky] = in + row_at(iy + ky * l->dilation_h, l->ring_in) * width * pixel;
       ROLLED for (int ox = 0; ox < l->out_width;) {
-        if (three && y1 - y0 == 3 && ix >= 0 && ix + 3 <= width) {
-          int count = (width - 3 - ix) / l->stride_w + 1;
+        int x0 = 0, x1 = kernel_w, count = 1, zero = l->zero_in;
+        int32_t bias = channel.bias;
+        if (ix < 0 || ix + far >= width) {
+          taps_inside(&x0, &x1, ix, l->dilation_w, width);
+        } else {
+          count = (width - 1 - far - ix) / l->stride_w + 1;
           if (count > l->out_width - ox) count = l->out_width - ox;
-          const int8_t *x = in + (row_at(iy, l->ring_in) * width + ix) * pixel;
-          const int8_t *y = in + (row_at(iy + l->dilation_h, l->ring_in) * width + ix) * pixel;
-          const int8_t *z = in + (row_at(iy + 2 * l->dilation_h, l->ring_in) * width + ix) * pixel;
-          ox += count, ix += count * l->stride_w;
+          if (y1 - y0 == kernel_h) bias = channel.folded, zero = 0;
+        }
+        int at = (ix + x0 * l->dilation_w) * pixel;
+        ox += count, ix += count * l->stride_w;
+        if (!zero && kernel_h == 3 && kernel_w == 3 && y1 - y0 == 3 && x1 - x0 == 3) {
+          const int8_t *x = row[0] + at, *y = row[1] + at, *z = row[2] + at;
           ROLLED for (; count > 0; --count, x += step, y += step, z += step, o += out_step) {
-            int32_t a = channel.folded;
-            a += x[0] * k[0] + x[pixel] * k[1] + x[2 * pixel] * k[2];
-            a += y[0] * k[3] + y[pixel] * k[4] + y[2 * pixel] * k[5];
-            a += z[0] * k[6] + z[pixel] * k[7] + z[2 * pixel] * k[8];
+            int32_t a = bias;
+            a += x[0] * k[0] + x[beside] * k[1] + x[2 * beside] * k[2];
+            a += y[0] * k[3] + y[beside] * k[4] + y[2 * beside] * k[5];
+            a += z[0] * k[6] + z[beside] * k[7] + z[2 * beside] * k[8];
             *o = finished(a, &channel, right, lowest, highest);
           }
           continue;
         }
-        int x0 = 0, x1 = kernel_w;
-        taps_inside(&x0, &x1, ix, l->dilation_w, width);
-        const int inside = x1 - x0 == kernel_w && y1 - y0 == l->kernel_h, zero = inside ? 0 : l->zero_in;
-        int32_t a = inside ? channel.folded : channel.bias;
-        ROLLED for (int ky = y0, at = iy; ky < y1; ++ky, at += l->dilation_h) {
-          const int8_t *x = in + (row_at(at, l->ring_in) * width + ix + x0 * l->dilation_w) * pixel;
-          const int8_t *weight = k + ky * kernel_w + x0;
-          ROLLED for (int kx = x0; kx < x1; ++kx, x += l->dilation_w * pixel) a += (*x - zero) * *weight++;
+        const int8_t *const first_weight = k + y0 * kernel_w + x0;
+        ROLLED for (; count > 0; --count, at += step, o += out_step) {
+          const int8_t *weight = first_weight;
+          int32_t a = bias;
+          ROLLED for (int ky = y0; ky < y1; ++ky, weight += kernel_w) {
+            const int8_t *x = row[ky] + at;
+            ROLLED for (int i = 0; i < x1 - x0; ++i, x += beside) a += (*x - zero) * weight[i];
+          }
+          *o = finished(a, &channel, right, lowest, highest);
         }
-        *o = finished(a, &channel, right, lowest, highest);
-        ++ox, ix += l->stride_w, o += out_step;
       }
     }
   }
