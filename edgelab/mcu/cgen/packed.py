@@ -85,7 +85,7 @@ def pack(
 def fraction_of(scale: float) -> int:
     """The 23 bits of a float32 behind its leading one."""
     bits = int(np.float32(scale).view(np.uint32))
-    return bits & (2**_FRACTION_BITS - 1)
+    return bits & (1 << _FRACTION_BITS) - 1
 
 
 def product(fraction: int, ratio: int) -> int:

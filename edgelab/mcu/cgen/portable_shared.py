@@ -175,7 +175,8 @@ def _move(step: Any) -> Estimate:
     axes = [len(collapsed(c.shape, c.source_strides, c.target_strides)[0]) for c in step.copies]
     if step.fill is not None:
         return 24 + 25 * axes[0], 250 if axes == [1] else 1800, 3 * step.elements
-    own = sum(25 if math.prod(c.shape) <= 32 else 20 + 140 * n for c, n in zip(step.copies, axes, strict=True))
+    longer = [n for c, n in zip(step.copies, axes, strict=True) if math.prod(c.shape) > 32]
+    own = 25 * len(axes) + sum(150 if n == 1 else 410 for n in longer)
     return sum(20 + 25 * n for n in axes), own, 3 * step.elements
 
 

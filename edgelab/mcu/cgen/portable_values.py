@@ -36,7 +36,7 @@ def binary(p: Program, step: Binary) -> None:
     multipliers = step.multipliers
     numbers = (
         *(m.value for m in multipliers),
-        *(*sizes, *left, *right),
+        *(f"{{{first}, {second}}}" for first, second in (sizes, left, right)),
         *(-m.shift for m in multipliers),
         *(*step.zeros, step.low, step.high, _CODES.index(step.code)),
     )
