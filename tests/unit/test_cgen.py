@@ -1,13 +1,12 @@
 """Generated C: bit for bit the interpreter's answers, portable code on this machine."""
 
 import dataclasses
-import sys
 
 import numpy as np
 import pytest
 
 from edgelab.errors import BadFile, BadInput
-from edgelab.mcu.cgen import generate
+from edgelab.mcu.cgen import generate, portable_shared
 from edgelab.mcu.cgen.lowering import lower
 from edgelab.mcu.model import read_model
 from tests.mcu_layers import Net
@@ -24,6 +23,12 @@ def networks(tmp_path_factory):
     for name, content in NETWORKS.items():
         (folder / f"{name}.tflite").write_bytes(content())
     return folder
+
+
+def lean(steps, model, *, streams=False):
+    """Every layer that can shares its function, and the others' are compiled for size."""
+    shared = {step.index for step in steps if portable_shared.fits(step)}
+    return portable_shared.Choice(frozenset(shared), frozenset(step.index for step in steps) - shared)
 
 
 def saved(folder, net, *outputs):
@@ -46,13 +51,13 @@ def test_every_operator_is_bit_exact(networks, tmp_path):
 
 
 @needs_interpreter
-def test_functions_that_layers_share_are_bit_exact(networks, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys.modules[generate.__module__], "_MANY_CHANNELS", 0)
-    monkeypatch.setattr("edgelab.mcu.cgen.portable_shared._BUDGET_BYTES", 0)
-    names = [name for name in SUPPORTED if name.startswith(("conv", "depthwise", "dense", "padded", "multiplier"))]
-    jobs = native_jobs([networks / f"{name}.tflite" for name in names], tmp_path, rows=40)
-    assert sum("_rows(&window_" in file.read_text() for file in tmp_path.glob("*/model.c")) > len(names) / 3
-    assert wrong(names, jobs) == {}
+@pytest.mark.parametrize("minimise", ["time", "ram"])
+def test_functions_that_layers_share_are_bit_exact(networks, tmp_path, monkeypatch, minimise):
+    monkeypatch.setattr(portable_shared, "chosen", lean)
+    jobs = native_jobs([networks / f"{name}.tflite" for name in SUPPORTED], tmp_path, rows=40, minimise=minimise)
+    texts = [file.read_text() for file in tmp_path.glob("*/model.c")]
+    assert sum("_rows(&window_" in text or "combine(&binary_" in text for text in texts) > len(SUPPORTED) / 2
+    assert wrong(SUPPORTED, jobs) == {}
 
 
 @needs_interpreter

@@ -1,14 +1,16 @@
 """Fixed-point arithmetic of the generator: against real functions, and its short forms against the long ones."""
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgelab.mcu.cgen import dsp_sum, fixed
+from edgelab.mcu.cgen import channels, dsp_sum, fixed
 from edgelab.mcu.cgen.dsp_scale import make_scale
+from edgelab.mcu.cgen.fixed import quantize_multiplier
 from edgelab.mcu.cgen.lowering import Binary
 
 
@@ -92,3 +94,18 @@ def test_a_sum_that_no_linear_form_gives_is_left_alone():
     rng = np.random.default_rng(1)
     a, b, out = (float(s) for s in 2.0 ** rng.uniform(-7, -3, 3))
     assert dsp_sum.linear(binary("SUB", a, b, out, tuple(rng.integers(-128, 128, 3).tolist()))) is None
+
+
+@pytest.mark.parametrize(("scales", "same"), [(True, False), (False, False), (False, True)])
+def test_channels_in_few_bits_come_out_whole(scales, same):
+    rng = np.random.default_rng(7)
+    sizes = (np.exp(rng.standard_normal(37) * 2) * 1e-3).astype(np.float32).tolist()
+    ratio = Fraction(0.0235) / Fraction(0.0817)
+    found = [quantize_multiplier(0.0235 * size / 0.0817) for size in sizes]
+    factors = [found[0].value] * len(found) if same else [m.value for m in found]
+    shifts = [12 + m.shift for m in found]
+    biases = [0, -1, 1, 2**20, -(2**20), *rng.integers(-(2**17), 2**17, 32).tolist()]
+    made = channels.pack(sizes if scales else [], ratio, biases, factors, shifts)
+    assert made.fraction_bits == (0 if same else 23 if scales else 30)
+    assert [made.unpacked(c) for c in range(37)] == list(zip(biases, factors, shifts, strict=True))
+    assert channels.pack(sizes, ratio, [2**32, *biases[1:]], factors, shifts) is None

@@ -16,8 +16,9 @@ _RANGES = {
     "int32_t": (-(2**31), 2**31),
     "uint32_t": (0, 2**32),
     "uint16_t": (0, 2**16),
+    "uint8_t": (0, 2**8),
 }
-_BYTES = {"int8_t": 1, "int16_t": 2, "int32_t": 4, "uint32_t": 4, "uint16_t": 2}
+_BYTES = {"int8_t": 1, "int16_t": 2, "int32_t": 4, "uint32_t": 4, "uint16_t": 2, "uint8_t": 1}
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class Program:
     functions: list[str] = field(default_factory=list)
     constant_bytes: int = 0
     helpers: dict[str, str] = field(default_factory=dict)
+    terse: frozenset[str] = frozenset()
+    """Functions that are compiled for size."""
     _shared: dict[str, str] = field(default_factory=dict)
     _known: dict[tuple[str, bytes], str] = field(default_factory=dict)
 
@@ -87,6 +90,7 @@ class Program:
 
     def function(self, name: str, body: str, argument: str = "void", *, small: bool = False) -> None:
         """Add a layer's function; ``small``: it only calls others, and is compiled for size."""
+        small = small or name in self.terse
         self.functions.append(
             f"{'SMALL' if small else 'LAYER'} void {name}({argument}) {{\n{textwrap.indent(body.strip(), '  ')}\n}}\n"
         )

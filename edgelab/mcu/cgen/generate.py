@@ -101,10 +101,13 @@ def generate(model: Model, *, kernels: Kernels = "portable", minimise: Minimise 
     """
     if kernels not in ("portable", "dsp") or minimise not in ("time", "ram"):
         raise BadInput(f"kernels={kernels!r}, minimise={minimise!r}: take 'portable' or 'dsp', and 'time' or 'ram'.")
-    model = folding.folded(model)
-    steps = _terse(lowering.lower(model), kernels)
+    given, model = model, folding.folded(model)
+    steps = list(lowering.lower(model))
+    choice = portable_shared.Choice()
+    if kernels == "portable":
+        choice = portable_shared.chosen(steps, given, streams=minimise == "ram")
     if kernels == "dsp":
-        steps = [arrange.upright(step) for step in steps]
+        steps = [arrange.upright(step) for step in _terse(steps)]
     _check_borders(model)
     made = (arrange.for_ram if minimise == "ram" else arrange.for_time)(model, steps, kernels=kernels)
     states = _states(model, steps)
@@ -113,9 +116,13 @@ def generate(model: Model, *, kernels: Kernels = "portable", minimise: Minimise 
         addresses,
         {i: f"(arena + {o})" for i, o in made.scratches().items()},
         {i: places for stream in made.streams for i, places in stream.places(addresses).items()},
+        terse=frozenset(step.function for step in steps if step.index in choice.small),
     )
     for step in steps:
-        _emit(program, step, made.tiles.get(step.index), kernels)
+        if step.index in choice.shared:
+            portable_shared.layer(program, step)
+        else:
+            _emit(program, step, made.tiles.get(step.index), kernels)
     for stream in made.streams:
         program.function(stream.function, stream.text())
     running = [step for step in steps if not isinstance(step, lowering.Alias)]
@@ -135,14 +142,12 @@ def generate(model: Model, *, kernels: Kernels = "portable", minimise: Minimise 
     )
 
 
-def _terse(steps: Sequence[Step], kernels: Kernels) -> list[Step]:
-    """The steps, told to be terse where they have so many channels that flash is short."""
+def _terse(steps: Sequence[Step]) -> list[Step]:
+    """The steps for DSP kernels, told to be terse where they have so many channels that flash is short."""
     layers = [step for step in steps if isinstance(step, lowering.Convolution)]
     if sum(step.window.out_channels for step in layers) <= _MANY_CHANNELS:
         return list(steps)
-    terse = [replace(step, terse=True) if isinstance(step, lowering.Convolution) else step for step in steps]
-    own = portable_shared.chosen(terse) if kernels == "portable" else set()
-    return [old if old.index in own else new for old, new in zip(steps, terse, strict=True)]
+    return [replace(step, terse=True) if isinstance(step, lowering.Convolution) else step for step in steps]
 
 
 def _calls(made: arrange.Arrangement) -> list[str]:
@@ -162,7 +167,7 @@ def _emit(program: Program, step: Step, tile: int | None, kernels: Kernels) -> N
         dsp_sum.binary(program, step)
     elif not isinstance(step, lowering.Convolution):
         _PORTABLE[type(step)](program, step)
-    elif tile is None and portable_shared.fits(step):
+    elif tile is None and step.terse and portable_shared.fits(step):
         portable_shared.layer(program, step)
     elif tile is None:
         (portable.depthwise if step.depthwise else portable.convolution)(program, step)
@@ -217,6 +222,14 @@ _HEAD = """/* Generated from {name}: do not edit. C99, no heap, no library. */
 #define LAYER static
 #define SMALL static
 #endif
+/* Before a loop whose copies would take flash and save no time. */
+#if defined(__clang__)
+#define ROLLED _Pragma("clang loop unroll(disable)")
+#elif defined(__GNUC__)
+#define ROLLED _Pragma("GCC unroll 1")
+#else
+#define ROLLED
+#endif
 #if defined(__GNUC__)
 typedef int32_t __attribute__((may_alias)) word;
 #define ALIGNED __attribute__((aligned(16)))
@@ -233,7 +246,7 @@ def _source(model: Model, program: Program, states: str, arena_bytes: int, calls
     text = _HEAD.format(name=_comment(model.path.name), arena=max(arena_bytes, 1))
     body = "\n".join(program.functions)
     parts = [text, states]
-    if "clamp(" in body or "scaled(" in body or "window" in program.helpers:
+    if any(name in part for name in ("clamp(", "scaled(") for part in (body, *program.helpers.values())):
         parts.append(portable.HELPERS)
     parts += [*program.helpers.values(), *program.constants, body]
     parts.append(_accessor("int8_t *edgelab_input", [program.addresses[i] for i in model.inputs]))

@@ -46,12 +46,8 @@ class Packed:
         """Bias, multiplier and shift, as `HELPER` computes them."""
         first, second, third = self.words[3 * channel : 3 * channel + 3]
         word = first | second << 16
-        m = (word << 8) & 0x7FFFFFFF | 0x80000000
-        product = m * self.high + (m * self.low >> 32)
-        if product >> 63:
-            product >>= 1
         bias = (third - (third >> 15 << 16)) * 2**_BIAS_LOW_BITS + (word >> _FRACTION_BITS & 63)
-        return bias, (product + 2**31) >> 32, self.shift + (word >> 29)
+        return bias, product((word << 8) & 0x7FFFFFFF, self.ratio), self.shift + (word >> 29)
 
 
 def pack(
@@ -79,15 +75,29 @@ def pack(
         return None
     words: list[int] = []
     for scale, bias, shift in zip(scales, biases, shifts, strict=True):
-        fraction = int(np.float32(scale).view(np.uint32)) & (2**_FRACTION_BITS - 1)
-        word = fraction | (int(bias) & 63) << _FRACTION_BITS | (shift - base) << 29
+        word = fraction_of(scale) | (int(bias) & 63) << _FRACTION_BITS | (shift - base) << 29
         words += [word & 0xFFFF, word >> 16, int(bias) >> _BIAS_LOW_BITS & 0xFFFF]
-    packed = Packed(tuple(words), _normal(Fraction(ratio)), base)
+    packed = Packed(tuple(words), normal(Fraction(ratio)), base)
     wanted = zip(map(int, biases), factors, shifts, strict=True)
     return packed if all(packed.unpacked(c) == channel for c, channel in enumerate(wanted)) else None
 
 
-def _normal(ratio: Fraction) -> int:
+def fraction_of(scale: float) -> int:
+    """The 23 bits of a float32 behind its leading one."""
+    bits = int(np.float32(scale).view(np.uint32))
+    return bits & (1 << _FRACTION_BITS) - 1
+
+
+def product(fraction: int, ratio: int) -> int:
+    """A multiplier: 1.fraction, 31 bits of it, times a ratio of 64 bits, as 31 bits."""
+    m = fraction | 2**31
+    whole: int = m * (ratio >> 32) + (m * (ratio & 0xFFFFFFFF) >> 32)
+    if whole >> 63:
+        whole >>= 1
+    return (whole + 2**31) >> 32
+
+
+def normal(ratio: Fraction) -> int:
     """The highest 64 bits of a positive number."""
     bits = 64 - (ratio.numerator.bit_length() - ratio.denominator.bit_length())
     scaled = ratio * Fraction(2) ** bits
