@@ -44,43 +44,52 @@ class Stream:
         """Which step makes each tensor inside of the chain."""
         return {step.outputs[0]: i for i, step in enumerate(self.steps)}
 
-    def _sources(self, i: int) -> tuple[int, ...]:
-        """The steps of the chain on whose rows a step works."""
-        return tuple(dict.fromkeys(self._makers[t] for t in self.steps[i].inputs if t in self._makers))
+    @functools.cached_property
+    def _sources(self) -> list[tuple[int, ...]]:
+        """For each step, those of the chain on whose rows it works."""
+        made = self._makers
+        return [tuple(dict.fromkeys(made[t] for t in step.inputs if t in made)) for step in self.steps]
 
     @functools.cached_property
     def _readers(self) -> list[list[int]]:
         """For each step, those of the chain that work on its rows."""
         every = range(len(self.steps))
-        return [[j for j in every if i in self._sources(j)] for i in every]
+        return [[j for j in every if i in self._sources[j]] for i in every]
 
     def _schedule(self) -> Iterator[tuple[int, list[int]]]:
         """Step after step that makes a row, with the rows that each step has made before."""
+        order = [(i, self._sources[i], self._readers[i]) for i in reversed(range(len(self.steps)))]
         made = [0] * len(self.steps)
+        needed = [_needed(w, 0) for w in self.windows]  # rows of its input, for each step's next row
         while made[-1] < self.windows[-1].out_height:
-            i = next(i for i in reversed(range(len(self.steps))) if self._turn(i, made))
+            for i, sources, readers in order:
+                lacking = not readers or any(made[i] < needed[j] for j in readers)
+                if lacking and all(made[j] >= needed[i] for j in sources):
+                    break
             yield i, made
             made[i] += 1
-
-    def _turn(self, i: int, made: Sequence[int]) -> bool:
-        """Whether a step can make its next row and a reader lacks it."""
-        ready = all(made[j] >= _needed(self.windows[i], made[i]) for j in self._sources(i))
-        lacking = any(made[i] < _needed(self.windows[j], made[j]) for j in self._readers[i])
-        return ready and (lacking or not self._readers[i])
+            needed[i] = _needed(self.windows[i], made[i])
 
     @functools.cached_property
-    def _ring_rows(self) -> list[int]:
-        """For each step but the last, rows of its output that are alive at a time."""
-        most = [1] * len(self.steps)
+    def _played(self) -> tuple[list[int], int]:
+        """Rows of each step's output that are alive at a time; how far the first input lies behind the output."""
+        most, behind, last = [1] * len(self.steps), 0, len(self.steps) - 1
+        row_out = _row_bytes(self.windows[-1])[1]
+        first = [j for j, step in enumerate(self.steps) if self.steps[0].inputs[0] in step.inputs]
         for i, made in self._schedule():
-            if self._readers[i]:
+            if i < last:
                 oldest = min(_first(self.windows[j], made[j]) for j in self._readers[i])
                 most[i] = max(most[i], made[i] + 1 - max(oldest, 0))
-        return [min(rows, w.out_height) for rows, w in zip(most, self.windows, strict=True)]
+                continue
+            for j in first:
+                w, row = self.windows[j], made[j] + (j == last)
+                if row < w.out_height:
+                    behind = max(behind, (made[last] + 1) * row_out - max(_first(w, row), 0) * _row_bytes(w)[0])
+        return [min(rows, w.out_height) for rows, w in zip(most, self.windows, strict=True)], behind
 
     def rings(self) -> dict[int, int]:
         """Bytes of each tensor between the steps."""
-        inner = list(zip(self.steps, self.windows, self._ring_rows, strict=True))[:-1]
+        inner = list(zip(self.steps, self.windows, self._played[0], strict=True))[:-1]
         return {step.outputs[0]: up(rows * _row_bytes(w)[1]) for step, w, rows in inner}
 
     def places(self, addresses: Mapping[int, str]) -> dict[int, tuple[Place, ...]]:
@@ -89,30 +98,17 @@ class Stream:
         last = len(self.steps) - 1
         for i, (step, w) in enumerate(zip(self.steps, self.windows, strict=True)):
             source, target = _row_bytes(w)
-            rings = [self._ring_rows[self._makers[t]] if t in self._makers else None for t in step.inputs]
+            rings = [self._played[0][self._makers[t]] if t in self._makers else None for t in step.inputs]
             places = [Place(addresses[t], source, ring) for t, ring in zip(step.inputs, rings, strict=True)]
             found[step.index] = (
                 *places,
-                Place(addresses[step.outputs[0]], target, None if i == last else self._ring_rows[i]),
+                Place(addresses[step.outputs[0]], target, None if i == last else self._played[0][i]),
             )
         return found
 
     def lag(self) -> int:
         """How far the first input has to lie behind the output if they share memory."""
-        first = self.steps[0].inputs[0]
-        readers = [(i, w) for i, w in enumerate(self.windows) if first in self.steps[i].inputs]
-        row_out, last = _row_bytes(self.windows[-1])[1], len(self.steps) - 1
-        behind = 0
-        for i, made in self._schedule():
-            if i == last:
-                rows = [made[j] + (j == last) for j, _ in readers]
-                unread = [
-                    max(_first(w, row), 0) * _row_bytes(w)[0]
-                    for (_, w), row in zip(readers, rows, strict=True)
-                    if row < w.out_height
-                ]
-                behind = max([behind, *((made[last] + 1) * row_out - at for at in unread)])
-        return behind
+        return self._played[1]
 
     def text(self) -> str:
         """C that runs the chain: the last step that has its rows makes one."""
@@ -123,7 +119,7 @@ class Stream:
         return f"int {counters};\nwhile (r{last} < {self.windows[-1].out_height}) {{\n{choice}\n}}"
 
     def _branch(self, i: int) -> str:
-        ready = " && ".join(self._has(j, i) for j in self._sources(i))
+        ready = " && ".join(self._has(j, i) for j in self._sources[i])
         lacking = " || ".join("!" + self._has(i, j) for j in self._readers[i])
         if self._plain:  # Where the next step cannot go on, it lacks a row of this one.
             lacking = ""
@@ -135,7 +131,7 @@ class Stream:
     @property
     def _plain(self) -> bool:
         """Whether each step works on the one before it alone."""
-        return all(self._sources(i) == (i - 1,) for i in range(1, len(self.steps)))
+        return all(self._sources[i] == (i - 1,) for i in range(1, len(self.steps)))
 
     def _has(self, i: int, j: int) -> str:
         """A C expression: step ``i`` has made the rows that the next row of step ``j`` needs."""
