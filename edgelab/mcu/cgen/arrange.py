@@ -1,4 +1,4 @@
-"""How the steps of a model share the arena: tiles, memory taken over in place, chains that run row by row."""
+"""How the steps of a model share the arena: tiles as high as the memory beside the tensors allows, outputs in place."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from edgelab.mcu.arena import plan_arena
 from edgelab.mcu.cgen import dsp_conv, dsp_depthwise, memory
 from edgelab.mcu.cgen.lowering import Alias, Binary, Convolution, Softmax, Step, Table
 from edgelab.mcu.cgen.memory import Group, Layout
-from edgelab.mcu.cgen.streams import Stream, runs
+from edgelab.mcu.cgen.streams import Stream
 from edgelab.mcu.model import Model
-from edgelab.mcu.plans import Heuristic
 
 _SCRATCH_BYTES = 2048
 """What DSP kernels may add to the arena, beside an eighth of it: less than the interpreter's own structures take."""
@@ -20,9 +19,6 @@ _SPARED_STACK_BYTES = 768
 """Of the stack that the interpreter takes and generated code does not (over 1,200 bytes against some 200)."""
 _LONGEST_ROW_BYTES = 2048
 """Scratch memory for one row beyond which a picture of one row is taken as a column."""
-_LONGEST_CHAIN = 14
-_CHAINS = 4
-_HEURISTICS: tuple[Heuristic, ...] = ("greedy", "best")
 
 
 @dataclass(frozen=True)
@@ -54,7 +50,7 @@ def dsp(step: Step) -> ModuleType | None:
 
 def for_time(model: Model, steps: Sequence[Step], *, kernels: str) -> Arrangement:
     """Every step on its own, with tiles as high as the memory beside the tensors allows."""
-    plain = [Group((step,), lag=_always(model, step)) for step in steps]
+    plain = [Group((step,), lag=always(model, step)) for step in steps]
     if kernels == "portable":
         return Arrangement({}, tuple(plain), (), memory.layout(model, plain))
     limit = room = _room(model, memory.layout(model, plain).arena_bytes)
@@ -115,107 +111,7 @@ def upright(step: Step) -> Step:
     return replace(step, window=turned, weights=step.weights.swapaxes(*axes))
 
 
-def for_ram(model: Model, steps: Sequence[Step], *, kernels: str) -> Arrangement:
-    """The smallest arena: outputs over their inputs, chains row by row where that helps, then tiles as high as fit."""
-    modules = {step.index: dsp(step) for step in steps} if kernels == "dsp" else {}
-    tiles = {step.index: m.tile_rows(step, 0) for step in steps if (m := modules.get(step.index)) is not None}
-    chains = _chains(model, steps, tiles)
-    tiles = _higher(model, steps, tiles, chains)
-    groups = _groups(model, steps, tiles, chains)
-    shared = memory.smallest(model, groups)
-    layouts = [memory.layout(model, groups, shared=shared, heuristic=h) for h in _HEURISTICS]
-    streams = tuple(Stream(tuple(steps[a : b + 1])) for a, b in sorted(chains))
-    for stream in streams:
-        for step in stream.steps:
-            if (module := modules.get(step.index)) is not None:
-                tiles[step.index] = module.stream_rows(step)
-    return Arrangement(tiles, tuple(groups), streams, min(layouts, key=lambda found: found.arena_bytes))
-
-
-def _chains(model: Model, steps: Sequence[Step], tiles: Mapping[int, int]) -> list[tuple[int, int]]:
-    """Chains to run row by row, one after the other, each the one that shrinks the arena most."""
-    chains: list[tuple[int, int]] = []
-    size = _size(model, _groups(model, steps, tiles, chains))
-    for _ in range(_CHAINS):
-        candidates = _more(model, steps, tiles, chains)
-        sizes = [(_size(model, _groups(model, steps, tiles, [*chains, c])), c[1] - c[0], c) for c in candidates]
-        if not sizes or min(sizes)[0] >= size:
-            break
-        size, _, best = min(sizes)
-        chains.append(best)
-    return chains
-
-
-def _higher(
-    model: Model, steps: Sequence[Step], smallest: Mapping[int, int], chains: Sequence[tuple[int, int]]
-) -> dict[int, int]:
-    """Tiles of the steps outside of chains as high as they go without a larger arena."""
-    tiles = dict(smallest)
-    size = _size(model, _groups(model, steps, tiles, chains))
-    inside = {i for a, b in chains for i in range(a, b + 1)}
-    for position, step in enumerate(steps):
-        module = dsp(step) if step.index in tiles and position not in inside else None
-        if module is None:
-            continue
-        wanted = module.tile_rows(step, 2**30)
-        while wanted > smallest[step.index]:
-            trial = {**tiles, step.index: wanted}
-            if _size(model, _groups(model, steps, trial, chains)) <= size:
-                tiles = trial
-                break
-            wanted = module.tile_rows(step, module.scratch_bytes(step, wanted) * 3 // 4)
-    return tiles
-
-
-def _size(model: Model, groups: Sequence[Group]) -> int:
-    return memory.layout(model, groups).arena_bytes
-
-
-def _groups(
-    model: Model, steps: Sequence[Step], tiles: Mapping[int, int], chains: Sequence[tuple[int, int]]
-) -> list[Group]:
-    groups, position = [], 0
-    ends = dict(chains)
-    while position < len(steps):
-        step = steps[position]
-        if position in ends:
-            chain = tuple(steps[position : ends[position] + 1])
-            stream = Stream(chain)
-            modules = [(s, dsp(s)) for s in chain if s.index in tiles]
-            scratch = max((m.scratch_bytes(s, m.stream_rows(s)) for s, m in modules if m is not None), default=0)
-            groups.append(Group(chain, scratch, stream.rings(), stream.lag()))
-            position = ends[position] + 1
-            continue
-        module = dsp(step) if step.index in tiles else None
-        if module is None:
-            groups.append(Group((step,), lag=_always(model, step)))
-        else:
-            rows = tiles[step.index]
-            groups.append(Group((step,), module.scratch_bytes(step, rows), lag=module.lag(step, rows)))
-        position += 1
-    return groups
-
-
-def _more(
-    model: Model, steps: Sequence[Step], tiles: Mapping[int, int], chains: Sequence[tuple[int, int]]
-) -> list[tuple[int, int]]:
-    """Chains that hold the step at which most memory is alive, clear of those that there are."""
-    if not steps:
-        return []
-    groups = _groups(model, steps, tiles, chains)
-    heavy = max(range(len(groups)), key=lambda i: memory.live_bytes(model, groups, i) + groups[i].scratch)
-    peak = steps.index(groups[heavy].steps[0])
-    taken = {i for a, b in chains for i in range(a, b + 1)}
-    return [
-        (a, b)
-        for low, high in runs(model, steps)
-        for a in range(low, min(high, peak + 2))
-        for b in range(max(a, peak - 2) + 1, min(high, a + _LONGEST_CHAIN) + 1)
-        if not taken & set(range(a, b + 1))
-    ]
-
-
-def _always(model: Model, step: Step) -> int | None:
+def always(model: Model, step: Step) -> int | None:
     """The lag of steps that read each byte before they write the one in its place, whatever the kernels."""
     if isinstance(step, Alias):
         return 0
@@ -225,4 +121,4 @@ def _always(model: Model, step: Step) -> int | None:
     return None
 
 
-__all__ = ["Arrangement", "dsp", "for_ram", "for_time", "upright"]
+__all__ = ["Arrangement", "always", "dsp", "for_time", "upright"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -45,8 +46,8 @@ class Program:
     """Of each tensor in memory: a C expression of type ``int8_t *``."""
     scratches: Mapping[int, str] = field(default_factory=dict)
     """Of each step's scratch memory, aligned to 16: a C expression of type ``uint8_t *``."""
-    streams: Mapping[int, tuple[Place, Place]] = field(default_factory=dict)
-    """Steps that run row by row: where the rows of their input and of their output lie."""
+    streams: Mapping[int, tuple[Place, ...]] = field(default_factory=dict)
+    """Steps that run row by row: where the rows of their inputs and, last, of their output lie."""
     constants: list[str] = field(default_factory=list)
     functions: list[str] = field(default_factory=list)
     constant_bytes: int = 0
@@ -91,6 +92,8 @@ class Program:
     def function(self, name: str, body: str, argument: str = "void", *, small: bool = False) -> None:
         """Add a layer's function; ``small``: it only calls others, and is compiled for size."""
         small = small or name in self.terse
+        if argument == "int oy" and not re.search(r"\boy\b", body):  # a ring of one row on either side
+            body = f"(void)oy;\n{body}"
         self.functions.append(
             f"{'SMALL' if small else 'LAYER'} void {name}({argument}) {{\n{textwrap.indent(body.strip(), '  ')}\n}}\n"
         )

@@ -97,15 +97,15 @@ def binary(p: Program, step: Binary) -> None:
     found = linear(step)
     if found is None:
         raise AssertionError(step.function)
-    elements = int(np.prod(step.shape))
+    addresses, target, elements, argument = portable_moves.rows(p, step, int(np.prod(step.shape)))
     lines = _kernel(found, elements)
     kernel = p.shared(
         f"sum_{step.index:02d}",
         lambda name: naked(name, lines, "const int8_t *a, const int8_t *b, int8_t *out"),
         "\n".join(lines),
     )
-    a, b = (portable_moves.operand(p, step, value, which) for value, which in zip(step.operands, "ab", strict=True))
-    p.function(step.function, f"{kernel}({a}, {b}, {p.addresses[step.outputs[0]]});", small=True)
+    a, b = portable_moves.operands(p, step, addresses)
+    p.function(step.function, f"{kernel}({a}, {b}, {target});", argument, small=True)
 
 
 def _kernel(linear: Linear, elements: int) -> list[str]:

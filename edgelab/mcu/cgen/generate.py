@@ -10,6 +10,7 @@ from typing import Any, Literal
 from edgelab.errors import BadInput
 from edgelab.mcu.cgen import (
     arrange,
+    arrange_ram,
     dsp_conv,
     dsp_depthwise,
     dsp_sum,
@@ -109,7 +110,7 @@ def generate(model: Model, *, kernels: Kernels = "portable", minimise: Minimise 
     if kernels == "dsp":
         steps = [arrange.upright(step) for step in _terse(steps)]
     _check_borders(model)
-    made = (arrange.for_ram if minimise == "ram" else arrange.for_time)(model, steps, kernels=kernels)
+    made = (arrange_ram.for_ram if minimise == "ram" else arrange.for_time)(model, steps, kernels=kernels)
     states = _states(model, steps)
     addresses = {**{i: f"((int8_t *)arena + {o})" for i, o in made.layout.tensors.items()}, **states.addresses}
     program = Program(

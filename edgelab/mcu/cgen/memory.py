@@ -7,12 +7,11 @@ operator's tiles read and write.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from edgelab.mcu.cgen.lowering import Alias, Step
 from edgelab.mcu.model import Model
-from edgelab.mcu.plans import Buffer, Heuristic, plan_buffers
 
 ALIGNMENT = 16
 
@@ -50,52 +49,101 @@ class Layout:
     arena_bytes: int
 
 
-@dataclass
-class _Block:
-    """Tensors at fixed distances from each other."""
+@dataclass(frozen=True)
+class _Piece:
+    """A stretch of memory, relative to its body, from one group to another."""
 
-    offsets: dict[int, int]
     low: int
     high: int
     first: int
     last: int
 
 
+@dataclass
+class _Body:
+    """Tensors, rings or scratch memory at fixed distances from each other."""
+
+    pieces: dict[str, _Piece]
+
+    @property
+    def low(self) -> int:
+        return min(piece.low for piece in self.pieces.values())
+
+    @property
+    def span(self) -> int:
+        """Bytes from its lowest to its highest."""
+        return max(piece.high for piece in self.pieces.values()) - self.low
+
+    @property
+    def area(self) -> int:
+        """Bytes times groups."""
+        return sum((p.high - p.low) * (p.last - p.first + 1) for p in self.pieces.values())
+
+    @property
+    def first(self) -> int:
+        return min(piece.first for piece in self.pieces.values())
+
+    @property
+    def last(self) -> int:
+        return max(piece.last for piece in self.pieces.values())
+
+
+_ORDERS: tuple[Callable[[_Body], tuple[int, ...]], ...] = (
+    lambda body: (-body.span, body.first),
+    lambda body: (-body.area, body.first),
+    lambda body: (body.first, -body.span),
+    lambda body: (-body.last, -body.span),
+)
+
+
 def layout(
-    model: Model,
-    groups: Sequence[Group],
-    *,
-    shared: frozenset[int] | None = None,
-    heuristic: Heuristic = "greedy",
+    model: Model, groups: Sequence[Group], *, shared: frozenset[int] | None = None, thorough: bool = False
 ) -> Layout:
-    """Plan the arena.
+    """Plan the arena: each body at the lowest place where none of its pieces meets another.
 
     Parameters
     ----------
     shared
         Positions of the groups whose output shall take over their input's memory where that is possible; None: all.
-    heuristic
-        As `edgelab.mcu.plans.plan_buffers` takes it.
+    thorough
+        Try several orders and take the best, not the largest bodies first.
     """
-    blocks = _blocks(model, groups, shared)
-    buffers = [Buffer(f"block {i}", b.high - b.low, b.first, b.last) for i, b in enumerate(blocks)]
+    bodies = _bodies(model, groups, shared)
     for position, group in enumerate(groups):
-        buffers += [Buffer(f"ring {i}", size, position, position) for i, size in group.rings.items()]
-        if group.scratch:
-            buffers.append(Buffer(f"scratch {position}", group.scratch, position, position))
-    made = plan_buffers(buffers, heuristic, alignment=ALIGNMENT)
-    at = made.offsets
-    tensors = {
-        index: at[f"block {i}"] + offset - b.low for i, b in enumerate(blocks) for index, offset in b.offsets.items()
-    }
-    tensors |= {index: at[f"ring {index}"] for group in groups for index in group.rings}
-    scratch = {position: at[f"scratch {position}"] for position, group in enumerate(groups) if group.scratch}
-    return Layout(tensors, scratch, made.size_bytes)
+        parts = {f"ring {i}": size for i, size in group.rings.items()} | {f"scratch {position}": group.scratch}
+        bodies += [_Body({name: _Piece(0, size, position, position)}) for name, size in parts.items() if size]
+    orders = _ORDERS if thorough else _ORDERS[:1]
+    at, size = min((_placed(sorted(bodies, key=order)) for order in orders), key=lambda found: found[1])
+    tensors = {int(name.split()[1]): offset for name, offset in at.items() if not name.startswith("scratch")}
+    scratch = {int(name.split()[1]): offset for name, offset in at.items() if name.startswith("scratch")}
+    return Layout(tensors, scratch, size)
 
 
-def _blocks(model: Model, groups: Sequence[Group], shared: frozenset[int] | None) -> list[_Block]:
+def _placed(bodies: Sequence[_Body]) -> tuple[dict[str, int], int]:
+    """The offset of each piece, and the total, if the bodies are placed in this order."""
+    placed: list[_Piece] = []
+    at: dict[str, int] = {}
+    for body in bodies:
+        taken = sorted(
+            (other.low - piece.high, other.high - piece.low)
+            for piece in body.pieces.values()
+            for other in placed
+            if piece.first <= other.last and other.first <= piece.last
+        )
+        origin = -body.low
+        for low, high in taken:
+            if low < origin < high:
+                origin = high
+        for name, piece in body.pieces.items():
+            at[name] = origin + piece.low
+            placed.append(_Piece(origin + piece.low, origin + piece.high, piece.first, piece.last))
+    return at, max((piece.high for piece in placed), default=0)
+
+
+def _bodies(model: Model, groups: Sequence[Group], shared: frozenset[int] | None) -> list[_Body]:
+    """Tensors, each with those whose memory it takes over."""
     first, last = lifetimes(model, groups)
-    of = {i: _Block({i: 0}, 0, up(model.tensors[i].size_bytes), first[i], last[i]) for i in first}
+    of = {i: _Body({f"tensor {i}": _Piece(0, up(model.tensors[i].size_bytes), first[i], last[i])}) for i in first}
     for position, group in enumerate(groups):
         if group.lag is None or not group.inputs or (shared is not None and position not in shared):
             continue
@@ -104,14 +152,12 @@ def _blocks(model: Model, groups: Sequence[Group], shared: frozenset[int] | None
         a, b = of[source], of[target]
         if a is b or (not alias and a.last > position):
             continue
-        # The output's place in the input's block: the input lies `lag` bytes behind it.
-        shift = a.offsets[source] - up(group.lag) - b.offsets[target]
-        for index, offset in b.offsets.items():
-            a.offsets[index] = offset + shift
-            of[index] = a
-        a.low, a.high = min(a.low, b.low + shift), max(a.high, b.high + shift)
-        a.first, a.last = min(a.first, b.first), max(a.last, b.last)
-    return list({id(block): block for block in of.values()}.values())
+        # The output's place in the input's body: the input lies `lag` bytes behind it.
+        shift = a.pieces[f"tensor {source}"].low - up(group.lag) - b.pieces[f"tensor {target}"].low
+        for name, piece in b.pieces.items():
+            a.pieces[name] = replace(piece, low=piece.low + shift, high=piece.high + shift)
+            of[int(name.split()[1])] = a
+    return list({id(body): body for body in of.values()}.values())
 
 
 def lifetimes(model: Model, groups: Sequence[Group]) -> tuple[dict[int, int], dict[int, int]]:
@@ -135,19 +181,48 @@ def live_bytes(model: Model, groups: Sequence[Group], position: int) -> int:
     return whole + sum(groups[position].rings.values())
 
 
+def needed_bytes(model: Model, groups: Sequence[Group], *, in_place: bool = True) -> list[int]:
+    """For each group, the bytes alive while it runs; ``in_place``: its output in its input's memory if that helps."""
+    first, last = lifetimes(model, groups)
+    sizes = {i: up(model.tensors[i].size_bytes) for i in first}
+    needed = []
+    for position, group in enumerate(groups):
+        alive = sum(size for i, size in sizes.items() if first[i] <= position <= last[i])
+        alive += sum(group.rings.values()) + group.scratch
+        source = group.inputs[0] if group.inputs else None
+        if in_place and group.lag is not None and source is not None and last[source] == position:
+            taken, made = sizes[source], sizes[group.outputs[0]]
+            alive -= max(taken + made - max(made, up(group.lag) + taken), 0)
+        needed.append(alive)
+    return needed
+
+
+def pressing(model: Model, groups: Sequence[Group], limit: int) -> frozenset[int]:
+    """The groups whose output has to take over their input's memory, if no more than ``limit`` bytes shall be alive."""
+    apart = needed_bytes(model, groups, in_place=False)
+    return frozenset(
+        position
+        for position, group in enumerate(groups)
+        if group.lag is not None and (apart[position] > limit or isinstance(group.steps[0], Alias))
+    )
+
+
 def smallest(model: Model, groups: Sequence[Group]) -> frozenset[int]:
     """Which groups' outputs should take over their input's memory: each choice that shrinks the plan stays."""
-    candidates = [i for i, group in enumerate(groups) if group.lag is not None]
-    needed = frozenset(i for i in candidates if isinstance(groups[i].steps[0], Alias))
-    best = min((frozenset(candidates), needed), key=lambda s: layout(model, groups, shared=s).arena_bytes)
-    size = layout(model, groups, shared=best).arena_bytes
-    for i in candidates:
-        if i in needed:
+
+    def size_of(shared: frozenset[int]) -> int:
+        return layout(model, groups, shared=shared, thorough=True).arena_bytes
+
+    limits = {*needed_bytes(model, groups, in_place=False), 0}
+    choices = sorted({pressing(model, groups, limit) for limit in limits}, key=sorted)
+    best = min(choices, key=size_of, default=frozenset())
+    size = size_of(best)
+    for i, group in enumerate(groups):
+        if group.lag is None or isinstance(group.steps[0], Alias):
             continue
-        changed = best ^ {i}
-        trial = layout(model, groups, shared=changed).arena_bytes
+        trial = size_of(best ^ {i})
         if trial < size:
-            best, size = changed, trial
+            best, size = best ^ {i}, trial
     return best
 
 

@@ -44,7 +44,8 @@ def requantization(p: Program, step: Step, multipliers: tuple[Multiplier, ...]) 
 def places(p: Program, step: Step, w: Window) -> tuple[Place, Place]:
     """Where the rows of a step's input and output lie."""
     if step.index in p.streams:
-        return p.streams[step.index]
+        rows, made = p.streams[step.index]
+        return rows, made
     source, target = w.width * w.channels, w.out_width * w.out_channels
     if w.batch == 1:
         return Place(p.addresses[step.inputs[0]], source), Place(p.addresses[step.outputs[0]], target)

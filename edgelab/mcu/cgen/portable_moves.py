@@ -8,7 +8,7 @@ import numpy as np
 
 from edgelab.mcu.cgen.ctext import Program, clamp, plus
 from edgelab.mcu.cgen.fixed import Multiplier
-from edgelab.mcu.cgen.lowering import Binary, FromFloat, Ints, Mean, Move, Softmax, Svdf, Table, ToFloat
+from edgelab.mcu.cgen.lowering import Binary, FromFloat, Mean, Move, Softmax, Svdf, Table, ToFloat, strides_of
 from edgelab.mcu.cgen.portable import requantization
 
 SOFTMAX_HELPER = """
@@ -35,12 +35,21 @@ def scaled(x: str, m: Multiplier) -> str:
 def table(p: Program, step: Table) -> None:
     """Any function of one int8 value."""
     name = p.constant("int8_t", np.roll(step.table, 128), f"table_{step.index:02d}")
+    (source,), target, elements, argument = rows(p, step, step.elements)
     p.function(
         step.function,
-        f"const uint8_t *in = (const uint8_t *){p.addresses[step.inputs[0]]};\n"
-        f"int8_t *out = {p.addresses[step.outputs[0]]};\n"
-        f"for (int i = 0; i < {step.elements}; ++i) out[i] = {name}[in[i]];",
+        f"const uint8_t *in = (const uint8_t *){source};\nint8_t *out = {target};\n"
+        f"for (int i = 0; i < {elements}; ++i) out[i] = {name}[in[i]];",
+        argument,
     )
+
+
+def rows(p: Program, step: Binary | Table, elements: int) -> tuple[tuple[str, ...], str, int, str]:
+    """Of a step that takes values one by one: addresses of its inputs and its output, elements, the C argument."""
+    if step.index not in p.streams:
+        return tuple(p.addresses[i] for i in step.inputs), p.addresses[step.outputs[0]], elements, "void"
+    *sources, target = p.streams[step.index]
+    return tuple(place.row("oy") for place in sources), target.row("oy"), target.row_bytes, "int oy"
 
 
 def collapsed(shape: Sequence[int], *strides: Sequence[int]) -> tuple[list[int], list[list[int]]]:
@@ -76,17 +85,23 @@ def at(strides: Sequence[int]) -> str:
     return " + ".join(terms) or "0"
 
 
-def operand(p: Program, step: Binary, value: int | Ints, which: str) -> str:
-    """The address of an operand of an arithmetic step."""
-    if isinstance(value, int):
-        return p.addresses[value]
-    return p.constant("int8_t", value, f"operand_{step.index:02d}_{which}")
+def operands(p: Program, step: Binary, addresses: Sequence[str]) -> tuple[str, str]:
+    """The addresses of both operands of an arithmetic step, given those of its inputs."""
+    known = dict(zip(step.inputs, addresses, strict=True))
+    first, second = (
+        known[value] if isinstance(value, int) else p.constant("int8_t", value, f"operand_{step.index:02d}_{which}")
+        for value, which in zip(step.operands, "ab", strict=True)
+    )
+    return first, second
 
 
 def binary(p: Program, step: Binary) -> None:
     """ADD, SUB and MUL, with broadcasting."""
-    sizes, (left, right, out) = collapsed(step.shape, *step.strides, _strides(step.shape))
-    a, b = (operand(p, step, value, which) for value, which in zip(step.operands, "ab", strict=True))
+    from_axis = 2 if step.index in p.streams else 0  # a row of a picture
+    strides = (s[from_axis:] for s in (*step.strides, strides_of(step.shape)))
+    sizes, (left, right, out) = collapsed(step.shape[from_axis:], *strides)
+    addresses, target, _, argument = rows(p, step, 0)
+    a, b = operands(p, step, addresses)
     x, y = f"a[{at(left)}]{plus(-step.zeros[0])}", f"b[{at(right)}]{plus(-step.zeros[1])}"
     first, second, last = step.multipliers
     if step.code == "MUL":
@@ -97,15 +112,10 @@ def binary(p: Program, step: Binary) -> None:
     result = clamp(scaled("v", last) + plus(step.zeros[2]), step.low, step.high)
     p.function(
         step.function,
-        f"const int8_t *a = {a};\nconst int8_t *b = {b};\nint8_t *out = {p.addresses[step.outputs[0]]};\n"
+        f"const int8_t *a = {a};\nconst int8_t *b = {b};\nint8_t *out = {target};\n"
         + nested(sizes, f"const int32_t v = {value};\nout[{at(out)}] = (int8_t){result};"),
+        argument,
     )
-
-
-def _strides(shape: Sequence[int]) -> tuple[int, ...]:
-    from edgelab.mcu.cgen.lowering import strides_of
-
-    return strides_of(tuple(shape))
 
 
 def mean(p: Program, step: Mean) -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from edgelab.mcu.cgen.ctext import Program
 from edgelab.mcu.cgen.lowering import Binary, strides_of
-from edgelab.mcu.cgen.portable_moves import collapsed, operand
+from edgelab.mcu.cgen.portable_moves import collapsed, operands, rows
 
-STRUCTURE_BYTES = 48
+STRUCTURE_BYTES = 36
 _CODES = ("ADD", "SUB", "MUL")
 
 
-def _axes(step: Binary) -> tuple[list[int], list[int], list[int]] | None:
-    """Two axes, and the strides of the operands along them; None where more are needed."""
-    sizes, (left, right, _) = collapsed(step.shape, *step.strides, strides_of(step.shape))
+def _axes(step: Binary, first: int = 0) -> tuple[list[int], list[int], list[int]] | None:
+    """From the first axis on, two axes, and the strides of the operands along them; None where more are needed."""
+    strides = (s[first:] for s in (*step.strides, strides_of(step.shape)))
+    sizes, (left, right, _) = collapsed(step.shape[first:], *strides)
     if len(sizes) > 2 or max(sizes) >= 2**16 or max(*left, *right) >= 2**15:
         return None
     more = 2 - len(sizes)
@@ -27,11 +28,12 @@ def fits(step: Binary) -> bool:
 
 def binary(p: Program, step: Binary) -> None:
     """ADD, SUB and MUL, with broadcasting along at most two axes."""
-    axes = _axes(step)
+    axes = _axes(step, 2 if step.index in p.streams else 0)
     if axes is None:
         raise AssertionError(step.function)
     p.helper("binary", _BINARY)
-    a, b = (operand(p, step, value, which) for value, which in zip(step.operands, "ab", strict=True))
+    addresses, target, _, argument = rows(p, step, 0)
+    a, b = operands(p, step, addresses)
     sizes, left, right = axes
     multipliers = step.multipliers
     numbers = (
@@ -40,25 +42,20 @@ def binary(p: Program, step: Binary) -> None:
         *(-m.shift for m in multipliers),
         *(*step.zeros, step.low, step.high, _CODES.index(step.code)),
     )
-    fields = f"{a}, {b}, {p.addresses[step.outputs[0]]}, {', '.join(map(str, numbers))}"
-    name = p.structure("binary", f"binary_{step.index:02d}", fields)
-    p.function(step.function, f"combine(&{name});", small=True)
+    name = p.structure("binary", f"binary_{step.index:02d}", ", ".join(map(str, numbers)))
+    p.function(step.function, f"combine(&{name}, {a}, {b}, {target});", argument, small=True)
 
 
 _BINARY = """
 /* A sum, a difference or a product of two tensors; a stride of 0 takes one value again and again. */
 struct binary {
-  const int8_t *a, *b;
-  int8_t *out;
   int32_t first, second, last;
   uint16_t sizes[2];
   int16_t steps_a[2], steps_b[2];
   int8_t right_first, right_second, right_last, zero_a, zero_b, zero_out, lowest, highest, code;
 };
-LAYER void combine(const struct binary *from) {
+LAYER void combine(const struct binary *from, const int8_t *a, const int8_t *b, int8_t *out) {
   const struct binary l = *from;
-  const int8_t *a = l.a, *b = l.b;
-  int8_t *out = l.out;
   ROLLED for (int i = l.sizes[0]; i > 0; --i, a += l.steps_a[0], b += l.steps_b[0]) {
     const int8_t *p = a, *q = b;
     ROLLED for (int j = l.sizes[1]; j > 0; --j, p += l.steps_a[1], q += l.steps_b[1]) {

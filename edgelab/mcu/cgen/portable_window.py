@@ -113,7 +113,7 @@ struct window {
   const uint8_t *bits;
   uint32_t high, low;
   int16_t height, width, channels, out_width, out_channels;
-  uint8_t ring_in, ring_out;
+  uint16_t ring_in, ring_out;
   int8_t zero_in, zero_out, lowest, highest;
   int8_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
   int8_t folded, right, linear, shift, shift_bits, fraction_bits, bias_bits;
