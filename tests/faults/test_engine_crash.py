@@ -143,11 +143,12 @@ def test_other_deaths(broken, how, said):
 @pytest.mark.parametrize("how", ["hang", "hang_with_the_interpreter_lock", "write_garbage"])
 @posix
 def test_a_hang_ends_by_time_out(broken, how):
-    child = broken(timeout=1.5)
+    child = broken()
+    child.timeout = 1.5  # not for its start, which takes longer on a busy machine
     start = time.monotonic()
     with pytest.raises(EngineCrash) as error:
         child.call(how, "running")
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 60
     one_sentence(error, "model.bin")
     assert "no answer within 1.5 s" in str(error.value) or "died" in str(error.value)
     assert gone(child.pid)
