@@ -10,8 +10,9 @@ from edgelab.engines import open_engine
 from edgelab.engines.tflm import TFLMEngine
 from edgelab.mcu import qemu
 from edgelab.mcu.cgen import generate
-from edgelab.mcu.firmware import build_firmware
+from edgelab.mcu.firmware import build_firmware, check_folder
 from edgelab.mcu.model import read_model
+from edgelab.mcu.tflm_app import resolver_method, tflm_files
 from tests.mcu_networks import NETWORKS
 
 from .cgen_home import MODELS, needs_interpreter, oracle
@@ -67,6 +68,7 @@ def call(*command, folder):
 def test_the_makefile_builds_the_same_answers(tmp_path, core, kernels, minimise, name):
     made = build_firmware(oracle(name), tmp_path / "out", core=core, kernels=kernels, minimise=minimise)
     assert call("make", "-s", "build/firmware.elf", folder=made.folder) == (0, ""), "no warning, no error"
+    check_folder(made.folder)  # what make leaves is no change of the learner's
     built = made.folder / "build" / "firmware.elf"
     with TFLMEngine(oracle(name)) as interpreter:
         rng = np.random.default_rng(0)
@@ -119,6 +121,55 @@ def run_all(folder, names, flags, rows):
     units = [*(f"{name}.c" for name in names), "main.c"]
     assert call("gcc", *flags, *units, "-o", "all", folder=folder) == (0, "")
     return call("./all", folder=folder)
+
+
+# In the place of TFLM's headers, which are not here: what the application uses of them, so that a compiler can read its
+# C++. It proves syntax and types, not that the library has these names.
+LIBRARY = """#pragma once
+#include <cstdint>
+enum TfLiteStatus { kTfLiteOk, kTfLiteError };
+#define TF_LITE_ENSURE_STATUS(a) do { const TfLiteStatus s = (a); if (s != kTfLiteOk) return s; } while (0)
+#define TFLITE_SCHEMA_VERSION 3
+void MicroPrintf(const char* format, ...);
+union TfLitePtrUnion { std::int8_t* int8; float* f; };
+struct TfLiteTensor { TfLitePtrUnion data; };
+namespace tflite {
+struct Model { unsigned version() const; };
+const Model* GetModel(const void* content);
+void InitializeTarget();
+struct MicroOpResolver {};
+template <unsigned count> struct MicroMutableOpResolver : MicroOpResolver {
+ADDERS};
+struct MicroInterpreter {
+  MicroInterpreter(const Model*, const MicroOpResolver&, std::uint8_t* arena, std::size_t size);
+  TfLiteStatus AllocateTensors();
+  TfLiteStatus Invoke();
+  TfLiteTensor* input(std::size_t index);
+  TfLiteTensor* output(std::size_t index);
+};
+}
+"""
+HEADERS = ("micro/micro_interpreter", "micro/micro_log", "micro/micro_mutable_op_resolver", "micro/system_setup")
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="g++ is not installed: the C++ of the classic way is not tried")
+@pytest.mark.parametrize("name", ["dscnn_49x10", "branches_concat_pad"])
+def test_the_application_for_tflm_is_cpp(tmp_path, name):
+    model = read_model(oracle(name))
+    files = tflm_files(model, 4096)
+    for header in (*HEADERS, "schema/schema_generated"):
+        path = tmp_path / "tensorflow" / "lite" / f"{header}.h"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text('#include "../../../library.h"\n')
+    methods = sorted({f"  TfLiteStatus {resolver_method(op.code)}();\n" for op in model.operators})
+    (tmp_path / "library.h").write_text(LIBRARY.replace("ADDERS", "".join(methods)))
+    for file, text in files.items():
+        (tmp_path / file).write_text(text)
+    flags = ("-std=c++17", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", "-I.")
+    for unit in ("main.cc", "model_data.cc"):
+        assert call("g++", *flags, unit, folder=tmp_path) == (0, "")
+    (tmp_path / "library.h").write_text(LIBRARY.replace("ADDERS", "".join(methods[1:])))
+    assert "has no member named" in call("g++", *flags, "main.cc", folder=tmp_path)[1]
 
 
 @needs_gcc
