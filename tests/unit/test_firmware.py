@@ -2,9 +2,9 @@
 
 import json
 import math
+import os
 import re
 import struct
-import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -316,11 +316,12 @@ def test_what_cannot_be_built_is_a_sentence_and_leaves_nothing(tmp_path):
 
 
 def test_the_keyword_network_takes_less_than_five_seconds(tmp_path):
+    """Of processor time, its children's included: what others do on this machine does not count."""
     times = []
     for attempt in range(2):
-        start = time.perf_counter()
+        start = sum(os.times()[:4])
         build_firmware(KEYWORD, tmp_path / f"out{attempt}", kernels="portable")
-        times.append(time.perf_counter() - start)
+        times.append(sum(os.times()[:4]) - start)
     assert min(times) < 5, times
 
 
