@@ -1,13 +1,16 @@
 """Instructions, RAM and flash of generated code on an emulated Cortex-M4, beside TFLM with CMSIS-NN kernels.
 
 The models and the library's figures are those of ``tests/data/mcu_oracle``. Every answer is compared with the
-interpreter's where that is installed. Usage: ``python benchmarks/bench_mcu.py [MODEL ...] [--layers] [--json]``.
+interpreter's where that is installed. Where make and Arm's GNU compiler are, the same folders are built by their
+Makefile, too. Usage: ``python benchmarks/bench_mcu.py [MODEL ...] [--layers] [--json]``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -18,13 +21,14 @@ import numpy as np
 
 from edgelab import Table
 from edgelab.mcu.arena import plan_arena
-from edgelab.mcu.emulator import EmulatedRun
+from edgelab.mcu.emulator import EmulatedRun, run_firmware
 from edgelab.mcu.firmware import build_firmware
 from edgelab.mcu.model import Model, read_model
 
 ORACLE = Path(__file__).parents[1] / "tests" / "data" / "mcu_oracle"
 WAYS = (("portable", "time"), ("dsp", "time"), ("dsp", "ram"))
 ROWS = 3
+COMPILERS = all(map(shutil.which, ("make", "arm-none-eabi-gcc")))
 
 
 def main() -> int:
@@ -40,14 +44,14 @@ def main() -> int:
     found = {name: measure(ORACLE / f"{name}.tflite", figures[name]["cortex_m4_cmsis_nn"]) for name in names}
     if arguments.json:
         print(json.dumps(found, indent=1))
-        return int(any(not way["bit_exact"] for model in found.values() for way in model["ways"].values()))
+        return int(any(not all_exact(model["ways"]) for model in found.values()))
     for title, table in tables(found).items():
         print(Table(title, *table), end="\n\n")
     if arguments.layers:
         for name, model in found.items():
             layers = model["ways"]["dsp, time"]["layers"]
             print(Table(name, ("layer", "instructions", "MACs", "each"), layers), end="\n\n")
-    return int(any(not way["bit_exact"] for model in found.values() for way in model["ways"].values()))
+    return int(any(not all_exact(model["ways"]) for model in found.values()))
 
 
 def measure(path: Path, vendor: dict[str, Any]) -> dict[str, Any]:
@@ -68,9 +72,13 @@ def measure(path: Path, vendor: dict[str, Any]) -> dict[str, Any]:
                 path, Path(name) / f"{kernels}-{minimise}", kernels=kernels, minimise=minimise, run=rows
             )
             seconds = time.perf_counter() - start
-            ways[f"{kernels}, {minimise}"] = figures_of(made.run, model, inputs, made.arena_bytes) | {
-                "seconds": round(seconds, 2)
-            }
+            way = figures_of(made.run, model, inputs, made.arena_bytes) | {"seconds": round(seconds, 2)}
+            if COMPILERS:
+                subprocess.run(["make", "-s", "build/firmware.elf"], cwd=made.folder, check=True)
+                again = run_firmware(made.folder / "build" / "firmware.elf", inputs)
+                gcc = figures_of(again, model, inputs, made.arena_bytes)
+                way["gcc"] = {key: gcc[key] for key in ("instructions", "flash", "ram_and_stack", "bit_exact")}
+            ways[f"{kernels}, {minimise}"] = way
     return {"cmsis_nn": vendor, "constants": constants, "greedy_plan": greedy, "ways": ways}
 
 
@@ -140,7 +148,8 @@ def tables(found: dict[str, dict[str, Any]]) -> dict[str, tuple[tuple[str, ...],
             )
         )
     ways = [f"{kernels}, {minimise}" for kernels, minimise in WAYS]
-    return {
+    compilers = {} if not COMPILERS else {"Arm's GNU compiler beside the packaged one": by_compiler(found, ways[:2])}
+    return compilers | {
         "Instructions of one inference (emulated)": (
             ("model", "MACs", "CMSIS-NN", *ways, "times fewer", "portable/MAC", "dsp/MAC", "bit-exact"),
             speed,
@@ -152,8 +161,27 @@ def tables(found: dict[str, dict[str, Any]]) -> dict[str, tuple[tuple[str, ...],
     }
 
 
+def by_compiler(found: dict[str, dict[str, Any]], ways: list[str]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+    """Instructions and flash of the same C by both compilers."""
+    rows = [
+        (
+            name,
+            *(
+                figure
+                for way in ways
+                for kind in ("instructions", "flash")
+                for figure in (model["ways"][way][kind], model["ways"][way]["gcc"][kind])
+            ),
+        )
+        for name, model in found.items()
+    ]
+    columns = [f"{kind}: {way}, {by}" for way in ways for kind in ("instr.", "flash") for by in ("zig", "gcc")]
+    return ("model", *columns), rows
+
+
 def all_exact(ways: dict[str, dict[str, Any]]) -> bool | None:
     verdicts = [way["bit_exact"] for way in ways.values()]
+    verdicts += [way["gcc"]["bit_exact"] for way in ways.values() if "gcc" in way]
     return None if None in verdicts else all(verdicts)
 
 

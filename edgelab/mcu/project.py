@@ -128,7 +128,7 @@ def makefile(core: Core) -> str:
     return f"""# make: build/firmware.elf and build/firmware.bin for the {core.title}, with Arm's GNU toolchain.
 PREFIX ?= arm-none-eabi-
 CC = $(PREFIX)gcc
-CFLAGS = -mthumb {_GCC_CPU[core.name]} {flags} -ffreestanding -Wall
+CFLAGS = -mthumb {_GCC_CPU[core.name]} {flags} -ffreestanding -Wall -Wextra
 SOURCES = model.c main.c description.c startup.c runtime.c
 OBJECTS = $(SOURCES:%.c=build/%.o)
 

@@ -9,11 +9,14 @@ from collections.abc import Mapping
 from edgelab.mcu.model import Model, Tensor
 
 _BYTES_A_LINE = 16
-# Names of MicroMutableOpResolver's methods that do not follow from the operator's own.
+# Names of MicroMutableOpResolver's methods that do not follow from the operator's own. All were compared with one
+# version of its header, which had no AddDynamicUpdateSlice and no AddReduceAll yet.
 _IRREGULAR = {
+    "BATCH_MATMUL": "BatchMatMul",
     "PADV2": "PadV2",
     "CUMSUM": "CumSum",
     "UNIDIRECTIONAL_SEQUENCE_LSTM": "UnidirectionalSequenceLSTM",
+    "CIRCULAR_BUFFER": "CircularBuffer",
     "TFLite_Detection_PostProcess": "DetectionPostprocess",
     "ethos-u": "EthosU",
 }

@@ -136,7 +136,9 @@ def lab_home(tmp_path_factory):
 @pytest.fixture(scope="session")
 def server(lab_home):
     """JupyterLab on `lab_home`, as `edgelab open` serves it; it ends, by its id, with the session."""
-    with serve.serving(labs.all_labs()[0], 8901, ("--LabApp.expose_app_in_browser=True",)) as running:
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    port = 8901 + 100 * number  # two processes that look for a free port at the same time find the same one
+    with serve.serving(labs.all_labs()[0], port, ("--LabApp.expose_app_in_browser=True",)) as running:
         yield running
 
 

@@ -143,11 +143,12 @@ def test_other_deaths(broken, how, said):
 @pytest.mark.parametrize("how", ["hang", "hang_with_the_interpreter_lock", "write_garbage"])
 @posix
 def test_a_hang_ends_by_time_out(broken, how):
-    child = broken(timeout=1.5)
+    child = broken()
+    child.timeout = 1.5  # not for its start, which takes longer on a busy machine
     start = time.monotonic()
     with pytest.raises(EngineCrash) as error:
         child.call(how, "running")
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 60
     one_sentence(error, "model.bin")
     assert "no answer within 1.5 s" in str(error.value) or "died" in str(error.value)
     assert gone(child.pid)
@@ -208,7 +209,8 @@ def test_a_real_engine_that_is_killed_while_it_runs():
 
 
 def test_a_real_engine_that_takes_too_long_is_stopped():
-    with open_engine(IMAGE, timeout=3.0) as engine:
+    with open_engine(IMAGE) as engine:
+        engine.raw.timeout = 3.0  # not for its start, which takes longer on a busy machine
         start = time.monotonic()
         with pytest.raises(EngineCrash, match="gave no answer within 3 s"):
             engine.time(np.zeros((1, 1, 28, 28), np.float32), runs=10**7)

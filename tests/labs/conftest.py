@@ -11,6 +11,7 @@ HERE = Path(__file__).parent
 HOMES = (HERE.parents[1], HERE / "example")
 collect_ignore_glob = ["example/*", "offline/*"]  # notebooks and a module that switches the network off
 LIMIT_SECONDS = 60
+HARD_LIMIT_SECONDS = 180
 _TIMES = pytest.StashKey[list]()
 
 
@@ -32,6 +33,9 @@ def all_cases() -> list[Case]:
         sources = sorted((home / "solutions").glob("[0-9][0-9]_*.py"))
         found += [Case(home, course_labs.read_lab(source)) for source in sources]
     return found
+
+
+each_lab = pytest.mark.parametrize("case", all_cases(), ids=lambda case: case.lab.slug)
 
 
 @pytest.fixture

@@ -356,6 +356,7 @@ def test_test_passes_pytests_options_on(home, monkeypatch, capfd, tmp_path):
         "edgelab.course.testing.subprocess.run",
         lambda words, **_: calls.append(words) or subprocess.CompletedProcess(words, 5),
     )
+    monkeypatch.setattr("edgelab.course.testing.shutil.which", lambda _name: "there")
     browser = tmp_path / "chromium"
     browser.write_text("", encoding="utf-8")
     monkeypatch.setenv("EDGELAB_CHROMIUM", str(browser))

@@ -97,10 +97,12 @@ def test_an_endless_answer_is_stopped_even_if_it_swallows_exceptions():
             except Exception:  # noqa: BLE001, S112
                 continue
 
+    before = signal.getitimer(signal.ITIMER_REAL)[0]
     outcome = found(endless, seconds=0.3)
     assert outcome.status == "failed"
     assert "a loop that never ends" in outcome.message
-    assert signal.getitimer(signal.ITIMER_REAL)[0] == pytest.approx(300, abs=299)  # pytest's own alarm goes on
+    left = signal.getitimer(signal.ITIMER_REAL)[0]
+    assert 0 < left < before, "pytest's own alarm goes on"
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system cannot interrupt a thread")

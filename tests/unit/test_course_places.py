@@ -277,6 +277,8 @@ def test_open_serves_the_lab_and_ends_on_an_interrupt(home):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # a shell's background job, as the tests may be, ignores interrupts, and so would its children
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
         )
         line = child.stdout.readline()
     assert line.startswith("JupyterLab serves at http://127.0.0.1:"), child.communicate()

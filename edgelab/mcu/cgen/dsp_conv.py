@@ -61,7 +61,6 @@ def _kernel(p: Program, name: str, lines: Sequence[str]) -> str:
 def _single(p: Program, step: Convolution, scale: Scale, bias: Ints, rows: int) -> None:  # noqa: ARG001
     w, taps = step.window, taps_of(step)
     runs = runs_of(step, taps)[:, 0]
-    p.helper("spread", dsp_asm.HELPERS["spread"])
     body = f"int16_t *const x = (int16_t *){p.scratches[step.index]};\n"
     body += _spread(p, step, "x", p.addresses[step.inputs[0]], w.channels)
     if w.channels % 4:

@@ -120,7 +120,6 @@ def depthwise(p: Program, step: Convolution, rows: int) -> None:
     if scale is None:
         raise AssertionError(step.function)
     layer = _Layer(w, scale, _shifted_ahead(step, scale), step.terse)
-    p.helper("fill", dsp_asm.HELPERS["fill"])
     table = layer.parameters(step)
     parameters = _unpacked(p, step, layer, rows) if _terse(step) else _stored(p, step, table)
     lines = layer.kernel()
@@ -137,6 +136,8 @@ def depthwise(p: Program, step: Convolution, rows: int) -> None:
     tall = f"(rows - 1) * {sh} + {kh}" if rows > 1 else str(kh)
     zeros = step.zero_in
     edges = ph > 0 or w.pad_after[0] > 0
+    if edges:
+        p.helper("fill", dsp_asm.HELPERS["fill"])
     one = "const int m = c;" if times == 1 else f"for (int m = c * {times}; m < c * {times} + {times}; ++m)"
     run = f"{one} {{\n{kernel}(x, {parameters}, {target.row('oy')} + m, rows);\n}}"
     run = run.replace("const int m = c; {", "{\nconst int m = c;")

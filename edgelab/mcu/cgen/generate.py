@@ -241,6 +241,9 @@ typedef int32_t word;
 
 static uint8_t arena[{arena}] ALIGNED;
 """
+_ASSEMBLY = """/* Functions in assembly take their arguments from registers, which a compiler does not see as a use. */
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+"""
 
 
 def _source(model: Model, program: Program, states: str, arena_bytes: int, calls: str) -> str:
@@ -249,6 +252,8 @@ def _source(model: Model, program: Program, states: str, arena_bytes: int, calls
     parts = [text, states]
     if any(name in part for name in ("clamp(", "scaled(") for part in (body, *program.helpers.values())):
         parts.append(portable.HELPERS)
+    if any("(naked," in helper for helper in program.helpers.values()):
+        parts.append(_ASSEMBLY)
     parts += [*program.helpers.values(), *program.constants, body]
     parts.append(_accessor("int8_t *edgelab_input", [program.addresses[i] for i in model.inputs]))
     parts.append(_accessor("const int8_t *edgelab_output", [program.addresses[i] for i in model.outputs]))
