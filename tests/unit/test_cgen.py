@@ -14,7 +14,7 @@ from tests.mcu_networks import NETWORKS
 
 from .cgen_home import MODELS, compile_native, native_jobs, needs_interpreter, oracle, run, wrong
 
-SUPPORTED = [name for name in NETWORKS if not name.startswith("lstm")]
+SUPPORTED = list(NETWORKS)
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,10 @@ from edgelab.mcu.cgen import (
     dsp_depthwise,
     dsp_sum,
     folding,
+    lower_lstm,
     lowering,
     portable,
+    portable_lstm,
     portable_moves,
     portable_shared,
 )
@@ -80,6 +82,7 @@ _PORTABLE: dict[type[Step], Emitter] = {
     lowering.FromFloat: portable_moves.from_float,
     lowering.ToFloat: portable_moves.to_float,
     lowering.Svdf: portable_moves.svdf,
+    lower_lstm.Lstm: portable_lstm.lstm,
 }
 
 
@@ -187,12 +190,12 @@ def _states(model: Model, steps: Sequence[Step]) -> _States:
     """Memory that lasts from one inference to the next, at its zero point in the beginning."""
     addresses, text, total = {}, "", 0
     for step in steps:
-        if isinstance(step, lowering.Svdf):
-            tensor = model.tensors[step.state]
-            name = f"state_{step.index:02d}"
-            zeros = f" = {{{', '.join([str(step.state_zero)] * tensor.elements)}}}" if step.state_zero else ""
-            text += f"static {step.state_dtype}_t {name}[{tensor.elements}]{zeros};\n"
-            addresses[step.state] = name
+        for state in step.states:
+            tensor = model.tensors[state.tensor]
+            name = f"{state.name or 'state'}_{step.index:02d}"
+            zeros = f" = {{{', '.join([str(state.zero)] * tensor.elements)}}}" if state.zero else ""
+            text += f"static {state.dtype}_t {name}[{tensor.elements}]{zeros};\n"
+            addresses[state.tensor] = name
             total += tensor.size_bytes
     return _States(addresses, text, total)
 

@@ -56,6 +56,16 @@ class Window:
 
 
 @dataclass(frozen=True)
+class State:
+    """A tensor that lasts from one inference to the next, full of ``zero`` in the beginning; ``name``: of several."""
+
+    tensor: int
+    name: str
+    dtype: str
+    zero: int
+
+
+@dataclass(frozen=True)
 class Step:
     """One operator, lowered; ``inputs`` and ``outputs`` are the tensors that live in the arena."""
 
@@ -69,6 +79,11 @@ class Step:
     def function(self) -> str:
         """The name of its C function."""
         return f"layer_{self.index:02d}_{self.code.lower()}"
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        """What it remembers."""
+        return ()
 
 
 @dataclass(frozen=True)
@@ -200,16 +215,19 @@ class Svdf(Step):
     units: int
     rank: int
     memory: int
-    state: int
+    state: State
     feature_weights: Ints
     feature_bias: Ints
     time_weights: Ints
     bias: Ints
     first: Multiplier
     second: Multiplier
-    state_dtype: str
-    state_zero: int
     zero_out: int
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        """The memory of past results."""
+        return (self.state,)
 
 
 Lower = Callable[[Model, Operator], Step]
@@ -346,9 +364,10 @@ def known_operators() -> dict[str, Lower]:
     """What lowers each operator, by its name in the schema."""
     from edgelab.mcu.cgen.lower_functions import FUNCTIONS
     from edgelab.mcu.cgen.lower_layers import LAYERS
+    from edgelab.mcu.cgen.lower_lstm import RECURRENT
     from edgelab.mcu.cgen.lower_moves import MOVES
 
-    return LAYERS | FUNCTIONS | MOVES
+    return LAYERS | RECURRENT | FUNCTIONS | MOVES
 
 
 def lower_operator(model: Model, op: Operator) -> Step:
