@@ -13,6 +13,7 @@ from edgelab.mcu.cgen import (
     arrange_ram,
     dsp_conv,
     dsp_depthwise,
+    dsp_lstm,
     dsp_sum,
     folding,
     lower_lstm,
@@ -169,6 +170,8 @@ def _emit(program: Program, step: Step, tile: int | None, kernels: Kernels) -> N
         return
     if kernels == "dsp" and isinstance(step, lowering.Binary) and dsp_sum.fits(step):
         dsp_sum.binary(program, step)
+    elif kernels == "dsp" and isinstance(step, lower_lstm.Lstm):
+        dsp_lstm.lstm(program, step)
     elif not isinstance(step, lowering.Convolution):
         _PORTABLE[type(step)](program, step)
     elif tile is None and step.terse and portable_shared.fits(step):

@@ -14,10 +14,15 @@ from edgelab.mcu.cgen.lower_lstm import Lstm
 
 
 def lstm(p: Program, step: Lstm) -> None:
-    """Add a layer's structure, its call, and what all LSTM layers share."""
-    p.helper("lstm", _LSTM)
-    both = np.concatenate([step.weights, step.recurrent], axis=2).swapaxes(1, 2)  # (units, taps, gates)
-    weights = p.constant("int8_t", both, f"weights_{step.index:02d}")
+    """Weights tap by tap, of the four gates one behind the other."""
+    p.helper("lstm_sums", SUMS)
+    both = np.concatenate([step.weights, step.recurrent], axis=2)
+    layer(p, step, p.constant("int8_t", both.swapaxes(1, 2), f"weights_{step.index:02d}"))
+
+
+def layer(p: Program, step: Lstm, weights: str) -> None:
+    """Add a layer's structure, its call, and what all LSTM layers share but for ``lstm_sums``, which reads weights."""
+    p.helper("lstm", LSTM)
     bias = p.constant("int32_t", step.bias, f"bias_{step.index:02d}")
     sigmoid = p.constant("uint16_t", step.sigmoid, "sigmoid")
     scales = (*step.from_input, *step.from_hidden, step.keep, step.add, step.out)
@@ -38,7 +43,22 @@ def _fields(m: Multiplier) -> str:
     return f"{{{m.value}, {max(m.shift, 0)}, {max(-m.shift, 0)}}}"
 
 
-_LSTM = """
+SUMS = """
+/* Add to four sums the products of n values, the zero point taken off, with the weights of each; where these end. */
+static const int8_t *lstm_sums(int32_t *sum, const int8_t *restrict k, const int8_t *restrict x, int n, int32_t zero) {
+  int32_t a = sum[0], b = sum[1], c = sum[2], d = sum[3];
+  for (; n > 0; --n, k += 4) {
+    const int32_t v = *x++ - zero;
+    a += v * k[0];
+    b += v * k[1];
+    c += v * k[2];
+    d += v * k[3];
+  }
+  sum[0] = a, sum[1] = b, sum[2] = c, sum[3] = d;
+  return k;
+}
+"""
+LSTM = """
 /* A layer of LSTM units. Weights are by unit, input or hidden value, and gate: input, forget, cell, output. The scales
    are of the four sums over the input, of the four over the hidden values, and of the products for the cell (what is
    kept, what is added) and for the output. */
@@ -74,22 +94,10 @@ LAYER void lstm(const struct lstm *l, const int8_t *in, int8_t *out, int8_t *hid
       int8_t *o = out + at * l->units;
       const int8_t *k = l->weights;
       for (int u = 0; u < l->units; ++u) {
-        const int8_t *x = in + at * l->features;
         const int32_t *b = l->bias + 4 * u;
         int32_t sum[4] = {b[0], b[1], b[2], b[3]}, gate[4] = {0, 0, 0, 0};
-        for (int i = l->features; i > 0; --i, ++x, k += 4) {
-          sum[0] += *x * k[0];
-          sum[1] += *x * k[1];
-          sum[2] += *x * k[2];
-          sum[3] += *x * k[3];
-        }
-        for (int i = 0; i < l->units; ++i, k += 4) {
-          const int32_t v = h[i] - l->zero_hidden;
-          gate[0] += v * k[0];
-          gate[1] += v * k[1];
-          gate[2] += v * k[2];
-          gate[3] += v * k[3];
-        }
+        k = lstm_sums(sum, k, in + at * l->features, l->features, 0);
+        k = lstm_sums(gate, k, h, l->units, l->zero_hidden);
         for (int i = 0; i < 4; ++i) {
           const int32_t v = lstm_scaled(l, sum[i], i, -32768, 32767) + lstm_scaled(l, gate[i], 4 + i, -32768, 32767);
           const int32_t y = 3 * clamp(v, -32768, 32767);
@@ -109,4 +117,4 @@ LAYER void lstm(const struct lstm *l, const int8_t *in, int8_t *out, int8_t *hid
 }
 """
 
-__all__ = ["lstm"]
+__all__ = ["layer", "lstm"]
