@@ -1,4 +1,4 @@
-"""LSTM layers for Cortex-M4, M7 and M33: two multiply-accumulates an instruction, four values of four gates at a time."""
+"""LSTM layers for Cortex-M4, M7 and M33: two multiply-accumulates an instruction, four values of four gates at once."""
 
 from __future__ import annotations
 
