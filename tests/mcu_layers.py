@@ -267,7 +267,8 @@ class Net:
     def split(self, x, axis, parts):
         shape = list(x.shape)
         shape[axis] //= parts
-        outputs = [self.writer.activation(shape, x.scale, x.zero_point) for _ in range(parts)]
+        dtype = "float32" if x.scale is None else "int8"
+        outputs = [self.writer.activation(shape, x.scale, x.zero_point, dtype=dtype) for _ in range(parts)]
         self.writer.add(
             "SPLIT", [self.writer.constant(np.int32(axis)), x.index], outputs, options={"num_splits": parts}
         )
@@ -308,7 +309,7 @@ class Net:
         out = self.range(1.0, activation, zero_point=zero_point)
         return self._op("SVDF", [x.index, k, time, bias, memory_state], (x.shape[0], units), out, options)
 
-    def lstm(self, x, units, *, hidden_zero_point=0, cell_clip=0.0, time_major=False):
+    def lstm(self, x, units, *, hidden_zero_point=0, cell_clip=0.0, time_major=False, cell_scale=2.0**-11):
         """All the time steps of one LSTM; int8 with an int16 cell state, as TensorFlow's converter quantizes it."""
         (time, batch) = x.shape[:2] if time_major else x.shape[1::-1]
         features, scale = x.shape[2], 1 / 128
@@ -321,7 +322,7 @@ class Net:
             recurrent.append(self.weights((units, units), 0, hidden, units, 1.0, per_channel=False)[0])
         states = [
             self.writer.variable((batch, units), scale, hidden_zero_point),
-            self.writer.variable((batch, units), 2.0**-11, dtype="int16"),
+            self.writer.variable((batch, units), cell_scale, dtype="int16"),
         ]
         operands = [x.index, *inner, *recurrent, *[None] * 3, *bias, None, None, *states, *[None] * 4]
         options = {"fused_activation_function": "TANH", "cell_clip": cell_clip, "time_major": time_major}
@@ -343,7 +344,10 @@ class Net:
 
     def _op(self, code, operands, shape, out, options):
         shape = tuple(int(n) for n in shape)
-        index = self.writer.operator(code, operands, shape, out["scale"], out["zero_point"], options=options)
+        dtype = "float32" if out["scale"] is None else "int8"
+        index = self.writer.operator(
+            code, operands, shape, out["scale"], out["zero_point"], options=options, dtype=dtype
+        )
         return Value(index, shape, out["scale"], out["zero_point"], out["rms"])
 
 

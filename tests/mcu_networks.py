@@ -290,10 +290,30 @@ def svdf(net, **settings):
     ("odd", {"shape": (1, 7, 5), "units": 3, "hidden_zero_point": -11}),
     ("cell_clip", {"units": 4, "cell_clip": 0.7}),
     ("time_major", {"shape": (4, 2, 3), "units": 5, "time_major": True}),
+    ("batch_of_2", {"shape": (2, 4, 9), "units": 7, "hidden_zero_point": 19}),
+    ("narrow_cell", {"units": 6, "cell_scale": 2.0**-14, "hidden_zero_point": -128}),
+    ("wide_cell", {"units": 5, "cell_scale": 2.0**-9, "cell_clip": 1e-3}),
+    ("cell_scale_between", {"units": 5, "cell_scale": 0.0011}),
     stateful=True,
 )
 def lstm(net, shape=(1, 6, 8), units=8, **settings):
     return net.lstm(net.input(*shape, zero_point=2), units, **settings)
+
+
+@network(("", {}), stateful=True)
+def lstm_layers(net):
+    """Two layers, the second one's last step, and classes: as Keras models with LSTM layers are converted."""
+    x = net.lstm(net.lstm(net.input(1, 9, 13, zero_point=-6), 12, hidden_zero_point=3), 10, hidden_zero_point=-2)
+    x = net.slice(x, (0, 8, 0), (1, 9, 10), (1, 1, 1), shrink_axis_mask=2)
+    return net.unary("SOFTMAX", net.dense(x, 6, sigma=8.0, scale=0.08))
+
+
+@network(("", {}))
+def parts_in_float(net):
+    """As converters leave parts of unrolled recurrent layers: between DEQUANTIZE and QUANTIZE."""
+    x = net.dequantize(net.input(1, 4, 6, zero_point=5))
+    parts = [*net.split(x, 2, 3), net.slice(x, (0, 3, 5), (1, 0, 0), (1, -2, -1)), net.transpose(x, (2, 0, 1))]
+    return [net.quantize(part, 0.02, -7) for part in parts]
 
 
 @network(
