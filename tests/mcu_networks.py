@@ -292,7 +292,7 @@ def svdf(net, **settings):
     ("time_major", {"shape": (4, 2, 3), "units": 5, "time_major": True}),
     ("batch_of_2", {"shape": (2, 4, 9), "units": 7, "hidden_zero_point": 19}),
     ("narrow_cell", {"units": 6, "cell_scale": 2.0**-14, "hidden_zero_point": -128}),
-    ("wide_cell", {"units": 5, "cell_scale": 2.0**-9, "cell_clip": 1e-3}),
+    ("wide_cell", {"units": 5, "cell_scale": 2.0**-9, "cell_clip": 0.4}),
     ("cell_scale_between", {"units": 5, "cell_scale": 0.0011}),
     stateful=True,
 )
