@@ -17,10 +17,13 @@ from edgelab.mcu.cgen import (
     dsp_sum,
     folding,
     lower_lstm,
+    lower_pairs,
+    lower_picks,
     lowering,
     portable,
     portable_lstm,
     portable_moves,
+    portable_picks,
     portable_shared,
 )
 from edgelab.mcu.cgen.ctext import Program
@@ -84,6 +87,8 @@ _PORTABLE: dict[type[Step], Emitter] = {
     lowering.ToFloat: portable_moves.to_float,
     lowering.Svdf: portable_moves.svdf,
     lower_lstm.Lstm: portable_lstm.lstm,
+    lower_picks.Pick: portable_picks.pick,
+    lower_pairs.Pair: portable_picks.pair,
 }
 
 

@@ -169,7 +169,8 @@ def _mean(model: Model, op: Operator) -> Step:
     count = math.prod(size for size, _ in reduced)
     agree(target.elements * count == source.elements, "its output's size")
     real = real_scale(q_in.scale, over=q_out.scale)
-    shift = min(count.bit_length() - 1, 32, 31 + real.shift)
+    divisor = count if op.code == "MEAN" else 1
+    shift = min(divisor.bit_length() - 1, 32, 31 + real.shift)
     return Mean(
         op.index,
         op.code,
@@ -180,7 +181,7 @@ def _mean(model: Model, op: Operator) -> Step:
         count,
         q_in.zero_point,
         q_out.zero_point,
-        Multiplier((real.value << shift) // count, real.shift - shift),
+        Multiplier((real.value << shift) // divisor, real.shift - shift),
     )
 
 
@@ -205,8 +206,8 @@ def _binary(model: Model, op: Operator) -> Step:
         tuple(t.index for t in (left, right) if t.data is None),
         (target.index,),
         shape,
-        (_value(left), _value(right)),
-        (_broadcast(left.shape, shape), _broadcast(right.shape, shape)),
+        (value_of(left), value_of(right)),
+        (broadcast(left.shape, shape), broadcast(right.shape, shape)),
         (a.zero_point, b.zero_point, q_out.zero_point),
         multipliers,
         low,
@@ -214,11 +215,13 @@ def _binary(model: Model, op: Operator) -> Step:
     )
 
 
-def _value(tensor: Tensor) -> int | Ints:
+def value_of(tensor: Tensor) -> int | Ints:
+    """A constant's integers, or the index of a tensor in memory."""
     return tensor.index if tensor.data is None else tensor.array().astype(np.int64).ravel()
 
 
-def _broadcast(shape: tuple[int, ...], target: tuple[int, ...]) -> tuple[int, ...]:
+def broadcast(shape: tuple[int, ...], target: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides of a tensor that is repeated to a larger shape."""
     full = (1,) * (len(target) - len(shape)) + shape
     agree(len(full) == len(target), "ranks")
     agree(all(size in (1, out) for size, out in zip(full, target, strict=True)), "shapes")
@@ -270,6 +273,7 @@ LAYERS: dict[str, Lower] = {
     "AVERAGE_POOL_2D": _pool,
     "MAX_POOL_2D": _pool,
     "MEAN": _mean,
+    "SUM": _mean,
     "REDUCE_MAX": _largest,
     "ADD": _binary,
     "SUB": _binary,

@@ -366,8 +366,10 @@ def known_operators() -> dict[str, Lower]:
     from edgelab.mcu.cgen.lower_layers import LAYERS
     from edgelab.mcu.cgen.lower_lstm import RECURRENT
     from edgelab.mcu.cgen.lower_moves import MOVES
+    from edgelab.mcu.cgen.lower_pairs import PAIRS
+    from edgelab.mcu.cgen.lower_picks import PICKS
 
-    return LAYERS | RECURRENT | FUNCTIONS | MOVES
+    return LAYERS | RECURRENT | FUNCTIONS | MOVES | PICKS | PAIRS
 
 
 def lower_operator(model: Model, op: Operator) -> Step:
