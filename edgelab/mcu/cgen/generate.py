@@ -16,14 +16,17 @@ from edgelab.mcu.cgen import (
     dsp_lstm,
     dsp_sum,
     folding,
+    joining,
     lower_lstm,
     lower_pairs,
     lower_picks,
+    lower_products,
     lowering,
     portable,
     portable_lstm,
     portable_moves,
     portable_picks,
+    portable_products,
     portable_shared,
 )
 from edgelab.mcu.cgen.ctext import Program
@@ -89,6 +92,9 @@ _PORTABLE: dict[type[Step], Emitter] = {
     lower_lstm.Lstm: portable_lstm.lstm,
     lower_picks.Pick: portable_picks.pick,
     lower_pairs.Pair: portable_picks.pair,
+    lower_products.Transposed: portable_products.transposed,
+    lower_products.Bilinear: portable_products.bilinear,
+    lower_products.Matmul: portable_products.matmul,
 }
 
 
@@ -111,7 +117,7 @@ def generate(model: Model, *, kernels: Kernels = "portable", minimise: Minimise 
     """
     if kernels not in ("portable", "dsp") or minimise not in ("time", "ram"):
         raise BadInput(f"kernels={kernels!r}, minimise={minimise!r}: take 'portable' or 'dsp', and 'time' or 'ram'.")
-    given, model = model, folding.folded(model)
+    given, model = model, joining.joined(folding.folded(model))
     steps = list(lowering.lower(model))
     choice = portable_shared.Choice()
     if kernels == "portable":

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edgelab.errors import BadInput
 from edgelab.mcu.cgen import fixed
-from edgelab.mcu.cgen.lowering import Copy, Lower, Move, Step, agree, constant, needed, quantization, strides_of
+from edgelab.mcu.cgen.lowering import Copy, Lower, Move, Step, agree, constant, needed, quantization, strides_of, where
 from edgelab.mcu.model import Model, Operator, Tensor
 
 
@@ -111,6 +112,11 @@ def _blocks(model: Model, op: Operator) -> Step:
     block = [int(n) for n in constant(model, op, 1).ravel()]
     amounts = constant(model, op, 2).reshape(-1, 2).tolist()
     apart = op.code == "SPACE_TO_BATCH_ND"
+    if apart and any(map(any, amounts)):
+        raise BadInput(
+            f"{where(model, op)} pads, for which the interpreter's kernel takes no value that the model gives it; pad "
+            "with PAD before it, or convert anew with a current converter, which dilates the convolution itself."
+        )
     picture, batches = (source, target) if apart else (target, source)
     n, spatial = picture.shape[0], len(block)
     agree(min(block) > 0 and batches.shape[0] == n * math.prod(block), "blocks")
@@ -133,8 +139,7 @@ def _blocks(model: Model, op: Operator) -> Step:
             one, other = (in_picture, steps), (in_batches, deep)
             (a0, a1), (b0, b1) = (one, other) if apart else (other, one)
             copies.append(Copy(source.index, target.index, full, a0, a1, b0, b1))
-    fill = quantization(model, op, target).zero_point if apart and any(map(any, amounts)) else None
-    return Move(op.index, op.code, (source.index,), (target.index,), tuple(copies), target.elements, fill)
+    return Move(op.index, op.code, (source.index,), (target.index,), tuple(copies), target.elements)
 
 
 PICKS: dict[str, Lower] = {

@@ -368,8 +368,16 @@ def known_operators() -> dict[str, Lower]:
     from edgelab.mcu.cgen.lower_moves import MOVES
     from edgelab.mcu.cgen.lower_pairs import PAIRS
     from edgelab.mcu.cgen.lower_picks import PICKS
+    from edgelab.mcu.cgen.lower_products import PRODUCTS
 
-    return LAYERS | RECURRENT | FUNCTIONS | MOVES | PICKS | PAIRS
+    return LAYERS | RECURRENT | FUNCTIONS | MOVES | PICKS | PAIRS | PRODUCTS
+
+
+def _joined_operators() -> dict[str, Lower]:
+    """What lowers the operators that `edgelab.mcu.cgen.joining` makes of several."""
+    from edgelab.mcu.cgen.joining import JOINED
+
+    return JOINED
 
 
 def lower_operator(model: Model, op: Operator) -> Step:
@@ -380,11 +388,11 @@ def lower_operator(model: Model, op: Operator) -> Step:
     BadInput
         As `lower`.
     """
-    known = known_operators()
+    known = known_operators() | _joined_operators()
     if op.custom or op.code not in known:
         raise BadInput(
             f"{where(model, op)} is not one the C generator knows; {_mend(op.code)} "
-            f"(it knows {', '.join(sorted(known))})."
+            f"(it knows {', '.join(sorted(known_operators()))})."
         )
     try:
         return _sound(model, op, known[op.code](model, op))
@@ -414,12 +422,6 @@ def wrapped(values: Ints) -> Ints:
 
 
 _MENDS: dict[str, str] = {
-    "TRANSPOSE_CONV": "replace it by an upsampling outside of the network, or by a convolution",
-    "RESIZE_NEAREST_NEIGHBOR": "resize the input before inference",
-    "RESIZE_BILINEAR": "resize the input before inference",
-    "ELU": "train with RELU in its place",
-    "PRELU": "train with LEAKY_RELU in its place",
-    "BATCH_MATMUL": "use FULLY_CONNECTED with constant weights",
     "DIV": "multiply by the reciprocal",
 }
 
