@@ -330,6 +330,32 @@ class Net:
         out = {"scale": scale, "zero_point": hidden_zero_point, "rms": 0.4}
         return self._op("UNIDIRECTIONAL_SEQUENCE_LSTM", operands, shape, out, options)
 
+    def deconv(self, x, channels, kernel=3, stride=2, padding="SAME", activation="NONE", *, bias=True, out_zero=None):
+        """A transposed convolution; its first operand is the output's shape."""
+        (kh, kw), (sh, sw) = _pair(kernel), _pair(stride)
+        n, h, w, features = x.shape
+        rows, columns = (h * sh, w * sw) if padding == "SAME" else ((h - 1) * sh + kh, (w - 1) * sw + kw)
+        taps = max(1, kh * kw * features // (sh * sw))
+        k, b = self.weights((channels, kh, kw, features), 0, x, taps, 1.0, per_channel=True)
+        shape = (n, rows, columns, channels)
+        operands = [self.integers(shape), k, x.index, *([b] if bias else [])]
+        out = self.range(1.0, activation, zero_point=out_zero)
+        return self._op("TRANSPOSE_CONV", operands, shape, out, _window(padding, sh, sw, activation))
+
+    def chosen(self, code, x, shape, *integers, **options):
+        """An operator that moves int8 values as they are, with operands of integers."""
+        return self._op(code, [x.index, *map(self.integers, integers)], shape, _same(x), options)
+
+    def two(self, code, a, b, *, scale=None, zero_point=None, **options):
+        """A function of two values that may be of different scales."""
+        out = _same(a) if scale is None else {"scale": scale, "zero_point": zero_point, "rms": 1.0}
+        return self._op(code, [a.index, b.index], np.broadcast_shapes(a.shape, b.shape), out, options)
+
+    def negated_in_float(self, x, zero_point):
+        """As converters leave the negated mean of a normalization."""
+        index = self.writer.operator("NEG", [self.dequantize(x).index], x.shape, dtype="float32")
+        return self.quantize(Value(index, x.shape), x.scale, zero_point)
+
     def multiplied(self, code, x, units, low, high, multiplier, *, bias=0, zero_point=0):
         """A layer of integer weights from ``low`` to ``high`` whose sums are multiplied by exactly ``multiplier``."""
         features = x.shape[-1]

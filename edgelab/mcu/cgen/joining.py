@@ -67,8 +67,8 @@ def _in_float(model: Model, op: Operator) -> Step:
             steps = float(np.float32(function(np.float64(value))) / np.float32(b.scale))
         if not abs(steps) < 2.0**31:
             raise BadInput(
-                f"Operator {op.index} of {model.path.name} quantizes {op.code.removeprefix(_PREFIX)} of values for which "
-                "it has no result; compute it in the application, or keep its input away from them."
+                f"Operator {op.index} of {model.path.name} quantizes {op.code.removeprefix(_PREFIX)} of values that it "
+                "has no result for; compute it in the application, or keep its input away from them."
             )
         table.append(min(max(fixed.rounded(steps) + b.zero_point, -128), 127))
     return Table(op.index, op.code, (source.index,), (target.index,), np.array(table), source.elements)
