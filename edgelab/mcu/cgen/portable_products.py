@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from edgelab.mcu.cgen.ctext import Program, clamp, plus
 from edgelab.mcu.cgen.lower_products import Bilinear, Matmul, Transposed
 from edgelab.mcu.cgen.portable import requantization
@@ -12,14 +14,18 @@ from edgelab.mcu.cgen.portable_picks import operand
 
 
 def transposed(p: Program, step: Transposed) -> None:
-    """TRANSPOSE_CONV: each output gathers its taps, so that no sums need to stand in memory."""
+    """TRANSPOSE_CONV: four channels gather their taps together, so that no sums need to stand in memory."""
     n, height, width, features = step.shape
     _, out_height, out_width, channels = step.out_shape
     _, kh, kw, _ = step.weights.shape
     (sh, sw), (ph, pw) = step.stride, step.pad
-    weights = p.constant("int8_t", step.weights.transpose(1, 2, 0, 3), f"weights_{step.index:02d}")
+    groups = -(-channels // 4)
+    padded = np.zeros((4 * groups, kh, kw, features), np.int64)
+    padded[:channels] = step.weights
+    ordered = padded.reshape(groups, 4, kh, kw, features).transpose(2, 3, 0, 4, 1)  # (kh, kw, groups, in, 4)
+    weights = p.constant("int8_t", ordered, f"weights_{step.index:02d}")
     bias = p.constant("int32_t", step.bias, f"bias_{step.index:02d}")
-    scale = requantization(p, step, step.multipliers).format(x="a", c="c")
+    scale = requantization(p, step, step.multipliers).format(x="sum[j]", c="(c + j)")
     result = clamp(scale + plus(step.zero_out), step.low, step.high)
     p.function(
         step.function,
@@ -28,8 +34,8 @@ def transposed(p: Program, step: Transposed) -> None:
         f"for (int n = 0; n < {n}; ++n, in += {height * width * features})\n"
         f"for (int oy = 0; oy < {out_height}; ++oy)\n"
         f"for (int ox = 0; ox < {out_width}; ++ox)\n"
-        f"for (int c = 0; c < {channels}; ++c) {{\n"
-        f"int32_t a = {bias}[c];\n"
+        f"for (int c = 0; c < {channels}; c += 4) {{\n"
+        "int32_t a0 = 0, a1 = 0, a2 = 0, a3 = 0;\n"
         f"for (int ky = (oy + {ph}) % {sh}; ky < {kh}; ky += {sh}) {{\n"
         f"const int iy = (oy + {ph} - ky) / {sh};\n"
         f"if (oy + {ph} < ky || iy >= {height}) continue;\n"
@@ -37,9 +43,13 @@ def transposed(p: Program, step: Transposed) -> None:
         f"const int ix = (ox + {pw} - kx) / {sw};\n"
         f"if (ox + {pw} < kx || ix >= {width}) continue;\n"
         f"const int8_t *restrict x = in + (iy * {width} + ix) * {features};\n"
-        f"const int8_t *restrict k = {weights} + ((ky * {kw} + kx) * {channels} + c) * {features};\n"
-        f"for (int i = 0; i < {features}; ++i) a += (x[i]{plus(-step.zero_in)}) * k[i];\n"
-        f"}}\n}}\n*out++ = (int8_t){result};\n}}",
+        f"const int8_t *restrict k = {weights} + ((ky * {kw} + kx) * {4 * groups} + c) * {features};\n"
+        f"for (int i = 0; i < {features}; ++i, k += 4) {{\n"
+        f"const int32_t v = x[i]{plus(-step.zero_in)};\n"
+        "a0 += v * k[0];\na1 += v * k[1];\na2 += v * k[2];\na3 += v * k[3];\n}\n}\n}\n"
+        "int32_t sum[4] = {a0, a1, a2, a3};\n"
+        f"for (int j = 0; j < 4 && c + j < {channels}; ++j) {{\n"
+        f"sum[j] += {bias}[c + j];\n*out++ = (int8_t){result};\n}}\n}}",
     )
 
 
