@@ -256,6 +256,8 @@ def constant(model: Model, op: Operator, position: int) -> Ints:
             f"{where(model, op)} computes its operand '{tensor.name}' while it runs; "
             "make it a constant of the model, the generated code is specialised to it."
         )
+    if tensor.dtype.startswith("float"):
+        raise BadInput(f"{where(model, op)} has its operand '{tensor.name}' in float; quantize the model to int8.")
     return tensor.array().astype(np.int64)
 
 
