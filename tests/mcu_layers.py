@@ -267,7 +267,8 @@ class Net:
     def split(self, x, axis, parts):
         shape = list(x.shape)
         shape[axis] //= parts
-        outputs = [self.writer.activation(shape, x.scale, x.zero_point) for _ in range(parts)]
+        dtype = "float32" if x.scale is None else "int8"
+        outputs = [self.writer.activation(shape, x.scale, x.zero_point, dtype=dtype) for _ in range(parts)]
         self.writer.add(
             "SPLIT", [self.writer.constant(np.int32(axis)), x.index], outputs, options={"num_splits": parts}
         )
@@ -308,7 +309,7 @@ class Net:
         out = self.range(1.0, activation, zero_point=zero_point)
         return self._op("SVDF", [x.index, k, time, bias, memory_state], (x.shape[0], units), out, options)
 
-    def lstm(self, x, units, *, hidden_zero_point=0, cell_clip=0.0, time_major=False):
+    def lstm(self, x, units, *, hidden_zero_point=0, cell_clip=0.0, time_major=False, cell_scale=2.0**-11):
         """All the time steps of one LSTM; int8 with an int16 cell state, as TensorFlow's converter quantizes it."""
         (time, batch) = x.shape[:2] if time_major else x.shape[1::-1]
         features, scale = x.shape[2], 1 / 128
@@ -321,13 +322,39 @@ class Net:
             recurrent.append(self.weights((units, units), 0, hidden, units, 1.0, per_channel=False)[0])
         states = [
             self.writer.variable((batch, units), scale, hidden_zero_point),
-            self.writer.variable((batch, units), 2.0**-11, dtype="int16"),
+            self.writer.variable((batch, units), cell_scale, dtype="int16"),
         ]
         operands = [x.index, *inner, *recurrent, *[None] * 3, *bias, None, None, *states, *[None] * 4]
         options = {"fused_activation_function": "TANH", "cell_clip": cell_clip, "time_major": time_major}
         shape = (time, batch, units) if time_major else (batch, time, units)
         out = {"scale": scale, "zero_point": hidden_zero_point, "rms": 0.4}
         return self._op("UNIDIRECTIONAL_SEQUENCE_LSTM", operands, shape, out, options)
+
+    def deconv(self, x, channels, kernel=3, stride=2, padding="SAME", activation="NONE", *, bias=True, out_zero=None):
+        """A transposed convolution; its first operand is the output's shape."""
+        (kh, kw), (sh, sw) = _pair(kernel), _pair(stride)
+        n, h, w, features = x.shape
+        rows, columns = (h * sh, w * sw) if padding == "SAME" else ((h - 1) * sh + kh, (w - 1) * sw + kw)
+        taps = max(1, kh * kw * features // (sh * sw))
+        k, b = self.weights((channels, kh, kw, features), 0, x, taps, 1.0, per_channel=True)
+        shape = (n, rows, columns, channels)
+        operands = [self.integers(shape), k, x.index, *([b] if bias else [])]
+        out = self.range(1.0, activation, zero_point=out_zero)
+        return self._op("TRANSPOSE_CONV", operands, shape, out, _window(padding, sh, sw, activation))
+
+    def chosen(self, code, x, shape, *integers, **options):
+        """An operator that moves int8 values as they are, with operands of integers."""
+        return self._op(code, [x.index, *map(self.integers, integers)], shape, _same(x), options)
+
+    def two(self, code, a, b, *, scale=None, zero_point=None, **options):
+        """A function of two values that may be of different scales."""
+        out = _same(a) if scale is None else {"scale": scale, "zero_point": zero_point, "rms": 1.0}
+        return self._op(code, [a.index, b.index], np.broadcast_shapes(a.shape, b.shape), out, options)
+
+    def negated_in_float(self, x, zero_point):
+        """As converters leave the negated mean of a normalization."""
+        index = self.writer.operator("NEG", [self.dequantize(x).index], x.shape, dtype="float32")
+        return self.quantize(Value(index, x.shape), x.scale, zero_point)
 
     def multiplied(self, code, x, units, low, high, multiplier, *, bias=0, zero_point=0):
         """A layer of integer weights from ``low`` to ``high`` whose sums are multiplied by exactly ``multiplier``."""
@@ -343,7 +370,10 @@ class Net:
 
     def _op(self, code, operands, shape, out, options):
         shape = tuple(int(n) for n in shape)
-        index = self.writer.operator(code, operands, shape, out["scale"], out["zero_point"], options=options)
+        dtype = "float32" if out["scale"] is None else "int8"
+        index = self.writer.operator(
+            code, operands, shape, out["scale"], out["zero_point"], options=options, dtype=dtype
+        )
         return Value(index, shape, out["scale"], out["zero_point"], out["rms"])
 
 

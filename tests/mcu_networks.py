@@ -258,6 +258,107 @@ def largest_of(net):
     return net.largest(net.input(1, 9, 4, zero_point=3), (1,))
 
 
+@network(
+    ("nearest_twice", {"size": (6, 8)}),
+    ("nearest_of_any_size", {"size": (7, 3), "half_pixel_centers": True}),
+    ("nearest_aligned", {"size": (5, 9), "align_corners": True}),
+    ("bilinear_twice", {"code": "RESIZE_BILINEAR", "size": (6, 8), "half_pixel_centers": True}),
+    ("bilinear_of_any_size", {"code": "RESIZE_BILINEAR", "size": (8, 3)}),
+    ("bilinear_aligned", {"code": "RESIZE_BILINEAR", "size": (2, 11), "align_corners": True}),
+)
+def resized(net, size, code="RESIZE_NEAREST_NEIGHBOR", **options):
+    return net.chosen(code, net.input(1, 3, 4, 5, zero_point=-9), (1, *size, 5), size, **options)
+
+
+@network(
+    ("same", {"activation": "RELU", "bias": False}),
+    ("valid", {"kernel": (4, 3), "stride": (3, 1), "padding": "VALID", "out_zero": 11}),
+    ("kernel_below_stride", {"kernel": (1, 2), "stride": (2, 3)}),
+)
+def deconv(net, **settings):
+    return net.deconv(net.input(1, 4, 5, 6, zero_point=13), 7, **settings)
+
+
+@network(
+    ("slice", {"code": "SLICE", "shape": (1, 2, 4, 3), "integers": [(0, 1, 0, 2), (1, 2, -1, 3)]}),
+    ("reflected", {"code": "MIRROR_PAD", "shape": (1, 6, 7, 5), "integers": [[[0, 0], [2, 1], [0, 3], [0, 0]]]}),
+    (
+        "mirrored",
+        {"code": "MIRROR_PAD", "shape": (1, 6, 5, 8), "integers": [[[0, 0], [3, 0], [1, 0], [0, 3]]], "mode": 1},
+    ),
+    ("reversed", {"code": "REVERSE_V2", "shape": (1, 3, 4, 5), "integers": [(2,)]}),
+    ("repeated", {"code": "BROADCAST_TO", "shape": (2, 3, 4, 5), "integers": [(2, 3, 4, 5)]}),
+    ("gathered", {"code": "GATHER", "shape": (1, 3, 4, 3), "integers": [(4, 0, 1)], "axis": 3}),
+)
+def moved(net, code, shape, integers, **options):
+    return net.chosen(code, net.input(1, 3, 4, 5, zero_point=6), shape, *integers, **options)
+
+
+@network(("", {}))
+def blocks_to_batches(net):
+    x = net.chosen("SPACE_TO_BATCH_ND", net.input(1, 6, 6, 3), (6, 2, 3, 3), (3, 2), [[0, 0], [0, 0]])
+    x = net.conv(x, 4, activation="RELU")
+    return net.chosen("BATCH_TO_SPACE_ND", x, (1, 5, 4, 4), (3, 2), [[1, 0], [0, 2]])
+
+
+@network(
+    ("maximum", {"code": "MAXIMUM"}),
+    ("minimum_of_channels", {"code": "MINIMUM", "second": (1, 1, 1, 6)}),
+    ("squared_difference", {"code": "SQUARED_DIFFERENCE", "scale": 0.03, "zero_point": -128}),
+    ("squared_difference_of_pixels", {"code": "SQUARED_DIFFERENCE", "second": (1, 1, 1, 6), "scale": 0.02}),
+)
+def pair(net, code, second=(1, 4, 5, 6), scale=None, zero_point=4):
+    a = net.input(1, 4, 5, 6, scale=0.02, zero_point=-4)
+    b = net.input(*second, scale=0.02 if scale is None else 0.013, zero_point=-4 if scale is None else 9)
+    return net.two(code, a, b, scale=scale, zero_point=zero_point)
+
+
+@network(("of_channels", {"shape": (1, 1, 6)}), ("of_all", {"shape": (4, 5, 6)}))
+def prelu(net, shape):
+    x, alpha = net.input(1, 4, 5, 6, zero_point=20), net.tensor(*shape, scale=0.006, zero_point=-31)
+    return net.two("PRELU", x, alpha, scale=0.012, zero_point=-66)
+
+
+@network(
+    ("elu", {"code": "ELU", "scale": 0.02, "zero_point": -77}),
+    ("abs", {"code": "ABS"}),
+    ("abs_rescaled", {"code": "ABS", "scale": 0.013, "zero_point": -128}),
+    ("rsqrt", {"code": "RSQRT", "scale": 0.011, "zero_point": -120, "zero_in": -128}),
+)
+def function(net, code, zero_in=5, **settings):
+    return net.unary(code, net.input(1, 6, 7, scale=0.04, zero_point=zero_in), **settings)
+
+
+@network(("", {}))
+def sums(net):
+    x = net.input(1, 4, 3, 8, zero_point=-3)
+    rows = net._op("SUM", [x.index, net.integers((1, 2))], (1, 8), net.range(3.0), {})
+    return rows, net._op("SUM", [x.index, net.integers((3,))], (1, 4, 3, 1), net.range(2.0), {"keep_dims": True})
+
+
+@network(("", {}))
+def layer_norm(net):
+    """Layer normalization as Keras models are converted: the negated mean stays in float."""
+    x = net.dense(net.input(1, 6, 9, zero_point=7), 8, keep_num_dims=True)
+    mean = net.mean(x, (2,), keep_dims=True)
+    square = net.two("SQUARED_DIFFERENCE", x, mean, scale=0.03, zero_point=-128)
+    spread = net.unary("RSQRT", net.mean(square, (2,), keep_dims=True), scale=0.02, zero_point=-128)
+    spread = net.binary("MUL", spread, net.tensor(1, 1, 8, scale=0.008, zero_point=-20))
+    shift = net.binary("MUL", net.negated_in_float(mean, -mean.zero_point), spread)
+    return net.binary("ADD", net.binary("MUL", x, spread), shift)
+
+
+@network(("", {}))
+def u_net(net):
+    x = net.conv(net.input(1, 12, 12, 1, zero_point=-128), 4, activation="RELU")
+    y = net.conv(net.pool(x, "MAX", 2, 2), 8, activation="RELU")
+    y = net.deconv(y, 4, 2, 2, "VALID", "RELU")
+    y = net.quantize(y, x.scale, x.zero_point)
+    y = net.conv(net.concat([x, y], 3), 4, activation="RELU")
+    y = net.chosen("RESIZE_BILINEAR", y, (1, 24, 24, 4), (24, 24), half_pixel_centers=True)
+    return net.unary("LOGISTIC", net.conv(y, 1, 1))
+
+
 @network(("", {}))
 def parts_of_any_size(net):
     return net.split_at(net.input(1, 4, 5, 9, zero_point=7), 3, (2, 3, 4))
@@ -290,10 +391,30 @@ def svdf(net, **settings):
     ("odd", {"shape": (1, 7, 5), "units": 3, "hidden_zero_point": -11}),
     ("cell_clip", {"units": 4, "cell_clip": 0.7}),
     ("time_major", {"shape": (4, 2, 3), "units": 5, "time_major": True}),
+    ("batch_of_2", {"shape": (2, 4, 9), "units": 7, "hidden_zero_point": 19}),
+    ("narrow_cell", {"units": 6, "cell_scale": 2.0**-14, "hidden_zero_point": -128}),
+    ("wide_cell", {"units": 5, "cell_scale": 2.0**-9, "cell_clip": 0.4}),
+    ("cell_scale_between", {"units": 5, "cell_scale": 0.0011}),
     stateful=True,
 )
 def lstm(net, shape=(1, 6, 8), units=8, **settings):
     return net.lstm(net.input(*shape, zero_point=2), units, **settings)
+
+
+@network(("", {}), stateful=True)
+def lstm_layers(net):
+    """Two layers, the second one's last step, and classes: as Keras models with LSTM layers are converted."""
+    x = net.lstm(net.lstm(net.input(1, 9, 13, zero_point=-6), 12, hidden_zero_point=3), 10, hidden_zero_point=-2)
+    x = net.slice(x, (0, 8, 0), (1, 9, 10), (1, 1, 1), shrink_axis_mask=2)
+    return net.unary("SOFTMAX", net.dense(x, 6, sigma=8.0, scale=0.08))
+
+
+@network(("", {}))
+def parts_in_float(net):
+    """As converters leave parts of unrolled recurrent layers: between DEQUANTIZE and QUANTIZE."""
+    x = net.dequantize(net.input(1, 4, 6, zero_point=5))
+    parts = [*net.split(x, 2, 3), net.slice(x, (0, 3, 5), (1, 0, 0), (1, -2, -1)), net.transpose(x, (2, 0, 1))]
+    return [net.quantize(part, 0.02, -7) for part in parts]
 
 
 @network(

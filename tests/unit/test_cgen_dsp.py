@@ -12,7 +12,7 @@ from tests.mcu_networks import NETWORKS
 from .cgen_home import FIGURES, MODELS, emulated_job, emulated_jobs, needs_interpreter, oracle, run, wrong
 
 pytestmark = needs_interpreter
-SUPPORTED = [name for name in NETWORKS if not name.startswith("lstm")]
+SUPPORTED = list(NETWORKS)
 OWN_KERNELS = [name for name in SUPPORTED if name.startswith(("conv", "depthwise", "dense", "two", "multiplier"))]
 LARGE = ("dscnn_49x10", "logits_only", "mobilenet_64_rgb", "mobilenet_avgpool", "resnet8_24", "resnet_wide")
 
@@ -116,6 +116,22 @@ def test_depthwise_layers_of_many_channels_are_bit_exact(tmp_path, minimise):
         paths[-1].write_bytes(net.done(net.conv(x, 5, 1)))
         assert "unpack(" in generate(read_model(paths[-1]), kernels="dsp", minimise=minimise).files["model.c"]
     assert wrong(range(len(paths)), emulated_jobs(paths, tmp_path, kernels="dsp", minimise=minimise)) == {}
+
+
+@pytest.mark.parametrize(("kernels", "at_most"), [("portable", 4.0), ("dsp", 2.8)])
+def test_recurrent_layers_take_less_memory_than_the_interpreter(tmp_path, kernels, at_most):
+    net = Net("recurrent")
+    x = net.lstm(net.lstm(net.input(1, 20, 40, zero_point=-9), 64), 64, hidden_zero_point=-2)
+    path = tmp_path / "recurrent.tflite"
+    path.write_bytes(net.done(net.dense(net.reshape(x, 1, 20 * 64), 12)))
+    model = read_model(path)
+    constants = sum(t.size_bytes for t in model.tensors if t.data is not None)
+    job = emulated_job(path, tmp_path, kernels=kernels)
+    (found,) = run([job])
+    assert found["wrong"] == 0
+    assert found["ram"] + found["stack"] < plan_arena(model, "cortex-m-cmsis-nn").total
+    assert found["flash"] <= constants + 8 * 1024
+    assert sum(found["by_layer"][:2]) <= at_most * sum(generate(model, kernels=kernels).macs_by_layer[:2])
 
 
 def many_layers(folder):

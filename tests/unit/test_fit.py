@@ -282,7 +282,7 @@ def test_the_headroom_decides(headroom):
 def tall(side, channels=16):
     """Two convolutions whose activations dwarf their weights, and an operator that generated C would not have."""
     net = Net((1, side, side, 3)).convolution(channels, (3, 3)).convolution(channels, (3, 3), 2).pool().dense(4)
-    return net.add("ABS", [net.at], net.shape)
+    return net.add("L2_NORMALIZATION", [net.at], net.shape)
 
 
 def test_too_little_ram_names_the_peak_and_a_size_that_fits(tmp_path):

@@ -3,6 +3,7 @@
 from edgelab.errors import BadInput
 from edgelab.mcu.cgen.folding import folded
 from edgelab.mcu.cgen.generate import Sources, generate
+from edgelab.mcu.cgen.joining import joined
 from edgelab.mcu.cgen.lowering import known_operators, lower_operator
 from edgelab.mcu.model import Model
 
@@ -12,7 +13,7 @@ SUPPORTED_OPERATORS = frozenset(known_operators())
 
 def refused_operators(model: Model) -> dict[int, str]:
     """The indices of the operators that `generate` does not take as they stand in a model, each with the sentence."""
-    model = folded(model)
+    model = joined(folded(model))
     refused = {}
     for op in model.operators:
         try:

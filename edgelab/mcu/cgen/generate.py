@@ -13,11 +13,20 @@ from edgelab.mcu.cgen import (
     arrange_ram,
     dsp_conv,
     dsp_depthwise,
+    dsp_lstm,
     dsp_sum,
     folding,
+    joining,
+    lower_lstm,
+    lower_pairs,
+    lower_picks,
+    lower_products,
     lowering,
     portable,
+    portable_lstm,
     portable_moves,
+    portable_picks,
+    portable_products,
     portable_shared,
 )
 from edgelab.mcu.cgen.ctext import Program
@@ -80,6 +89,12 @@ _PORTABLE: dict[type[Step], Emitter] = {
     lowering.FromFloat: portable_moves.from_float,
     lowering.ToFloat: portable_moves.to_float,
     lowering.Svdf: portable_moves.svdf,
+    lower_lstm.Lstm: portable_lstm.lstm,
+    lower_picks.Pick: portable_picks.pick,
+    lower_pairs.Pair: portable_picks.pair,
+    lower_products.Transposed: portable_products.transposed,
+    lower_products.Bilinear: portable_products.bilinear,
+    lower_products.Matmul: portable_products.matmul,
 }
 
 
@@ -102,7 +117,7 @@ def generate(model: Model, *, kernels: Kernels = "portable", minimise: Minimise 
     """
     if kernels not in ("portable", "dsp") or minimise not in ("time", "ram"):
         raise BadInput(f"kernels={kernels!r}, minimise={minimise!r}: take 'portable' or 'dsp', and 'time' or 'ram'.")
-    given, model = model, folding.folded(model)
+    given, model = model, joining.joined(folding.folded(model))
     steps = list(lowering.lower(model))
     choice = portable_shared.Choice()
     if kernels == "portable":
@@ -166,6 +181,8 @@ def _emit(program: Program, step: Step, tile: int | None, kernels: Kernels) -> N
         return
     if kernels == "dsp" and isinstance(step, lowering.Binary) and dsp_sum.fits(step):
         dsp_sum.binary(program, step)
+    elif kernels == "dsp" and isinstance(step, lower_lstm.Lstm):
+        dsp_lstm.lstm(program, step)
     elif not isinstance(step, lowering.Convolution):
         _PORTABLE[type(step)](program, step)
     elif tile is None and step.terse and portable_shared.fits(step):
@@ -187,12 +204,12 @@ def _states(model: Model, steps: Sequence[Step]) -> _States:
     """Memory that lasts from one inference to the next, at its zero point in the beginning."""
     addresses, text, total = {}, "", 0
     for step in steps:
-        if isinstance(step, lowering.Svdf):
-            tensor = model.tensors[step.state]
-            name = f"state_{step.index:02d}"
-            zeros = f" = {{{', '.join([str(step.state_zero)] * tensor.elements)}}}" if step.state_zero else ""
-            text += f"static {step.state_dtype}_t {name}[{tensor.elements}]{zeros};\n"
-            addresses[step.state] = name
+        for state in step.states:
+            tensor = model.tensors[state.tensor]
+            name = f"{state.name or 'state'}_{step.index:02d}"
+            zeros = f" = {{{', '.join([str(state.zero)] * tensor.elements)}}}" if state.zero else ""
+            text += f"static {state.dtype}_t {name}[{tensor.elements}]{zeros};\n"
+            addresses[state.tensor] = name
             total += tensor.size_bytes
     return _States(addresses, text, total)
 

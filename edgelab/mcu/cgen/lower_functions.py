@@ -73,6 +73,38 @@ def _sigmoid(op: Operator, scale: float, zero: int, out_scale: float, out_zero: 
     return result
 
 
+def _elu(op: Operator, scale: float, zero: int, out_scale: float, out_zero: int) -> Callable[[int], int]:  # noqa: ARG001
+    """In float32, as the interpreter fills its own table."""
+    inverse = np.float32(1) / np.float32(out_scale)
+
+    def result(x: int) -> int:
+        value = np.float32(scale) * np.float32(x - zero)
+        value = np.expm1(value) if value < 0 else value
+        return fixed.rounded(float(value * inverse)) + out_zero
+
+    return result
+
+
+def _abs(op: Operator, scale: float, zero: int, out_scale: float, out_zero: int) -> Callable[[int], int]:  # noqa: ARG001
+    ratio = real_scale(scale, over=out_scale)
+    return lambda x: out_zero + (abs(x - zero) if scale == out_scale else ratio.apply(abs(x - zero)))
+
+
+def _rsqrt(op: Operator, scale: float, zero: int, out_scale: float, out_zero: int) -> Callable[[int], int]:  # noqa: ARG001
+    """Of values from 0 up; below it the interpreter stops, and 0 has the largest result."""
+    ratio = quantize_multiplier(1.0 / (math.sqrt(scale) * out_scale))
+    fine = 20
+
+    def result(x: int) -> int:
+        if x <= zero:
+            return 127
+        inverse = fixed.inverse_square_root(x - zero)
+        data = Multiplier(inverse.value, inverse.shift + fine).apply(1)
+        return out_zero + Multiplier(ratio.value, ratio.shift - fine).apply(data)
+
+    return result
+
+
 def _int16(x: int) -> int:
     return min(max(x, -(2**15)), 2**15 - 1)
 
@@ -180,6 +212,9 @@ FUNCTIONS: dict[str, Lower] = {
     "RELU": _table(_relu),
     "RELU6": _table(_relu6),
     "LEAKY_RELU": _table(_leaky),
+    "ELU": _table(_elu),
+    "ABS": _table(_abs),
+    "RSQRT": _table(_rsqrt),
     "LOGISTIC": _table(_sigmoid),
     "TANH": _table(_sigmoid),
     "HARD_SWISH": _table(_hard_swish),

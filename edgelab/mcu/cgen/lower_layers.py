@@ -16,6 +16,7 @@ from edgelab.mcu.cgen.lowering import (
     Lower,
     Mean,
     Pool,
+    State,
     Step,
     Svdf,
     Window,
@@ -34,7 +35,8 @@ from edgelab.mcu.cgen.lowering import (
 from edgelab.mcu.model import Model, Operator, Tensor
 
 
-def _bias(model: Model, op: Operator, position: int, channels: int) -> Ints:
+def bias_of(model: Model, op: Operator, position: int, channels: int) -> Ints:
+    """A bias as integers; zeros where it is left out."""
     tensor = operand(model, op, position)
     if tensor is None:
         return np.zeros(channels, np.int64)
@@ -43,7 +45,8 @@ def _bias(model: Model, op: Operator, position: int, channels: int) -> Ints:
     return constant(model, op, position).reshape(channels)
 
 
-def _weights(model: Model, op: Operator, position: int) -> tuple[Ints, tuple[float, ...]]:
+def weights_of(model: Model, op: Operator, position: int) -> tuple[Ints, tuple[float, ...]]:
+    """Constant weights with their scales."""
     tensor = needed(model, op, position)
     q = quantization(model, op, tensor)
     if any(q.zero_points):
@@ -59,7 +62,7 @@ def _ratio(scale_in: float, scale_out: float) -> Fraction:
 def _convolution(model: Model, op: Operator) -> Step:
     source, target = needed(model, op, 0), model.tensors[op.outputs[0]]
     q_in, q_out = quantization(model, op, source), quantization(model, op, target)
-    weights, scales = _weights(model, op, 1)
+    weights, scales = weights_of(model, op, 1)
     depthwise = op.code == "DEPTHWISE_CONV_2D"
     channels = target.shape[3]
     if depthwise:
@@ -83,7 +86,7 @@ def _convolution(model: Model, op: Operator) -> Step:
         (target.index,),
         shape,
         weights,
-        _bias(model, op, 2, channels),
+        bias_of(model, op, 2, channels),
         tuple(real_scale(q_in.scale, scale, over=q_out.scale) for scale in scales),
         q_in.zero_point,
         q_out.zero_point,
@@ -99,7 +102,7 @@ def _convolution(model: Model, op: Operator) -> Step:
 def _dense(model: Model, op: Operator) -> Step:
     source, target = needed(model, op, 0), model.tensors[op.outputs[0]]
     q_in, q_out = quantization(model, op, source), quantization(model, op, target)
-    weights, scales = _weights(model, op, 1)
+    weights, scales = weights_of(model, op, 1)
     units, features = weights.shape
     rows = source.elements // features
     agree(rows * features == source.elements and rows * units == target.elements, "sizes")
@@ -117,7 +120,7 @@ def _dense(model: Model, op: Operator) -> Step:
         (target.index,),
         Window(1, 1, rows, features, 1, rows, units),
         weights.reshape(units, 1, 1, features),
-        _bias(model, op, 2, units),
+        bias_of(model, op, 2, units),
         multipliers,
         q_in.zero_point,
         q_out.zero_point,
@@ -166,7 +169,8 @@ def _mean(model: Model, op: Operator) -> Step:
     count = math.prod(size for size, _ in reduced)
     agree(target.elements * count == source.elements, "its output's size")
     real = real_scale(q_in.scale, over=q_out.scale)
-    shift = min(count.bit_length() - 1, 32, 31 + real.shift)
+    divisor = count if op.code == "MEAN" else 1
+    shift = min(divisor.bit_length() - 1, 32, 31 + real.shift)
     return Mean(
         op.index,
         op.code,
@@ -177,7 +181,7 @@ def _mean(model: Model, op: Operator) -> Step:
         count,
         q_in.zero_point,
         q_out.zero_point,
-        Multiplier((real.value << shift) // count, real.shift - shift),
+        Multiplier((real.value << shift) // divisor, real.shift - shift),
     )
 
 
@@ -202,8 +206,8 @@ def _binary(model: Model, op: Operator) -> Step:
         tuple(t.index for t in (left, right) if t.data is None),
         (target.index,),
         shape,
-        (_value(left), _value(right)),
-        (_broadcast(left.shape, shape), _broadcast(right.shape, shape)),
+        (value_of(left), value_of(right)),
+        (broadcast(left.shape, shape), broadcast(right.shape, shape)),
         (a.zero_point, b.zero_point, q_out.zero_point),
         multipliers,
         low,
@@ -211,11 +215,13 @@ def _binary(model: Model, op: Operator) -> Step:
     )
 
 
-def _value(tensor: Tensor) -> int | Ints:
+def value_of(tensor: Tensor) -> int | Ints:
+    """A constant's integers, or the index of a tensor in memory."""
     return tensor.index if tensor.data is None else tensor.array().astype(np.int64).ravel()
 
 
-def _broadcast(shape: tuple[int, ...], target: tuple[int, ...]) -> tuple[int, ...]:
+def broadcast(shape: tuple[int, ...], target: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides of a tensor that is repeated to a larger shape."""
     full = (1,) * (len(target) - len(shape)) + shape
     agree(len(full) == len(target), "ranks")
     agree(all(size in (1, out) for size, out in zip(full, target, strict=True)), "shapes")
@@ -225,7 +231,7 @@ def _broadcast(shape: tuple[int, ...], target: tuple[int, ...]) -> tuple[int, ..
 def _svdf(model: Model, op: Operator) -> Step:
     source, state, target = needed(model, op, 0), needed(model, op, 4), model.tensors[op.outputs[0]]
     q_in, q_out = quantization(model, op, source), quantization(model, op, target)
-    weights, (w_scale, *_) = _weights(model, op, 1)
+    weights, (w_scale, *_) = weights_of(model, op, 1)
     time, bias = needed(model, op, 2), needed(model, op, 3)
     if not (state.variable and state.quantization and time.quantization and time.dtype == state.dtype):
         raise BadInput(f"{where(model, op)} has no state of its own with a scale; convert the model anew.")
@@ -248,15 +254,13 @@ def _svdf(model: Model, op: Operator) -> Step:
         filters // rank,
         rank,
         memory,
-        state.index,
+        State(state.index, "", state.dtype, state.quantization.zero_point),
         weights,
         wrapped(-q_in.zero_point * weights.sum(axis=1)),
         constant(model, op, 2),
-        _bias(model, op, 3, bias.elements),
+        bias_of(model, op, 3, bias.elements),
         quantize_multiplier(float(first)),
         quantize_multiplier(float(second)),
-        state.dtype,
-        state.quantization.zero_point,
         q_out.zero_point,
         macs=source.shape[0] * filters * (features + memory),
     )
@@ -269,6 +273,7 @@ LAYERS: dict[str, Lower] = {
     "AVERAGE_POOL_2D": _pool,
     "MAX_POOL_2D": _pool,
     "MEAN": _mean,
+    "SUM": _mean,
     "REDUCE_MAX": _largest,
     "ADD": _binary,
     "SUB": _binary,

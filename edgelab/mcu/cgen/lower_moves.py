@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -31,6 +32,31 @@ def _same_scale(model: Model, op: Operator, source: Tensor, target: Tensor) -> N
             f"{where(model, op)} joins tensors of different scales, which no int8 kernel of the interpreter does; "
             "quantize the model so that its inputs share the output's scale."
         )
+
+
+def _move(model: Model, op: Operator, copies: tuple[Copy, ...], elements: int) -> Step:
+    """Copies of int8 values, or of float32 ones byte by byte: what lies between DEQUANTIZE and QUANTIZE."""
+    kinds = {model.tensors[i].dtype for copy in copies for i in (copy.source, copy.target)}
+    if kinds == {"float32"}:
+        copies = tuple(_bytes_of(copy, 4) for copy in copies)
+        elements *= 4
+    else:
+        for copy in copies:
+            quantization(model, op, model.tensors[copy.source])
+            quantization(model, op, model.tensors[copy.target])
+    return Move(op.index, op.code, (copies[0].source,), op.outputs, copies, elements)
+
+
+def _bytes_of(copy: Copy, size: int) -> Copy:
+    """The same copy of elements of that many bytes, in bytes."""
+    return replace(
+        copy,
+        shape=(*copy.shape, size),
+        source_offset=size * copy.source_offset,
+        source_strides=(*(size * stride for stride in copy.source_strides), 1),
+        target_offset=size * copy.target_offset,
+        target_strides=(*(size * stride for stride in copy.target_strides), 1),
+    )
 
 
 def _concatenation(model: Model, op: Operator) -> Step:
@@ -85,7 +111,7 @@ def _transpose(model: Model, op: Operator) -> Step:
     copy = Copy(
         source.index, target.index, target.shape, 0, tuple(strides[a] for a in order), 0, strides_of(target.shape)
     )
-    return Move(op.index, op.code, (source.index,), (target.index,), (copy,), target.elements)
+    return _move(model, op, (copy,), target.elements)
 
 
 def _strided_slice(model: Model, op: Operator) -> Step:
@@ -115,7 +141,7 @@ def _strided_slice(model: Model, op: Operator) -> Step:
         raise BadInput(f"{where(model, op)} does not give its output's shape; convert the model anew.")
     own = tuple(shape)
     copy = Copy(source.index, target.index, own, sum(starts), tuple(strides), 0, strides_of(own))
-    return Move(op.index, op.code, (source.index,), (target.index,), (copy,), target.elements)
+    return _move(model, op, (copy,), target.elements)
 
 
 def _split(model: Model, op: Operator) -> Step:
@@ -127,7 +153,7 @@ def _split(model: Model, op: Operator) -> Step:
         agree(
             all(a == b or i == axis for i, (a, b) in enumerate(zip(source.shape, target.shape, strict=True))), "shapes"
         )
-    return _parts(op, source, axis, targets, [t.shape for t in targets])
+    return _parts(model, op, source, axis, targets, [t.shape for t in targets])
 
 
 def _unpack(model: Model, op: Operator) -> Step:
@@ -135,10 +161,12 @@ def _unpack(model: Model, op: Operator) -> Step:
     axis = op.options.get("axis", 0) % len(source.shape)
     one = (*source.shape[:axis], 1, *source.shape[axis + 1 :])
     agree(all(t.elements == math.prod(one) for t in targets), "shapes")
-    return _parts(op, source, axis, targets, [one] * len(targets))
+    return _parts(model, op, source, axis, targets, [one] * len(targets))
 
 
-def _parts(op: Operator, source: Tensor, axis: int, targets: list[Tensor], shapes: list[tuple[int, ...]]) -> Step:
+def _parts(
+    model: Model, op: Operator, source: Tensor, axis: int, targets: list[Tensor], shapes: list[tuple[int, ...]]
+) -> Step:
     """Parts of a tensor along an axis."""
     agree(sum(shape[axis] for shape in shapes) == source.shape[axis], "parts")
     strides = strides_of(source.shape)
@@ -147,7 +175,7 @@ def _parts(op: Operator, source: Tensor, axis: int, targets: list[Tensor], shape
         Copy(source.index, target.index, shape, start * strides[axis], strides, 0, strides_of(shape))
         for target, shape, start in zip(targets, shapes, starts, strict=False)
     )
-    return Move(op.index, op.code, (source.index,), op.outputs, copies, source.elements)
+    return _move(model, op, copies, source.elements)
 
 
 def _pack(model: Model, op: Operator) -> Step:

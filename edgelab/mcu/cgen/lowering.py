@@ -56,6 +56,16 @@ class Window:
 
 
 @dataclass(frozen=True)
+class State:
+    """A tensor that lasts from one inference to the next, full of ``zero`` in the beginning; ``name``: of several."""
+
+    tensor: int
+    name: str
+    dtype: str
+    zero: int
+
+
+@dataclass(frozen=True)
 class Step:
     """One operator, lowered; ``inputs`` and ``outputs`` are the tensors that live in the arena."""
 
@@ -69,6 +79,11 @@ class Step:
     def function(self) -> str:
         """The name of its C function."""
         return f"layer_{self.index:02d}_{self.code.lower()}"
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        """What it remembers."""
+        return ()
 
 
 @dataclass(frozen=True)
@@ -200,16 +215,19 @@ class Svdf(Step):
     units: int
     rank: int
     memory: int
-    state: int
+    state: State
     feature_weights: Ints
     feature_bias: Ints
     time_weights: Ints
     bias: Ints
     first: Multiplier
     second: Multiplier
-    state_dtype: str
-    state_zero: int
     zero_out: int
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        """The memory of past results."""
+        return (self.state,)
 
 
 Lower = Callable[[Model, Operator], Step]
@@ -238,6 +256,8 @@ def constant(model: Model, op: Operator, position: int) -> Ints:
             f"{where(model, op)} computes its operand '{tensor.name}' while it runs; "
             "make it a constant of the model, the generated code is specialised to it."
         )
+    if tensor.dtype.startswith("float"):
+        raise BadInput(f"{where(model, op)} has its operand '{tensor.name}' in float; quantize the model to int8.")
     return tensor.array().astype(np.int64)
 
 
@@ -346,9 +366,20 @@ def known_operators() -> dict[str, Lower]:
     """What lowers each operator, by its name in the schema."""
     from edgelab.mcu.cgen.lower_functions import FUNCTIONS
     from edgelab.mcu.cgen.lower_layers import LAYERS
+    from edgelab.mcu.cgen.lower_lstm import RECURRENT
     from edgelab.mcu.cgen.lower_moves import MOVES
+    from edgelab.mcu.cgen.lower_pairs import PAIRS
+    from edgelab.mcu.cgen.lower_picks import PICKS
+    from edgelab.mcu.cgen.lower_products import PRODUCTS
 
-    return LAYERS | FUNCTIONS | MOVES
+    return LAYERS | RECURRENT | FUNCTIONS | MOVES | PICKS | PAIRS | PRODUCTS
+
+
+def _joined_operators() -> dict[str, Lower]:
+    """What lowers the operators that `edgelab.mcu.cgen.joining` makes of several."""
+    from edgelab.mcu.cgen.joining import JOINED
+
+    return JOINED
 
 
 def lower_operator(model: Model, op: Operator) -> Step:
@@ -359,11 +390,11 @@ def lower_operator(model: Model, op: Operator) -> Step:
     BadInput
         As `lower`.
     """
-    known = known_operators()
+    known = known_operators() | _joined_operators()
     if op.custom or op.code not in known:
         raise BadInput(
             f"{where(model, op)} is not one the C generator knows; {_mend(op.code)} "
-            f"(it knows {', '.join(sorted(known))})."
+            f"(it knows {', '.join(sorted(known_operators()))})."
         )
     try:
         return _sound(model, op, known[op.code](model, op))
@@ -393,12 +424,6 @@ def wrapped(values: Ints) -> Ints:
 
 
 _MENDS: dict[str, str] = {
-    "TRANSPOSE_CONV": "replace it by an upsampling outside of the network, or by a convolution",
-    "RESIZE_NEAREST_NEIGHBOR": "resize the input before inference",
-    "RESIZE_BILINEAR": "resize the input before inference",
-    "ELU": "train with RELU in its place",
-    "PRELU": "train with LEAKY_RELU in its place",
-    "BATCH_MATMUL": "use FULLY_CONNECTED with constant weights",
     "DIV": "multiply by the reciprocal",
 }
 

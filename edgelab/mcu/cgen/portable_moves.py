@@ -205,20 +205,20 @@ def move(p: Program, step: Move) -> None:
 def svdf(p: Program, step: Svdf) -> None:
     """SVDF: shift the memory, add the newest features, weigh the memory."""
     filters = step.units * step.rank
-    ctype = f"{step.state_dtype}_t"
+    ctype = f"{step.state.dtype}_t"
     features = p.constant("int8_t", step.feature_weights, f"weights_{step.index:02d}")
     sums = p.constant("int32_t", step.feature_bias, f"feature_bias_{step.index:02d}")
     time = p.constant(ctype, step.time_weights, f"time_{step.index:02d}")
     bias = p.constant("int32_t", step.bias, f"bias_{step.index:02d}")
-    limit = 2 ** (15 if step.state_dtype == "int16" else 7)
-    newest = clamp(scaled("a", step.first) + plus(step.state_zero), -limit, limit - 1)
+    limit = 2 ** (15 if step.state.dtype == "int16" else 7)
+    newest = clamp(scaled("a", step.first) + plus(step.state.zero), -limit, limit - 1)
     result = clamp(scaled("a", step.second) + plus(step.zero_out), -128, 127)
     total = step.batch * filters * step.memory
     p.function(
         step.function,
         f"const int8_t *restrict in = {p.addresses[step.inputs[0]]};\n"
         f"int8_t *restrict out = {p.addresses[step.outputs[0]]};\n"
-        f"{ctype} *restrict state = ({ctype} *){p.addresses[step.state]};\n"
+        f"{ctype} *restrict state = ({ctype} *){p.addresses[step.state.tensor]};\n"
         f"for (int i = 0; i < {total - 1}; ++i) state[i] = state[i + 1];\n"
         f"for (int n = 0; n < {step.batch}; ++n, in += {step.features}) {{\n"
         f"const int8_t *restrict k = {features};\n"
@@ -227,7 +227,7 @@ def svdf(p: Program, step: Svdf) -> None:
         f"state[(n * {filters} + f) * {step.memory} + {step.memory - 1}] = ({ctype}){newest};\n}}\n"
         f"const {ctype} *restrict s = state + n * {filters * step.memory};\nconst {ctype} *restrict t = {time};\n"
         f"for (int u = 0; u < {step.units}; ++u) {{\nint32_t a = {bias}[u];\n"
-        f"for (int i = 0; i < {step.rank * step.memory}; ++i) a += *t++ * (*s++{plus(-step.state_zero)});\n"
+        f"for (int i = 0; i < {step.rank * step.memory}; ++i) a += *t++ * (*s++{plus(-step.state.zero)});\n"
         f"*out++ = (int8_t){result};\n}}\n}}",
     )
 
