@@ -215,11 +215,24 @@ def _own_shape(call: _Call) -> list[int]:
     return [4 * (1 + len(call.output.shape))]
 
 
+def _product_persistent(call: _Call) -> list[int]:
+    """How to requantize, a copy for each operand that is turned (by default the second is), the output's shape."""
+    quantization = [28] if call.input(0).dtype in ("int8", "int16") else []
+    turned: list[int] = []
+    for place, whether in ((0, call.operator.options.get("adj_x")), (1, not call.operator.options.get("adj_y"))):
+        if whether:
+            tensor = call.input(place)
+            turned += [call.build.eval_tensor.size, 4 * (1 + len(tensor.shape)), tensor.size_bytes]
+    shape = _own_shape(call)
+    return [*turned, *shape, *quantization] if call.build.cmsis_nn else [*quantization, *turned, *shape]
+
+
 _PERSISTENT: Mapping[str, Callable[[_Call], list[int]]] = {
     "CONV_2D": lambda call: _per_channel(call, 0),
     "DEPTHWISE_CONV_2D": lambda call: _per_channel(call, 3),
     "FULLY_CONNECTED": _dense_persistent,
     **dict.fromkeys(("DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "GATHER", "GATHER_ND", "L2_POOL_2D"), _own_shape),
+    "BATCH_MATMUL": _product_persistent,
     "TRANSPOSE_CONV": lambda call: [4 * call.input(1).shape[0]] * 2 if call.input(1).shape else [],
     "UNIDIRECTIONAL_SEQUENCE_LSTM": _lstm_persistent,
 }

@@ -204,6 +204,7 @@ KERNELS: Mapping[str, Kernel] = {
     "ADD_N": Kernel("", "iiiiiiiiii", "i* o0", late=True),
     "ARG_MAX": Kernel("e", "", ""),
     "ARG_MIN": Kernel("e", "", ""),
+    "BATCH_MATMUL": Kernel("ccc", "ppp ccc", "i0 i1 o0", cmsis="(ppp ccc) iiiii", buffers_last=True),
     "BATCH_TO_SPACE_ND": Kernel("", "", "i0 o0"),
     "BROADCAST_TO": Kernel("", "", "i0 i1 o0"),
     "CAST": Kernel("ee", "", "i0 o0"),

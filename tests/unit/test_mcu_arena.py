@@ -23,7 +23,15 @@ FIGURES = json.loads((ORACLE / "oracle.json").read_text(encoding="utf-8"))
 SEARCHED = (
     # One of each: what planning needs, what an operator's temporaries need, late buffers, scratch, many inputs, state.
     *("conv_1x1", "dense_relu_per_channel", "mean_global", "concat_of_negative_axis", "lstm_plain", "svdf_rank_2"),
-    *("unary_relu6", "offline_plan", "several_outputs", "mobilenet_v2", "one_gather_nd", "one_transpose_conv"),
+    *(
+        "unary_relu6",
+        "offline_plan",
+        "several_outputs",
+        "mobilenet_v2",
+        "one_gather_nd",
+        "one_transpose_conv",
+        "one_batch_matmul",
+    ),
 )
 needs_tflm = pytest.mark.skipif(sys.platform != "linux", reason="tflite-micro has wheels for Linux on x86-64")
 
