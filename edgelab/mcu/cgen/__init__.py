@@ -4,16 +4,21 @@ from edgelab.errors import BadInput
 from edgelab.mcu.cgen.folding import folded
 from edgelab.mcu.cgen.generate import Sources, generate
 from edgelab.mcu.cgen.lowering import known_operators, lower_operator
+from edgelab.mcu.cgen.variables import OPERATORS, resolved
 from edgelab.mcu.model import Model
 
-SUPPORTED_OPERATORS = frozenset(known_operators())
+SUPPORTED_OPERATORS = frozenset(known_operators()) | OPERATORS
 """Operators that `generate` has kernels for, by their names in the schema."""
 
 
 def refused_operators(model: Model) -> dict[int, str]:
     """The indices of the operators that `generate` does not take as they stand in a model, each with the sentence."""
-    model = folded(model)
     refused = {}
+    model = folded(model)
+    try:
+        model = resolved(model).model
+    except BadInput as error:
+        refused = {op.index: str(error) for op in model.operators if op.code in OPERATORS}
     for op in model.operators:
         try:
             lower_operator(model, op)

@@ -187,6 +187,17 @@ def _depth(model: Model, op: Operator) -> Step:
     return Move(op.index, op.code, (source.index,), (target.index,), (copy,), target.elements)
 
 
+def _variable(model: Model, op: Operator) -> Step:
+    """READ_VARIABLE and ASSIGN_VARIABLE: the bytes of a tensor, from or to the memory of a variable."""
+    read = op.code == "READ_VARIABLE"
+    variable, tensor = needed(model, op, 0), model.tensors[op.outputs[0]] if read else needed(model, op, 1)
+    agree(variable.variable and variable.size_bytes == tensor.size_bytes, "sizes")
+    places = (variable.index, tensor.index) if read else (tensor.index, variable.index)
+    copy = Copy(*places, (tensor.size_bytes,), 0, (1,), 0, (1,))
+    borders: tuple[tuple[int, ...], tuple[int, ...]] = ((), (tensor.index,)) if read else ((tensor.index,), ())
+    return Move(op.index, op.code, *borders, (copy,), tensor.size_bytes)
+
+
 MOVES: dict[str, Lower] = {
     "CONCATENATION": _concatenation,
     "PAD": _pad,
@@ -200,6 +211,8 @@ MOVES: dict[str, Lower] = {
     "SPLIT_V": _split,
     "PACK": _pack,
     "UNPACK": _unpack,
+    "READ_VARIABLE": _variable,
+    "ASSIGN_VARIABLE": _variable,
     "SPACE_TO_DEPTH": _depth,
     "DEPTH_TO_SPACE": _depth,
 }
