@@ -69,10 +69,12 @@ operator("BATCH_MATMUL", 2, (3, 2, 6, 6), given=(3, 2, 2, 6), adj_x=True, name="
 operator("BATCH_MATMUL", 2, (2, 6, 6), "int8", given=(2, 6, 6), adj_x=True, adj_y=True, name="batch_matmul_adj_both")
 operator("BATCH_MATMUL", 2, (5, 5), "float32", feed="float32", given=(5, 5), name="batch_matmul_float")
 operator("BATCH_TO_SPACE_ND", 1, (1, 4, 6, 3), "int8", ints(2, 2), np.zeros((2, 2), np.int32), given=(4, 2, 3, 3))
+operator("BROADCAST_ARGS", 2, (4,), "int32", feed="int32", given=(4,))
 operator("BROADCAST_TO", 1, SHAPE, "int8", ints(*SHAPE), given=(1, 1, 1, 6))
 operator("CAST", dtype="float32", in_data_type=9, out_data_type=0)
 operator("CUMSUM", 1, SHAPE, "int8", np.int32(1))
 operator("DEPTH_TO_SPACE", 1, (1, 4, 6, 3), given=(1, 2, 3, 12), block_size=2)
+operator("DYNAMIC_UPDATE_SLICE", 1, SHAPE, "int8", np.ones((1, 1, 1, 3), np.int8), ints(0, 1, 0, 2))
 operator("EXPAND_DIMS", 1, (1, 1, 6), "int8", ints(1), given=(1, 6))
 operator("FILL", 1, (1, 4), "int8", ints(1, 4), given=())
 operator("GATHER", 1, (1, 2, 1, 2), "int8", ints(0, 2), axis=3)
@@ -83,6 +85,7 @@ operator("MIRROR_PAD", 1, (1, 4, 1, 6), "int8", np.array(PADS, np.int32), mode=0
 operator("PACK", 3, (1, 3, 6), given=(1, 6), values_count=3, axis=1)
 operator("PADV2", 1, (1, 4, 1, 6), "int8", np.array(PADS, np.int32), np.int8(3))
 operator("PRELU", 1, SHAPE, "int8", weights(1, 1, 6))
+operator("REDUCE_ALL", 1, (1, 6), "bool", ints(1, 2), feed="bool", keep_dims=False)
 for name in ("SUM", "REDUCE_MAX", "REDUCE_MIN"):
     operator(name, 1, (1, 6), "int8", ints(1, 2))
 for name in ("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"):

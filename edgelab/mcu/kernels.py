@@ -257,6 +257,7 @@ _SCRATCH: Mapping[str, Callable[[_Call], list[int]]] = {
     "SUM": _sum_scratch,
     "ADD_N": lambda call: [call.build.pointer * len(call.inputs)],
     "MIRROR_PAD": lambda call: [4 * len(call.input(0).shape)] * 2,
+    "REDUCE_ALL": _reduction_scratch,
     "REDUCE_MAX": _reduction_scratch,
     "REDUCE_MIN": _reduction_scratch,
     "TRANSPOSE_CONV": _transposed_scratch,
