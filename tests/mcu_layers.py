@@ -229,6 +229,16 @@ class Net:
         code = "DEPTH_TO_SPACE" if back else "SPACE_TO_DEPTH"
         return self._op(code, [x.index], shape, _same(x), {"block_size": block})
 
+    def space_to_batch(self, x, block, edges, back=False):
+        """Every ``block``-th pixel as a picture of its own, after padding by ``edges``; and back, before cropping."""
+        sizes = zip(x.shape[1:], block, edges, strict=False)
+        changed = [n * b - sum(e) if back else (n + sum(e)) // b for n, b, e in sizes]
+        count = int(np.prod(block))
+        batch = x.shape[0] // count if back else x.shape[0] * count
+        shape = (batch, *changed, *x.shape[len(block) + 1 :])
+        code = "BATCH_TO_SPACE_ND" if back else "SPACE_TO_BATCH_ND"
+        return self._op(code, [x.index, self.integers(block), self.integers(edges)], shape, _same(x), {})
+
     def pack(self, values, axis):
         shape = (*values[0].shape[:axis], len(values), *values[0].shape[axis:])
         options = {"values_count": len(values), "axis": axis}
@@ -355,6 +365,26 @@ class Net:
         """As converters leave the negated mean of a normalization."""
         index = self.writer.operator("NEG", [self.dequantize(x).index], x.shape, dtype="float32")
         return self.quantize(Value(index, x.shape), x.scale, zero_point)
+
+    def variable(self, name, like, *, initial=None):
+        """A resource variable with the shape and scale of ``like``, first at its zero point, and its value."""
+        first = np.full(like.shape, like.zero_point, np.int8) if initial is None else initial
+        handle = self.writer.resource(name, first, like.scale, like.zero_point)
+        return handle, self._op("READ_VARIABLE", [handle], like.shape, _same(like), {})
+
+    def assign(self, handle, value):
+        self.writer.add("ASSIGN_VARIABLE", [handle, value.index], [])
+
+    def ring(self, x, name, steps, *, initial=None, assign=True):
+        """The last ``steps`` rows of earlier inferences before those of ``x``; the newest stay for the next one."""
+        n, rows, width, channels = x.shape
+        like = dataclasses.replace(x, shape=(n, steps, width, channels))
+        handle, old = self.variable(name, like, initial=initial)
+        joined = self.concat([old, x], 1)
+        newest = self.slice(joined, (0, rows, 0, 0), (0, 0, 0, 0), (1, 1, 1, 1), begin_mask=13, end_mask=15)
+        if assign:
+            self.assign(handle, newest)
+        return joined if assign else (joined, handle, newest)
 
     def multiplied(self, code, x, units, low, high, multiplier, *, bias=0, zero_point=0):
         """A layer of integer weights from ``low`` to ``high`` whose sums are multiplied by exactly ``multiplier``."""

@@ -4,7 +4,10 @@
 earlier inferences.
 """
 
+import dataclasses
 import functools
+
+import numpy as np
 
 from .mcu_layers import Net
 
@@ -643,3 +646,90 @@ def offline_plan(net):
     z = net.depthwise(y, 1, 3, 2, activation="RELU")
     net.writer.offline_plan({x.index: 512, y.index: 0})
     return net.dense(z, 3)
+
+
+@network(
+    ("2d", {"shape": (1, 8, 9, 3), "block": (2, 3), "edges": ((1, 2), (0, 1))}),
+    ("batch_of_2", {"shape": (2, 6, 4, 2), "block": (3, 1), "edges": ((4, 0), (1, 0))}),
+    ("1d", {"shape": (1, 12, 4), "block": (4,), "edges": ((3, 2),)}),
+    ("uncropped", {"shape": (1, 4, 6, 2), "block": (2, 2), "edges": ((0, 0), (0, 0))}),
+)
+def batches(net, shape, block, edges):
+    """The parts themselves, and what comes back of them with the edges cropped."""
+    parts = net.space_to_batch(net.input(*shape, zero_point=-9), block, [(0, 0)] * len(block))
+    back = net.space_to_batch(parts, block, edges, back=True)
+    return net.unary("RELU", parts), back
+
+
+@network(("", {}))
+def dilated_as_converters_write_it(net):
+    """A convolution over time with a dilation of 4, computed on four sequences of every fourth step."""
+    parts = net.space_to_batch(net.input(1, 20, 5, zero_point=6), (4,), ((0, 0),))
+    y = net.conv(net.reshape(parts, 4, 1, 5, 5), 6, (1, 3), 1, "VALID", activation="RELU")
+    back = net.space_to_batch(net.reshape(y, 4, 3, 6), (4,), ((0, 2),), back=True)
+    return net.dense(net.reshape(back, 1, 10 * 6), 3)
+
+
+@network(("", {}), stateful=True)
+def streaming_keywords(net):
+    """Three new frames an inference, and rings of earlier ones before every layer over time."""
+    x = net.ring(net.input(1, 3, 1, 20, scale=0.03, zero_point=-10), "first", 2)
+    x = net.conv(x, 12, (3, 1), 1, "VALID", activation="RELU")
+    for k, steps in enumerate((4, 8)):
+        x = net.ring(x, f"ring_{k}", steps)
+        x = net.depthwise(x, 1, (steps + 1, 1), 1, "VALID")
+        x = net.conv(x, 12, 1, activation="RELU")
+    x = net.ring(x, "last", 4)
+    return net.unary("LOGISTIC", net.dense(net.reshape(x, 1, 12 * x.shape[1]), 1))
+
+
+@network(("", {}), stateful=True)
+def streaming_in_the_order_of_converters(net):
+    """What is remembered is stored at the end, and begins at other values than the zero point."""
+    x = net.input(1, 2, 1, 6, zero_point=3)
+    first = net.rng.integers(-128, 128, (1, 3, 1, 6)).astype("int8")
+    joined, handle, newest = net.ring(x, "ring", 3, initial=first, assign=False)
+    y = net.conv(joined, 5, (5, 1), 1, "VALID", activation="RELU")
+    again, other, newer = net.ring(y, "other", 2, assign=False)
+    z = net.dense(net.reshape(again, 1, 15), 4)
+    net.assign(other, newer)
+    net.assign(handle, newest)
+    return z
+
+
+@network(("", {}), stateful=True)
+def running_mean(net):
+    """A variable that is read by arithmetic, given out, and stored by arithmetic: its bytes have to be copied."""
+    x = net.input(1, 4, 5)
+    handle, mean = net.variable("mean", x)
+    half = net.tensor(1, 1, 1, scale=0.5 / 127)
+    total = net.binary("ADD", mean, net.binary("MUL", x, half), scale=x.scale, zero_point=x.zero_point)
+    net.assign(handle, total)
+    return net.binary("SUB", x, mean), mean
+
+
+@network(("", {}), stateful=True)
+def variable_read_after_it_was_stored(net):
+    """Two reads and two stores of one variable, and one through a reshape."""
+    x = net.input(1, 2, 3, 4)
+    handle, old = net.variable("twice", x)
+    joined = net.concat([old, x], 1)
+    middle = net.slice(joined, (0, 1, 0, 0), (1, 3, 3, 4), (1, 1, 1, 1))
+    net.assign(handle, middle)
+    new = net._op("READ_VARIABLE", [handle], x.shape, {**x.like, "rms": x.rms}, {})
+    both = net.concat([new, joined], 1)
+    flat = net.reshape(net.slice(both, (0, 4, 0, 0), (1, 6, 3, 4), (1, 1, 1, 1)), 1, 2, 3, 4)
+    net.assign(handle, flat)
+    return both, net.dense(joined, 3)
+
+
+@network(("", {}), stateful=True)
+def float_variable(net):
+    """What a converter writes that does not quantize variables: float32 in memory, int8 in the layers."""
+    x = net.input(1, 6)
+    handle = net.writer.resource("kept", np.linspace(-1, 1, 6, dtype=np.float32).reshape(1, 6))
+    index = net.writer.operator("READ_VARIABLE", [handle], (1, 6), dtype="float32")
+    old = net.quantize(dataclasses.replace(net.dequantize(x), index=index), x.scale, x.zero_point)
+    y = net.binary("ADD", old, x)
+    net.assign(handle, net.dequantize(y))
+    return net.dense(y, 3)

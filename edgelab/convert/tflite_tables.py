@@ -21,6 +21,7 @@ _OPTIONS = {
     "L2_POOL_2D": "Pool2DOptions",
     "MEAN": "ReducerOptions",
     "SUM": "ReducerOptions",
+    "REDUCE_ALL": "ReducerOptions",
     "REDUCE_MAX": "ReducerOptions",
     "REDUCE_MIN": "ReducerOptions",
     "MAXIMUM": "MaximumMinimumOptions",

@@ -73,6 +73,7 @@ class TfliteWriter:
         self._outputs: list[int] = []
         self._metadata: dict[str, bytes] = {}
         self._plan: dict[int, int] = {}
+        self._initial: dict[str, Tensor] = {}
 
     def input(
         self, name: str, shape: Sequence[int], scale: float | None = None, zero_point: int = 0, *, dtype: str = "int8"
@@ -116,6 +117,24 @@ class TfliteWriter:
     ) -> int:
         """A tensor that keeps its values from one inference to the next: the state of an SVDF or LSTM."""
         return self._add(name, shape, dtype, scale, zero_point, variable=True)
+
+    def resource(self, name: str, initial: ArrayLike, scale: float | None = None, zero_point: int = 0) -> int:
+        """A resource variable, to which READ_VARIABLE and ASSIGN_VARIABLE refer by the tensor returned.
+
+        Parameters
+        ----------
+        name
+            Its shared name; no other variable of the model has it.
+        initial
+            Its value in the first inference, which a graph of its own assigns (CALL_ONCE).
+        """
+        data = np.asarray(initial)
+        zero_points = () if scale is None else (zero_point,)
+        scales = () if scale is None else (float(np.float32(scale)),)
+        self._initial[name] = Tensor(f"{name}_initial", data.shape, data.dtype.name, scales, zero_points, 0, data)
+        found = self.activation((), dtype="resource", name=name)
+        self.add("VAR_HANDLE", [], [found], options={"container": "", "shared_name": name})
+        return found
 
     def activation(
         self,
@@ -217,29 +236,36 @@ class TfliteWriter:
             If ai-edge-litert, which brings the schema, is not installed.
         """
         s = schema()
-        buffers, tensors = [s.BufferT()], []
-        for tensor in self._tensors:
-            number = 0
-            if tensor.data is not None:
-                number = len(buffers)
-                buffers.append(aligned_buffer()(tensor.data.tobytes()))
-            tensors.append(tensor_table(tensor, number))
-        kinds = sorted({(op.code, op.version) for op in self._operators})
-        operators = [operator_table(op, kinds.index((op.code, op.version))) for op in self._operators]
+        buffers: list[Any] = [s.BufferT()]
+        graphs = [(self._tensors, self._operators, self._inputs, self._outputs, "main")]
+        if self._initial:
+            once = Operator("CALL_ONCE", 1, [], [], [], {"init_subgraph_index": 1})
+            graphs = [
+                (self._tensors, [once, *self._operators], self._inputs, self._outputs, "main"),
+                (*_assigning(self._initial), [], [], "once"),
+            ]
+        kinds = sorted({(op.code, op.version) for _, operators, *_ in graphs for op in operators})
+        tables = []
+        for tensors, operators, inputs, outputs, name in graphs:
+            made = []
+            for tensor in tensors:
+                made.append(tensor_table(tensor, len(buffers) if tensor.data is not None else 0))
+                if tensor.data is not None:
+                    buffers.append(aligned_buffer()(tensor.data.tobytes()))
+            steps = [operator_table(op, kinds.index((op.code, op.version))) for op in operators]
+            tables.append(s.SubGraphT(tensors=made, inputs=inputs, outputs=outputs, operators=steps, name=name))
         named, metadata = dict(self._metadata), []
         if self._plan:  # version, subgraph, count, then an offset for every tensor, -1 where the runtime plans it
-            plan = [self._plan.get(i, -1) for i in range(len(tensors))]
-            named[OFFLINE_PLAN] = np.asarray([OFFLINE_PLAN_VERSION, 0, len(plan), *plan], dtype="<i4").tobytes()
-        for name, content in named.items():
-            metadata.append(s.MetadataT(name=name, buffer=len(buffers)))
+            count = sum(len(table.tensors) for table in tables)
+            plan = [self._plan.get(i, -1) for i in range(count)]
+            named[OFFLINE_PLAN] = np.asarray([OFFLINE_PLAN_VERSION, 0, count, *plan], dtype="<i4").tobytes()
+        for title, content in named.items():
+            metadata.append(s.MetadataT(name=title, buffer=len(buffers)))
             buffers.append(aligned_buffer()(content))
-        graph = s.SubGraphT(
-            tensors=tensors, inputs=self._inputs, outputs=self._outputs, operators=operators, name="main"
-        )
         model = s.ModelT(
             version=SCHEMA_VERSION,
             operatorCodes=[code_table(code, version) for code, version in kinds],
-            subgraphs=[graph],
+            subgraphs=tables,
             description=self._description,
             buffers=buffers,
             metadata=metadata or None,
@@ -293,3 +319,15 @@ class TfliteWriter:
         if code == "FULLY_CONNECTED" and (len(inputs) == 2 or options.get("keep_num_dims")):
             return 6 if len(inputs) == 2 else 5
         return _INT8_VERSIONS.get(code, 1)
+
+
+def _assigning(initial: Mapping[str, Tensor]) -> tuple[list[Tensor], list[Operator]]:
+    """The graph that gives resource variables their first values."""
+    tensors: list[Tensor] = []
+    operators: list[Operator] = []
+    for name, value in initial.items():
+        handle = len(tensors)
+        tensors += [Tensor(name, (), "resource", (), (), 0), value]
+        operators.append(Operator("VAR_HANDLE", 1, [], [handle], [], {"container": "", "shared_name": name}))
+        operators.append(Operator("ASSIGN_VARIABLE", 1, [handle, handle + 1], [], []))
+    return tensors, operators

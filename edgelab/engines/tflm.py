@@ -29,6 +29,8 @@ TITLE = "TFLM"
 ARENA_ALIGNMENT = 16
 """TFLM aligns its arena to 16 bytes (kBufferAlignment), so sizes are counted in steps of it."""
 MAX_ARENA_BYTES = 2**30
+_LUCKY_BYTES = 64
+"""How far above a size that works a search looks for one that does not."""
 _NOT_INSTALLED = (
     "The TFLM interpreter is not installed ({}); tflite-micro has wheels for Linux on x86-64: "
     "uv pip install --prerelease=allow tflite-micro, elsewhere the modelled figures stand alone."
@@ -171,7 +173,8 @@ def arena_search(path: str | os.PathLike[str], *, timeout: float = hosted.DEFAUL
 
     An arena works when the interpreter loads the model and answers as it does with ample room. What it uses after
     loading (`TFLMEngine.allocations`) may not suffice, because planning needs room of its own. Each attempt runs in a
-    child process, and one that crashes is an attempt that failed.
+    child process, and one that crashes is an attempt that failed. Larger arenas work as well: a size that works by
+    luck, where a kernel's buffers happen to lie over what is not read again, is not taken for the smallest.
 
     Raises
     ------
@@ -213,6 +216,10 @@ def arena_search(path: str | os.PathLike[str], *, timeout: float = hosted.DEFAUL
         while high - low > ARENA_ALIGNMENT:
             middle = _aligned((low + high) // 2)
             low, high = (low, middle) if works(middle) else (middle, high)
+        above = high
+        while above < high + _LUCKY_BYTES:
+            above += ARENA_ALIGNMENT
+            high = high if works(above) else above + ARENA_ALIGNMENT
     finally:
         engine.close()
     return ArenaSearch(high, tuple(attempts))

@@ -121,13 +121,14 @@ def plan_arena(model: Model, target: str, *, heuristic: Heuristic = "greedy") ->
         If the target is not one of these.
     """
     runtime = build(target)
-    needs = [operator_needs(model, index, runtime) for index in range(len(model.operators))]
+    operators = (*model.operators, *model.once)
+    needs = [operator_needs(model, index, runtime) for index in range(len(operators))]
     plan = plan_buffers(planned_buffers(model, needs, in_place=heuristic == "best"), heuristic, alignment=ALIGNMENT)
     tail = _Tail()
     _start(tail, model, runtime, needs)
     peaks = [("loading", 0)]
     requests = 0
-    for operator, entry in zip(model.operators, needs, strict=True):
+    for operator, entry in zip(operators, needs, strict=True):
         before = tail.used
         for size in entry.persistent:
             tail.add("per-channel and other buffers of kernels", Struct(size, ALIGNMENT), operator.index)
@@ -143,7 +144,7 @@ def plan_arena(model: Model, target: str, *, heuristic: Heuristic = "greedy") ->
     for tensor in model.tensors:
         if tensor.variable:
             tail.add("variable tensors", Struct(tensor.size_bytes, ALIGNMENT))
-    peaks.append(("planning", _planning(len(model.tensors), requests, len(plan.buffers), tail.used, runtime)))
+    peaks.append(("planning", _planning(model, requests, len(plan.buffers), tail.used, runtime)))
     for border in (model.inputs, model.outputs):
         _add_border(tail, [model.tensors[i] for i in border], runtime)
     peaks.append(("the plan", plan.size_bytes + tail.used))
@@ -158,8 +159,8 @@ def plan_arena(model: Model, target: str, *, heuristic: Heuristic = "greedy") ->
         limited_by=limited_by,
         items=tuple(tail.items),
         plan=plan,
-        unknown=tuple(sorted({o.code for o, n in zip(model.operators, needs, strict=True) if not n.known})),
-        deduced=tuple(sorted({o.code for o, n in zip(model.operators, needs, strict=True) if n.deduced})),
+        unknown=tuple(sorted({o.code for o, n in zip(operators, needs, strict=True) if not n.known})),
+        deduced=tuple(sorted({o.code for o, n in zip(operators, needs, strict=True) if n.deduced})),
     )
 
 
@@ -230,14 +231,21 @@ class _Tail:
 
 def _start(tail: _Tail, model: Model, runtime: Build, needs: Sequence[Needs]) -> None:
     """What is there before the first kernel prepares."""
-    for name in ("allocator", "planner", "micro_allocator", "builtin_allocator", "subgraph"):
+    for name in ("allocator", "planner", "micro_allocator"):
         tail.add("allocators and planner", getattr(runtime, name))
+    variables = len(set(model.variables.values()))
+    if variables:
+        tail.add("list of variables", Struct(runtime.variables.size, ALIGNMENT))
+        tail.add("list of variables", Struct(runtime.variable.size * variables, ALIGNMENT))
+    tail.add("allocators and planner", runtime.builtin_allocator)
+    tail.add("allocators and planner", _many(runtime.subgraph, model.graphs))
     tail.add("tensor structs", _many(runtime.eval_tensor, len(model.tensors)))
-    tail.add("operator structs", _many(runtime.node, len(model.operators)))
-    for operator, entry in zip(model.operators, needs, strict=True):
+    operators = (*model.operators, *model.once)
+    tail.add("operator structs", _many(runtime.node, len(operators)))
+    for operator, entry in zip(operators, needs, strict=True):
         if entry.params is not None:
             tail.add("operators' options", entry.params, operator.index)
-    for operator, entry in zip(model.operators, needs, strict=True):
+    for operator, entry in zip(operators, needs, strict=True):
         if entry.data_bytes:
             tail.add("kernels' data", Struct(entry.data_bytes, ALIGNMENT), operator.index)
 
@@ -250,11 +258,12 @@ def _temporaries(head: int, tensors: Sequence[Tensor], runtime: Build) -> int:
     return head
 
 
-def _planning(tensors: int, requests: int, buffers: int, tail: int, runtime: Build) -> int:
+def _planning(model: Model, requests: int, buffers: int, tail: int, runtime: Build) -> int:
     """What the planner needs: the scratch requests, an allocation info a buffer, and lists of its own."""
+    infos = len(model.tensors) + requests
     head = runtime.request.size * (requests + runtime.requests_in_reserve)
-    head = _up(head, runtime.pointer) + runtime.pointer
-    head = _up(head, runtime.allocation_info.align) + runtime.allocation_info.size * (tensors + requests)
+    head = _up(head, runtime.pointer) + runtime.pointer * model.graphs
+    head = _up(head, runtime.allocation_info.align) + runtime.allocation_info.size * infos
     return _up(head, ALIGNMENT) + runtime.planner_bytes_per_buffer * buffers + _up(tail, ALIGNMENT)
 
 

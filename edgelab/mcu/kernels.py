@@ -10,6 +10,7 @@ from edgelab.mcu.model import Model, Operator, Tensor
 
 # CMSIS-NN reverses the filter of a transposed convolution for more input channels than this.
 _REVERSED_ABOVE_CHANNELS = 16
+_WITHOUT_OUTPUT = frozenset({"ASSIGN_VARIABLE", "CALL_ONCE"})
 
 
 @dataclass(frozen=True)
@@ -52,13 +53,14 @@ class _Call:
 
 
 def operator_needs(model: Model, index: int, build: Build) -> Needs:
-    """What operator ``index`` of the model asks for on a build of TFLM."""
-    operator = model.operators[index]
+    """What operator ``index`` of the model asks for on a build of TFLM; those that run once are numbered on."""
+    operator = (*model.operators, *model.once)[index]
     kernel = None if operator.custom else KERNELS.get(operator.code)
-    if kernel is None or not operator.outputs:
+    if kernel is None or not (operator.outputs or operator.code in _WITHOUT_OUTPUT):
         return Needs(known=False)
     inputs = tuple(model.tensors[i] if i >= 0 else None for i in operator.inputs)
-    call = _Call(operator, inputs, model.tensors[operator.outputs[0]], build)
+    output = model.tensors[operator.outputs[0]] if operator.outputs else model.tensors[0]
+    call = _Call(operator, inputs, output, build)
     data = kernel.cmsis if build.cmsis_nn and kernel.cmsis is not None else kernel.data
     if build.compression:
         data += kernel.compressed
@@ -66,6 +68,8 @@ def operator_needs(model: Model, index: int, build: Build) -> Needs:
     params = kernel.later_params if build.later and kernel.later_params is not None else kernel.params
     data_bytes = build.struct(data).size if data else 0
     persistent = _PERSISTENT[operator.code](call) if operator.code in _PERSISTENT else []
+    if operator.code == "ASSIGN_VARIABLE" and _assigned_before(model, index):
+        persistent = []
     return Needs(
         params=build.struct(params) if params else None,
         data_bytes=0 if kernel.late else data_bytes,
@@ -75,6 +79,13 @@ def operator_needs(model: Model, index: int, build: Build) -> Needs:
         buffers_last=kernel.buffers_last or kernel.late,
         deduced=build.pointer == 4 and kernel.measured != "both",
     )
+
+
+def _assigned_before(model: Model, index: int) -> bool:
+    """Whether an operator before this one has asked for the memory of the variable that it assigns."""
+    names, everything = model.variables, (*model.operators, *model.once)
+    name = names.get(everything[index].inputs[0])
+    return any(op.code == "ASSIGN_VARIABLE" and names.get(op.inputs[0]) == name for op in everything[:index])
 
 
 def same_padding(size: int, out: int, kernel: int, stride: int, dilation: int) -> int:
@@ -215,11 +226,25 @@ def _own_shape(call: _Call) -> list[int]:
     return [4 * (1 + len(call.output.shape))]
 
 
+def _product_persistent(call: _Call) -> list[int]:
+    """How to requantize, a copy for each operand that is turned (by default the second is), the output's shape."""
+    quantization = [28] if call.input(0).dtype in ("int8", "int16") else []
+    turned: list[int] = []
+    for place, whether in ((0, call.operator.options.get("adj_x")), (1, not call.operator.options.get("adj_y"))):
+        if whether:
+            tensor = call.input(place)
+            turned += [call.build.eval_tensor.size, 4 * (1 + len(tensor.shape)), tensor.size_bytes]
+    shape = _own_shape(call)
+    return [*turned, *shape, *quantization] if call.build.cmsis_nn else [*quantization, *turned, *shape]
+
+
 _PERSISTENT: Mapping[str, Callable[[_Call], list[int]]] = {
     "CONV_2D": lambda call: _per_channel(call, 0),
     "DEPTHWISE_CONV_2D": lambda call: _per_channel(call, 3),
     "FULLY_CONNECTED": _dense_persistent,
     **dict.fromkeys(("DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "GATHER", "GATHER_ND", "L2_POOL_2D"), _own_shape),
+    "ASSIGN_VARIABLE": lambda call: [call.input(1).size_bytes],
+    "BATCH_MATMUL": _product_persistent,
     "TRANSPOSE_CONV": lambda call: [4 * call.input(1).shape[0]] * 2 if call.input(1).shape else [],
     "UNIDIRECTIONAL_SEQUENCE_LSTM": _lstm_persistent,
 }
@@ -232,6 +257,7 @@ _SCRATCH: Mapping[str, Callable[[_Call], list[int]]] = {
     "SUM": _sum_scratch,
     "ADD_N": lambda call: [call.build.pointer * len(call.inputs)],
     "MIRROR_PAD": lambda call: [4 * len(call.input(0).shape)] * 2,
+    "REDUCE_ALL": _reduction_scratch,
     "REDUCE_MAX": _reduction_scratch,
     "REDUCE_MIN": _reduction_scratch,
     "TRANSPOSE_CONV": _transposed_scratch,

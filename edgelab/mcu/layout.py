@@ -47,6 +47,9 @@ class Build:
     handle: Struct
     request: Struct
     allocation_info: Struct
+    variables: Struct
+    """What holds the resource variables of a model that has some."""
+    variable: Struct
     planner_bytes_per_buffer: int = 40
     requests_in_reserve: int = 12
     """Scratch buffers that an operator may ask for; the room for them is held free while it prepares."""
@@ -118,6 +121,8 @@ _CORE = Build(
     handle=Struct(4, 4),
     request=Struct(12, 4),
     allocation_info=Struct(24, 4),
+    variables=Struct(12, 4),
+    variable=Struct(20, 4),
 )
 # The interpreter of the wheel records what it allocates: its two allocators are larger for it.
 _WHEEL = Build(
@@ -140,6 +145,8 @@ _WHEEL = Build(
     handle=Struct(8, 8),
     request=Struct(16, 8),
     allocation_info=Struct(32, 8),
+    variables=Struct(16, 8),
+    variable=Struct(40, 8),
 )
 
 BUILDS: tuple[Build, ...] = (
@@ -177,6 +184,7 @@ KERNELS: Mapping[str, Kernel] = {
         buffers_last=True,
         measured="both",
     ),
+    "ASSIGN_VARIABLE": Kernel("", "", "i1", compressed="i", buffers_last=True),
     "AVERAGE_POOL_2D": _AVERAGE,
     "MAX_POOL_2D": _POOL,
     "MEAN": _REDUCE,
@@ -191,6 +199,7 @@ KERNELS: Mapping[str, Kernel] = {
     "LOGISTIC": Kernel("", "iiii", "i0 o0", measured="both"),
     "TANH": Kernel("", "iiii", "i0 o0 i0", measured="both"),
     "HARD_SWISH": Kernel("", "hhh i h i", "i0 o0"),
+    "READ_VARIABLE": Kernel("", "", "i0"),
     "RELU": Kernel("", "c ii iiii", "i0 o0"),
     "RELU6": Kernel("", "ii", "i0"),
     "LEAKY_RELU": Kernel("i", "iiiiii", "i0 o0", measured="both"),
@@ -204,14 +213,18 @@ KERNELS: Mapping[str, Kernel] = {
     "ADD_N": Kernel("", "iiiiiiiiii", "i* o0", late=True),
     "ARG_MAX": Kernel("e", "", ""),
     "ARG_MIN": Kernel("e", "", ""),
+    "BATCH_MATMUL": Kernel("ccc", "ppp ccc", "i0 i1 o0", cmsis="(ppp ccc) iiiii", buffers_last=True),
     "BATCH_TO_SPACE_ND": Kernel("", "", "i0 o0"),
+    "BROADCAST_ARGS": Kernel("", "", "i0 i1 o0"),
     "BROADCAST_TO": Kernel("", "", "i0 i1 o0"),
+    "CALL_ONCE": Kernel("i", "i c", ""),
     "CAST": Kernel("ee", "", "i0 o0"),
     "CEIL": _NOTHING,
     "COS": _NOTHING,
     "CUMSUM": Kernel("cc", "iiiiiiiii", "i0 i1 o0", late=True),
     "DEPTH_TO_SPACE": Kernel("i", "", "i0 o0", buffers_last=True),
     "DIV": Kernel("e", "iiiiiii", "i0 i1 o0"),
+    "DYNAMIC_UPDATE_SLICE": Kernel("", "", "i0 i1 i2 o0"),
     "ELU": Kernel("", "d" * 32, "i0 o0"),
     "EQUAL": _COMPARISON,
     "EXP": _NOTHING,
@@ -241,6 +254,7 @@ KERNELS: Mapping[str, Kernel] = {
     "PACK": Kernel("ii", "", ""),
     "PADV2": Kernel("", "iiiiiiiiiiiiii", "i0 i1 i2 o0"),
     "PRELU": Kernel("", "iiiiiii", "i0 i1 o0"),
+    "REDUCE_ALL": _REDUCE,
     "REDUCE_MAX": _REDUCE,
     "REDUCE_MIN": _REDUCE,
     "RESIZE_BILINEAR": Kernel("cc", "", "i0 i1 o0"),
@@ -267,6 +281,7 @@ KERNELS: Mapping[str, Kernel] = {
         cmsis=f"{_CONV_PARAMS} iii pp",
     ),
     "UNPACK": Kernel("ii", "", ""),
+    "VAR_HANDLE": Kernel("pp", "i", ""),
     "ZEROS_LIKE": _NOTHING,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": Kernel(
         "e ii ccc", _LSTM, "i* o0", cmsis=f"({_LSTM}) iiiii iiiiiiiiii {'(ii pp ii ppp e)' * 4}", buffers_last=True

@@ -151,6 +151,10 @@ class Operator:
 class Model:
     """A .tflite model of one graph.
 
+    A model that keeps state in resource variables has further graphs, which CALL_ONCE runs in the first inference to
+    give the variables their values: ``once`` are their operators, numbered on, ``tensors`` ends with their tensors and
+    ``graphs`` counts all graphs.
+
     ``offline_offsets`` are those of the metadata ``OfflineMemoryAllocation``, one a tensor, -1 where the
     interpreter places it; None where the file has none.
     """
@@ -164,6 +168,14 @@ class Model:
     description: str
     offline_offsets: tuple[int, ...] | None = field(repr=False)
     metadata: Mapping[str, bytes] = field(repr=False)
+    once: tuple[Operator, ...] = ()
+    graphs: int = 1
+
+    @property
+    def variables(self) -> dict[int, str]:
+        """The shared names of resource variables, by the tensors that VAR_HANDLE makes."""
+        handles = [op for op in (*self.operators, *self.once) if op.code == "VAR_HANDLE" and op.outputs]
+        return {op.outputs[0]: str(op.options.get("shared_name", "")) for op in handles}
 
     def table(self) -> Table:
         """The operators with their outputs, one row each."""
@@ -193,7 +205,8 @@ def read_model(path: str | os.PathLike[str]) -> Model:
     Raises
     ------
     BadFile
-        If it is missing, truncated, damaged, of another format, or holds more than one subgraph.
+        If it is missing, truncated, damaged, of another format, or holds subgraphs that do more than give resource
+        variables their first values.
     MissingFramework
         If ai-edge-litert, which brings the schema, is not installed.
     """
@@ -209,25 +222,28 @@ def _read(file: Path, content: bytes) -> Model:
     reader = FlatReader(file, content)
     model = reader.model
     graphs = reader.graphs()
-    if len(graphs) > 1:
-        raise BadFile(
-            f"{file} holds {len(graphs)} subgraphs (control flow such as IF or WHILE); "
-            "convert the model without them, one graph is what a microcontroller's plan takes."
-        )
     graph = graphs[0]
     codes = [
         (*reader.code(code), int(code.Version()))
         for code in reader.each(model.OperatorCodes, model.OperatorCodesLength())
     ]
     buffers = [reader.stored(b, content) for b in reader.each(model.Buffers, model.BuffersLength())]
-    tensors = tuple(
-        _tensor(reader, i, t, buffers) for i, t in enumerate(reader.each(graph.Tensors, graph.TensorsLength()))
-    )
-    operators = tuple(
-        _operator(reader, i, o, codes, len(tensors))
-        for i, o in enumerate(reader.each(graph.Operators, graph.OperatorsLength()))
-    )
-    inputs, outputs = reader.borders(graph, len(tensors))
+    tensors: list[Tensor] = []
+    operators: list[list[Operator]] = []
+    for part in graphs:
+        first, number = len(tensors), sum(map(len, operators))
+        tensors += [
+            _tensor(reader, i, t, buffers)
+            for i, t in enumerate(reader.each(part.Tensors, part.TensorsLength()), start=first)
+        ]
+        own = enumerate(reader.each(part.Operators, part.OperatorsLength()), start=number)
+        operators.append([_operator(reader, i, o, codes, len(tensors) - first, first) for i, o in own])
+    if len(graphs) > 1 and not _once_alone(tensors, operators):
+        raise BadFile(
+            f"{file} holds {len(graphs)} subgraphs (control flow such as IF or WHILE); "
+            "convert the model without them, one graph is what a microcontroller's plan takes."
+        )
+    inputs, outputs = reader.borders(graph, int(graph.TensorsLength()))
     metadata = {
         reader.text(entry.Name()): buffers[entry.Buffer()] or b""
         for entry in reader.each(model.Metadata, model.MetadataLength())
@@ -235,13 +251,26 @@ def _read(file: Path, content: bytes) -> Model:
     return Model(
         path=file,
         content=content,
-        tensors=tensors,
-        operators=operators,
+        tensors=tuple(tensors),
+        operators=tuple(operators[0]),
         inputs=tuple(inputs),
         outputs=tuple(outputs),
         description=reader.text(model.Description()),
         offline_offsets=_offline(reader, metadata.get(_OFFLINE_PLAN), len(tensors)),
         metadata=metadata,
+        once=tuple(operator for part in operators[1:] for operator in part),
+        graphs=len(graphs),
+    )
+
+
+def _once_alone(tensors: Sequence[Tensor], operators: Sequence[Sequence[Operator]]) -> bool:
+    """Whether all graphs but the first run once, and only to give variables constant values."""
+    called = [op.options.get("init_subgraph_index") for op in operators[0] if op.code == "CALL_ONCE"]
+    within = [op for part in operators[1:] for op in part]
+    return sorted(called, key=str) == list(range(1, len(operators))) and all(
+        op.code == "VAR_HANDLE"
+        or (op.code == "ASSIGN_VARIABLE" and len(op.inputs) == 2 and tensors[op.inputs[1]].data is not None)
+        for op in within
     )
 
 
@@ -266,8 +295,9 @@ def _tensor(reader: FlatReader, index: int, tensor: Any, buffers: Sequence[bytes
 
 
 def _operator(
-    reader: FlatReader, index: int, operator: Any, codes: Sequence[tuple[str, bool, int]], tensors: int
+    reader: FlatReader, index: int, operator: Any, codes: Sequence[tuple[str, bool, int]], tensors: int, first: int
 ) -> Operator:
+    """An operator of a graph of so many ``tensors``, which stand in the model's from ``first`` on."""
     code, custom, version = codes[operator.OpcodeIndex()]
     inputs, outputs = reader.operands(operator, tensors)
     intermediates = reader.numbers(operator.Intermediates, operator.IntermediatesLength())
@@ -279,7 +309,10 @@ def _operator(
         options: dict[str, Any] = {"custom_options": bytes(raw)}
     else:
         options = _options(reader, operator, code)
-    return Operator(index, code, custom, version, tuple(inputs), tuple(outputs), tuple(intermediates), options)
+    ins, outs, between = (
+        tuple(i + first if i >= 0 else -1 for i in found) for found in (inputs, outputs, intermediates)
+    )
+    return Operator(index, code, custom, version, ins, outs, between, options)
 
 
 def _options(reader: FlatReader, operator: Any, code: str) -> dict[str, Any]:

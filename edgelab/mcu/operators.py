@@ -59,6 +59,8 @@ _FIXED = "give the network a fixed input shape before converting, so that the co
 _STRINGS = "look the text up in the application and feed the network numbers"
 _BOXES = "end the network at boxes and scores and select in the application, or with TFLite_Detection_PostProcess"
 _RECURRENT = "use LSTM layers of one direction (they become UNIDIRECTIONAL_SEQUENCE_LSTM), or convolutions over time"
+FIXED_BATCH = "convert again from a function or SavedModel with a fixed batch of 1, which keeps dilation in CONV_2D"
+"""How to be rid of SPACE_TO_BATCH_ND around a convolution."""
 _MENDS = {
     "GELU": "use RELU or HARD_SWISH in its place and train again",
     "RELU_N1_TO_1": "use TANH, or RELU6 with its input shifted, and train again",
@@ -237,11 +239,24 @@ def _verdict(model: Model, operator: Operator, kind: str) -> tuple[str, str]:
         weights = model.tensors[operator.inputs[1]].dtype
         if weights != "float32":
             return f"its weights are {weights} and its input float32 (dynamic-range quantization)", _FULL_INTEGER
+    return _kernel_refuses(model, operator, kind)
+
+
+def _kernel_refuses(model: Model, operator: Operator, kind: str) -> tuple[str, str]:
+    """As `_verdict`, for an operator that has a kernel."""
+    code = operator.code
+    if code == "SPACE_TO_BATCH_ND" and _pads(model, operator):
+        return "its kernel pads with memory that it never sets: answers differ from run to run", FIXED_BATCH
     if code in FLOAT_ONLY and kind in _INTEGER_TYPES:
         return f"its kernel knows float32 alone, not {kind}", f"{mend_for(code)}, or use one that has an int8 kernel"
     if kind in {"uint8", "float16", "bfloat16", "int4"} and code not in _AT_THE_BORDER:
         return f"its kernel does not know {kind}", _FULL_INTEGER
     return "", ""
+
+
+def _pads(model: Model, operator: Operator) -> bool:
+    edges = model.tensors[operator.inputs[2]] if len(operator.inputs) > 2 and operator.inputs[2] >= 0 else None
+    return edges is not None and any(edges.data or b"")
 
 
 def _remarks(model: Model, checks: Sequence[OperatorCheck]) -> list[str]:

@@ -80,18 +80,27 @@ constexpr unsigned int kModelBytes = {len(model.content)};
 
 
 def _main(model: Model, arena_bytes: int) -> str:
-    codes = list(dict.fromkeys((operator.code, operator.custom) for operator in model.operators))
+    operators = (*model.operators, *model.once)
+    codes = list(dict.fromkeys((operator.code, operator.custom) for operator in operators))
     adds = "\n".join(_add(code, custom=custom) for code, custom in codes)
     inputs = "\n".join(_border("input", i, model.tensors[t]) for i, t in enumerate(model.inputs))
     outputs = "\n".join(_border("output", i, model.tensors[t]) for i, t in enumerate(model.outputs))
+    variables = len(set(model.variables.values()))
+    own = ("micro_allocator", "micro_interpreter") if variables else ("micro_interpreter",)
+    last = ("micro_resource_variable", "system_setup") if variables else ("system_setup",)
+    names = (*own, "micro_log", "micro_mutable_op_resolver", *last)
+    includes = "\n".join(f'#include "tensorflow/lite/micro/{name}.h"' for name in names)
+    interpreter = "  static tflite::MicroInterpreter interpreter(model, resolver, arena, kArenaBytes);"
+    if variables:
+        interpreter = f"""  // What the model remembers from one inference to the next lies in the arena, too.
+  tflite::MicroAllocator* allocator = tflite::MicroAllocator::Create(arena, kArenaBytes);
+  tflite::MicroResourceVariables* variables = tflite::MicroResourceVariables::Create(allocator, {variables});
+  static tflite::MicroInterpreter interpreter(model, resolver, allocator, variables);"""
     return f"""// TensorFlow Lite Micro with {_comment(model.path.name)}: the operators that it has and no other.
 #include <cstdint>
 
 #include "model_data.h"
-#include "tensorflow/lite/micro/micro_interpreter.h"
-#include "tensorflow/lite/micro/micro_log.h"
-#include "tensorflow/lite/micro/micro_mutable_op_resolver.h"
-#include "tensorflow/lite/micro/system_setup.h"
+{includes}
 #include "tensorflow/lite/schema/schema_generated.h"
 
 namespace {{
@@ -122,7 +131,7 @@ int main() {{
   static Resolver resolver;
   if (AddOperators(resolver) != kTfLiteOk) return 1;
 
-  static tflite::MicroInterpreter interpreter(model, resolver, arena, kArenaBytes);
+{interpreter}
   if (interpreter.AllocateTensors() != kTfLiteOk) {{
     MicroPrintf("The arena of %d bytes is too small.", kArenaBytes);
     return 1;

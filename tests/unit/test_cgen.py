@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgelab.errors import BadFile, BadInput
-from edgelab.mcu.cgen import generate, portable_shared
+from edgelab.mcu.cgen import generate, portable_shared, refused_operators
 from edgelab.mcu.cgen.lowering import lower
 from edgelab.mcu.model import read_model
 from tests.mcu_layers import Net
@@ -69,6 +69,34 @@ def test_the_comparison_notices_one_wrong_weight(tmp_path):
     source.write_text(text[:digit] + str((int(text[digit]) + 5) % 10) + text[digit + 1 :])
     compile_native(["model_0_.c"], tmp_path / "changed.so")
     assert run([{**job, "code": str(tmp_path / "changed.so")}])[0]["wrong"] > 0
+
+
+def test_variables_are_read_and_written_where_they_lie(networks):
+    sources = generate(read_model(networks / "streaming_keywords.tflite"))
+    assert [name for name in sources.layers if "variable" in name] == []
+    assert sources.state_bytes == 2 * 20 + (4 + 8 + 4) * 12
+    copied = generate(read_model(networks / "running_mean.tflite"))
+    assert [name.split("_", 2)[2] for name in copied.layers if "variable" in name] == [
+        "read_variable",
+        "assign_variable",
+    ]
+
+
+def test_a_variable_that_nothing_assigns_first_begins_at_its_zero_point(networks):
+    model = read_model(networks / "streaming_in_the_order_of_converters.tflite")
+    given = generate(model).files["model.c"]
+    bare = generate(dataclasses.replace(model, once=())).files["model.c"]
+    zeros = ", ".join(["3"] * 18)
+    assert f"[18] ALIGNED = {{{zeros}}};" in bare
+    assert zeros not in given
+
+
+def test_a_variable_that_is_read_before_it_has_a_value_is_told(networks):
+    model = read_model(networks / "running_mean.tflite")
+    late = dataclasses.replace(model, operators=(*model.operators[1:], model.operators[0]))
+    with pytest.raises(BadInput, match=r"READ_VARIABLE.*before"):
+        generate(late)
+    assert refused_operators(late)
 
 
 def test_sources_say_what_was_made():

@@ -21,7 +21,8 @@ from edgelab.mcu import firmware, timing
 from edgelab.mcu.compiler import compile_firmware
 from edgelab.mcu.emulator import load_rows
 from edgelab.mcu.firmware import MARKER, build_firmware
-from edgelab.mcu.tflm_app import resolver_method
+from edgelab.mcu.model import read_model
+from edgelab.mcu.tflm_app import resolver_method, tflm_files
 from tests.mcu_networks import NETWORKS
 
 MODELS = Path(__file__).parents[1] / "data" / "mcu_oracle"
@@ -109,6 +110,16 @@ def test_the_classic_way_carries_the_model_its_operators_and_its_arena(keyword):
     added = re.findall(r"resolver\.(Add\w+)\(\)", application)
     assert added == ["AddConv2D", "AddDepthwiseConv2D", "AddMean", "AddFullyConnected", "AddSoftmax"]
     assert "MicroMutableOpResolver<5>" in application
+
+
+def test_the_classic_way_makes_room_for_variables(tmp_path):
+    (tmp_path / "streaming.tflite").write_bytes(NETWORKS["streaming_keywords"]())
+    application = tflm_files(read_model(tmp_path / "streaming.tflite"), 4096)["main.cc"]
+    assert "MicroResourceVariables::Create(allocator, 4);" in application
+    assert "interpreter(model, resolver, allocator, variables);" in application
+    assert {"AddCallOnce", "AddVarHandle", "AddReadVariable", "AddAssignVariable"} <= set(
+        re.findall(r"resolver\.(Add\w+)\(\)", application)
+    )
 
 
 def test_names_of_the_resolver():

@@ -23,7 +23,16 @@ FIGURES = json.loads((ORACLE / "oracle.json").read_text(encoding="utf-8"))
 SEARCHED = (
     # One of each: what planning needs, what an operator's temporaries need, late buffers, scratch, many inputs, state.
     *("conv_1x1", "dense_relu_per_channel", "mean_global", "concat_of_negative_axis", "lstm_plain", "svdf_rank_2"),
-    *("unary_relu6", "offline_plan", "several_outputs", "mobilenet_v2", "one_gather_nd", "one_transpose_conv"),
+    *(
+        "unary_relu6",
+        "offline_plan",
+        "several_outputs",
+        "mobilenet_v2",
+        "one_gather_nd",
+        "one_transpose_conv",
+        "one_batch_matmul",
+    ),
+    *("streaming_keywords", "variable_read_after_it_was_stored"),
 )
 needs_tflm = pytest.mark.skipif(sys.platform != "linux", reason="tflite-micro has wheels for Linux on x86-64")
 
@@ -181,6 +190,16 @@ def test_lifetimes_begin_where_a_tensor_is_made_and_end_where_it_is_last_read():
     assert max(buffers[i].last for i in add.inputs) == add.index + 1
     assert buffers[add.outputs[0]].first == add.index + 1
     assert lower_bound(planned_buffers(model)) <= plan_arena(model, "cortex-m-reference").head
+
+
+def test_variables_stay_in_the_tail_and_their_list_stands_before_the_graph(networks):
+    for target, listed in (("cortex-m-reference", 12 + 4 * 20), ("x86_64-wheel", 16 + 4 * 40)):
+        arena = plan_arena(read_model(networks / "streaming_keywords.tflite"), target)
+        sizes = [i.size_bytes for i in arena.items if i.kind == "list of variables"]
+        assert sum(sizes) == listed
+        kept = {i.operator: i.size_bytes for i in arena.items if i.kind.startswith("per-channel") and i.size_bytes < 96}
+        assert {2 * 20, 4 * 12, 4 * 12}.issubset(set(kept.values()))
+        assert arena.unknown == ()
 
 
 def test_an_operator_without_an_entry_is_named():

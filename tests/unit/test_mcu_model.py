@@ -134,6 +134,28 @@ def test_more_than_one_subgraph_is_refused(tmp_path):
         read(tmp_path, bytes(builder.Output()))
 
 
+def test_a_graph_that_gives_variables_their_values_is_read(tmp_path):
+    model = read(tmp_path, NETWORKS["streaming_keywords"]())
+    assert model.graphs == 2
+    assert [op.code for op in model.once] == ["VAR_HANDLE", "ASSIGN_VARIABLE"] * 4
+    assert [op.index for op in model.once] == list(range(len(model.operators), len(model.operators) + 8))
+    assert set(model.variables.values()) == {"first", "ring_0", "ring_1", "last"}
+    assert len(model.variables) == 8  # a handle in each graph
+    values = [model.tensors[op.inputs[1]] for op in model.once if op.code == "ASSIGN_VARIABLE"]
+    assert [t.shape for t in values] == [(1, 2, 1, 20), (1, 4, 1, 12), (1, 8, 1, 12), (1, 4, 1, 12)]
+    assert (values[0].array() == -10).all()
+
+
+def test_a_graph_that_computes_is_refused(tmp_path):
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(NETWORKS["running_mean"](), 0))
+    assigned = model.subgraphs[1].tensors[1]
+    assigned.buffer = 0  # no constant any more
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    with pytest.raises(BadFile, match="2 subgraphs"):
+        read(tmp_path, bytes(builder.Output()))
+
+
 def test_an_int4_constant_is_measured_in_half_bytes(tmp_path):
     writer = TfliteWriter("half")
     x = writer.input("x", (1, 4), 0.5, 0)

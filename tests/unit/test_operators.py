@@ -16,6 +16,7 @@ from edgelab.mcu import operators
 from edgelab.mcu.cgen import generate
 from edgelab.mcu.model import read_model
 from edgelab.mcu.operators import check_operators, mend_for
+from tests.mcu_layers import Net
 from tests.mcu_networks import NETWORKS
 from tests.mcu_operators import OPERATORS
 
@@ -186,6 +187,16 @@ def test_strings_are_refused(tmp_path):
     (check,) = check_operators(writer.write(tmp_path / "m.tflite")).unsupported
     assert "strings" in check.reason
     assert "numbers" in check.mend
+
+
+def test_padding_with_memory_that_is_never_set_is_told(tmp_path):
+    for edges, taken in (((0, 0), True), ((4, 0), False)):
+        net = Net("padded")
+        parts = net.space_to_batch(net.input(1, 8, 3), (4,), (edges,))
+        (tmp_path / "net.tflite").write_bytes(net.done(parts))
+        (check,) = check_operators(tmp_path / "net.tflite").checks
+        assert (check.tflm, check.generator) == (taken, taken)
+        assert ("never sets" in check.reason) == ("fixed batch" in check.mend) == (not taken)
 
 
 def test_an_open_input_is_remarked(tmp_path):

@@ -10,6 +10,8 @@ from edgelab.convert.tflite_writer import TfliteWriter
 from edgelab.engines import Engine
 from edgelab.engines.tflm import ARENA_ALIGNMENT, TFLMEngine, arena_search
 from edgelab.errors import BadFile, BadInput, EngineCrash, MissingFramework
+from edgelab.mcu.arena import plan_arena
+from edgelab.mcu.model import read_model
 from tests.mcu_networks import NETWORKS
 
 ORACLE = Path(__file__).parents[1] / "data" / "mcu_oracle"
@@ -176,6 +178,20 @@ def test_the_search_ends_between_what_works_and_what_does_not():
     assert all((size >= found.min_workable) == (said == "works") for size, said in outcomes.items())
     assert found.to_dict()["min_workable"] == found.min_workable
     assert "measured" in str(found)
+
+
+def test_a_size_that_works_by_luck_is_not_the_smallest(tmp_path):
+    writer = TfliteWriter("luck")
+    x = writer.input("x", (3, 5, 7), 0.05)
+    y = writer.constant(np.ones((3, 7, 6), np.int8), 0.05)
+    writer.output(writer.operator("BATCH_MATMUL", [x, y], (3, 5, 6), 0.1))
+    path = writer.write(tmp_path / "luck.tflite")
+    found = arena_search(path)
+    outcomes = dict(found.attempts)
+    below = found.min_workable - 2 * ARENA_ALIGNMENT
+    assert outcomes[below] == "works"  # on each side of it is a size that does not
+    assert outcomes[below + ARENA_ALIGNMENT] != "works"
+    assert found.min_workable == plan_arena(read_model(path), "x86_64-wheel").min_workable
 
 
 def test_the_search_of_a_file_that_is_no_model(tmp_path):

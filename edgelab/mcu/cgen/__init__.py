@@ -5,16 +5,21 @@ from edgelab.mcu.cgen.folding import folded
 from edgelab.mcu.cgen.generate import Sources, generate
 from edgelab.mcu.cgen.joining import joined
 from edgelab.mcu.cgen.lowering import known_operators, lower_operator
+from edgelab.mcu.cgen.variables import OPERATORS, resolved
 from edgelab.mcu.model import Model
 
-SUPPORTED_OPERATORS = frozenset(known_operators())
+SUPPORTED_OPERATORS = frozenset(known_operators()) | OPERATORS
 """Operators that `generate` has kernels for, by their names in the schema."""
 
 
 def refused_operators(model: Model) -> dict[int, str]:
     """The indices of the operators that `generate` does not take as they stand in a model, each with the sentence."""
-    model = joined(folded(model))
     refused = {}
+    model = joined(folded(model))
+    try:
+        model = resolved(model).model
+    except BadInput as error:
+        refused = {op.index: str(error) for op in model.operators if op.code in OPERATORS}
     for op in model.operators:
         try:
             lower_operator(model, op)

@@ -28,6 +28,7 @@ from edgelab.mcu.cgen import (
     portable_picks,
     portable_products,
     portable_shared,
+    variables,
 )
 from edgelab.mcu.cgen.ctext import Program
 from edgelab.mcu.cgen.lowering import Step
@@ -117,8 +118,9 @@ def generate(model: Model, *, kernels: Kernels = "portable", minimise: Minimise 
     """
     if kernels not in ("portable", "dsp") or minimise not in ("time", "ram"):
         raise BadInput(f"kernels={kernels!r}, minimise={minimise!r}: take 'portable' or 'dsp', and 'time' or 'ram'.")
-    given, model = model, joining.joined(folding.folded(model))
-    steps = list(lowering.lower(model))
+    given, kept = model, variables.resolved(joining.joined(folding.folded(model)))
+    model = kept.model
+    steps = [kept.apart(step) for step in lowering.lower(model)]
     choice = portable_shared.Choice()
     if kernels == "portable":
         choice = portable_shared.chosen(steps, given, streams=minimise == "ram")
@@ -126,7 +128,7 @@ def generate(model: Model, *, kernels: Kernels = "portable", minimise: Minimise 
         steps = [arrange.upright(step) for step in _terse(steps)]
     _check_borders(model)
     made = (arrange_ram.for_ram if minimise == "ram" else arrange.for_time)(model, steps, kernels=kernels)
-    states = _states(model, steps)
+    states = _states(model, steps, kept.initial)
     addresses = {**{i: f"((int8_t *)arena + {o})" for i, o in made.layout.tensors.items()}, **states.addresses}
     program = Program(
         addresses,
@@ -200,9 +202,15 @@ class _States:
     size_bytes: int
 
 
-def _states(model: Model, steps: Sequence[Step]) -> _States:
-    """Memory that lasts from one inference to the next, at its zero point in the beginning."""
+def _states(model: Model, steps: Sequence[Step], variables: Mapping[int, bytes]) -> _States:
+    """Memory that lasts from one inference to the next, at its zero point or first value in the beginning."""
     addresses, text, total = {}, "", 0
+    for index, content in variables.items():
+        name = f"variable_{index:02d}"
+        values = ", ".join(str(v - 256 if v > 127 else v) for v in content)
+        text += f"static int8_t {name}[{len(content)}] ALIGNED{f' = {{{values}}}' if any(content) else ''};\n"
+        addresses[index] = name
+        total += len(content)
     for step in steps:
         for state in step.states:
             tensor = model.tensors[state.tensor]
