@@ -101,8 +101,11 @@ def stream_rows(step: Convolution) -> int:
     return step.window.out_width if geometry(step.window).flat else 1
 
 
-def scale_of(step: Convolution) -> Scale | None:
-    """The layer's scale parameters, None where sums have no room for them."""
+def scale_of(step: Convolution, *, ahead: bool = True) -> Scale | None:
+    """The layer's scale parameters, None where sums have no room for them.
+
+    ``ahead``: leave room in 16 bits for a depthwise layer's weights, shifted as requantization wants its sums.
+    """
     axes = (1, 2, 3) if not step.depthwise else (0, 1)
     products = np.stack([step.weights * (127 - step.zero_in), step.weights * (-128 - step.zero_in)])
     highest = step.bias + products.max(axis=0).sum(axis=axes)
@@ -112,7 +115,7 @@ def scale_of(step: Convolution) -> Scale | None:
     if max(np.abs(folded).max(), bound.max()) >= 2**31:
         return None
     common = make_scale(step.multipliers, bound, step.zero_out, step.low, step.high, right=_COMMON_SHIFT)
-    if common is None or (step.depthwise and _beyond_16_bits(step, folded, common)):
+    if common is None or (ahead and step.depthwise and _beyond_16_bits(step, folded, common)):
         return make_scale(step.multipliers, bound, step.zero_out, step.low, step.high)
     return common
 

@@ -11,8 +11,11 @@ from edgelab.errors import BadInput
 from edgelab.mcu.cgen import (
     arrange,
     arrange_ram,
+    dsp_choice,
     dsp_conv,
     dsp_depthwise,
+    dsp_shared,
+    dsp_shared_plane,
     dsp_sum,
     folding,
     lowering,
@@ -108,7 +111,8 @@ def generate(model: Model, *, kernels: Kernels = "portable", minimise: Minimise 
     if kernels == "portable":
         choice = portable_shared.chosen(steps, given, streams=minimise == "ram")
     if kernels == "dsp":
-        steps = [arrange.upright(step) for step in _terse(steps)]
+        constants = sum(tensor.size_bytes for tensor in model.tensors if tensor.data is not None)
+        steps = dsp_choice.chosen([arrange.upright(step) for step in _terse(steps)], constants)
     _check_borders(model)
     made = (arrange_ram.for_ram if minimise == "ram" else arrange.for_time)(model, steps, kernels=kernels)
     states = _states(model, steps)
@@ -172,6 +176,8 @@ def _emit(program: Program, step: Step, tile: int | None, kernels: Kernels) -> N
         portable_shared.layer(program, step)
     elif tile is None:
         (portable.depthwise if step.depthwise else portable.convolution)(program, step)
+    elif step.shared:
+        (dsp_shared_plane if step.depthwise else dsp_shared).layer(program, step, tile)
     else:
         (dsp_depthwise.depthwise if step.depthwise else dsp_conv.convolution)(program, step, tile)
 

@@ -1,0 +1,167 @@
+"""Which layers get DSP kernels of their own, and which share them: as many of their own as flash has room for.
+
+A network whose layers all fit into weights plus 24 KB with kernels of their own keeps them. Otherwise the shared
+functions come in, and own kernels go to the layers that gain most instructions for their bytes. What everything takes
+is estimated from the kernels' texts and from sizes of compiled functions; text that layers have in common counts once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from edgelab.mcu.cgen import arrange, dsp_depthwise, dsp_pack, dsp_shared, dsp_shared_plane, dsp_sum
+from edgelab.mcu.cgen.dsp_dot import Blocks, rows
+from edgelab.mcu.cgen.lowering import Alias, Binary, Convolution, FromFloat, Move, Softmax, Step, Table, ToFloat
+
+_LIMIT_BYTES = 24576 - 700
+"""Beyond the model's constants, with a reserve for what the estimates miss."""
+_START_BYTES = 560
+_LINE_BYTES = 3.8
+_SHARED_BYTES = {"convolve": 560, "scales": 230, "spread": 96, "fill": 30, "dense": 260, "planes": 560, "sums": 70}
+_CALL_BYTES = 16
+Items = dict[str, float]
+
+
+def chosen(steps: Sequence[Step], constants: int) -> list[Step]:
+    """The steps, told to share their kernels where flash is short."""
+    limit = constants + _LIMIT_BYTES
+    ways = [[items(step)] for step in steps]
+    if _total([way[0] for way in ways]) <= limit:
+        return list(steps)
+    for way, step in zip(ways, steps, strict=True):
+        if fits(step):
+            way.append(items(replace(step, shared=True)))
+    shared = [len(way) - 1 for way in ways]
+    order = sorted((i for i, way in enumerate(ways) if len(way) > 1), key=lambda i: -_gain(steps[i]) / _extra(*ways[i]))
+    for i in order:
+        trial = [*shared[:i], 0, *shared[i + 1 :]]
+        if _total([way[k] for way, k in zip(ways, trial, strict=True)]) <= limit:
+            shared = trial
+    return [replace(step, shared=bool(k)) for step, k in zip(steps, shared, strict=True)]
+
+
+def fits(step: Step) -> bool:
+    """Whether shared functions take the step."""
+    if isinstance(step, Convolution):
+        return (dsp_shared_plane if step.depthwise else dsp_shared).fits(step)
+    return isinstance(step, Binary) and dsp_sum.fits(step)
+
+
+def _total(found: Sequence[Items]) -> float:
+    union: Items = {}
+    for one in found:
+        union |= one
+    return _START_BYTES + sum(union.values())
+
+
+def _extra(own: Items, shared: Items) -> float:
+    """Bytes that a layer's own kernels take more, other layers aside."""
+    return max(sum(own.values()) - sum(size for key, size in shared.items() if key not in _SHARED_BYTES), 16)
+
+
+def items(step: Step) -> Items:
+    """What a step puts into flash, in bytes, by names that are the same where layers have it in common."""
+    own = f"layer {step.index}"
+    if isinstance(step, Alias):
+        return {}
+    if isinstance(step, Convolution):
+        return {own: _CALL_BYTES} | (_shared(step) if step.shared else _own(step))
+    if isinstance(step, Binary):
+        data = {f"{own} {i}": value.size for i, value in enumerate(step.operands) if not isinstance(value, int)}
+        if not dsp_sum.fits(step):
+            return {own: 250, **data}
+        return {own: _CALL_BYTES + 32, "sums": _SHARED_BYTES["sums"], **data} if step.shared else {own: 190, **data}
+    if isinstance(step, Table):
+        return {own: 44, _hash("table", step.table): 256}
+    if isinstance(step, Softmax):
+        return {own: 250, "softmax": 130, _hash("exponentials", step.exponentials): 4 * step.exponentials.size}
+    if isinstance(step, FromFloat | ToFloat):
+        return {own: 1100}
+    return {own: 40 + 90 * len(step.copies) if isinstance(step, Move) else 210}
+
+
+def _hash(kind: str, values: np.ndarray) -> str:
+    return f"{kind} {hashlib.sha1(np.ascontiguousarray(values).tobytes(), usedforsecurity=False).hexdigest()}"
+
+
+def _data(step: Convolution, size: float) -> Items:
+    """The layer's constants, once for all layers that have them in common."""
+    return {_hash(f"weights {step.shared} {step.multipliers[:2]} {step.zero_in}", step.weights): size}
+
+
+def _code(lines: Sequence[str]) -> Items:
+    return {"\n".join(lines): _LINE_BYTES * len(lines)}
+
+
+def _shared(step: Convolution) -> Items:
+    w, scale = step.window, dsp_shared.scale_of(step)
+    ctype, words, _ = dsp_shared.parameters(step) or ("", [], "")
+    table = len(words) * (2 if ctype == "uint16_t" else 4)
+    helpers = ["scales", "fill"]
+    if step.depthwise:
+        code, structure, weights = _code(dsp_shared_plane.plane(w, scale)), 76, step.weights.size
+        helpers += ["planes"]
+    elif dsp_pack.geometry(w).single:
+        code, structure, weights = {}, 48, -(-w.channels // 4) * 4 * w.out_channels
+        helpers += ["dense", "spread"]
+    else:
+        weights = dsp_shared.groups(w) * 4 * w.kernel[0] * (w.out_channels + w.out_channels % 2)
+        code, structure = _code(dsp_shared.dot(scale)), 72
+        helpers += ["convolve", "spread"]
+    own = {f"structure {step.index}": structure}
+    return own | _data(step, weights + table) | code | {name: _SHARED_BYTES[name] for name in helpers}
+
+
+def _own(step: Convolution) -> Items:
+    w, scale, own = step.window, dsp_pack.scale_of(step), f"code {step.index}"
+    module = arrange.dsp(replace(step, shared=False))
+    if module is None or scale is None:
+        return {own: 900 if step.depthwise else 760, **_data(step, step.weights.size + 9 * w.out_channels)}
+    short = dsp_pack.packed_scales(step, scale, dsp_shared.folded(step), range(w.out_channels)) is not None
+    if step.depthwise:
+        stored = dsp_depthwise.stored_bytes(step)
+        code = _code(dsp_depthwise.kernel_of(step)) | _code(dsp_depthwise.gather_of(w))
+        return {own: 150, "fill": 30} | ({"unpack": 350} if short else {}) | code | _data(step, stored)
+    each = 4 * len(scale.words(0))
+    if dsp_pack.geometry(w).single:
+        groups, rest = -(-w.channels // 4), w.out_channels % 4
+        brief = not scale.uniform and scale.base() is not None and bool((np.abs(dsp_shared.folded(step)) < 2**23).all())
+        table = 4 if scale.uniform else 8 if brief else 4 + each
+        code = {} if w.out_channels < 4 else _code(rows(4, groups, scale, short=brief))
+        code |= _code(rows(rest, groups, scale, short=brief)) if rest else {}
+        return {own: 60, "spread": 96} | code | _data(step, (4 * groups + table) * w.out_channels)
+    taps, g = dsp_pack.taps_of(step), dsp_pack.geometry(w)
+    code = {}
+    for channels in {2} | ({1} if w.out_channels % 2 else set()):
+        of = taps if channels == 2 else dsp_pack.taps_of(step, whole=True)
+        pixels = {2, 1} if (w.out_width if not g.flat else w.out_width * w.out_height) % 2 else {2}
+        for count in pixels:
+            code |= _code(Blocks(count, channels, of, dsp_pack.x_step_of(w, g), w.out_channels, scale).lines())
+    weights = len(taps.offsets) * taps.values
+    return (
+        {own: (130 if g.flat else 220) + 28 * short, "spread": 96, "widen": 300}
+        | code
+        | _data(step, (weights + (6 if short else 4 + each)) * w.out_channels)
+    )
+
+
+def _gain(step: Step) -> float:
+    """Instructions that kernels of its own save, about."""
+    if isinstance(step, Binary):
+        return 2.0 * float(np.prod(step.shape))
+    if not isinstance(step, Convolution):
+        return 0.0
+    w = step.window
+    outputs = w.out_height * w.out_width * w.out_channels
+    if step.depthwise:
+        return 6 * outputs + w.height * w.width * w.channels + 60 * w.out_channels
+    groups = dsp_shared.groups(w) * w.kernel[0]
+    if dsp_pack.geometry(w).single:
+        return outputs * (0.5 * groups + 40)
+    return outputs / 4 * (20 + 1.4 * groups)
+
+
