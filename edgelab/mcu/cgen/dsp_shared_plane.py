@@ -6,6 +6,8 @@ but widths and distances are numbers in registers, weights are stored as bytes, 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from edgelab.mcu.cgen import dsp_asm, dsp_depthwise, dsp_shared
 from edgelab.mcu.cgen.ctext import Program
 from edgelab.mcu.cgen.dsp_asm import naked
@@ -26,7 +28,7 @@ def fits(step: Convolution) -> bool:
         return False
     if not dsp_shared.has_scale(step) or dsp_shared.parameters(step) is None:
         return False
-    if len(words_of(w)) > _MOST_WORDS and not _resident(w):
+    if len(_words(w)) > _MOST_WORDS:
         return False
     small = max(*w.kernel, *w.stride, *map(abs, w.pad), w.out_channels // w.channels) < 2**7
     return small and max(w.height, w.width, w.out_height, w.out_width, w.out_channels) < 2**15 and max(w.kernel) < 16
@@ -34,7 +36,7 @@ def fits(step: Convolution) -> bool:
 
 def scratch_bytes(step: Convolution, rows: int) -> int:
     """Scratch memory for a channel's inputs of ``rows`` output rows, and for its parameters."""
-    words = len(words_of(step.window)) * step.window.kernel[0] + 5
+    words = len(_words(step.window)) * step.window.kernel[0] + 5
     return input_bytes(step, rows) + -(-4 * words // 16) * 16
 
 
@@ -47,7 +49,7 @@ def tile_rows(step: Convolution, available: int) -> int:
 def layer(p: Program, step: Convolution, rows: int) -> None:
     """Add a layer's structure and its function."""
     w = step.window
-    (kh, kw), words = w.kernel, words_of(w)
+    (kh, kw), words = w.kernel, _words(w)
     lines = plane(w, dsp_shared.scale_of(step))
     kernel = p.shared(f"plane_{step.index:02d}", lambda own: naked(own, lines, _ARGUMENTS), "\n".join(lines))
     p.helper("fill", dsp_asm.HELPERS["fill"])
@@ -70,9 +72,14 @@ def layer(p: Program, step: Convolution, rows: int) -> None:
         p.function(step.function, f"depthwise_planes(&{name}, 0, {w.out_height});", small=True)
 
 
+def _words(w: Window) -> list[tuple[int, int]]:
+    """The pairs of neighbouring taps that two outputs need, also where there is but one."""
+    return words_of(replace(w, out_width=2))
+
+
 def _resident(w: Window) -> bool:
     """Whether all weights stay in registers."""
-    return len(words_of(w)) * w.kernel[0] <= _RESIDENT
+    return len(_words(w)) * w.kernel[0] <= _RESIDENT
 
 
 def plane(w: Window, scale: Scale) -> list[str]:
@@ -81,7 +88,7 @@ def plane(w: Window, scale: Scale) -> list[str]:
     On the stack: bias, factor, add, shift, negative, columns to do, rows to do, and from 64 on columns, bytes from row
     to row of inputs, bytes between outputs, bytes from the end of a row's inputs and outputs to the next.
     """
-    names, resident = words_of(w), _resident(w)
+    names, resident = _words(w), _resident(w)
     (kh, kw), sw = w.kernel, w.stride[1]
     row, distance = ("r3", "r1") if resident else ("r8", "r9")
     lines = ["push {r4-r11, lr}", "sub sp, sp, #28", "str r3, [sp, #24]"]
