@@ -8,14 +8,15 @@ is estimated from the kernels' texts and from sizes of compiled functions; text 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from edgelab.mcu.cgen import arrange, dsp_depthwise, dsp_pack, dsp_shared, dsp_shared_plane, dsp_sum
+from edgelab.mcu.cgen import arrange, dsp_depthwise, dsp_pack, dsp_shared, dsp_shared_plane, dsp_sum, portable_shared
 from edgelab.mcu.cgen.dsp_dot import Blocks, rows
-from edgelab.mcu.cgen.lowering import Alias, Binary, Convolution, FromFloat, Move, Softmax, Step, Table, ToFloat
+from edgelab.mcu.cgen.lowering import Alias, Binary, Convolution, FromFloat, Mean, Move, Pool, Softmax, Step, Table, ToFloat
 
 _LIMIT_BYTES = 24576 - 700
 """Beyond the model's constants, with a reserve for what the estimates miss."""
@@ -48,7 +49,7 @@ def fits(step: Step) -> bool:
     """Whether shared functions take the step."""
     if isinstance(step, Convolution):
         return (dsp_shared_plane if step.depthwise else dsp_shared).fits(step)
-    return isinstance(step, Binary) and dsp_sum.fits(step)
+    return not isinstance(step, Alias)
 
 
 def _total(found: Sequence[Items]) -> float:
@@ -72,16 +73,22 @@ def items(step: Step) -> Items:
         return {own: _CALL_BYTES} | (_shared(step) if step.shared else _own(step))
     if isinstance(step, Binary):
         data = {f"{own} {i}": value.size for i, value in enumerate(step.operands) if not isinstance(value, int)}
-        if not dsp_sum.fits(step):
-            return {own: 250, **data}
-        return {own: _CALL_BYTES + 32, "sums": _SHARED_BYTES["sums"], **data} if step.shared else {own: 190, **data}
+        exact = dsp_sum.fits(step)
+        if not step.shared:
+            return {own: 190 if exact else 380, **data}
+        if exact:
+            return {own: _CALL_BYTES + 32, "sums": _SHARED_BYTES["sums"], **data}
+        return {own: _CALL_BYTES + 48, "combine": 420, **data} if portable_shared.fits(step) else {own: 150, **data}
     if isinstance(step, Table):
-        return {own: 44, _hash("table", step.table): 256}
+        code = {own: _CALL_BYTES + 16, "lookup": 60} if step.shared else {own: 240}
+        return code | {_hash("table", step.table): 256}
     if isinstance(step, Softmax):
-        return {own: 250, "softmax": 130, _hash("exponentials", step.exponentials): 4 * step.exponentials.size}
+        return {own: 500, _hash("exponentials", step.exponentials): 4 * step.exponentials.size}
     if isinstance(step, FromFloat | ToFloat):
-        return {own: 1100}
-    return {own: 40 + 90 * len(step.copies) if isinstance(step, Move) else 210}
+        return {own: 1024 + 100}
+    if isinstance(step, Move):
+        return {own: (45 if step.shared else 300) * len(step.copies)}
+    return {own: (120 if step.shared else 480) + (600 if isinstance(step, Pool) and not step.shared else 0)}
 
 
 def _hash(kind: str, values: np.ndarray) -> str:
@@ -99,8 +106,8 @@ def _code(lines: Sequence[str]) -> Items:
 
 def _shared(step: Convolution) -> Items:
     w, scale = step.window, dsp_shared.scale_of(step)
-    ctype, words, _ = dsp_shared.parameters(step) or ("", [], "")
-    table = len(words) * (2 if ctype == "uint16_t" else 4)
+    found = dsp_shared.channels_of(step)
+    table = len(found.data) if found else 0
     helpers = ["scales", "fill"]
     if step.depthwise:
         code, structure, weights = _code(dsp_shared_plane.plane(w, scale)), 76, step.weights.size
@@ -152,9 +159,13 @@ def _own(step: Convolution) -> Items:
 def _gain(step: Step) -> float:
     """Instructions that kernels of its own save, about."""
     if isinstance(step, Binary):
-        return 2.0 * float(np.prod(step.shape))
+        return (2.0 if dsp_sum.fits(step) else 10.0) * float(np.prod(step.shape))
+    if isinstance(step, Table):
+        return 0.5 * step.elements
+    if isinstance(step, Mean | Pool | Move):
+        return 2.0 * _elements(step)
     if not isinstance(step, Convolution):
-        return 0.0
+        return 100.0
     w = step.window
     outputs = w.out_height * w.out_width * w.out_channels
     if step.depthwise:
@@ -165,3 +176,13 @@ def _gain(step: Step) -> float:
     return outputs / 4 * (20 + 1.4 * groups)
 
 
+
+
+def _elements(step: Mean | Pool | Move) -> int:
+    """Values that a step reads."""
+    if isinstance(step, Move):
+        return sum(math.prod(copy.shape) for copy in step.copies)
+    if isinstance(step, Mean):
+        return math.prod(size for size, _ in (*step.outer, *step.reduced))
+    w = step.window
+    return w.out_height * w.out_width * w.channels * w.kernel[0] * w.kernel[1]

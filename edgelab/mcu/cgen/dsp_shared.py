@@ -11,7 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from edgelab.mcu.cgen import dsp_asm, dsp_pack, packed
+from edgelab.mcu.cgen import channels, dsp_asm, dsp_pack
+from edgelab.mcu.cgen.channels import Channels
 from edgelab.mcu.cgen.ctext import Program
 from edgelab.mcu.cgen.dsp_asm import Taps, naked, scaled_out
 from edgelab.mcu.cgen.dsp_scale import Scale
@@ -24,7 +25,7 @@ _MOST_ROWS = 2**7
 def fits(step: Convolution) -> bool:
     """Whether the shared kernels take the layer."""
     w = step.window
-    if not dsp_pack.fits(step) or parameters(step) is None:
+    if not dsp_pack.fits(step) or channels_of(step) is None:
         return False
     sizes = (w.height * w.width, w.out_height * w.out_width, w.channels, w.out_channels, _values(w) * 2)
     small = (*w.kernel, *w.stride, *w.dilation, *map(abs, w.pad))
@@ -42,11 +43,6 @@ def folded(step: Convolution) -> Ints:
     return np.asarray(step.bias - step.zero_in * step.weights.sum(axis=axes), np.int64)
 
 
-def has_scale(step: Convolution) -> bool:
-    """Whether sums have room for requantization."""
-    return dsp_pack.scale_of(step, ahead=False) is not None
-
-
 def scale_of(step: Convolution) -> Scale:
     """The layer's scale parameters; weights stay as they are, sums are shifted."""
     scale = dsp_pack.scale_of(step, ahead=False)
@@ -55,33 +51,25 @@ def scale_of(step: Convolution) -> Scale:
     return scale
 
 
-def parameters(step: Convolution) -> tuple[str, list[int], str] | None:
-    """Type and words of the table of biases and scale parameters, and what all channels have in common, as C."""
-    scale, bias = scale_of(step), folded(step)
-    base = scale.base()
-    if base is None:
+def channels_of(step: Convolution) -> Channels | None:
+    """Biases and scale parameters of all channels; None where the shared kernels do not take them."""
+    scale = dsp_pack.scale_of(step, ahead=False)
+    if scale is None or scale.base() is None:
         return None
-    rest = f"{scale.right}, {int(scale.linear)}"
-    if scale.uniform:
-        return "int32_t", bias.tolist(), f"{scale.factors[0]}u, 0, {base}, {scale.shifts[0]}, {rest}, 0"
-    short = dsp_pack.packed_scales(replace(step, terse=True), scale, bias, range(step.window.out_channels))
-    if short is not None:
-        return "uint16_t", list(short.words), f"{short.high}u, {short.low}u, {base}, {short.shift}, {rest}, 1"
-    if np.abs(bias).max() >= 2**23:
-        return None
-    words = [w for c, b in enumerate(bias.tolist()) for w in (scale.factors[c], b << 8 | scale.shifts[c])]
-    return "int32_t", words, f"0, 0, {base}, 0, {rest}, 2"
+    return channels.pack(step.scales, step.ratio, folded(step).tolist(), scale.factors, scale.shifts)
 
 
 def scales(p: Program, step: Convolution) -> str:
     """Declare a layer's scale parameters; the C initializer of its ``struct scales``."""
-    found = parameters(step)
+    scale, found = scale_of(step), channels_of(step)
     if found is None:
         raise AssertionError(step.function)
-    p.helper("unpacked", packed.HELPER)
+    p.helper("bits_at", channels.HELPER)
     p.helper("scales", _SCALES)
-    ctype, words, common = found
-    return f"{{{p.constant(ctype, words, f'scales_{step.index:02d}')}, {common}}}"  # type: ignore[arg-type]
+    bits = p.constant("uint8_t", found.data, f"channels_{step.index:02d}")
+    numbers = (found.shift, found.shift_bits, found.fraction_bits, found.bias_bits, scale.right, int(scale.linear))
+    ratio = f"{found.ratio >> 32}u, {found.ratio & 0xFFFFFFFF}u"
+    return f"{{{bits}, {ratio}, {scale.base()}, {', '.join(map(str, numbers))}}}"
 
 
 def _columns(w: Window) -> int:
@@ -268,31 +256,25 @@ _DOT_ARGUMENTS = (
 )
 _DENSE_ARGUMENTS = "const int16_t *x, const int8_t *w, int32_t *sums, int groups"
 _SCALES = """
-/* Biases and scale parameters of a layer's channels: six bytes each, or a bias where the rest is the same for all, or
-   two words. */
+/* What brings a layer's sums to its output; each channel has some bits for its shift, its scale and its bias. */
 struct scales {
-  const void *table;
+  const uint8_t *bits;
   uint32_t high, low;
   int32_t base;
-  uint8_t shift, right, linear, kind;
+  uint32_t shift : 6, shift_bits : 5, fraction_bits : 5, bias_bits : 6, right : 6, linear : 1;
 };
 /* A channel's bias, factor, what is added, shift, and what is added to negative sums. */
 SMALL void channel_of(int32_t *to, const struct scales *s, int c) {
-  if (s->kind == 1) {
-    unpacked(to, (const uint16_t *)s->table + c * 3, s->high, s->low);
-    to[3] = to[2] + s->shift;
-  } else if (s->kind) {
-    const int32_t *words = (const int32_t *)s->table + 2 * c;
-    to[0] = words[1] >> 8;
-    to[1] = words[0];
-    to[3] = words[1] & 255;
-  } else {
-    to[0] = ((const int32_t *)s->table)[c];
-    to[1] = (int32_t)s->high;
-    to[3] = s->shift;
-  }
-  to[2] = s->base + (1 << (to[3] - 2));
-  to[4] = s->linear ? -(1 << (to[3] - 1)) : 0;
+  int at = c * (int)(s->shift_bits + s->fraction_bits + s->bias_bits);
+  const int shift = (int)(bits_at(s->bits, at, (int)s->shift_bits) + s->shift), unused = 32 - (int)s->bias_bits;
+  at += (int)s->shift_bits;
+  const uint32_t fraction = bits_at(s->bits, at, (int)s->fraction_bits);
+  at += (int)s->fraction_bits;
+  to[0] = (int32_t)(bits_at(s->bits, at, (int)s->bias_bits) << unused) >> unused;
+  to[1] = multiplier(fraction << (31 - s->fraction_bits), s->high, s->low);
+  to[2] = s->base + (1 << (shift - 2));
+  to[3] = shift;
+  to[4] = s->linear ? -(1 << (shift - 1)) : 0;
 }
 """
 _CONVOLVE = """
@@ -316,7 +298,7 @@ SMALL void widen_pair(int32_t *to, const struct convolution *l, const int8_t *we
   for (int i = 0; i < 2; ++i) {
     channel_of(channel, &l->scales, c + i);
     to[i] = channel[0];
-    for (int j = 1; j < 4 + l->scales.linear; ++j) *tail++ = channel[j];
+    for (int j = 1; j < 4 + (int)l->scales.linear; ++j) *tail++ = channel[j];
   }
 }
 /* Output rows from oy to last: tiles of inputs spread to 16 bits, then two channels at a time. */
@@ -353,7 +335,7 @@ SMALL void convolve(const struct convolution *l, int oy, int last) {
           const int next = count ? l->out_channels : 0;
           l->dots(x + at * step, w, o + at * l->out_channels, o + (at + count) * l->out_channels, count ? 2 * step : 0,
                   runs, groups, jump, 4 * step - runs * (8 * groups + jump), next,
-                  8 + 2 * bytes + 32 * l->scales.linear);
+                  8 + 2 * bytes + (l->scales.linear ? 32 : 0));
           at += count;
           if (at == n || !count) break;
           count = 0;
@@ -388,7 +370,7 @@ SMALL void dense(const struct dense *l) {
       channel_of(channel, &l->scales, c);
       const int32_t a = (int32_t)((uint32_t)(sums[i] + channel[0]) << channel[3]);
       const int32_t v = (int32_t)((int64_t)a * channel[1] >> 32) + channel[2] + (a >> 31 & channel[4]);
-      l->out[c] = (int8_t)clamp(v >> l->scales.right, l->lowest, l->highest);
+      l->out[c] = (int8_t)clamp(v >> (int)l->scales.right, l->lowest, l->highest);
     }
   }
 }

@@ -26,9 +26,7 @@ def fits(step: Convolution) -> bool:
     w = step.window
     if w.batch > 1 or w.dilation != (1, 1) or w.pad[1] >= w.width + w.pad[1]:
         return False
-    if not dsp_shared.has_scale(step) or dsp_shared.parameters(step) is None:
-        return False
-    if len(_words(w)) > _MOST_WORDS:
+    if len(_words(w)) > _MOST_WORDS or dsp_shared.channels_of(step) is None:
         return False
     small = max(*w.kernel, *w.stride, *map(abs, w.pad), w.out_channels // w.channels) < 2**7
     return small and max(w.height, w.width, w.out_height, w.out_width, w.out_channels) < 2**15 and max(w.kernel) < 16

@@ -121,7 +121,7 @@ def generate(model: Model, *, kernels: Kernels = "portable", minimise: Minimise 
         addresses,
         {i: f"(arena + {o})" for i, o in made.scratches().items()},
         {i: places for stream in made.streams for i, places in stream.places(addresses).items()},
-        terse=frozenset(step.function for step in steps if step.index in choice.small),
+        terse=frozenset(step.function for step in steps if step.index in choice.small or step.shared),
     )
     for step in steps:
         if step.index in choice.shared:
@@ -171,7 +171,10 @@ def _emit(program: Program, step: Step, tile: int | None, kernels: Kernels) -> N
     if kernels == "dsp" and isinstance(step, lowering.Binary) and dsp_sum.fits(step):
         dsp_sum.binary(program, step)
     elif not isinstance(step, lowering.Convolution):
-        _PORTABLE[type(step)](program, step)
+        if step.shared and portable_shared.fits(step):
+            portable_shared.layer(program, step)
+        else:
+            _PORTABLE[type(step)](program, step)
     elif tile is None and step.terse and portable_shared.fits(step):
         portable_shared.layer(program, step)
     elif tile is None:
