@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgelab.mcu.cgen.dsp_asm import Taps
-from edgelab.mcu.cgen.dsp_scale import Scale, make_scale
+from edgelab.mcu.cgen.dsp_scale import Scale, fitted_scale, make_scale
 from edgelab.mcu.cgen.lowering import Convolution, Ints, Window
 from edgelab.mcu.cgen.packed import Packed, pack
 
@@ -116,8 +116,8 @@ def scale_of(step: Convolution, *, ahead: bool = True) -> Scale | None:
         return None
     common = make_scale(step.multipliers, bound, step.zero_out, step.low, step.high, right=_COMMON_SHIFT)
     if common is None or (ahead and step.depthwise and _beyond_16_bits(step, folded, common)):
-        return make_scale(step.multipliers, bound, step.zero_out, step.low, step.high)
-    return common
+        common = make_scale(step.multipliers, bound, step.zero_out, step.low, step.high)
+    return common or fitted_scale(step.multipliers, lowest, highest, step.zero_out, step.low, step.high)
 
 
 def _beyond_16_bits(step: Convolution, folded: Ints, scale: Scale) -> bool:
