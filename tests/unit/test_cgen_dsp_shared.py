@@ -49,7 +49,9 @@ def networks(folder):
 @pytest.mark.parametrize("minimise", ["time", "ram"])
 def test_shared_kernels_are_bit_exact(all_shared, tmp_path, minimise):
     names = networks(tmp_path)
-    jobs = emulated_jobs([tmp_path / f"{name}.tflite" for name in names], tmp_path, rows=5, kernels="dsp", minimise=minimise)
+    jobs = emulated_jobs(
+        [tmp_path / f"{name}.tflite" for name in names], tmp_path, rows=5, kernels="dsp", minimise=minimise
+    )
     assert wrong(names, jobs) == {}
 
 
@@ -58,7 +60,8 @@ def test_shared_kernels_are_bit_exact_in_whole_networks(all_shared, tmp_path, mi
     jobs = emulated_jobs([oracle(name) for name in MODELS], tmp_path, rows=4, kernels="dsp", minimise=minimise)
     assert wrong(MODELS, jobs) == {}
     text = generate(read_model(oracle("mobilenet_64_rgb")), kernels="dsp", minimise=minimise).files["model.c"]
-    assert "convolve(" in text and "depthwise_planes(" in text
+    assert "convolve(" in text
+    assert "depthwise_planes(" in text
 
 
 def squeezed(net, x):

@@ -16,8 +16,21 @@ import numpy as np
 
 from edgelab.mcu.cgen import arrange, dsp_depthwise, dsp_pack, dsp_shared, dsp_shared_plane, dsp_sum, portable_shared
 from edgelab.mcu.cgen.dsp_dot import Blocks, rows
-from edgelab.mcu.cgen.lowering import Alias, Binary, Convolution, FromFloat, Mean, Move, Pool, Softmax, Step, Table, ToFloat
+from edgelab.mcu.cgen.lowering import (
+    Alias,
+    Binary,
+    Convolution,
+    FromFloat,
+    Mean,
+    Move,
+    Pool,
+    Softmax,
+    Step,
+    Table,
+    ToFloat,
+)
 from edgelab.mcu.cgen.portable_moves import collapsed
+from edgelab.mcu.model import Model
 
 _LIMIT_BYTES = 24576 - 800
 """Beyond the model's constants, with a reserve for what the estimates miss."""
@@ -25,14 +38,14 @@ _START_BYTES = 560
 _LINE_BYTES = 3.8
 _SHARED_BYTES = {"convolve": 560, "scales": 230, "spread": 96, "fill": 30, "dense": 260, "planes": 560, "sums": 70}
 _CALL_BYTES = 16
-_UNROLLED = 4
-"""Rounds of a loop around others that compilers write out."""
+_FEW_ROUNDS = 4
 Items = dict[str, float]
 
 
-def chosen(steps: Sequence[Step], constants: int) -> list[Step]:
-    """The steps, told to share their kernels where flash is short."""
-    limit = constants + _LIMIT_BYTES
+def chosen(steps: Sequence[Step], model: Model) -> list[Step]:
+    """The steps of a model, told to share their kernels where flash is short."""
+    limit = sum(tensor.size_bytes for tensor in model.tensors if tensor.data is not None) + _LIMIT_BYTES
+    limit -= _unknown(steps, model)
     ways = [[items(step)] for step in steps]
     if _total([way[0] for way in ways]) <= limit:
         return list(steps)
@@ -51,8 +64,16 @@ def chosen(steps: Sequence[Step], constants: int) -> list[Step]:
 def fits(step: Step) -> bool:
     """Whether shared functions take the step."""
     if isinstance(step, Convolution):
-        return (dsp_shared_plane if step.depthwise else dsp_shared).fits(step)
+        return dsp_shared_plane.fits(step) if step.depthwise else dsp_shared.fits(step)
     return not isinstance(step, Alias)
+
+
+def _unknown(steps: Sequence[Step], model: Model) -> int:
+    """Constants of steps of which nothing is known here: about what they take in the model."""
+    known = Convolution | Binary | Table | Softmax | FromFloat | ToFloat | Move | Mean | Pool | Alias
+    others = {step.index for step in steps if not isinstance(step, known)}
+    indices = {i for op in model.operators if op.index in others for i in op.inputs if i >= 0}
+    return sum(model.tensors[i].size_bytes for i in indices if model.tensors[i].data is not None)
 
 
 def _total(found: Sequence[Items]) -> float:
@@ -74,32 +95,31 @@ def items(step: Step) -> Items:
         return {}
     if isinstance(step, Convolution):
         return {own: _CALL_BYTES} | (_shared(step) if step.shared else _own(step))
+    lean, long, _ = portable_shared.estimate(step)
+    code: Items = {own: lean if step.shared else long + _written_out(step)}
     if isinstance(step, Binary):
-        data = {f"{own} {i}": value.size for i, value in enumerate(step.operands) if not isinstance(value, int)}
-        exact = dsp_sum.fits(step)
-        if not step.shared:
-            return {own: 190 if exact else _loops(step.shape, *step.strides), **data}
-        if exact:
-            return {own: _CALL_BYTES + 32, "sums": _SHARED_BYTES["sums"], **data}
-        return {own: _CALL_BYTES + 48, "combine": 420, **data} if portable_shared.fits(step) else {own: 150, **data}
-    if isinstance(step, Table):
-        code = {own: _CALL_BYTES + 16, "lookup": 60} if step.shared else {own: 240}
-        return code | {_hash("table", step.table): 256}
-    if isinstance(step, Softmax):
-        return {own: 500, _hash("exponentials", step.exponentials): 4 * step.exponentials.size}
-    if isinstance(step, FromFloat | ToFloat):
-        return {own: 1024 + 100}
+        code |= {_hash("operand", value): value.size for value in step.operands if not isinstance(value, int)}
+        if dsp_sum.fits(step):
+            code |= {own: 48, "sums": 70} if step.shared else {own: 200}
+        elif step.shared and portable_shared.fits(step):
+            code["binary"] = 440
+    elif isinstance(step, Table):
+        code[_hash("table", step.table)] = step.table.size
+    elif isinstance(step, Softmax):
+        code[_hash("exponentials", step.exponentials)] = 4 * step.exponentials.size
+    elif isinstance(step, FromFloat | ToFloat):
+        code[own] += 1024
+    return code
+
+
+def _written_out(step: Step) -> int:
+    """What a compiler adds where it writes out a few rounds of a loop that holds others."""
+    if isinstance(step, Binary):
+        axes = collapsed(step.shape, *step.strides)[0]
+        return 900 if len(axes) > 2 or (len(axes) > 1 and axes[0] <= _FEW_ROUNDS) else 0
     if isinstance(step, Move):
-        return {own: sum(40 if step.shared else _loops(c.shape, c.source_strides, c.target_strides) for c in step.copies)}
-    if isinstance(step, Pool) and not step.shared:
-        return {own: 1600 if step.window.out_height <= _UNROLLED else 420}
-    return {own: 140 if step.shared else 480}
-
-
-def _loops(shape: Sequence[int], *strides: Sequence[int]) -> int:
-    """Loops over the elements of tensors; what compilers make of short ones within others is long."""
-    sizes = collapsed(shape, *strides)[0]
-    return 420 if len(sizes) == 1 else 1300 if len(sizes) > 2 or sizes[0] <= _UNROLLED else 530
+        return sum(600 for c in step.copies if len(collapsed(c.shape, c.source_strides, c.target_strides)[0]) > 2)
+    return 1100 if isinstance(step, Pool) and 1 < step.window.out_height <= _FEW_ROUNDS else 0
 
 
 def _hash(kind: str, values: np.ndarray) -> str:
@@ -169,14 +189,10 @@ def _own(step: Convolution) -> Items:
 
 def _gain(step: Step) -> float:
     """Instructions that kernels of its own save, about."""
-    if isinstance(step, Binary):
-        return (2.0 if dsp_sum.fits(step) else 10.0) * float(np.prod(step.shape))
-    if isinstance(step, Table):
-        return 0.5 * step.elements
-    if isinstance(step, Mean | Pool | Move):
-        return 2.0 * _elements(step)
+    if isinstance(step, Binary) and dsp_sum.fits(step):
+        return 2.0 * math.prod(step.shape)
     if not isinstance(step, Convolution):
-        return 100.0
+        return portable_shared.estimate(step)[2]
     w = step.window
     outputs = w.out_height * w.out_width * w.out_channels
     if step.depthwise:
@@ -185,15 +201,3 @@ def _gain(step: Step) -> float:
     if dsp_pack.geometry(w).single:
         return outputs * (0.5 * groups + 40)
     return outputs / 4 * (20 + 1.4 * groups)
-
-
-
-
-def _elements(step: Mean | Pool | Move) -> int:
-    """Values that a step reads."""
-    if isinstance(step, Move):
-        return sum(math.prod(copy.shape) for copy in step.copies)
-    if isinstance(step, Mean):
-        return math.prod(size for size, _ in (*step.outer, *step.reduced))
-    w = step.window
-    return w.out_height * w.out_width * w.channels * w.kernel[0] * w.kernel[1]

@@ -129,7 +129,9 @@ def _exact(m: Multiplier, bound: int, zero_out: int, low: int, right: int) -> _C
     return (m.value, add, shift, negative) if abs(add) < 2**30 else None
 
 
-def _fitted(m: Multiplier, sums: tuple[int, int], zero_out: int, limits: tuple[int, int], right: int) -> _Channel | None:
+def _fitted(
+    m: Multiplier, sums: tuple[int, int], zero_out: int, limits: tuple[int, int], right: int
+) -> _Channel | None:
     """The same for a multiplier that is too small: sums are shifted less, the factor may have fewer bits.
 
     Results ascend with the sum, so that they are the same everywhere if each begins at the same sum.

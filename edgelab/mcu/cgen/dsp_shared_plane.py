@@ -11,7 +11,7 @@ from dataclasses import replace
 from edgelab.mcu.cgen import dsp_asm, dsp_depthwise, dsp_shared
 from edgelab.mcu.cgen.ctext import Program
 from edgelab.mcu.cgen.dsp_asm import naked
-from edgelab.mcu.cgen.dsp_depthwise import input_bytes, pitch, product, words_of
+from edgelab.mcu.cgen.dsp_depthwise import input_bytes, product, words_of
 from edgelab.mcu.cgen.dsp_scale import Scale
 from edgelab.mcu.cgen.lowering import Convolution, Window
 

@@ -111,8 +111,7 @@ def generate(model: Model, *, kernels: Kernels = "portable", minimise: Minimise 
     if kernels == "portable":
         choice = portable_shared.chosen(steps, given, streams=minimise == "ram")
     if kernels == "dsp":
-        constants = sum(tensor.size_bytes for tensor in model.tensors if tensor.data is not None)
-        steps = dsp_choice.chosen([arrange.upright(step) for step in _terse(steps)], constants)
+        steps = dsp_choice.chosen([arrange.upright(step) for step in _terse(steps)], given)
     _check_borders(model)
     made = (arrange_ram.for_ram if minimise == "ram" else arrange.for_time)(model, steps, kernels=kernels)
     states = _states(model, steps)
