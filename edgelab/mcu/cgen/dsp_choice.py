@@ -118,7 +118,9 @@ def _written_out(step: Step) -> int:
         axes = collapsed(step.shape, *step.strides)[0]
         return 900 if len(axes) > 2 or (len(axes) > 1 and axes[0] <= _FEW_ROUNDS) else 0
     if isinstance(step, Move):
-        return sum(600 for c in step.copies if len(collapsed(c.shape, c.source_strides, c.target_strides)[0]) > 2)
+        copies = [collapsed(c.shape, c.source_strides, c.target_strides)[0] for c in step.copies]
+        short = [a for a in copies if len(a) == 2 and a[0] <= 4 * _FEW_ROUNDS and a[1] > 8 * _FEW_ROUNDS]
+        return sum(600 for axes in copies if len(axes) > 2) + 1500 * len(short)
     return 1100 if isinstance(step, Pool) and 1 < step.window.out_height <= _FEW_ROUNDS else 0
 
 
