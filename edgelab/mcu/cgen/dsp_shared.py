@@ -220,8 +220,8 @@ def dot(scale: Scale) -> list[str]:
     lines = ["push {r1-r11, lr}", "1:", "ldrd r10, r11, [sp, #48]", "add r2, r0, r10", "str r11, [sp]"]
     lines += ["ldrd r4, r5, [r1], #8", "mov r6, r4", "mov r7, r5", "2:", "ldr r3, [sp, #56]", "lsrs r3, r3, #1"]
     lines += ["bcc 3f", "adds r3, r3, #1", "b 4f", "3:", *group, "4:", *group, "subs r3, r3, #1", "bne 3b"]
-    lines += ["ldr r3, [sp, #60]", "add r0, r0, r3", "add r2, r2, r3", "ldr r3, [sp]", "subs r3, r3, #1"]
-    lines += ["str r3, [sp]", "bne 2b", "ldr r2, [sp, #4]", "ldr r3, [sp, #68]"]
+    lines += ["ldr r3, [sp]", "subs r3, r3, #1", "beq 5f", "str r3, [sp]", "ldr r3, [sp, #60]", "add r0, r0, r3"]
+    lines += ["add r2, r2, r3", "b 2b", "5:", "ldr r2, [sp, #4]", "ldr r3, [sp, #68]"]
     where = (("r6", "[r2, r3]"), ("r4", "[r2], #1")), (("r7", "[r2, r3]"), ("r5", "[r2], #-1"))
     if scale.linear:
         for pixels in where:
@@ -334,7 +334,7 @@ SMALL void convolve(const struct convolution *l, int oy, int last) {
         for (int at = 0, count = even;;) {
           const int next = count ? l->out_channels : 0;
           l->dots(x + at * step, w, o + at * l->out_channels, o + (at + count) * l->out_channels, count ? 2 * step : 0,
-                  runs, groups, jump, 4 * step - runs * (8 * groups + jump), next,
+                  runs, groups, jump, 4 * step + jump - runs * (8 * groups + jump), next,
                   8 + 2 * bytes + (l->scales.linear ? 32 : 0));
           at += count;
           if (at == n || !count) break;
