@@ -20,6 +20,8 @@ from edgelab.mcu.cgen.lowering import Convolution, Ints, Window
 
 _SLACK = 16
 _MOST_ROWS = 2**7
+_BEYOND = (0, 0, 0)
+"""Bytes that the word of the last bits may reach into."""
 
 
 def fits(step: Convolution) -> bool:
@@ -66,7 +68,7 @@ def scales(p: Program, step: Convolution) -> str:
         raise AssertionError(step.function)
     p.helper("bits_at", channels.HELPER)
     p.helper("scales", _SCALES)
-    bits = p.constant("uint8_t", found.data, f"channels_{step.index:02d}")
+    bits = p.constant("uint8_t", (*found.data, *_BEYOND), f"channels_{step.index:02d}")
     numbers = (found.shift, found.shift_bits, found.fraction_bits, found.bias_bits, scale.right, int(scale.linear))
     ratio = f"{found.ratio >> 32}u, {found.ratio & 0xFFFFFFFF}u"
     return f"{{{bits}, {ratio}, {scale.base()}, {', '.join(map(str, numbers))}}}"
@@ -263,14 +265,22 @@ struct scales {
   int32_t base;
   uint32_t shift : 6, shift_bits : 5, fraction_bits : 5, bias_bits : 6, right : 6, linear : 1;
 };
+/* Up to 25 bits are in one word that may begin at any byte. */
+typedef struct {
+  uint32_t value;
+} __attribute__((packed, may_alias)) loose;
+static inline uint32_t field_at(const uint8_t *from, int at, int bits) {
+  if (bits > 25) return bits_at(from, at, bits);
+  return ((const loose *)(const void *)(from + (at >> 3)))->value >> (at & 7) & ((1u << bits) - 1u);
+}
 /* A channel's bias, factor, what is added, shift, and what is added to negative sums. */
 SMALL void channel_of(int32_t *to, const struct scales *s, int c) {
   int at = c * (int)(s->shift_bits + s->fraction_bits + s->bias_bits);
-  const int shift = (int)(bits_at(s->bits, at, (int)s->shift_bits) + s->shift), unused = 32 - (int)s->bias_bits;
+  const int shift = (int)(field_at(s->bits, at, (int)s->shift_bits) + s->shift), unused = 32 - (int)s->bias_bits;
   at += (int)s->shift_bits;
-  const uint32_t fraction = bits_at(s->bits, at, (int)s->fraction_bits);
+  const uint32_t fraction = field_at(s->bits, at, (int)s->fraction_bits);
   at += (int)s->fraction_bits;
-  to[0] = (int32_t)(bits_at(s->bits, at, (int)s->bias_bits) << unused) >> unused;
+  to[0] = (int32_t)(field_at(s->bits, at, (int)s->bias_bits) << unused) >> unused;
   to[1] = multiplier(fraction << (31 - s->fraction_bits), s->high, s->low);
   to[2] = s->base + (1 << (shift - 2));
   to[3] = shift;
