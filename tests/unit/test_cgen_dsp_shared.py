@@ -64,6 +64,17 @@ def test_shared_kernels_are_bit_exact_in_whole_networks(all_shared, tmp_path, mi
     assert "depthwise_planes(" in text
 
 
+@pytest.mark.parametrize("minimise", ["time", "ram"])
+@pytest.mark.parametrize("limit", [0, -(2**30)])
+def test_a_window_that_skips_most_of_a_picture_is_bit_exact(monkeypatch, tmp_path, minimise, limit):
+    """One pixel comes out, of rows that are made one by one."""
+    monkeypatch.setattr(dsp_choice, "_LIMIT_BYTES", dsp_choice._LIMIT_BYTES + limit)
+    net, path = Net("skipping"), tmp_path / "net.tflite"
+    x = net.conv(net.conv(net.input(1, 8, 8, 3), 24, activation="RELU"), 32)
+    path.write_bytes(net.done(net.conv(x, 6, 1, 8)))
+    assert run([emulated_job(path, tmp_path, kernels="dsp", minimise=minimise)])[0]["wrong"] == 0
+
+
 def squeezed(net, x):
     """Squeeze and excite."""
     channels = x.shape[3]

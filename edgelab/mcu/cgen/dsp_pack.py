@@ -33,14 +33,14 @@ class Geometry:
     in_order: bool
     """Values stand in their own order, not in the order 0, 2, 1, 3 of every four."""
     single: bool
-    """One output pixel: no use in spreading the weights ahead."""
+    """One pixel in and out: no use in spreading the weights ahead."""
 
 
 def geometry(w: Window) -> Geometry:
     """The geometry of a window."""
     in_order = w.channels % 4 != 0
     if w.kernel == (1, 1) and not w.padded:
-        single = w.out_height * w.out_width * w.batch == 1
+        single = w.height * w.width * w.batch == 1
         values = -(-w.channels // 4) * 4 if single else -(-w.channels // 2) * 2
         return Geometry(True, 2 * values, 1, in_order, single)
     columns = (w.out_width - 1) * w.stride[1] + (w.kernel[1] - 1) * w.dilation[1] + 1
