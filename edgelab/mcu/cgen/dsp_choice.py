@@ -14,7 +14,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from edgelab.mcu.cgen import arrange, dsp_depthwise, dsp_pack, dsp_shared, dsp_shared_plane, dsp_sum, portable_shared
+from edgelab.mcu.cgen import (
+    arrange,
+    dsp_channels,
+    dsp_depthwise,
+    dsp_pack,
+    dsp_shared,
+    dsp_shared_plane,
+    dsp_sum,
+    portable_shared,
+)
 from edgelab.mcu.cgen.dsp_dot import Blocks, rows
 from edgelab.mcu.cgen.lowering import (
     Alias,
@@ -138,8 +147,8 @@ def _code(lines: Sequence[str]) -> Items:
 
 
 def _shared(step: Convolution) -> Items:
-    w, scale = step.window, dsp_shared.scale_of(step)
-    found = dsp_shared.channels_of(step)
+    w, scale = step.window, dsp_channels.scale_of(step)
+    found = dsp_channels.channels_of(step)
     table = len(found.data) + 3 if found else 0
     helpers = ["scales", "fill"]
     if step.depthwise:
@@ -161,7 +170,7 @@ def _own(step: Convolution) -> Items:
     module = arrange.dsp(replace(step, shared=False))
     if module is None or scale is None:
         return {own: 900 if step.depthwise else 760, **_data(step, step.weights.size + 9 * w.out_channels)}
-    short = dsp_pack.packed_scales(step, scale, dsp_shared.folded(step), range(w.out_channels)) is not None
+    short = dsp_pack.packed_scales(step, scale, dsp_channels.folded(step), range(w.out_channels)) is not None
     if step.depthwise:
         stored = dsp_depthwise.stored_bytes(step)
         code = _code(dsp_depthwise.kernel_of(step)) | _code(dsp_depthwise.gather_of(w))
@@ -169,7 +178,9 @@ def _own(step: Convolution) -> Items:
     each = 4 * len(scale.words(0))
     if dsp_pack.geometry(w).single:
         groups, rest = -(-w.channels // 4), w.out_channels % 4
-        brief = not scale.uniform and scale.base() is not None and bool((np.abs(dsp_shared.folded(step)) < 2**23).all())
+        brief = (
+            not scale.uniform and scale.base() is not None and bool((np.abs(dsp_channels.folded(step)) < 2**23).all())
+        )
         table = 4 if scale.uniform else 8 if brief else 4 + each
         code = {} if w.out_channels < 4 else _code(rows(4, groups, scale, short=brief))
         code |= _code(rows(rest, groups, scale, short=brief)) if rest else {}

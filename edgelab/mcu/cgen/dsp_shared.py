@@ -9,25 +9,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
-from edgelab.mcu.cgen import channels, dsp_asm, dsp_pack
-from edgelab.mcu.cgen.channels import Channels
+from edgelab.mcu.cgen import dsp_asm, dsp_channels, dsp_pack
 from edgelab.mcu.cgen.ctext import Program
 from edgelab.mcu.cgen.dsp_asm import Taps, naked, scaled_out
 from edgelab.mcu.cgen.dsp_scale import Scale
-from edgelab.mcu.cgen.lowering import Convolution, Ints, Window
+from edgelab.mcu.cgen.lowering import Convolution, Window
 
 _SLACK = 16
 _MOST_ROWS = 2**7
-_BEYOND = (0, 0, 0)
-"""Bytes that the word of the last bits may reach into."""
 
 
 def fits(step: Convolution) -> bool:
     """Whether the shared kernels take the layer."""
     w = step.window
-    if not dsp_pack.fits(step) or channels_of(step) is None:
+    if not dsp_pack.fits(step) or dsp_channels.channels_of(step) is None:
         return False
     sizes = (w.height * w.width, w.out_height * w.out_width, w.channels, w.out_channels, _values(w) * 2)
     small = (*w.kernel, *w.stride, *w.dilation, *map(abs, w.pad))
@@ -37,41 +32,6 @@ def fits(step: Convolution) -> bool:
         return True
     wide = w.out_channels > 1 and (w.dilation[1] == 1 or w.kernel[1] == 1)
     return wide and w.stride[1] * w.channels % 2 == 0
-
-
-def folded(step: Convolution) -> Ints:
-    """The bias with the zero point's share of the sums in it."""
-    axes = (0, 1) if step.depthwise else (1, 2, 3)
-    return np.asarray(step.bias - step.zero_in * step.weights.sum(axis=axes), np.int64)
-
-
-def scale_of(step: Convolution) -> Scale:
-    """The layer's scale parameters; weights stay as they are, sums are shifted."""
-    scale = dsp_pack.scale_of(step, ahead=False)
-    if scale is None:
-        raise AssertionError(step.function)
-    return scale
-
-
-def channels_of(step: Convolution) -> Channels | None:
-    """Biases and scale parameters of all channels; None where the shared kernels do not take them."""
-    scale = dsp_pack.scale_of(step, ahead=False)
-    if scale is None or scale.base() is None:
-        return None
-    return channels.pack(step.scales, step.ratio, folded(step).tolist(), scale.factors, scale.shifts)
-
-
-def scales(p: Program, step: Convolution) -> str:
-    """Declare a layer's scale parameters; the C initializer of its ``struct scales``."""
-    scale, found = scale_of(step), channels_of(step)
-    if found is None:
-        raise AssertionError(step.function)
-    p.helper("bits_at", channels.HELPER)
-    p.helper("scales", _SCALES)
-    bits = p.constant("uint8_t", (*found.data, *_BEYOND), f"channels_{step.index:02d}")
-    numbers = (found.shift, found.shift_bits, found.fraction_bits, found.bias_bits, scale.right, int(scale.linear))
-    ratio = f"{found.ratio >> 32}u, {found.ratio & 0xFFFFFFFF}u"
-    return f"{{{bits}, {ratio}, {scale.base()}, {', '.join(map(str, numbers))}}}"
 
 
 def _columns(w: Window) -> int:
@@ -160,10 +120,13 @@ def layer(p: Program, step: Convolution, rows: int) -> None:
     streamed = step.index in p.streams
     if streamed:
         w, high = step.window, 1
-    scale = scale_of(step)
+    scale = dsp_channels.scale_of(step)
     lines = dot(scale)
     name = p.shared(f"dots_{step.index:02d}", lambda own: naked(own, lines, _DOT_ARGUMENTS), "\n".join(lines))
-    fields = [p.constant("int8_t", _weights(step, w), f"weights_{step.index:02d}", align=4), scales(p, step)]
+    fields = [
+        p.constant("int8_t", _weights(step, w), f"weights_{step.index:02d}", align=4),
+        dsp_channels.scales(p, step),
+    ]
     p.helper("convolve", _CONVOLVE)
     source, target = p.streams[step.index] if streamed else (None, None)
     fields += [source.base if source else p.addresses[step.inputs[0]]]
@@ -198,7 +161,7 @@ def _dense(p: Program, step: Convolution) -> None:
         for v in dsp_pack.as_bytes(runs[channel, 4 * group : 4 * group + 4].tolist())
     ]
     weights = p.constant("int8_t", ordered, f"weights_{step.index:02d}", align=4)
-    fields = [weights, scales(p, step), p.addresses[step.inputs[0]], p.addresses[step.outputs[0]]]
+    fields = [weights, dsp_channels.scales(p, step), p.addresses[step.inputs[0]], p.addresses[step.outputs[0]]]
     fields += [f"(int16_t *){p.scratches[step.index]}"]
     for count in (4, 1):
         p.helper(f"dense_{count}", naked(f"dense_{count}", dense(count), _DENSE_ARGUMENTS))
@@ -257,36 +220,6 @@ _DOT_ARGUMENTS = (
     "int advance, int out_step, int read"
 )
 _DENSE_ARGUMENTS = "const int16_t *x, const int8_t *w, int32_t *sums, int groups"
-_SCALES = """
-/* What brings a layer's sums to its output; each channel has some bits for its shift, its scale and its bias. */
-struct scales {
-  const uint8_t *bits;
-  uint32_t high, low;
-  int32_t base;
-  uint32_t shift : 6, shift_bits : 5, fraction_bits : 5, bias_bits : 6, right : 6, linear : 1;
-};
-/* Up to 25 bits are in one word that may begin at any byte. */
-typedef struct {
-  uint32_t value;
-} __attribute__((packed, may_alias)) loose;
-static inline uint32_t field_at(const uint8_t *from, int at, int bits) {
-  if (bits > 25) return bits_at(from, at, bits);
-  return ((const loose *)(const void *)(from + (at >> 3)))->value >> (at & 7) & ((1u << bits) - 1u);
-}
-/* A channel's bias, factor, what is added, shift, and what is added to negative sums. */
-SMALL void channel_of(int32_t *to, const struct scales *s, int c) {
-  int at = c * (int)(s->shift_bits + s->fraction_bits + s->bias_bits);
-  const int shift = (int)(field_at(s->bits, at, (int)s->shift_bits) + s->shift), unused = 32 - (int)s->bias_bits;
-  at += (int)s->shift_bits;
-  const uint32_t fraction = field_at(s->bits, at, (int)s->fraction_bits);
-  at += (int)s->fraction_bits;
-  to[0] = (int32_t)(field_at(s->bits, at, (int)s->bias_bits) << unused) >> unused;
-  to[1] = multiplier(fraction << (31 - s->fraction_bits), s->high, s->low);
-  to[2] = s->base + (1 << (shift - 2));
-  to[3] = shift;
-  to[4] = s->linear ? -(1 << (shift - 1)) : 0;
-}
-"""
 _CONVOLVE = """
 /* A layer whose window moves over a picture; of the rows of its input and output the last ring stand in memory, all of
    them if 0. */

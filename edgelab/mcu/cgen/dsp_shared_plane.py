@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from edgelab.mcu.cgen import dsp_asm, dsp_depthwise, dsp_shared
+from edgelab.mcu.cgen import dsp_asm, dsp_channels, dsp_depthwise
 from edgelab.mcu.cgen.ctext import Program
 from edgelab.mcu.cgen.dsp_asm import naked
 from edgelab.mcu.cgen.dsp_depthwise import input_bytes, product, words_of
@@ -26,7 +26,7 @@ def fits(step: Convolution) -> bool:
     w = step.window
     if w.batch > 1 or w.dilation != (1, 1) or w.pad[1] >= w.width + w.pad[1]:
         return False
-    if len(_words(w)) > _MOST_WORDS or dsp_shared.channels_of(step) is None:
+    if len(_words(w)) > _MOST_WORDS or dsp_channels.channels_of(step) is None:
         return False
     small = max(*w.kernel, *w.stride, *map(abs, w.pad), w.out_channels // w.channels) < 2**7
     return small and max(w.height, w.width, w.out_height, w.out_width, w.out_channels) < 2**15 and max(w.kernel) < 16
@@ -48,12 +48,12 @@ def layer(p: Program, step: Convolution, rows: int) -> None:
     """Add a layer's structure and its function."""
     w = step.window
     (kh, kw), words = w.kernel, _words(w)
-    lines = plane(w, dsp_shared.scale_of(step))
+    lines = plane(w, dsp_channels.scale_of(step))
     kernel = p.shared(f"plane_{step.index:02d}", lambda own: naked(own, lines, _ARGUMENTS), "\n".join(lines))
     p.helper("fill", dsp_asm.HELPERS["fill"])
     p.helper("gather", naked("gather", GATHER, _GATHER_ARGUMENTS))
     weights = p.constant("int8_t", step.weights.reshape(kh * kw, w.out_channels).T, f"weights_{step.index:02d}")
-    scales = dsp_shared.scales(p, step)
+    scales = dsp_channels.scales(p, step)
     p.helper("depthwise_planes", _PLANES)
     streamed = step.index in p.streams
     source, target = p.streams[step.index] if streamed else (None, None)
