@@ -48,6 +48,7 @@ _LINE_BYTES = 3.8
 _SHARED_BYTES = {"convolve": 560, "scales": 280, "spread": 96, "fill": 30, "dense": 260, "planes": 560, "sums": 70}
 _CALL_BYTES = 16
 _FEW_ROUNDS = 4
+_CODE = "code"
 Items = dict[str, float]
 
 
@@ -62,9 +63,13 @@ def chosen(steps: Sequence[Step], model: Model) -> list[Step]:
         if fits(step):
             way.append(items(replace(step, shared=True)))
     shared = [len(way) - 1 for way in ways]
-    order = sorted((i for i, way in enumerate(ways) if len(way) > 1), key=lambda i: -_gain(steps[i]) / _extra(*ways[i]))
-    for i in order:
-        trial = [*shared[:i], 0, *shared[i + 1 :]]
+    least = _total([way[-1] for way in ways])
+    offers = []
+    for group in _groups(ways):
+        cost = _total([way[0] if i in group else way[-1] for i, way in enumerate(ways)]) - least
+        offers.append((-sum(_gain(steps[i]) for i in group) / max(cost, 16), group))
+    for _, group in sorted(offers):
+        trial = [0 if i in group else k for i, k in enumerate(shared)]
         if _total([way[k] for way, k in zip(ways, trial, strict=True)]) <= limit:
             shared = trial
     return [replace(step, shared=bool(k)) for step, k in zip(steps, shared, strict=True)]
@@ -92,9 +97,14 @@ def _total(found: Sequence[Items]) -> float:
     return _START_BYTES + sum(union.values())
 
 
-def _extra(own: Items, shared: Items) -> float:
-    """Bytes that a layer's own kernels take more, other layers aside."""
-    return max(sum(own.values()) - sum(size for key, size in shared.items() if key not in _SHARED_BYTES), 16)
+def _groups(ways: Sequence[Sequence[Items]]) -> list[list[int]]:
+    """The steps that have a choice, those of the same kernels together, and each by itself."""
+    alike: dict[frozenset[str], list[int]] = {}
+    for i, way in enumerate(ways):
+        if len(way) > 1:
+            alike.setdefault(frozenset(key for key in way[0] if key.startswith(_CODE)), []).append(i)
+    groups = [group for code, group in alike.items() if code and len(group) > 1]
+    return groups + [[i] for i, way in enumerate(ways) if len(way) > 1]
 
 
 def items(step: Step) -> Items:
@@ -143,7 +153,7 @@ def _data(step: Convolution, size: float) -> Items:
 
 
 def _code(lines: Sequence[str]) -> Items:
-    return {"\n".join(lines): _LINE_BYTES * len(lines)}
+    return {"\n".join([_CODE, *lines]): _LINE_BYTES * len(lines)}
 
 
 def _shared(step: Convolution) -> Items:
@@ -166,7 +176,7 @@ def _shared(step: Convolution) -> Items:
 
 
 def _own(step: Convolution) -> Items:
-    w, scale, own = step.window, dsp_pack.scale_of(step), f"code {step.index}"
+    w, scale, own = step.window, dsp_pack.scale_of(step), f"function {step.index}"
     module = arrange.dsp(replace(step, shared=False))
     if module is None or scale is None:
         return {own: 900 if step.depthwise else 760, **_data(step, step.weights.size + 9 * w.out_channels)}
@@ -209,8 +219,9 @@ def _gain(step: Step) -> float:
     w = step.window
     outputs = w.out_height * w.out_width * w.out_channels
     if step.depthwise:
-        return 6 * outputs + w.height * w.width * w.channels + 60 * w.out_channels
+        return 7 * outputs + (330 + 12 * w.out_height) * w.out_channels
     groups = dsp_shared.groups(w) * w.kernel[0]
     if dsp_pack.geometry(w).single:
         return outputs * (0.5 * groups + 40)
-    return outputs / 4 * (20 + 1.4 * groups)
+    tiles = math.ceil(w.out_height * w.out_width / 48)
+    return outputs / 4 * (24 + 1.7 * groups) + 130 * w.out_channels * tiles
