@@ -136,6 +136,8 @@ def _written_out(step: Step) -> int:
     if isinstance(step, Binary):
         axes = collapsed(step.shape, *step.strides)[0]
         return 900 if len(axes) > 2 or (len(axes) > 1 and axes[0] <= _FEW_ROUNDS) else 0
+    if isinstance(step, Table):
+        return 110 if step.elements <= 256 else 0
     if isinstance(step, Move):
         copies = [collapsed(c.shape, c.source_strides, c.target_strides)[0] for c in step.copies]
         short = [a for a in copies if len(a) == 2 and a[0] <= 4 * _FEW_ROUNDS and a[1] > 8 * _FEW_ROUNDS]
