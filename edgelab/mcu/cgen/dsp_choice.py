@@ -47,15 +47,16 @@ _START_BYTES = 560
 _LINE_BYTES = 3.8
 _SHARED_BYTES = {"convolve": 560, "scales": 280, "spread": 96, "fill": 30, "dense": 260, "planes": 560, "sums": 70}
 _CALL_BYTES = 16
+_STREAM_BYTES = 700
 _FEW_ROUNDS = 4
 _CODE = "code"
 Items = dict[str, float]
 
 
-def chosen(steps: Sequence[Step], model: Model) -> list[Step]:
-    """The steps of a model, told to share their kernels where flash is short."""
+def chosen(steps: Sequence[Step], model: Model, *, streams: bool = False) -> list[Step]:
+    """The steps of a model, told to share their kernels where flash is short; ``streams``: they may run row by row."""
     limit = sum(tensor.size_bytes for tensor in model.tensors if tensor.data is not None) + _LIMIT_BYTES
-    limit -= _unknown(steps, model)
+    limit -= _unknown(steps, model) + (_STREAM_BYTES if streams else 0)
     ways = [[items(step)] for step in steps]
     if _total([way[0] for way in ways]) <= limit:
         return list(steps)
@@ -141,7 +142,7 @@ def _written_out(step: Step) -> int:
     if isinstance(step, Move):
         copies = [collapsed(c.shape, c.source_strides, c.target_strides)[0] for c in step.copies]
         short = [a for a in copies if len(a) == 2 and a[0] <= 4 * _FEW_ROUNDS and a[1] > 8 * _FEW_ROUNDS]
-        return sum(600 for axes in copies if len(axes) > 2) + 1500 * len(short)
+        return sum(600 if len(axes) > 2 else 40 for axes in copies) + 1500 * len(short)
     return 1100 if isinstance(step, Pool) and 1 < step.window.out_height <= _FEW_ROUNDS else 0
 
 

@@ -111,7 +111,8 @@ def generate(model: Model, *, kernels: Kernels = "portable", minimise: Minimise 
     if kernels == "portable":
         choice = portable_shared.chosen(steps, given, streams=minimise == "ram")
     if kernels == "dsp":
-        steps = dsp_choice.chosen([arrange.upright(step) for step in _terse(steps)], given)
+        upright = [arrange.upright(step) for step in _terse(steps)]
+        steps = dsp_choice.chosen(upright, given, streams=minimise == "ram")
     _check_borders(model)
     made = (arrange_ram.for_ram if minimise == "ram" else arrange.for_time)(model, steps, kernels=kernels)
     states = _states(model, steps)
