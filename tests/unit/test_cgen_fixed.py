@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgelab.mcu.cgen import channels, dsp_sum, fixed
-from edgelab.mcu.cgen.dsp_scale import make_scale
+from edgelab.mcu.cgen.dsp_scale import fitted_scale, make_scale
 from edgelab.mcu.cgen.fixed import quantize_multiplier
 from edgelab.mcu.cgen.lowering import Binary
 
@@ -68,6 +68,29 @@ def test_ties_of_negative_sums_are_exact():
 def test_sums_without_room_are_refused():
     wide = [fixed.quantize_multiplier(0.9), fixed.quantize_multiplier(1e-6)]
     assert make_scale(wide, np.full(2, 2**20), 0, -128, 127) is None
+
+
+@given(st.floats(0.001, 0.2), st.integers(0, 12), st.integers(-(2**18), 2**18), st.integers(-128, 60))
+def test_multipliers_far_apart_are_exact_or_refused(factor, halvings, bias, zero):
+    """Beside a usual channel one of a far smaller multiplier, whose sums are its bias and little more."""
+    multipliers = [fixed.quantize_multiplier(f) for f in (factor, factor / 2**halvings)]
+    lowest, highest = np.array([-(2**17), (bias << halvings) - 900]), np.array([2**17, (bias << halvings) + 900])
+    scale = fitted_scale(multipliers, lowest, highest, zero, -128, 127)
+    if scale is None:
+        return
+    for channel, m in enumerate(multipliers):
+        for a in range(lowest[channel], highest[channel] + 1, 1 if channel else 97):
+            assert scale.apply(channel, a) == min(max(m.apply(int(a)) + zero, -128), 127), (a, m)
+
+
+def test_a_channel_that_hardly_counts_does_not_keep_the_others_from_short_requantization():
+    usual, tiny = fixed.Multiplier(1500000000, -6), fixed.Multiplier(1312519058, -22)
+    lowest, highest = np.array([-(2**19), -53069315]), np.array([2**19, -52445585])
+    assert make_scale([usual, tiny], np.array([2**19, 53069315]), -128, -128, 127) is None
+    scale = fitted_scale([usual, tiny], lowest, highest, -128, -128, 127)
+    assert scale.apply(1, -53000000) == -128
+    for a in range(-(2**19), 2**19, 41):
+        assert scale.apply(0, a) == min(max(usual.apply(a) - 128, -128), 127)
 
 
 def binary(code, a, b, out, zeros):

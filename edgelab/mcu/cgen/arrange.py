@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from types import ModuleType
 
 from edgelab.mcu.arena import plan_arena
-from edgelab.mcu.cgen import dsp_conv, dsp_depthwise, memory
+from edgelab.mcu.cgen import dsp_conv, dsp_depthwise, dsp_shared, dsp_shared_plane, memory
 from edgelab.mcu.cgen.lowering import Alias, Binary, Convolution, Softmax, Step, Table
 from edgelab.mcu.cgen.memory import Group, Layout
 from edgelab.mcu.cgen.streams import Stream
@@ -44,6 +44,8 @@ def dsp(step: Step) -> ModuleType | None:
     """The module whose kernels take a step, if any does."""
     if not isinstance(step, Convolution):
         return None
+    if step.shared:
+        return dsp_shared_plane if step.depthwise else dsp_shared
     module = dsp_depthwise if step.depthwise else dsp_conv
     return module if module.fits(step) else None
 
@@ -79,7 +81,7 @@ def _tiled(model: Model, steps: Sequence[Step], plain: Sequence[Group], room: in
         if module is not None and module.scratch_bytes(step, rows) <= available:
             tiles[step.index] = rows
             lag = module.lag(step, rows)
-            free = lag if lag == 0 and module is dsp_depthwise else None
+            free = lag if lag == 0 and module in (dsp_depthwise, dsp_shared_plane) else None
             groups.append(Group((step,), module.scratch_bytes(step, rows), lag=free))
         else:  # portable kernels need no scratch memory
             groups.append(group)

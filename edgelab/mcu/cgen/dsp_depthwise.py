@@ -33,17 +33,18 @@ def fits(step: Convolution) -> bool:
     w = step.window
     if w.batch > 1 or w.dilation != (1, 1) or w.pad[1] >= w.width + w.pad[1] or scale_of(step) is None:
         return False
-    reach = (w.kernel[0] - 1) * _pitch(w) + 4 * (w.stride[1] + w.kernel[1])
-    return len(_words(w)) <= _RESIDENT and reach < 1000 and 2 * w.out_channels < 4000 and w.channels < 2000
+    reach = (w.kernel[0] - 1) * pitch(w) + 4 * (w.stride[1] + w.kernel[1])
+    return len(words_of(w)) <= _RESIDENT and reach < 1000 and 2 * w.out_channels < 4000 and w.channels < 2000
 
 
 def scratch_bytes(step: Convolution, rows: int) -> int:
     """Scratch memory for a channel's inputs of ``rows`` output rows, and for its parameters where they are unpacked."""
-    return _input_bytes(step, rows) + (64 if _terse(step) else 0)
+    return input_bytes(step, rows) + (64 if _terse(step) else 0)
 
 
-def _input_bytes(step: Convolution, rows: int) -> int:
-    return -(-(_tall(step.window, rows) * _pitch(step.window) + 16) // 16) * 16
+def input_bytes(step: Convolution, rows: int) -> int:
+    """The part of the scratch memory that holds inputs."""
+    return -(-(_tall(step.window, rows) * pitch(step.window) + 16) // 16) * 16
 
 
 def _terse(step: Convolution) -> bool:
@@ -84,7 +85,7 @@ def stream_rows(step: Convolution) -> int:  # noqa: ARG001 - as `dsp_conv` has i
     return 1
 
 
-def _pitch(w: Window) -> int:
+def pitch(w: Window) -> int:
     """Bytes from row to row: all columns of all windows, in whole words."""
     columns = (w.out_width - 1) * w.stride[1] + w.kernel[1]
     return -(-columns // 2) * 4
@@ -94,7 +95,7 @@ def _tall(w: Window, rows: int) -> int:
     return (rows - 1) * w.stride[0] + w.kernel[0]
 
 
-def _words(w: Window) -> list[tuple[int, int]]:
+def words_of(w: Window) -> list[tuple[int, int]]:
     """The pairs of neighbouring taps of a row that stand in registers; the second may lie beyond the window."""
     pairs: list[tuple[int, int]] = []
     kw, sw = w.kernel[1], w.stride[1]
@@ -116,22 +117,19 @@ def _words(w: Window) -> list[tuple[int, int]]:
 def depthwise(p: Program, step: Convolution, rows: int) -> None:
     """Add the layer's function, with tiles of ``rows`` output rows."""
     w = step.window
-    scale = scale_of(step)
-    if scale is None:
-        raise AssertionError(step.function)
-    layer = _Layer(w, scale, _shifted_ahead(step, scale), step.terse)
+    layer = _layer_of(step)
     table = layer.parameters(step)
     parameters = _unpacked(p, step, layer, rows) if _terse(step) else _stored(p, step, table)
     lines = layer.kernel()
     kernel = p.shared(f"plane_{step.index:02d}", lambda name: naked(name, lines, _ARGUMENTS), "\n".join(lines))
     source, target = portable.places(p, step, w)
-    gather_lines = _gather(w)
+    gather_lines = gather_of(w)
     gather = p.shared(
         f"gather_{step.index:02d}",
         lambda name: naked(name, gather_lines, "int16_t *to, const int8_t *from, int rows, int zero"),
         "\n".join(gather_lines),
     )
-    pitch, times = _pitch(w) // 2, w.out_channels // w.channels
+    halves, times = pitch(w) // 2, w.out_channels // w.channels
     (kh, _), (sh, _), (ph, _) = w.kernel, w.stride, w.pad
     tall = f"(rows - 1) * {sh} + {kh}" if rows > 1 else str(kh)
     zeros = step.zero_in
@@ -143,13 +141,13 @@ def depthwise(p: Program, step: Convolution, rows: int) -> None:
     run = run.replace("const int m = c; {", "{\nconst int m = c;")
     if step.index in p.streams:  # rows need not lie one behind the other
         take = (
-            f"for (int r = top; r < bottom; ++r) {gather}(x + r * {pitch}, {source.row('iy + r')} + c, 1, {zeros});\n"
+            f"for (int r = top; r < bottom; ++r) {gather}(x + r * {halves}, {source.row('iy + r')} + c, 1, {zeros});\n"
         )
     else:
-        take = f"{gather}(x + top * {pitch}, {source.row('iy + top')} + c, bottom - top, {zeros});\n"
+        take = f"{gather}(x + top * {halves}, {source.row('iy + top')} + c, bottom - top, {zeros});\n"
     border = (
         f"const int top = iy < 0 ? -iy : 0;\nconst int bottom = iy + tall > {w.height} ? {w.height} - iy : tall;\n"
-        f"fill(x, top * {pitch}, {zeros});\nfill(x + bottom * {pitch}, (tall - bottom) * {pitch}, {zeros});\n"
+        f"fill(x, top * {halves}, {zeros});\nfill(x + bottom * {halves}, (tall - bottom) * {halves}, {zeros});\n"
         if edges
         else "const int top = 0, bottom = tall;\n"
     )
@@ -165,6 +163,25 @@ def depthwise(p: Program, step: Convolution, rows: int) -> None:
         p.function(step.function, f"{head}const int oy = 0;\n{tile}", small=True)
     else:
         p.function(step.function, f"{head}for (int oy = 0; oy < {w.out_height}; oy += {rows}) {{\n{tile}}}", small=True)
+
+
+def kernel_of(step: Convolution) -> list[str]:
+    """The instructions of a layer's kernel."""
+    return _layer_of(step).kernel()
+
+
+def stored_bytes(step: Convolution) -> int:
+    """Flash of a layer's weights and parameters."""
+    if _terse(step):
+        return (9 + 6) * step.window.out_channels
+    return 4 * len(_layer_of(step).parameters(step)[0]) * step.window.out_channels
+
+
+def _layer_of(step: Convolution) -> _Layer:
+    scale = scale_of(step)
+    if scale is None:
+        raise AssertionError(step.function)
+    return _Layer(step.window, scale, _shifted_ahead(step, scale), step.terse)
 
 
 def _stored(p: Program, step: Convolution, table: list[list[int]]) -> str:
@@ -183,11 +200,11 @@ def _unpacked(p: Program, step: Convolution, layer: _Layer, rows: int) -> str:
         raise AssertionError(step.function)
     taps = p.constant("int8_t", step.weights.reshape(9, w.out_channels).T, f"weights_{step.index:02d}")
     scales = p.constant("uint16_t", short.words, f"scales_{step.index:02d}")
-    pairs = _words(w)
+    pairs = words_of(w)
     second = pairs[1][0] if len(pairs) > 1 else 0
     fields = f"{taps}, {scales}, {short.high}u, {short.low}u, {scale.base()}, {short.shift}, {second}, "
     name = p.structure("packed_plane", f"layer_{step.index:02d}", f"{fields}{int(scale.linear)}")
-    return f"unpack((int32_t *)(void *)({p.scratches[step.index]} + {_input_bytes(step, rows)}), &{name}, m)"
+    return f"unpack((int32_t *)(void *)({p.scratches[step.index]} + {input_bytes(step, rows)}), &{name}, m)"
 
 
 def _shifted_ahead(step: Convolution, scale: Scale) -> bool:
@@ -213,7 +230,7 @@ class _Layer:
     @property
     def resident(self) -> bool:
         """Whether all weights stay in registers."""
-        return len(_words(self.w)) * self.w.kernel[0] <= _RESIDENT
+        return len(words_of(self.w)) * self.w.kernel[0] <= _RESIDENT
 
     def parameters(self, step: Convolution) -> list[list[int]]:
         """The words of every channel."""
@@ -225,7 +242,7 @@ class _Layer:
         kernel = step.weights[:, :, channel] << shift
         words = []
         for row in kernel.tolist():
-            for low, high in _words(self.w):
+            for low, high in words_of(self.w):
                 pair = row[low] & 0xFFFF | ((row[high] if high < len(row) else 0) & 0xFFFF) << 16
                 words.append(pair - (pair >> 31 << 32))
         words += [int(_folded(step)[channel]) << shift, self.scale.factors[channel], self.scale.adds[channel]]
@@ -240,9 +257,9 @@ class _Layer:
         w = self.w
         pairs, odd = divmod(w.out_width, 2)
         step_out, step_in = 2 * w.out_channels, 4 * w.stride[1]
-        words = len(_words(w)) * w.kernel[0]
+        words = len(words_of(w)) * w.kernel[0]
         unroll = min(pairs, _COLUMNS_UNROLLED[self.terse])
-        while unroll > 1 and (unroll * step_out > 4095 or unroll * step_in + (w.kernel[0] - 1) * _pitch(w) > 900):
+        while unroll > 1 and (unroll * step_out > 4095 or unroll * step_in + (w.kernel[0] - 1) * pitch(w) > 900):
             unroll -= 1
         loops, rest = divmod(pairs, max(unroll, 1))
         # [sp]: rows; [sp, #4]: counter of columns
@@ -268,7 +285,7 @@ class _Layer:
             lines += columns(rest)
         if odd:
             lines += self._outputs(1, 0, 0)
-        lines += add_immediate("r0", w.stride[0] * _pitch(w) - pairs * step_in)
+        lines += add_immediate("r0", w.stride[0] * pitch(w) - pairs * step_in)
         lines += add_immediate("r2", w.out_width * w.out_channels - pairs * step_out)
         lines += ["ldr r3, [sp]", "subs r3, r3, #1", "str r3, [sp]", "bne 1b", "add sp, sp, #8", "pop {r3-r11, pc}"]
         return _merged(lines)
@@ -278,7 +295,7 @@ class _Layer:
         w = self.w
         kw, sw = w.kernel[1], w.stride[1]
         sums = ["r10", "r11"][:count]
-        names = _words(w)
+        names = words_of(w)
         lines = ["ldr r10, [r1]"]
         fresh = {q: q > 0 for q in range(count)}
         if not self.resident:
@@ -293,12 +310,12 @@ class _Layer:
                 last = f"r{3 + len(names)}"
                 lines.append(f"ldm r3!, {{r4-{last}}}" if len(names) > 1 else "ldr r4, [r3], #4")
             for first in range(0, reach, 2):
-                at = x + ky * _pitch(w) + 4 * first
+                at = x + ky * pitch(w) + 4 * first
                 lines.append(f"ldrd r12, lr, [r0, #{at}]" if first + 1 < reach else f"ldr r12, [r0, #{at}]")
                 for q in reversed(range(count)):
                     for word, register in enumerate(("r12", "lr")[: reach - first]):
                         t = 2 * (first + word) - q * sw
-                        made = _product(t, kw, names, base, register, sums[q], "r10" if fresh[q] else sums[q])
+                        made = product(t, kw, names, base, register, sums[q], "r10" if fresh[q] else sums[q])
                         if made:
                             lines.append(made)
                             fresh[q] = False
@@ -321,7 +338,7 @@ class _Layer:
         return lines
 
 
-def _product(t: int, kw: int, names: list[tuple[int, int]], base: int, x: str, a: str, start: str) -> str | None:
+def product(t: int, kw: int, names: list[tuple[int, int]], base: int, x: str, a: str, start: str) -> str | None:
     """The instruction that multiplies the word whose halves are the taps ``t`` and ``t + 1``."""
     if t >= 0 and t + 1 < kw:
         return f"smlad {a}, {x}, r{base + names.index((t, t + 1))}, {start}"
@@ -349,13 +366,13 @@ def _merged(lines: list[str]) -> list[str]:
     return out
 
 
-def _gather(w: Window) -> list[str]:
+def gather_of(w: Window) -> list[str]:
     """Instructions that take one channel's rows apart from the others: r0 to, r1 from, r2 rows, r3 zero point.
 
     Rows are written with their borders: eight values at a time, two to a word.
     """
-    taken = min(w.width, _pitch(w) // 2 - w.pad[1])
-    values = [i - w.pad[1] if 0 <= i - w.pad[1] < taken else None for i in range(_pitch(w) // 2)]
+    taken = min(w.width, pitch(w) // 2 - w.pad[1])
+    values = [i - w.pad[1] if 0 <= i - w.pad[1] < taken else None for i in range(pitch(w) // 2)]
     lines = ["push {r4-r7, lr}", "1:"]
     at = 0
     for first in range(0, len(values), 8):

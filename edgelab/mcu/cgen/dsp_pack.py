@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgelab.mcu.cgen.dsp_asm import Taps
-from edgelab.mcu.cgen.dsp_scale import Scale, make_scale
+from edgelab.mcu.cgen.dsp_scale import Scale, fitted_scale, make_scale
 from edgelab.mcu.cgen.lowering import Convolution, Ints, Window
 from edgelab.mcu.cgen.packed import Packed, pack
 
@@ -33,14 +33,14 @@ class Geometry:
     in_order: bool
     """Values stand in their own order, not in the order 0, 2, 1, 3 of every four."""
     single: bool
-    """One output pixel: no use in spreading the weights ahead."""
+    """One pixel in and out: no use in spreading the weights ahead."""
 
 
 def geometry(w: Window) -> Geometry:
     """The geometry of a window."""
     in_order = w.channels % 4 != 0
     if w.kernel == (1, 1) and not w.padded:
-        single = w.out_height * w.out_width * w.batch == 1
+        single = w.height * w.width * w.batch == 1
         values = -(-w.channels // 4) * 4 if single else -(-w.channels // 2) * 2
         return Geometry(True, 2 * values, 1, in_order, single)
     columns = (w.out_width - 1) * w.stride[1] + (w.kernel[1] - 1) * w.dilation[1] + 1
@@ -101,8 +101,11 @@ def stream_rows(step: Convolution) -> int:
     return step.window.out_width if geometry(step.window).flat else 1
 
 
-def scale_of(step: Convolution) -> Scale | None:
-    """The layer's scale parameters, None where sums have no room for them."""
+def scale_of(step: Convolution, *, ahead: bool = True) -> Scale | None:
+    """The layer's scale parameters, None where sums have no room for them.
+
+    ``ahead``: leave room in 16 bits for a depthwise layer's weights, shifted as requantization wants its sums.
+    """
     axes = (1, 2, 3) if not step.depthwise else (0, 1)
     products = np.stack([step.weights * (127 - step.zero_in), step.weights * (-128 - step.zero_in)])
     highest = step.bias + products.max(axis=0).sum(axis=axes)
@@ -112,9 +115,9 @@ def scale_of(step: Convolution) -> Scale | None:
     if max(np.abs(folded).max(), bound.max()) >= 2**31:
         return None
     common = make_scale(step.multipliers, bound, step.zero_out, step.low, step.high, right=_COMMON_SHIFT)
-    if common is None or (step.depthwise and _beyond_16_bits(step, folded, common)):
-        return make_scale(step.multipliers, bound, step.zero_out, step.low, step.high)
-    return common
+    if common is None or (ahead and step.depthwise and _beyond_16_bits(step, folded, common)):
+        common = make_scale(step.multipliers, bound, step.zero_out, step.low, step.high)
+    return common or fitted_scale(step.multipliers, lowest, highest, step.zero_out, step.low, step.high)
 
 
 def _beyond_16_bits(step: Convolution, folded: Ints, scale: Scale) -> bool:

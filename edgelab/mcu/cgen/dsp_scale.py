@@ -45,6 +45,8 @@ class Scale:
 
     def base(self) -> int | None:
         """What every channel's add is beyond ``2**(shift - 2)``, if that is the same for all of them."""
+        if min(self.shifts) < 2:
+            return None
         bases = {add - (1 << (shift - 2)) for add, shift in zip(self.adds, self.shifts, strict=True)}
         negatives = {-n >> (shift - 1) for n, shift in zip(self.negatives, self.shifts, strict=True)}
         return bases.pop() if len(bases) == 1 and negatives in ({0}, {1}) else None
@@ -74,18 +76,86 @@ def make_scale(
     right
         The least shift to the right. Layers that have it in common share their kernels.
     """
-    rights = [max(-m.shift, 0) for m in multipliers]
-    right = max(right, max(rights) + 1)
-    cut = low >= zero_out
-    factors, adds, shifts, negatives = [], [], [], []
-    for m, n, bound in zip(multipliers, rights, bounds.tolist(), strict=True):
-        j = right + 1 - n
-        shift = j + max(m.shift, 0)
-        add = (1 << (j - 2)) + (zero_out << right) + ((1 << (right - 1)) if n else 0)
-        if right > 30 or (max(bound, 1) << shift) >= 2**31 or abs(add) >= 2**30:
-            return None
-        factors.append(m.value)
-        adds.append(add)
-        shifts.append(shift)
-        negatives.append(0 if cut or not n else -(1 << (j - 1)))
-    return Scale(tuple(factors), tuple(adds), tuple(shifts), tuple(negatives), right, low, high)
+    right = max(right, *(1 - m.shift for m in multipliers), 1)
+    return _of([_exact(m, b, zero_out, low, right) for m, b in _pairs(multipliers, bounds)], right, low, high)
+
+
+def fitted_scale(
+    multipliers: Sequence[Multiplier], lowest: Ints, highest: Ints, zero_out: int, low: int, high: int
+) -> Scale | None:
+    """The parameters of a layer whose channels' multipliers are too far apart for `make_scale`.
+
+    One shift to the right is too large for the sums of some channels, or too small for the multipliers of others. For
+    these a factor is searched for that gives the same result for every sum from ``lowest`` to ``highest``.
+    """
+    for right in range(_MOST_FITTED, _LEAST_FITTED - 1, -1):
+        found: list[_Channel | None] = []
+        for m, first, last in zip(multipliers, lowest.tolist(), highest.tolist(), strict=True):
+            own = _exact(m, max(abs(first), abs(last)), zero_out, low, right)
+            found.append(own or _fitted(m, (first, last), zero_out, (low, high), right))
+            if found[-1] is None:
+                break
+        if (scale := _of(found, right, low, high)) is not None:
+            return scale
+    return None
+
+
+_Channel = tuple[int, int, int, int]
+_MOST_FITTED, _LEAST_FITTED = 15, 6
+_NEIGHBOURS = 8
+
+
+def _pairs(multipliers: Sequence[Multiplier], bounds: Ints) -> list[tuple[Multiplier, int]]:
+    return list(zip(multipliers, bounds.tolist(), strict=True))
+
+
+def _of(channels: Sequence[_Channel | None], right: int, low: int, high: int) -> Scale | None:
+    known = [channel for channel in channels if channel is not None]
+    if right > 30 or len(known) < len(channels):
+        return None
+    factors, adds, shifts, negatives = zip(*known, strict=True)
+    return Scale(factors, adds, shifts, negatives, right, low, high)
+
+
+def _exact(m: Multiplier, bound: int, zero_out: int, low: int, right: int) -> _Channel | None:
+    """Factor, add, shift and negative of a channel, None where they have no room."""
+    n = max(-m.shift, 0)
+    j = right + 1 - n
+    shift = j + max(m.shift, 0)
+    if j < 2 or (max(bound, 1) << shift) >= 2**31:
+        return None
+    add = (1 << (j - 2)) + (zero_out << right) + ((1 << (right - 1)) if n else 0)
+    negative = 0 if low >= zero_out or not n else -(1 << (j - 1))
+    return (m.value, add, shift, negative) if abs(add) < 2**30 else None
+
+
+def _fitted(
+    m: Multiplier, sums: tuple[int, int], zero_out: int, limits: tuple[int, int], right: int
+) -> _Channel | None:
+    """The same for a multiplier that is too small: sums are shifted less, the factor may have fewer bits.
+
+    Results ascend with the sum, so that they are the same everywhere if each begins at the same sum.
+    """
+    (start, end), (low, high) = sums, limits
+    shift, fewer = max(right + 1 + m.shift, 0), max(-m.shift - right - 1, 0)
+    if m.shift > 0 or max(abs(start), abs(end)) << shift >= 2**31:
+        return None
+    first, last = (min(max(m.apply(a) + zero_out, low), high) for a in (start, end))
+    begins = [(result, _begin(m, start, end, result - zero_out)) for result in range(first + 1, last + 1)]
+    above = begins + ([(first, start)] if first > low else [])
+    below = [(result, a - 1) for result, a in begins] + ([(last + 1, end)] if last < high else [])
+    centre = m.value >> fewer
+    for factor in range(max(centre - _NEIGHBOURS, 0), min(centre + _NEIGHBOURS, 2**31 - 1)):
+        least = max([(result << right) - ((a << shift) * factor >> 32) for result, a in above], default=-(2**29))
+        most = min([(result << right) - ((a << shift) * factor >> 32) - 1 for result, a in below], default=2**29)
+        if least <= most and abs(least + most) < 2**30:
+            return factor, (least + most) // 2, shift, 0
+    return None
+
+
+def _begin(m: Multiplier, low: int, high: int, result: int) -> int:
+    """The smallest sum that gives this result or more."""
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if m.apply(middle) >= result else (middle + 1, high)
+    return low

@@ -98,6 +98,9 @@ def binary(p: Program, step: Binary) -> None:
     if found is None:
         raise AssertionError(step.function)
     addresses, target, elements, argument = portable_moves.rows(p, step, int(np.prod(step.shape)))
+    if step.shared:
+        _shared(p, step, found, elements)
+        return
     lines = _kernel(found, elements)
     kernel = p.shared(
         f"sum_{step.index:02d}",
@@ -106,6 +109,36 @@ def binary(p: Program, step: Binary) -> None:
     )
     a, b = portable_moves.operands(p, step, addresses)
     p.function(step.function, f"{kernel}({a}, {b}, {target});", argument, small=True)
+
+
+def _shared(p: Program, step: Binary, found: Linear, elements: int) -> None:
+    """A structure and a call; of a row, the structure is made when it is its turn."""
+    p.helper("sums", f"{_STRUCTURE}{naked('sums', SUMS, 'const struct sums *s')}")
+    addresses, out, count, argument = portable_moves.rows(p, step, elements)
+    a, b = portable_moves.operands(p, step, addresses)
+    fields = f"{a}, {b}, {out}, {out} + {count}, {found.first}, {found.second}, {found.add}, {found.shift}"
+    if step.index in p.streams:
+        p.function(step.function, f"const struct sums s = {{{fields}}};\nsums(&s);", argument, small=True)
+        return
+    p.function(step.function, f"sums(&{p.structure('sums', f'layer_{step.index:02d}', fields)});", small=True)
+
+
+_STRUCTURE = """
+/* A sum of two tensors: (a * first + b * second + add) >> shift, cut to a byte. */
+struct sums {
+  const int8_t *a, *b;
+  int8_t *out, *end;
+  int32_t first, second, add, shift;
+};
+"""
+_ONE = [
+    *["ldrsb r8, [r0], #1", "ldrsb r9, [r1], #1", "mla r8, r8, r4, r6", "mla r8, r9, r5, r8"],
+    *["asr r8, r8, r7", "ssat r8, #8, r8", "strb r8, [r2], #1"],
+]
+SUMS = [
+    *["push {r4-r9, lr}", "ldm r0, {r0-r7}", "sub r8, r3, r2", "lsrs r8, r8, #1", "bcs 2f"],
+    *["1:", *_ONE, "2:", *_ONE, "cmp r2, r3", "bne 1b", "pop {r4-r9, pc}"],
+]
 
 
 def _kernel(linear: Linear, elements: int) -> list[str]:

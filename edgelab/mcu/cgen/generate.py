@@ -11,9 +11,12 @@ from edgelab.errors import BadInput
 from edgelab.mcu.cgen import (
     arrange,
     arrange_ram,
+    dsp_choice,
     dsp_conv,
     dsp_depthwise,
     dsp_lstm,
+    dsp_shared,
+    dsp_shared_plane,
     dsp_sum,
     folding,
     joining,
@@ -125,7 +128,8 @@ def generate(model: Model, *, kernels: Kernels = "portable", minimise: Minimise 
     if kernels == "portable":
         choice = portable_shared.chosen(steps, given, streams=minimise == "ram")
     if kernels == "dsp":
-        steps = [arrange.upright(step) for step in _terse(steps)]
+        upright = [arrange.upright(step) for step in _terse(steps)]
+        steps = dsp_choice.chosen(upright, given, streams=minimise == "ram")
     _check_borders(model)
     made = (arrange_ram.for_ram if minimise == "ram" else arrange.for_time)(model, steps, kernels=kernels)
     states = _states(model, steps, kept.initial)
@@ -134,7 +138,7 @@ def generate(model: Model, *, kernels: Kernels = "portable", minimise: Minimise 
         addresses,
         {i: f"(arena + {o})" for i, o in made.scratches().items()},
         {i: places for stream in made.streams for i, places in stream.places(addresses).items()},
-        terse=frozenset(step.function for step in steps if step.index in choice.small),
+        terse=frozenset(step.function for step in steps if step.index in choice.small or step.shared),
     )
     for step in steps:
         if step.index in choice.shared:
@@ -186,11 +190,16 @@ def _emit(program: Program, step: Step, tile: int | None, kernels: Kernels) -> N
     elif kernels == "dsp" and isinstance(step, lower_lstm.Lstm):
         dsp_lstm.lstm(program, step)
     elif not isinstance(step, lowering.Convolution):
-        _PORTABLE[type(step)](program, step)
+        if step.shared and portable_shared.fits(step):
+            portable_shared.layer(program, step)
+        else:
+            _PORTABLE[type(step)](program, step)
     elif tile is None and step.terse and portable_shared.fits(step):
         portable_shared.layer(program, step)
     elif tile is None:
         (portable.depthwise if step.depthwise else portable.convolution)(program, step)
+    elif step.shared:
+        (dsp_shared_plane if step.depthwise else dsp_shared).layer(program, step, tile)
     else:
         (dsp_depthwise.depthwise if step.depthwise else dsp_conv.convolution)(program, step, tile)
 

@@ -74,6 +74,8 @@ class Step:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     macs: int = field(default=0, kw_only=True)
+    shared: bool = field(default=False, kw_only=True)
+    """Whether flash is so short that the step has no DSP kernels of its own."""
 
     @property
     def function(self) -> str:

@@ -64,7 +64,8 @@ def convolution(p: Program, step: Convolution) -> None:
     if found is None:
         raise AssertionError(step.function)
     scale, made = found
-    p.helper("window", channels.HELPER + _WINDOW)
+    p.helper("bits_at", channels.HELPER)
+    p.helper("window", _WINDOW)
     if step.depthwise:
         p.helper("depthwise_rows", _DEPTHWISE)
         ordered = step.weights.reshape(-1, w.out_channels).T
