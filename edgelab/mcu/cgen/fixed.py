@@ -158,7 +158,7 @@ def inverse_square_root(x: int) -> Multiplier:
     """``1 / sqrt(x)`` of an integer from 1 up, by five Newton steps with three integer bits.
 
     >>> m = inverse_square_root(16)
-    >>> m.value / 2**31 * 2**m.shift
+    >>> round(m.value / 2**31 * 2**m.shift, 6)
     0.25
     """
     if x == 1:
