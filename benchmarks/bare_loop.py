@@ -1,4 +1,4 @@
-"""The loop that anybody would write: load a model, run it, take the time. `bench_overhead` holds edgelab against it.
+"""The loop that anybody would write: load a model, run it, take the time. `overhead` holds edgelab against it.
 
 ``python bare_loop.py onnxruntime|litert MODEL INPUT.npy`` reads a number of runs a line and answers with that many
 times in nanoseconds as JSON, after one run that is thrown away. It knows nothing of edgelab.

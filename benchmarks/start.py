@@ -1,7 +1,7 @@
 """How long starting takes: fresh processes against ``python -c pass``, in turn, in one run.
 
 Targets: ``import edgelab`` adds less than 0.15 s, ``edgelab labs`` takes less than 0.6 s. Usage:
-``python benchmarks/bench_start.py [--runs N] [--json]``.
+``python benchmarks/start.py [--runs N] [--json]``.
 """
 
 from __future__ import annotations

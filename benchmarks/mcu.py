@@ -2,7 +2,7 @@
 
 The models and the library's figures are those of ``tests/data/mcu_oracle``. Every answer is compared with the
 interpreter's where that is installed. Where make and Arm's GNU compiler are, the same folders are built by their
-Makefile, too. Usage: ``python benchmarks/bench_mcu.py [MODEL ...] [--layers] [--json]``.
+Makefile, too. Usage: ``python benchmarks/mcu.py [MODEL ...] [--layers] [--json]``.
 """
 
 from __future__ import annotations

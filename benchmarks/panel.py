@@ -2,7 +2,7 @@
 
 A real JupyterLab in a headless Chromium holds two figures with the same two lines and the same slider. The time runs
 in the page, from the key event to the frame after plotly says that it has drawn. Target: a panel's median is below
-100 ms. Needs Chromium, Chrome or Edge. Usage: ``python benchmarks/bench_panel.py [--rounds N] [--json]``.
+100 ms. Needs Chromium, Chrome or Edge. Usage: ``python benchmarks/panel.py [--rounds N] [--json]``.
 """
 
 from __future__ import annotations

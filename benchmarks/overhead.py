@@ -3,7 +3,7 @@
 Each loop runs in a process of its own, the two take turns in short blocks on one core, and the whole is repeated with
 fresh processes, because where a process happens to lie in memory moves its times by a few percent for as long as it
 lives. The ratio is the median over the pairs of processes. Target: at most 1.01.
-Usage: ``python benchmarks/bench_overhead.py [--pairs N] [--runs N] [--json]``.
+Usage: ``python benchmarks/overhead.py [--pairs N] [--runs N] [--json]``.
 """
 
 from __future__ import annotations
