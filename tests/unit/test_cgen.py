@@ -61,6 +61,17 @@ def test_functions_that_layers_share_are_bit_exact(networks, tmp_path, monkeypat
 
 
 @needs_interpreter
+def test_functions_of_inputs_of_any_scale_are_bit_exact(tmp_path):
+    names = [(code, scale) for code in ("LOGISTIC", "TANH", "SOFTMAX") for scale in (1e-6, 0.9, 8.0, 8.5, 31.8, 5000.0)]
+    for number, (code, scale) in enumerate(names):
+        net = Net("scale")
+        x = net.input(1, 256, scale=scale, zero_point=6)
+        (tmp_path / f"{number}.tflite").write_bytes(net.done(net.unary(code, x)))
+    jobs = native_jobs([tmp_path / f"{number}.tflite" for number in range(len(names))], tmp_path / "made", rows=12)
+    assert wrong(names, jobs) == {}
+
+
+@needs_interpreter
 def test_the_comparison_notices_one_wrong_weight(tmp_path):
     job = native_jobs([oracle("single_dense")], tmp_path)[0]
     source = tmp_path / "0" / "model.c"

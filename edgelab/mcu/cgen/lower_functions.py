@@ -63,8 +63,8 @@ def _sigmoid(op: Operator, scale: float, zero: int, out_scale: float, out_zero: 
 
     def result(x: int) -> int:
         x -= zero
-        if abs(x) >= radius:
-            return -128 if x < 0 else 127
+        if abs(x) >= radius:  # of a scale above 8 the radius is 0, and the interpreter takes 0 for a negative number
+            return -128 if x <= -radius else 127
         raw = multiplier.apply(x)
         if hyperbolic:
             return fixed.rounding_divide(fixed.tanh(raw, 4), 24)
