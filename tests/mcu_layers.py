@@ -45,6 +45,8 @@ class Net:
         name = f"input_{self.inputs}"
         if dtype == "float32":
             return Value(self.writer.input(name, shape, dtype=dtype), shape)
+        if dtype == "uint8":
+            return Value(self.writer.input(name, shape, scale, zero_point, dtype=dtype), shape, scale, zero_point)
         scale = 1 / 64 if scale is None else scale
         rms = scale * np.sqrt(np.mean((np.arange(-128, 128) - zero_point) ** 2.0))
         return Value(self.writer.input(name, shape, scale, zero_point), shape, scale, zero_point, rms)
@@ -300,6 +302,11 @@ class Net:
         rms = 1.0 if x.scale is None else x.rms
         return self._op("QUANTIZE", [x.index], x.shape, {"scale": scale, "zero_point": zero_point, "rms": rms}, {})
 
+    def quantize_to_bytes(self, x, scale, zero_point):
+        """The output that a converter leaves who was asked for uint8."""
+        index = self.writer.operator("QUANTIZE", [x.index], x.shape, scale, zero_point, dtype="uint8")
+        return Value(index, tuple(x.shape), scale, zero_point)
+
     def dequantize(self, x):
         index = self.writer.operator("DEQUANTIZE", [x.index], x.shape, dtype="float32")
         return Value(index, tuple(x.shape))
@@ -418,12 +425,15 @@ def random_inputs(content, count, seed=0):
     tensors = [graph.Tensors(graph.Inputs(i)) for i in range(graph.InputsLength())]
     rng = np.random.default_rng(seed)
     return [
-        [_row(rng, tuple(t.ShapeAsNumpy()) if t.ShapeLength() else (), t.Type() == 9, k) for t in tensors]
+        [_row(rng, tuple(t.ShapeAsNumpy()) if t.ShapeLength() else (), _DTYPES[t.Type()], k) for t in tensors]
         for k in range(count)
     ]
 
 
-def _row(rng, shape, integer, k):
+_DTYPES = {0: np.float32, 3: np.uint8, 9: np.int8}
+
+
+def _row(rng, shape, dtype, k):
     if k % 4 == 0:
         real = rng.uniform(-1, 1, shape)
     elif k % 4 == 1:
@@ -433,7 +443,9 @@ def _row(rng, shape, integer, k):
         real = np.sin(np.arange(size) * rng.uniform(0, 2) + rng.uniform(0, 6)).reshape(shape) * rng.uniform(0, 1.5)
     else:
         real = rng.choice([-1.1, 1.1], shape) if rng.random() < 0.7 else np.full(shape, rng.choice([-1.1, 1.1]))
-    return np.clip(np.round(real * 128), -128, 127).astype(np.int8) if integer else (real * 2).astype(np.float32)
+    if dtype == np.float32:
+        return (real * 2).astype(np.float32)
+    return np.clip(np.round(real * 128), -128, 127).astype(np.int8).view(dtype)
 
 
 def _same(x):

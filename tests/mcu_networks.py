@@ -203,6 +203,13 @@ def unary(net, code, shape=(1, 5, 4, 3), input_scale=0.06, **settings):
     return net.unary(code, net.input(*shape, scale=input_scale, zero_point=9), **settings)
 
 
+@network(("", {"scale": 1 / 255, "zero_point": 0}), ("other_scales", {"scale": 0.02, "zero_point": 131}))
+def bytes_in_and_out(net, scale, zero_point):
+    x = net.quantize(net.input(1, 6, 6, 2, scale=scale, zero_point=zero_point, dtype="uint8"), scale, zero_point - 128)
+    y = net.conv(x, 3, activation="RELU")
+    return net.quantize_to_bytes(y, y.scale * (1 if zero_point == 0 else 0.7), y.zero_point + 128)
+
+
 @network(("", {}))
 def float_in_and_out(net):
     x = net.quantize(net.input(1, 6, 6, 2, dtype="float32"), 0.03, 6)

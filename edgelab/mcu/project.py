@@ -15,6 +15,8 @@ _GCC_CPU = {
     "cortex-m7": "-mcpu=cortex-m7 -mfloat-abi=hard -mfpu=fpv5-sp-d16",
     "cortex-m33": "-mcpu=cortex-m33 -mfloat-abi=hard -mfpu=fpv5-sp-d16",
 }
+_LOWEST = {"int8": -128, "uint8": 0}
+"""Integer types of inputs and outputs, and their lowest values."""
 
 
 def project_files(about: Mapping[str, Any], core: Core, *, stack_bytes: int) -> dict[str, str]:
@@ -63,27 +65,28 @@ def quantization_header(about: Mapping[str, Any]) -> str:
         "",
     ]
     for number, entry in enumerate(about["inputs"]):
-        if entry["dtype"] != "int8" or entry["scale"] is None:
+        if entry["dtype"] not in _LOWEST or entry["scale"] is None:
             continue
+        ctype, low = f"{entry['dtype']}_t", _LOWEST[entry["dtype"]]
         parts += [
-            f"static inline int8_t edgelab_quantize_{number}(float real)",
+            f"static inline {ctype} edgelab_quantize_{number}(float real)",
             "{",
             f"    const float steps = real / EDGELAB_INPUT_{number}_SCALE;",
-            f"    const int lowest = -128 - (EDGELAB_INPUT_{number}_ZERO_POINT);",
-            f"    const int highest = 127 - (EDGELAB_INPUT_{number}_ZERO_POINT);",
+            f"    const int lowest = {low} - (EDGELAB_INPUT_{number}_ZERO_POINT);",
+            f"    const int highest = {low + 255} - (EDGELAB_INPUT_{number}_ZERO_POINT);",
             "    if (!(steps > (float)lowest))",
-            "        return -128; /* also for what is not a number */",
+            f"        return {low}; /* also for what is not a number */",
             "    if (steps >= (float)highest)",
-            "        return 127;",
-            f"    return (int8_t)((int)(steps + (steps < 0 ? -0.5f : 0.5f)) + (EDGELAB_INPUT_{number}_ZERO_POINT));",
+            f"        return {low + 255};",
+            f"    return ({ctype})((int)(steps + (steps < 0 ? -0.5f : 0.5f)) + (EDGELAB_INPUT_{number}_ZERO_POINT));",
             "}",
             "",
         ]
     for number, entry in enumerate(about["outputs"]):
-        if entry["dtype"] != "int8" or entry["scale"] is None:
+        if entry["dtype"] not in _LOWEST or entry["scale"] is None:
             continue
         parts += [
-            f"static inline float edgelab_dequantize_{number}(int8_t integer)",
+            f"static inline float edgelab_dequantize_{number}({entry['dtype']}_t integer)",
             "{",
             f"    return EDGELAB_OUTPUT_{number}_SCALE * (float)(integer - (EDGELAB_OUTPUT_{number}_ZERO_POINT));",
             "}",
@@ -165,7 +168,8 @@ def notes(about: Mapping[str, Any], core: Core) -> str:
 
 
 def _zero(entry: Mapping[str, Any]) -> int:
-    return int(entry["zero_point"] or 0) if entry["dtype"] == "int8" else 0
+    """Zero as a byte of the input, signed."""
+    return (int(entry["zero_point"] or 0) + 128) % 256 - 128 if entry["dtype"] in _LOWEST else 0
 
 
 def _plain(name: str) -> str:

@@ -86,6 +86,7 @@ def rows(model, count, seed):
                 x = rng.integers(low, high + 1, tensor.shape).astype(np.int8)
                 if row in (1, 2):
                     x[...] = (-128, 127)[row - 1]
+                x = x.view(tensor.dtype)
             inputs.append(x)
         yield inputs
 

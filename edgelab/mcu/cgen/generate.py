@@ -108,7 +108,8 @@ def generate(model: Model, *, kernels: Kernels = "portable", minimise: Minimise 
     Parameters
     ----------
     model
-        A full-integer int8 model, as `edgelab.mcu.model.read_model` gives it; float32 may stand at its borders.
+        A full-integer int8 model, as `edgelab.mcu.model.read_model` gives it; float32 or uint8 may stand at its
+        borders.
     kernels
         ``"portable"``: C99 for any compiler; ``"dsp"``: for Cortex-M4, M7 and M33 with their DSP instructions.
     minimise
@@ -234,10 +235,10 @@ def _states(model: Model, steps: Sequence[Step], variables: Mapping[int, bytes])
 def _check_borders(model: Model) -> None:
     for index in (*model.inputs, *model.outputs):
         tensor = model.tensors[index]
-        if tensor.dtype not in ("int8", "float32") or tensor.data is not None:
+        if tensor.dtype not in ("int8", "uint8", "float32") or tensor.data is not None:
             raise BadInput(
                 f"The input or output '{tensor.name}' of {model.path.name} is of type {tensor.dtype}; "
-                "the generator takes int8 or float32 there: convert the model with int8 inputs and outputs."
+                "the generator takes int8, uint8 or float32 there: convert the model with int8 inputs and outputs."
             )
 
 
@@ -321,7 +322,8 @@ def _header(model: Model) -> str:
     lines += [
         "",
         "/* Real number = scale * (integer - zero point). Fill the inputs before each inference: their memory is used",
-        "   again while the model runs. The pointer of a float32 tensor may be cast to float *. */",
+        "   again while the model runs. The pointer of a float32 tensor may be cast to float *, of a uint8 one to",
+        "   uint8_t *. */",
         "int8_t *edgelab_input(int i);",
         "const int8_t *edgelab_output(int i);",
         "void edgelab_invoke(void);",
@@ -338,7 +340,7 @@ def _border(name: str, tensor: Tensor) -> list[str]:
         f"#define {name}_ELEMENTS {tensor.elements}",
         f"#define {name}_BYTES {tensor.size_bytes}",
     ]
-    if tensor.dtype == "int8" and tensor.quantization is not None:
+    if tensor.dtype in ("int8", "uint8") and tensor.quantization is not None:
         lines.append(f"#define {name}_SCALE {tensor.quantization.scale!r}f")
         lines.append(f"#define {name}_ZERO_POINT ({tensor.quantization.zero_point})")
     return lines

@@ -21,7 +21,7 @@ from edgelab.mcu.cgen.lowering import (
     quantization,
     real_scale,
 )
-from edgelab.mcu.model import Model, Operator
+from edgelab.mcu.model import Model, Operator, Tensor
 
 
 def _table(function: Callable[[Operator, float, int, float, int], Callable[[int], int]]) -> Lower:
@@ -146,8 +146,27 @@ def _requantize(op: Operator, scale: float, zero: int, out_scale: float, out_zer
     return lambda x: out_zero + ratio.apply(x - zero)
 
 
+def _of_bytes(op: Operator, source: Tensor, target: Tensor) -> Step:
+    """QUANTIZE at the border of a model with uint8 inputs or outputs; their bytes stand in the table as int8."""
+    agree(source.elements == target.elements, "sizes")
+    agree({source.dtype, target.dtype} <= {"int8", "uint8"}, "types")
+    a, b = source.quantization, target.quantization
+    if a is None or b is None or len(a.scales) != 1 or len(b.scales) != 1 or min(a.scale, b.scale) <= 0:
+        raise ValueError("a uint8 tensor without one scale")
+    ratio = real_scale(a.scale, over=b.scale)
+    table = []
+    for byte in range(-128, 128):
+        x = byte % 256 if source.dtype == "uint8" else byte
+        low = 0 if target.dtype == "uint8" else -128
+        result = min(max(b.zero_point + ratio.apply(x - a.zero_point), low), low + 255)
+        table.append((result + 128) % 256 - 128)
+    return Table(op.index, op.code, (source.index,), (target.index,), np.array(table), source.elements)
+
+
 def _quantize(model: Model, op: Operator) -> Step:
     source, target = needed(model, op, 0), model.tensors[op.outputs[0]]
+    if "uint8" in (source.dtype, target.dtype):
+        return _of_bytes(op, source, target)
     if source.dtype != "float32":
         return _table(_requantize)(model, op)
     q = quantization(model, op, target)
