@@ -112,7 +112,8 @@ def run_all(folder, names, flags, rows):
         model = read_model(folder / f"{name}.tflite")
         declared += f"void {name}_invoke(void); int8_t *{name}_input(int i); const int8_t *{name}_output(int i);\n"
         for i, tensor in enumerate(model.tensors[t] for t in model.inputs):
-            calls += f"    fill_{tensor.dtype}({name}_input({i}), {tensor.size_bytes});\n"
+            kind = tensor.dtype.removeprefix("u")  # All bytes are filled; what they mean is the model's.
+            calls += f"    fill_{kind}({name}_input({i}), {tensor.size_bytes});\n"
         calls += f"    {name}_invoke();\n"
         for i, tensor in enumerate(model.tensors[t] for t in model.outputs):
             calls += f"    sum += {name}_output({i})[{tensor.size_bytes - 1}];\n"
