@@ -62,6 +62,26 @@ def test_the_folder_holds_a_whole_project(keyword):
     assert "dsp kernels" in str(made)
 
 
+def test_uint8_inputs_and_outputs_stay_uint8(tmp_path):
+    (tmp_path / "bytes.tflite").write_bytes(NETWORKS["bytes_in_and_out_other_scales"]())
+    np.save(tmp_path / "x.npy", np.random.default_rng(2).integers(0, 256, (5, 6, 6, 2)).astype(np.uint8))
+    made = build_firmware(tmp_path / "bytes.tflite", tmp_path / "out", run=tmp_path / "x.npy")
+    y = np.load(made.outputs)
+    assert y.dtype == np.uint8
+    assert len(np.unique(y)) > 10
+    header = (tmp_path / "out" / "quantization.h").read_text(encoding="utf-8")
+    assert "uint8_t edgelab_quantize_0(float real)" in header
+    assert "#define EDGELAB_INPUT_0_ZERO_POINT (131)" in (tmp_path / "out" / "model.h").read_text(encoding="utf-8")
+    with pytest.raises(BadInput, match="uint8"):
+        load_rows_of(made, np.zeros((5, 6, 6, 2), np.int8), tmp_path)
+
+
+def load_rows_of(made, rows, folder):
+    np.save(folder / "wrong.npy", rows)
+    with open_engine(made.path) as engine:
+        return load_rows(folder / "wrong.npy", engine.inputs, "m")
+
+
 @pytest.mark.parametrize("kernels", ["portable", "dsp"])
 def test_outputs_are_those_of_the_interpreter(tmp_path, kernels):
     """Where the interpreter has no wheel, that the answers differ from row to row is all that can be said."""
