@@ -7,12 +7,14 @@ import pytest
 
 from edgelab.errors import BadFile, BadInput
 from edgelab.mcu.cgen import generate, portable_shared, refused_operators
+from edgelab.mcu.cgen.dsp_pack import scale_of
 from edgelab.mcu.cgen.lowering import lower
+from edgelab.mcu.cgen.settling import settled
 from edgelab.mcu.model import read_model
 from tests.mcu_layers import Net
 from tests.mcu_networks import NETWORKS
 
-from .cgen_home import MODELS, compile_native, native_jobs, needs_interpreter, oracle, run, wrong
+from .cgen_home import MODELS, compile_native, emulated_jobs, native_jobs, needs_interpreter, oracle, run, wrong
 
 SUPPORTED = list(NETWORKS)
 
@@ -69,6 +71,54 @@ def test_functions_of_inputs_of_any_scale_are_bit_exact(tmp_path):
         (tmp_path / f"{number}.tflite").write_bytes(net.done(net.unary(code, x)))
     jobs = native_jobs([tmp_path / f"{number}.tflite" for number in range(len(names))], tmp_path / "made", rows=12)
     assert wrong(names, jobs) == {}
+
+
+def dead_channels(net):
+    """As training and converters leave them: no weights, a scale next to nothing, a bias that comes to anything."""
+    x = net.conv(net.input(1, 9, 8, 6, zero_point=-128), 12, 1, activation="RELU")
+    x = net.depthwise(net.conv(x, 20, 1, activation="RELU6"), activation="RELU")
+    return net.conv(x, 8, 1)
+
+
+def deadened(content, folder):
+    """The network with every third channel without weights, its scale 2**-20 of what it was or less."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    graph = model.subgraphs[0]
+    rng = np.random.default_rng(3)
+    for op in graph.operators:
+        weights, bias = (graph.tensors[i] for i in op.inputs[1:3])
+        axis = weights.quantization.quantizedDimension
+        values = model.buffers[weights.buffer].data.view(np.int8).reshape(weights.shape).copy()
+        sums = model.buffers[bias.buffer].data.view(np.int32).copy()
+        scales = np.asarray(weights.quantization.scale, np.float32).copy()
+        dead = np.arange(0, len(scales), 3)
+        np.moveaxis(values, axis, 0)[dead] = 0
+        scales[dead] *= np.float32(2.0) ** -rng.integers(20, 34, len(dead)).astype(np.float32)
+        sums[dead] = rng.choice([-(2**30), 2**30, 2**24, 0], len(dead)) + rng.integers(-99, 99, len(dead))
+        model.buffers[weights.buffer].data = values.view(np.uint8).ravel()
+        model.buffers[bias.buffer].data = sums.view(np.uint8).ravel()
+        weights.quantization.scale = scales
+        bias.quantization.scale = scales * graph.tensors[op.inputs[0]].quantization.scale[0]
+    builder = flatbuffers.Builder(len(content))
+    builder.Finish(model.Pack(builder), b"TFL3")
+    (folder / "dead.tflite").write_bytes(bytes(builder.Output()))
+    return folder / "dead.tflite"
+
+
+@needs_interpreter
+def test_dead_channels_stand_in_nobodys_way(tmp_path):
+    net = Net("dead_channels")
+    path = deadened(net.done(dead_channels(net)), tmp_path)
+    steps = lower(read_model(path))
+    assert any(scale_of(step) is None for step in steps)
+    assert all(scale_of(settled(step)) is not None for step in steps)
+    for kernels in ("portable", "dsp"):
+        (tmp_path / kernels).mkdir()
+    assert wrong(["dead"], native_jobs([path], tmp_path / "portable", rows=100)) == {}
+    assert wrong(["dead"], emulated_jobs([path], tmp_path / "dsp", kernels="dsp")) == {}
 
 
 @needs_interpreter

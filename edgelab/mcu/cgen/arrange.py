@@ -8,7 +8,7 @@ from types import ModuleType
 
 from edgelab.mcu.arena import plan_arena
 from edgelab.mcu.cgen import dsp_conv, dsp_depthwise, dsp_shared, dsp_shared_plane, memory
-from edgelab.mcu.cgen.lowering import Alias, Binary, Convolution, Softmax, Step, Table
+from edgelab.mcu.cgen.lowering import Alias, Binary, Convolution, FromFloat, Softmax, Step, Table, ToFloat
 from edgelab.mcu.cgen.memory import Group, Layout
 from edgelab.mcu.cgen.streams import Stream
 from edgelab.mcu.model import Model
@@ -117,6 +117,10 @@ def always(model: Model, step: Step) -> int | None:
     """The lag of steps that read each byte before they write the one in its place, whatever the kernels."""
     if isinstance(step, Alias):
         return 0
+    if isinstance(step, FromFloat) and step.inputs:
+        return 0
+    if isinstance(step, ToFloat) and step.inputs:
+        return 3 * step.elements  # an element's four bytes end where the next one is read
     if isinstance(step, Table | Softmax | Binary) and step.inputs:
         same = model.tensors[step.inputs[0]].shape == model.tensors[step.outputs[0]].shape
         return 0 if same else None

@@ -11,6 +11,7 @@ from edgelab.mcu.cgen.dsp_asm import Taps
 from edgelab.mcu.cgen.dsp_scale import Scale, fitted_scale, make_scale
 from edgelab.mcu.cgen.lowering import Convolution, Ints, Window
 from edgelab.mcu.cgen.packed import Packed, pack
+from edgelab.mcu.cgen.settling import sums
 
 _SLACK = 16
 _WANTED_PIXELS = 48
@@ -107,9 +108,7 @@ def scale_of(step: Convolution, *, ahead: bool = True) -> Scale | None:
     ``ahead``: leave room in 16 bits for a depthwise layer's weights, shifted as requantization wants its sums.
     """
     axes = (1, 2, 3) if not step.depthwise else (0, 1)
-    products = np.stack([step.weights * (127 - step.zero_in), step.weights * (-128 - step.zero_in)])
-    highest = step.bias + products.max(axis=0).sum(axis=axes)
-    lowest = step.bias + products.min(axis=0).sum(axis=axes)
+    lowest, highest = sums(step)
     folded = step.bias - step.zero_in * step.weights.sum(axis=axes)
     bound = np.maximum(np.abs(highest), np.abs(lowest))
     if max(np.abs(folded).max(), bound.max()) >= 2**31:
