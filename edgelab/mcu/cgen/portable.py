@@ -8,7 +8,7 @@ from edgelab.mcu.cgen.ctext import Place, Program, clamp, plus
 from edgelab.mcu.cgen.fixed import Multiplier
 from edgelab.mcu.cgen.lowering import Convolution, Pool, Step, Window, wrapped
 
-_UNROLLED_TAPS = 25
+UNROLLED_TAPS = 25
 
 HELPERS = """
 static inline int32_t clamp(int32_t x, int32_t low, int32_t high) { return x < low ? low : x > high ? high : x; }
@@ -159,7 +159,7 @@ def depthwise(p: Program, step: Convolution) -> None:
     scale = requantization(p, step, step.multipliers)
     source, target = places(p, step, w)
     offset = plus(-step.zero_in)
-    written_out = kh * kw <= _UNROLLED_TAPS
+    written_out = kh * kw <= UNROLLED_TAPS
 
     rows = "".join(f"const int8_t *const r{ky} = {source.row(f'iy0 + {ky * dh}')};\n" for ky in range(kh))
     taps = "\n".join(

@@ -29,6 +29,7 @@ from edgelab.mcu.cgen.lowering import (
     Table,
     ToFloat,
 )
+from edgelab.mcu.cgen.portable import UNROLLED_TAPS
 from edgelab.mcu.cgen.portable_moves import collapsed
 from edgelab.mcu.model import Model
 
@@ -214,7 +215,8 @@ def _layer_bytes(step: Convolution) -> tuple[int, int]:
     if len(set(step.multipliers)) > 1:
         each += 4 + (0 if len(set(shifts)) == 1 else 1 if max(shifts) <= 0 else 2)
     if step.depthwise:
-        code, small = 980 if w.kernel == (3, 3) else 620, 320
+        written_out = w.kernel == (3, 3) or (w.padded and math.prod(w.kernel) <= UNROLLED_TAPS)
+        code, small = 980 if written_out else 620, 320
         each += 4 if w.padded else 0
     else:
         code, small = (780 if long else 1200 if w.padded else 1900), 420
