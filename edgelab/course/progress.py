@@ -25,11 +25,21 @@ class Effort:
 
 
 @dataclass
+class Best:
+    """A learner's best attempt at a challenge: whether it met the targets, how far it is off, and its figures."""
+
+    met: bool
+    excess: float
+    figures: dict[str, str]
+
+
+@dataclass
 class Progress:
-    """A learner's progress in one lab, by exercise."""
+    """A learner's progress in one lab, by exercise and challenge."""
 
     lab: str
     exercises: dict[str, Effort] = field(default_factory=dict)
+    challenges: dict[str, Best] = field(default_factory=dict)
 
     def note(self, exercise: str, *, passed: bool, hints: int) -> Effort:
         """Count one real try; a failing one uncovers the next of ``hints`` hints."""
@@ -41,10 +51,19 @@ class Progress:
             effort.hints = min(effort.hints + 1, hints)
         return effort
 
+    def note_challenge(self, challenge: str, *, met: bool, excess: float, figures: dict[str, str]) -> dict[str, str] | None:
+        """Keep an attempt if it is the best so far; the figures of an earlier one where that was better."""
+        best = self.challenges.get(challenge)
+        if best is None or excess <= best.excess:
+            self.challenges[challenge] = Best(met, excess, dict(figures))
+            return None
+        return best.figures
+
     def to_dict(self) -> dict[str, Any]:
         """The progress as JSON-ready data."""
         efforts = {name: vars(effort).copy() for name, effort in self.exercises.items()}
-        return {"lab": self.lab, "exercises": efforts}
+        best = {name: vars(found).copy() for name, found in self.challenges.items()}
+        return {"lab": self.lab, "exercises": efforts, "challenges": best}
 
 
 def location(lab: str) -> Path:
