@@ -1,7 +1,8 @@
 """The course: labs, checks with hints, claims with verdicts, and what runs them.
 
-A lab imports three names from here: ``begin`` opens it, ``check`` holds an answer against its check,
-``claim`` computes a verdict from readings. They are loaded when asked for: listing labs needs none of them.
+A lab imports four names from here: ``begin`` opens it, ``check`` holds an answer against its check, ``whose`` says
+under a figure whose functions drew it, ``claim`` computes a verdict from readings. They are loaded when asked for:
+listing labs needs none of them.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -9,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgelab.course.checks import check
     from edgelab.course.claims import claim
+    from edgelab.course.owners import whose
     from edgelab.course.session import begin
 
-__all__ = ["begin", "check", "claim"]
+__all__ = ["begin", "check", "claim", "whose"]
 
-_ROOMS = {"begin": "session", "check": "checks", "claim": "claims"}
+_ROOMS = {"begin": "session", "check": "checks", "claim": "claims", "whose": "owners"}
 
 
 def __getattr__(name: str) -> Any:

@@ -242,7 +242,7 @@ def _run_exercise(exercise: dict[str, Any], room: dict[str, Any], seconds: float
     results: list[Grade] = []
 
     def check(identity: str, answer: Any, fallback: Any = None) -> Any:
-        found = run_check(identity, answer, has_fallback=fallback is not None, namespace=room, seconds=seconds)
+        found = run_check(identity, answer, fallback, namespace=room, seconds=seconds)
         results.append(Grade(identity, found.status, found.message, found.hint))
         return answer if found.passed or fallback is None else fallback
 

@@ -1,4 +1,4 @@
-"""The lab that this kernel runs: which one it is, on which versions and which machine."""
+"""The lab that this kernel runs: which one it is, on which versions and which machine, and what passed its check."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import importlib.util
 import os
 import platform
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 from edgelab.course import boxes
 from edgelab.course.labs import Lab, find
@@ -28,14 +30,33 @@ DISTRIBUTIONS = {
 GROUPS = {"tensorflow": "tensorflow", "coremltools": "coreml"}
 """Dependency groups of frameworks outside the light environment."""
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+SECONDS = 20.0
+"""When an answer counts as endless, unless its check says otherwise."""
+Body = TypeVar("Body", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A check's body with its settings, as `checks` registered it."""
+
+    body: Callable[..., Any]
+    seconds: float
+    mutates: bool
 
 
 @dataclass
 class Session:
-    """One lab in one kernel. ``bodies`` holds checks that a cell of this kernel registered by itself."""
+    """One lab in one kernel.
+
+    ``bodies`` holds checks that a cell of this kernel registered by itself, ``checked`` the answer that each check
+    last saw, ``accepted`` those of them that passed, ``provided`` what `edgelab.course.check` gave in place of others.
+    """
 
     lab: Lab
-    bodies: dict[str, object] = field(default_factory=dict)
+    bodies: dict[str, Registered] = field(default_factory=dict)
+    checked: dict[str, Any] = field(default_factory=dict)
+    accepted: dict[str, Any] = field(default_factory=dict)
+    provided: list[Any] = field(default_factory=list)
     _cells: list[Cell] = field(default_factory=list)
     _read_at: float = -1.0
 
@@ -76,11 +97,13 @@ def begin(lab: str, *, threads: int = 1) -> None:
         raise MissingFramework(
             f"The lab '{lab}' needs {', '.join(missing)}: run `{add_command(missing[0])}`, then restart the kernel."
         )
-    _current[:] = [Session(found)]
+    opened = Session(found)
+    if _current and _current[0].lab == found:  # the setup cell was run again: names are bound to what they were
+        before = _current[0]
+        opened.checked, opened.accepted, opened.provided = before.checked, before.accepted, before.provided
+    _current[:] = [opened]
     shell = kernel_shell()
     if shell is not None:  # a solution's notebook carries the checks' bodies, which are registered with this
-        from edgelab.course.checks import checks
-
         shell.user_ns.setdefault("checks", checks)
     _pin(threads)
     facts = [
@@ -104,6 +127,37 @@ def current() -> Session:
     if not _current:
         raise LabError("No lab is open here: run the setup cell at the top, the one that calls begin(), first.")
     return _current[0]
+
+
+def checks(identity: str, *, seconds: float = SECONDS, mutates: bool = False) -> Callable[[Body], Body]:
+    """Register the decorated function as the body of the check of an exercise.
+
+    Parameters
+    ----------
+    identity
+        The exercise's ID.
+    seconds
+        When an answer counts as endless.
+    mutates
+        The exercise is about changing an argument in place, so that this is no mistake.
+    """
+
+    def register(body: Body) -> Body:
+        current().bodies[identity] = Registered(body, seconds, mutates)
+        return body
+
+    return register
+
+
+def passed(identity: str) -> bool:
+    """Whether the exercise's last check in this kernel passed, so that the lab goes on with the learner's answer.
+
+    Raises
+    ------
+    LabError
+        If no lab was opened in this process.
+    """
+    return identity in current().accepted
 
 
 def installed(name: str) -> bool:

@@ -41,8 +41,8 @@ def answer(lab, **codes):
     nbformat.write(notebook, lab.notebook)
 
 
-RIGHT = "def percentile(values, q):\n    return np.sort(values)[int(np.ceil(q / 100 * len(values))) - 1]"
-UNSORTED = "def percentile(values, q):\n    return values[int(np.ceil(q / 100 * len(values))) - 1]"
+RIGHT = "def my_percentile(values, q):\n    return np.sort(values)[int(np.ceil(q / 100 * len(values))) - 1]"
+UNSORTED = "def my_percentile(values, q):\n    return values[int(np.ceil(q / 100 * len(values))) - 1]"
 
 
 def test_a_run_leaves_three_files_and_says_what_it_found(home, tmp_path):
@@ -183,14 +183,14 @@ def test_grade_of_somebody_elses_notebook_counts_nothing(home, tmp_path):
 @pytest.mark.parametrize(
     ("code", "says"),
     [
-        ("def percentile(values, q)", "Your cell raised SyntaxError: expected ':' in line 1"),
+        ("def my_percentile(values, q)", "Your cell raised SyntaxError: expected ':' in line 1"),
         ("1 / 0", "Your cell raised ZeroDivisionError"),
-        ("def percentile(v, q):\n    return helper(v)", "nothing else"),
-        ("import os\ndef percentile(v, q):\n    os._exit(7)", "ended its whole process"),
-        ("import ctypes\ndef percentile(v, q):\n    ctypes.string_at(0)", "ended its whole process"),
-        ("def percentile(v, q):\n    while True:\n        pass", "a loop that never ends"),
+        ("def my_percentile(v, q):\n    return helper(v)", "nothing else"),
+        ("import os\ndef my_percentile(v, q):\n    os._exit(7)", "ended its whole process"),
+        ("import ctypes\ndef my_percentile(v, q):\n    ctypes.string_at(0)", "ended its whole process"),
+        ("def my_percentile(v, q):\n    while True:\n        pass", "a loop that never ends"),
         ("while True:\n    pass", "a loop that never ends"),
-        ("import sys\ndef percentile(v, q):\n    sys.stdout.close()\n    return 1", "Found 1, expected 30"),
+        ("import sys\ndef my_percentile(v, q):\n    sys.stdout.close()\n    return 1", "Found 1, expected 30"),
     ],
 )
 def test_a_hostile_answer_costs_its_exercise_and_no_other(home, code, says):

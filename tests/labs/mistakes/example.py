@@ -4,35 +4,35 @@ MISTAKES = {
     "percentile": [
         (
             """
-def percentile(values, q):
+def my_percentile(values, q):
     return values[int(np.ceil(q / 100 * len(values))) - 1]
 """,
             "the values were not sorted",
         ),
         (
             """
-def percentile(values, q):
+def my_percentile(values, q):
     return np.sort(values)[int(q / 100 * len(values)) - 1]
 """,
             "rounded down",
         ),
         (
             """
-def percentile(values, q):
+def my_percentile(values, q):
     return np.sort(values)[min(int(np.ceil(q / 100 * len(values))), len(values) - 1)]
 """,
             "indices from 0",
         ),
         (
             """
-def percentile(values, q):
+def my_percentile(values, q):
     return np.sort(values)[max(round(q / 100 * len(values) + 1e-9), 1) - 1]
 """,
             "to the nearest",
         ),
         (
             """
-def percentile(values, q):
+def my_percentile(values, q):
     values.sort()
     return values[int(np.ceil(q / 100 * len(values))) - 1]
 """,
