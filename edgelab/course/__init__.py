@@ -1,7 +1,8 @@
 """The course: labs, checks with hints, claims with verdicts, and what runs them.
 
-A lab imports three names from here: ``begin`` opens it, ``check`` holds an answer against its check,
-``claim`` computes a verdict from readings. They are loaded when asked for: listing labs needs none of them.
+A lab imports from here: ``begin`` opens it, ``check`` holds an answer against its check, ``claim`` computes a
+verdict from readings, ``finding`` shows a sentence that a function made from them, with ``side_of`` and ``listed`` to
+make it. They are loaded when asked for: listing labs needs none of them.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -9,11 +10,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgelab.course.checks import check
     from edgelab.course.claims import claim
+    from edgelab.course.findings import finding, listed, side_of
     from edgelab.course.session import begin
 
-__all__ = ["begin", "check", "claim"]
+__all__ = ["begin", "check", "claim", "finding", "listed", "side_of"]
 
-_ROOMS = {"begin": "session", "check": "checks", "claim": "claims"}
+_ROOMS = {
+    "begin": "session",
+    "check": "checks",
+    "claim": "claims",
+    "finding": "findings",
+    "listed": "findings",
+    "side_of": "findings",
+}
 
 
 def __getattr__(name: str) -> Any:
