@@ -27,7 +27,7 @@ _WORDS = (
     "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|fifteen|sixteen|twenty|thirty|forty|fifty|sixty|"
     "seventy|eighty|ninety|hundreds?|thousands?"
 )
-_NUMBER = rf"(?:\d+(?:,\d{3})*(?:\.\d+)?|(?:a )?\b(?:{_WORDS}))"
+_NUMBER = rf"(?:\d+(?:,\d{{3}})*(?:\.\d+)?|(?:a )?\b(?:{_WORDS}))"
 _UNITS = (
     r"\s?%",
     r"[ -](?:percent|percentage points?|points?)\b",

@@ -275,6 +275,6 @@ def test_tags_survive_the_percent_format(home):
     cells = read_cells(home)
     assert cells_of(read_notebook(home)) == cells
     assert {tag for cell in cells for tag in cell.tags} == {
-        *("parameters", "setup", "hidden"),
+        *("parameters", "setup", "hidden", "finding:settled"),
         *(f"{kind}:{name}" for kind in ("exercise", "check", "hints") for name in ("percentile", "speed_up")),
     }
