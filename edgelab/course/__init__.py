@@ -1,21 +1,34 @@
 """The course: labs, checks with hints, claims with verdicts, and what runs them.
 
-A lab imports four names from here: ``begin`` opens it, ``check`` holds an answer against its check, ``whose`` says
-under a figure whose functions drew it, ``claim`` computes a verdict from readings. They are loaded when asked for:
+What a lab imports from here: ``begin`` opens it, ``check`` holds an answer against its check, ``whose`` says under a
+figure whose functions drew it, ``finding`` states in words what was found, ``claim`` computes a verdict from readings,
+``challenge`` measures an attempt at an open task, whose conditions are each a ``Target``. They are loaded when asked for:
 listing labs needs none of them.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgelab.course.challenge import Target, challenge
     from edgelab.course.checks import check
     from edgelab.course.claims import claim
+    from edgelab.course.findings import finding, listed, side_of
     from edgelab.course.owners import whose
     from edgelab.course.session import begin
 
-__all__ = ["begin", "check", "claim", "whose"]
+__all__ = ["Target", "begin", "challenge", "check", "claim", "finding", "listed", "side_of", "whose"]
 
-_ROOMS = {"begin": "session", "check": "checks", "claim": "claims", "whose": "owners"}
+_ROOMS = {
+    "Target": "challenge",
+    "begin": "session",
+    "challenge": "challenge",
+    "check": "checks",
+    "claim": "claims",
+    "finding": "findings",
+    "listed": "findings",
+    "side_of": "findings",
+    "whose": "owners",
+}
 
 
 def __getattr__(name: str) -> Any:

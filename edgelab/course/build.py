@@ -123,7 +123,7 @@ def _notebook(lab: Lab, source: Any, *, for_learner: bool) -> Any:
             continue
         text = stub(parts.text) if for_learner and parts.tagged("exercise") else parts.text
         metadata: dict[str, Any] = {"tags": list(parts.tags)} if parts.tags else {}
-        if parts.hidden and parts.kind == "code":
+        if parts.kind == "code" and (parts.hidden or parts.tagged("finding")):  # the reader meets the sentence
             metadata["jupyter"] = {"source_hidden": True}
         new = nbformat.v4.new_code_cell if cell["cell_type"] == "code" else nbformat.v4.new_markdown_cell
         notebook["cells"].append(new(source=text, metadata=metadata, id=f"{lab.stem.replace('_', '-')}-{number:03d}"))

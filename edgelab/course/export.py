@@ -181,11 +181,13 @@ def _tidy(body: str, folder: Path) -> tuple[str, str]:
         tag.decompose()
     _embed_pictures(soup, folder)
     _let_tables_scroll(soup)
-    for cell in soup.select(".celltag_hidden .input_area"):
-        fold = cell.wrap(soup.new_tag("details"))
-        summary = soup.new_tag("summary")
-        summary.string = "Code of the check"
-        fold.insert(0, summary)
+    folded = {".celltag_hidden": "Code of the check", "[class*='celltag_finding:']": "Code of the sentence"}
+    for cells, title in folded.items():
+        for cell in soup.select(f"{cells} .input_area"):
+            fold = cell.wrap(soup.new_tag("details"))
+            summary = soup.new_tag("summary")
+            summary.string = title
+            fold.insert(0, summary)
     for cell in soup.select(".code_cell"):
         if not cell.get_text(strip=True) and not cell.select("img, svg"):
             cell.decompose()

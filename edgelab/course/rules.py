@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
+from edgelab.course import prose
 from edgelab.course.labs import Lab
 from edgelab.course.source import BEGIN, END, Cell, split_hints, stub
 
@@ -27,14 +28,14 @@ SECTIONS = (
 )
 LONGEST_CELL = 30
 HINTS = 3
-_TAG = re.compile(r"parameters|setup|hidden|(exercise|check|hints):[a-z][a-z0-9_]*")
+_TAG = re.compile(r"parameters|setup|hidden|(exercise|check|hints|finding):[a-z][a-z0-9_]*")
 
 
 def problems(lab: Lab, cells: list[Cell]) -> list[str]:
     """Every rule that a lab breaks, one sentence each; an empty list is a good lab."""
     found = [*_head(lab, cells), *_tags(cells), *_sections(cells), *_lengths(cells), *_claims(lab, cells)]
     found += [sentence for cell in cells if cell.tagged("exercise") for sentence in _exercise(cells, cell)]
-    found += _orphans(cells)
+    found += [*_orphans(cells), *prose.problems(cells)]
     return [f"{lab.source.name}: {sentence}" for sentence in found]
 
 

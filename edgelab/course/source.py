@@ -13,6 +13,8 @@ The source is a jupytext percent file. These tags have a meaning; a lab uses no 
     With ``hidden``: a cell that registers the body of a check. Without: the visible cell that calls it.
 ``hints:ID``
     A markdown cell with a numbered list of three hints, the last nearly the answer.
+``finding:ID``
+    A function of the readings, ``finding_ID``, that makes the sentence which the cell shows; its code is folded.
 ``hidden``
     Not in the learner's notebook.
 """

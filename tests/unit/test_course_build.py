@@ -122,6 +122,8 @@ RULES = [
     ("claims: [M2]", "claims: []", "tests the claim M2, which the header"),
     ('tags=["exercise:speed_up"]', 'tags=["exercise:percentile"]', "More than one cell is tagged"),
     ("times = []\n", "times = []\n" + "x = 1\n" * 30, "lines, more than 30"),
+    ("# Sort the times.", "# It takes 5 ms.", 'states "5 ms": let a `finding` cell compute it'),
+    ("finding(finding_settled,", "print(finding_settled,", "must show its sentence with finding(finding_settled, ...)"),
     (SIGNATURE, SIGNATURE.replace("after)", "after"), "'speed_up' is not valid Python"),
     (SOLUTION, OUTSIDE, "'speed_up' must stand inside a function"),
 ]
@@ -161,6 +163,8 @@ def test_the_learner_gets_stubs_and_nothing_hidden(home):
     ):
         assert secret not in text
     assert 'check("percentile", percentile' in text
+    (finding,) = [cell for cell in notebook.cells if "def finding_" in cell.source]
+    assert finding.metadata.jupyter.source_hidden
     for cell in notebook.cells:
         if cell.cell_type == "code":
             compile(cell.source, "cell", "exec")
@@ -174,6 +178,9 @@ def test_the_solution_is_complete(home):
     hidden = [cell for cell in notebook.cells if "@checks" in cell.source]
     assert len(hidden) == 2
     assert all(cell.metadata.jupyter.source_hidden for cell in hidden)
+    assert [cell.id for cell in notebook.cells if cell.metadata.get("jupyter")] == [
+        cell.id for cell in notebook.cells if cell in hidden or "def finding_" in cell.source
+    ]
     assert [cell.source for cell in notebook.cells] == [cell.text for cell in read_cells(home)]
 
 
@@ -268,6 +275,6 @@ def test_tags_survive_the_percent_format(home):
     cells = read_cells(home)
     assert cells_of(read_notebook(home)) == cells
     assert {tag for cell in cells for tag in cell.tags} == {
-        *("parameters", "setup", "hidden"),
+        *("parameters", "setup", "hidden", "finding:settled"),
         *(f"{kind}:{name}" for kind in ("exercise", "check", "hints") for name in ("percentile", "speed_up")),
     }

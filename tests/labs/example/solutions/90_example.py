@@ -38,7 +38,7 @@ from functools import partial
 import numpy as np
 
 from edgelab import Reading, Table, record
-from edgelab.course import begin, check, claim
+from edgelab.course import begin, check, claim, finding, side_of
 
 begin("example")
 generator = np.random.default_rng(seed)
@@ -99,6 +99,17 @@ tail = Reading(
     high=max(halves),
 )
 claim("M2", record("sort.tail", tail))
+
+
+# %% tags=["finding:settled"]
+def finding_settled(tail):
+    side = side_of(tail, 1)
+    if side == "cannot tell":
+        return "The parts of the run disagree whether there is a tail at all: time more runs."
+    return f"In every part of the run the slowest hundredth lies {side} the median: {tail.figure()}."
+
+
+finding(finding_settled, tail)
 
 # %% [markdown]
 # ## Exercises
