@@ -125,7 +125,7 @@ def quantize_per_channel(weight: ArrayLike, bits: int = 8) -> tuple[NDArray[np.i
     Examples
     --------
     >>> integers, scale = quantize_per_channel([[1.27, -0.01], [12.7, 0.0]])
-    >>> integers.tolist(), scale.round(3).tolist()
+    >>> integers.tolist(), [round(float(step), 3) for step in scale]
     ([[127, -1], [127, 0]], [0.01, 0.1])
     """
     if not 2 <= bits <= 8:

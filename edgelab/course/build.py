@@ -14,7 +14,7 @@ from typing import Any
 
 from edgelab.course import paths, rules
 from edgelab.course.labs import Lab, all_labs, find
-from edgelab.course.source import cells_of, read_notebook, stub
+from edgelab.course.source import cells_of, read_notebook
 from edgelab.errors import LabError
 from edgelab.files import write_text
 
@@ -121,9 +121,9 @@ def _notebook(lab: Lab, source: Any, *, for_learner: bool) -> Any:
     for number, (cell, parts) in enumerate(zip(original["cells"], cells_of(original), strict=True)):
         if for_learner and parts.hidden:
             continue
-        text = stub(parts.text) if for_learner and parts.tagged("exercise") else parts.text
+        text = parts.for_learner if for_learner else parts.text
         metadata: dict[str, Any] = {"tags": list(parts.tags)} if parts.tags else {}
-        if parts.kind == "code" and (parts.hidden or parts.tagged("finding")):  # the reader meets the sentence
+        if parts.folded:  # the reader meets what the cell puts out
             metadata["jupyter"] = {"source_hidden": True}
         new = nbformat.v4.new_code_cell if cell["cell_type"] == "code" else nbformat.v4.new_markdown_cell
         notebook["cells"].append(new(source=text, metadata=metadata, id=f"{lab.stem.replace('_', '-')}-{number:03d}"))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from edgelab.course.labs import Lab
-from edgelab.course.source import Cell, stub
+from edgelab.course.source import Cell
 from edgelab.reading import Table
 
 SECTIONS = (
@@ -168,10 +168,10 @@ def _learners_code(cells: list[Cell]) -> Iterator[str]:
     for cell in cells:
         for identity in [] if cell.hidden else cell.calls("check"):
             text = " ".join(cell.text.split())
-            if not re.match(r"(\w+) = check\( ?\"\w+\", \1, ", text):
+            if not re.match(r"(\w+) = check\( ?\"\w+\", my_\1, ", text):
                 yield (
-                    f"The check of '{identity}' must give the function back under its own name, with a fallback: "
-                    f"`f = check(\"{identity}\", f, package_f)`."
+                    f"The check of '{identity}' must bind what the lab goes on with, and have a fallback: "
+                    f"`f = check(\"{identity}\", my_f, package_f)`."
                 )
 
 
@@ -208,5 +208,4 @@ def _headings(cell: Cell, mark: str) -> list[str]:
 
 
 def _lines(cell: Cell) -> int:
-    text = stub(cell.text) if cell.tagged("exercise") or cell.tagged("challenge") else cell.text
-    return sum(1 for line in text.splitlines() if line.strip())
+    return sum(1 for line in cell.for_learner.splitlines() if line.strip())

@@ -32,6 +32,7 @@ class Lab:
     requires: tuple[str, ...]
     claims: tuple[str, ...]
     source: Path
+    form: int = 1
 
     @property
     def stem(self) -> str:
@@ -122,6 +123,7 @@ def read_lab(source: Path) -> Lab:
             requires=_texts(facts["requires"]),
             claims=_texts(facts.get("claims", [])),
             source=source,
+            form=int(facts.get("form", 1)),
         )
     except KeyError as error:
         raise LabError(f"The header of {source.name} lacks {error.args[0]!r} in its `edgelab:` block.") from error

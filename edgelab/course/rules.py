@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-from edgelab.course import prose
+from edgelab.course import form, prose
 from edgelab.course.labs import Lab
-from edgelab.course.source import BEGIN, END, Cell, split_hints, stub
+from edgelab.course.source import BEGIN, END, GIVEN, Cell, split_hints, stub
 
 SECTIONS = (
     "What you will be able to do",
@@ -28,12 +28,13 @@ SECTIONS = (
 )
 LONGEST_CELL = 30
 HINTS = 3
-_TAG = re.compile(r"parameters|setup|hidden|(exercise|check|hints|finding):[a-z][a-z0-9_]*")
+_TAG = re.compile(r"parameters|setup|hidden|folded|(exercise|check|hints|finding|challenge):[a-z][a-z0-9_]*")
 
 
 def problems(lab: Lab, cells: list[Cell]) -> list[str]:
     """Every rule that a lab breaks, one sentence each; an empty list is a good lab."""
-    found = [*_head(lab, cells), *_tags(cells), *_sections(cells), *_lengths(cells), *_claims(lab, cells)]
+    sections = _sections(cells) if lab.form < 2 else form.problems(lab, cells)
+    found = [*_head(lab, cells), *_tags(cells), *sections, *_lengths(cells), *_claims(lab, cells)]
     found += [sentence for cell in cells if cell.tagged("exercise") for sentence in _exercise(cells, cell)]
     found += [*_orphans(cells), *prose.problems(cells)]
     return [f"{lab.source.name}: {sentence}" for sentence in found]
@@ -85,7 +86,7 @@ def _sections(cells: list[Cell]) -> Iterator[str]:
 
 def _lengths(cells: list[Cell]) -> Iterator[str]:
     for number, cell in enumerate(cells, 1):
-        lines = [line for line in cell.text.splitlines() if line.strip() not in (BEGIN, END)]
+        lines = [line for line in cell.text.splitlines() if line.strip() not in (BEGIN, END, GIVEN)]
         if cell.kind == "code" and not cell.hidden and len(lines) > LONGEST_CELL:
             yield f"Code cell {number} has {len(lines)} lines, more than {LONGEST_CELL}; split it."
 

@@ -15,6 +15,11 @@ The source is a jupytext percent file. These tags have a meaning; a lab uses no 
     A markdown cell with a numbered list of three hints, the last nearly the answer.
 ``finding:ID``
     A function of the readings, ``finding_ID``, that makes the sentence which the cell shows; its code is folded.
+``challenge:ID``
+    The cell of an attempt at a challenge; the learner gets what stands behind ``### GIVEN``. With ``hidden``: a cell that
+    defines ``reference()``, edgelab's own attempt.
+``folded``
+    A code cell whose output matters and whose code does not: the learner sees it when he opens it.
 ``hidden``
     Not in the learner's notebook.
 """
@@ -32,6 +37,7 @@ from edgelab.errors import LabError
 
 BEGIN = "### BEGIN SOLUTION"
 END = "### END SOLUTION"
+GIVEN = "### GIVEN"
 _HINT = re.compile(r"^\s{0,3}\d+[.)]\s+", re.MULTILINE)
 
 
@@ -51,6 +57,17 @@ class Cell:
     def hidden(self) -> bool:
         """Whether the learner's notebook leaves the cell out."""
         return "hidden" in self.tags or self.tagged("hints") is not None
+
+    @property
+    def folded(self) -> bool:
+        """Whether the learner's notebook shows what the cell puts out and folds its code."""
+        return self.kind == "code" and (self.hidden or "folded" in self.tags or self.tagged("finding") is not None)
+
+    @property
+    def for_learner(self) -> str:
+        """The text as the learner's notebook holds it."""
+        stubbed = self.tagged("exercise") is not None or self.tagged("challenge") is not None
+        return stub(self.text) if stubbed else self.text
 
     def calls(self, function: str) -> list[str]:
         """First arguments, where they are plain text, of the calls of ``function`` in a code cell.
@@ -177,7 +194,8 @@ def split_hints(text: str) -> tuple[str, ...]:
 def stub(text: str) -> str:
     r"""An exercise cell as the learner gets it: each solution replaced by ``raise NotImplementedError``.
 
-    The ``# TODO`` lines before it stay.
+    The ``# TODO`` lines before it stay. Where ``### GIVEN`` stands in a solution, the learner gets the lines behind it
+    instead, without their comment signs: faulty code to mend, or the start of an attempt.
 
     Examples
     --------
@@ -185,15 +203,27 @@ def stub(text: str) -> str:
     def f(x):
         # TODO double x
         raise NotImplementedError
+    >>> print(stub('### BEGIN SOLUTION\nx = 2\n### GIVEN\n# x = None\n### END SOLUTION'))
+    x = None
     """
     kept: list[str] = []
-    inside = False
+    block: list[str] | None = None
     for line in text.splitlines():
         if line.strip() == BEGIN:
-            inside = True
-            kept.append(line[: len(line) - len(line.lstrip())] + "raise NotImplementedError")
-        elif line.strip() == END:
-            inside = False
-        elif not inside:
+            block = [line]
+        elif line.strip() == END and block is not None:
+            kept += _replaced(block)
+            block = None
+        elif block is not None:
+            block.append(line)
+        else:
             kept.append(line)
     return "\n".join(kept)
+
+
+def _replaced(block: list[str]) -> list[str]:
+    """What the learner gets for one solution; ``block`` starts with its BEGIN line."""
+    given = next((place for place, line in enumerate(block) if line.strip() == GIVEN), None)
+    if given is None:
+        return [block[0][: len(block[0]) - len(block[0].lstrip())] + "raise NotImplementedError"]
+    return [re.sub(r"^(\s*)# ?", r"\1", line) for line in block[given + 1 :]]

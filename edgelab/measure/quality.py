@@ -315,6 +315,43 @@ def group_differences(
     return GroupLosses(difference(before, after), losses)
 
 
+def worst_group(
+    correct_before: NDArray[np.bool_], correct_after: NDArray[np.bool_], groups: ArrayLike, smallest: int = 30
+) -> tuple[str, float]:
+    """Name and loss in percentage points of the group that loses most accuracy.
+
+    Parameters
+    ----------
+    correct_before, correct_after
+        Which items (N,) two models got right.
+    groups
+        One label an item (N,).
+    smallest
+        Groups with fewer items are left out: they tell nothing.
+
+    Raises
+    ------
+    BadInput
+        If the lengths differ, or every group is too small.
+
+    Examples
+    --------
+    >>> before, after = np.array([True, True, True, True]), np.array([True, True, True, False])
+    >>> worst_group(before, after, ["a", "a", "b", "b"], smallest=2)
+    ('b', 50.0)
+    """
+    before, after, labels = np.asarray(correct_before), np.asarray(correct_after), np.asarray(groups)
+    _check_correct(before, after)
+    if len(labels) != len(before):
+        raise BadInput(f"There are {len(labels)} labels for {len(before)} items.")
+    members = {str(name): labels == name for name in np.unique(labels)}
+    losses = {n: 100 * float(before[m].mean() - after[m].mean()) for n, m in members.items() if m.sum() >= smallest}
+    if not losses:
+        raise BadInput(f"No group has {smallest} items.")
+    worst = max(losses, key=lambda name: losses[name])
+    return worst, losses[worst]
+
+
 def loss_gap(larger: Reading, smaller: Reading) -> Reading:
     """The difference of two losses in points, its interval from both, taken as independent."""
     value = larger.value - smaller.value
