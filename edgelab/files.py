@@ -72,6 +72,32 @@ def write_json(path: str | os.PathLike[str], content: Any) -> Path:
     return write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+@contextlib.contextmanager
+def locked(path: str | os.PathLike[str], seconds: float = 10.0) -> Iterator[None]:
+    """Keep other processes that ask for the same lock out while ``path`` is read, changed and written.
+
+    Raises
+    ------
+    BadFile
+        If the lock, a file beside ``path``, cannot be made or is not given within ``seconds``.
+    """
+    import filelock
+
+    target = Path(path)
+    lock = filelock.FileLock(target.with_name(f".{target.name}.lock"), timeout=seconds)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise BadFile(f"{target} is being written by another process for {seconds:g} s; nothing was changed.") from error
+    except (OSError, NotImplementedError) as error:
+        raise BadFile(f"{target} could not be locked ({error}); nothing was changed.") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def read_json(path: str | os.PathLike[str]) -> Any:
     """Read a JSON file.
 

@@ -525,6 +525,7 @@ race = latency.measure_latency(
     contenders, signs.test.x[:1], runs=runs, warmup=20, seed=seed
 )
 speed_up = record("speed_up.int8", race.speed_up("per channel", over="float32"))
+guess_speed.against(speed_up)
 race
 
 # %% [markdown]

@@ -143,11 +143,10 @@ def _keep(
     if not progress.keeps_score():
         return []
     try:
-        kept = progress.load(session.current().lab.slug)
         figures = {target.name: readings[target.name].figure() for target in targets}
         excess = sum(target.excess(readings[target.name]) for target in targets)
-        best = kept.note_challenge(identity, met=met, excess=excess, figures=figures)
-        progress.save(kept)
+        with progress.changing(session.current().lab.slug) as kept:
+            best = kept.note_challenge(identity, met=met, excess=excess, figures=figures)
     except EdgelabError as error:
         return [f"Your attempt was not kept: {error}"]
     if best is None:

@@ -7,10 +7,15 @@ raises: a notebook with unsolved exercises runs from top to bottom, on edgelab's
 
 from __future__ import annotations
 
+import ast
 import builtins
 import contextlib
 import functools
+import hashlib
+import inspect
+import linecache
 import math
+import textwrap
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +35,7 @@ OWN = "This is edgelab's own function, not yours: run your exercise cell again, 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One check: the exercise, what came out, and the hint that a failing try uncovered.
+    """One check: the exercise, what came out, and the hints that failing tries uncovered so far.
 
     ``status`` is ``"passed"``, ``"failed"`` or ``"open"`` (the stub is untouched).
     """
@@ -38,9 +43,13 @@ class CheckResult:
     id: str
     status: str
     message: str
-    hint: str | None = None
-    hint_number: int = 0
+    hints: tuple[str, ...] = ()
     note: str = ""
+
+    @property
+    def hint(self) -> str | None:
+        """The hint that was uncovered last, or None."""
+        return self.hints[-1] if self.hints else None
 
     @property
     def passed(self) -> bool:
@@ -55,7 +64,7 @@ class CheckResult:
         """The check as a notebook shows it."""
         colour, head = _LOOKS[self.status]
         lines = [self.message, *([self.note] if self.note else [])]
-        folded = [(f"Hint {self.hint_number}", self.hint)] if self.hint else []
+        folded = [(f"Hint {number}", hint) for number, hint in enumerate(self.hints, 1)]
         return boxes.Box(colour, f"{head}: {self.id}", tuple(lines), tuple(folded))
 
 
@@ -126,15 +135,16 @@ def run_check(
     *,
     namespace: Mapping[str, Any] | None = None,
     seconds: float = math.inf,
+    code: str | None = None,
 ) -> CheckResult:
     """What `check` shows, without showing it. Raises nothing.
 
     ``namespace`` is what the setup cells made; without it, the notebook's or the answer's own module. ``seconds`` may
-    only shorten the check's own limit.
+    only shorten the check's own limit. ``code`` is the learner's cell, where it is known: by it a rerun is told from
+    a new try.
     """
     notes = []
-    ladder: tuple[str, ...] = ()
-    effort = progress.Effort()
+    uncovered: tuple[str, ...] = ()
     try:
         opened = session.current()
         registered = find_body(opened, identity, _namespace(answer) if namespace is None else namespace)
@@ -144,15 +154,14 @@ def run_check(
         limit = min(registered.seconds, seconds)
         outcome = examine(registered.body, answer, seconds=limit, mutates=registered.mutates)
         if outcome.status != "open" and progress.keeps_score():
-            effort, trouble = _note(opened.lab.slug, identity, outcome, len(ladder))
+            attempt = fingerprint(answer, code)
+            uncovered, trouble = _note(opened.lab.slug, identity, outcome, ladder, attempt)
             notes += [trouble] if trouble else []
     except EdgelabError as error:
         outcome = Outcome("failed", str(error))
     if outcome.status != "passed" and fallback is not None:
         notes.append("The cells below use edgelab's own function until yours passes.")
-    number = effort.hints if outcome.status == "failed" else 0
-    hint = ladder[number - 1] if 0 < number <= len(ladder) else None
-    return CheckResult(identity, outcome.status, outcome.message, hint, number if hint else 0, " ".join(notes))
+    return CheckResult(identity, outcome.status, outcome.message, uncovered, " ".join(notes))
 
 
 def find_body(opened: session.Session, identity: str, namespace: Mapping[str, Any]) -> Registered:
@@ -216,11 +225,42 @@ def _hush(answer: Any) -> None:
         answer._ipython_display_ = display
 
 
-def _note(lab: str, identity: str, outcome: Outcome, hints: int) -> tuple[progress.Effort, str]:
+def fingerprint(answer: Any, code: str | None = None) -> str:
+    """A short hash of an attempt: the same for the same code, whatever its comments, blanks and quotation marks.
+
+    It is taken of the exercise's cell: ``code``, or the cell in which a function was defined.
+    """
+    text = code if code is not None else _cell_of(answer)
     try:
-        kept = progress.load(lab)
-        effort = kept.note(identity, passed=outcome.status == "passed", hints=hints)
-        progress.save(kept)
+        text = ast.dump(ast.parse(text))
+    except (SyntaxError, ValueError, RecursionError):
+        text = " ".join(text.split())
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12]
+
+
+def _cell_of(answer: Any) -> str:
+    """The code of the cell that defined a function; of one from a file its own lines; else what it looks like."""
+    compiled = getattr(answer, "__code__", None)
+    entry = linecache.cache.get(getattr(compiled, "co_filename", ""))
+    if entry is not None and len(entry) == 4 and entry[1] is None:  # no time of change: a cell, which IPython keeps here
+        return "".join(entry[2])
+    with contextlib.suppress(OSError, TypeError):
+        return textwrap.dedent(inspect.getsource(answer))
+    return repr((compiled.co_code, compiled.co_names)) if compiled is not None else repr(answer)
+
+
+def _note(
+    lab: str, identity: str, outcome: Outcome, ladder: Sequence[source.Hint], attempt: str
+) -> tuple[tuple[str, ...], str]:
+    """Count the attempt; the hints to show, and what went wrong with the counting."""
+    passed = outcome.status == "passed"
+    try:
+        with progress.changing(lab) as kept:
+            effort = kept.effort(identity)
+            effort.note(attempt, passed=passed, message=outcome.message, hints=ladder)
+        places, trouble = effort.shown, ""
     except EdgelabError as error:
-        return progress.Effort(hints=1), f"Your progress was not saved: {error}"
-    return effort, ""
+        first = progress.next_hint(ladder, (), outcome.message)
+        places, trouble = [] if first is None else [first], f"Your progress was not saved: {error}"
+    shown = () if passed else tuple(ladder[place].text for place in places if place < len(ladder))
+    return shown, trouble

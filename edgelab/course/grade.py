@@ -32,21 +32,27 @@ _MARK = "\x1eedgelab "
 
 @dataclass(frozen=True)
 class Grade:
-    """One exercise: ``status`` is ``"passed"``, ``"failed"`` or ``"open"``; ``hint`` what a failing try uncovered."""
+    """One exercise: ``status`` is ``"passed"``, ``"failed"`` or ``"open"``; ``hints`` are those uncovered so far."""
 
     id: str
     status: str
     message: str
-    hint: str | None = None
+    hints: tuple[str, ...] = ()
+
+    @property
+    def hint(self) -> str | None:
+        """The hint that was uncovered last, or None."""
+        return self.hints[-1] if self.hints else None
 
     def to_dict(self) -> dict[str, Any]:
-        """The exercise as JSON-ready data: id, passed, status, message, hint."""
+        """The exercise as JSON-ready data: id, passed, status, message, hint, hints."""
         return {
             "id": self.id,
             "passed": self.status == "passed",
             "status": self.status,
             "message": self.message,
             "hint": self.hint,
+            "hints": list(self.hints),
         }
 
 
@@ -188,7 +194,7 @@ def _listen(lines: queue.Queue[str | None], request: dict[str, Any], words: list
             case "start":
                 current, limit = event["id"], request["seconds"] + _SPARE_SECONDS
             case "grade":
-                yield Grade(event["id"], event["status"], event["message"], event["hint"])
+                yield Grade(event["id"], event["status"], event["message"], tuple(event["hints"]))
             case "broken":
                 raise LabError(event["message"])
             case "end":
@@ -242,8 +248,8 @@ def _run_exercise(exercise: dict[str, Any], room: dict[str, Any], seconds: float
     results: list[Grade] = []
 
     def check(identity: str, answer: Any, fallback: Any = None) -> Any:
-        found = run_check(identity, answer, fallback, namespace=room, seconds=seconds)
-        results.append(Grade(identity, found.status, found.message, found.hint))
+        found = run_check(identity, answer, fallback, namespace=room, seconds=seconds, code=exercise["cell"])
+        results.append(Grade(identity, found.status, found.message, found.hints))
         return answer if found.passed or fallback is None else fallback
 
     trouble = _run(exercise["cell"], room, f"exercise {exercise['id']}", seconds)

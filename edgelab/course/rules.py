@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from edgelab.course import form, prose
 from edgelab.course.labs import Lab
-from edgelab.course.source import BEGIN, END, GIVEN, Cell, split_hints, stub
+from edgelab.course.source import BEGIN, END, GIVEN, Cell, parse_hint, split_hints, stub
 
 SECTIONS = (
     "What you will be able to do",
@@ -35,6 +35,7 @@ def problems(lab: Lab, cells: list[Cell]) -> list[str]:
     """Every rule that a lab breaks, one sentence each; an empty list is a good lab."""
     sections = _sections(cells) if lab.form < 2 else form.problems(lab, cells)
     found = [*_head(lab, cells), *_tags(cells), *sections, *_lengths(cells), *_claims(lab, cells)]
+    found += _predictions(cells)
     found += [sentence for cell in cells if cell.tagged("exercise") for sentence in _exercise(cells, cell)]
     found += [*_orphans(cells), *prose.problems(cells)]
     return [f"{lab.source.name}: {sentence}" for sentence in found]
@@ -99,6 +100,30 @@ def _claims(lab: Lab, cells: list[Cell]) -> Iterator[str]:
         yield f"A cell tests the claim {name}, which the header's `claims` does not list."
 
 
+def _predictions(cells: list[Cell]) -> Iterator[str]:
+    """Every prediction is held against what was found, further down."""
+    asked: dict[str, int] = {}
+    for number, cell in enumerate(cells, 1):
+        tree = cell.tree()
+        for node in ast.walk(tree) if tree is not None else ():
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "against":
+                asked.pop(getattr(node.func.value, "id", ""), None)
+        for node in tree.body if tree is not None else ():
+            if _is_predict(getattr(node, "value", None)):
+                targets = node.targets if isinstance(node, ast.Assign) else []
+                if len(targets) == 1 and isinstance(targets[0], ast.Name):
+                    asked[targets[0].id] = number
+                else:
+                    yield f"The prediction in cell {number} needs a name, to be held against what was found."
+    for name, number in asked.items():
+        yield f"The prediction `{name}` of cell {number} is never resolved; call `{name}.against(...)` after the figure."
+
+
+def _is_predict(node: ast.AST | None) -> bool:
+    """Whether this is a call of ``predict`` or ``ui.predict``; an engine's ``predict`` is something else."""
+    return isinstance(node, ast.Call) and ast.unparse(node.func) in ("predict", "ui.predict")
+
+
 def _exercise(cells: list[Cell], cell: Cell) -> Iterator[str]:
     identity = cell.tagged("exercise")
     if sum(other.tagged("exercise") == identity for other in cells) > 1:
@@ -117,8 +142,21 @@ def _exercise(cells: list[Cell], cell: Cell) -> Iterator[str]:
     if not any(identity in other.calls("check") for other in cells if not other.hidden):
         yield f'{needs} a visible cell that calls check("{identity}", ...).'
     ladders = [other for other in cells if other.tagged("hints") == identity]
-    if len(ladders) != 1 or ladders[0].kind != "markdown" or len(split_hints(ladders[0].text)) != HINTS:
+    ladder = [parse_hint(item) for item in split_hints(ladders[0].text)] if ladders else []
+    general = sum(not hint.mistake for hint in ladder)
+    if len(ladders) != 1 or ladders[0].kind != "markdown" or general != HINTS:
         yield f"{needs} one markdown cell tagged `hints:{identity}` with a numbered list of {HINTS} hints."
+    for hint in ladder:
+        if hint.mistake and not any(hint.names(text) for other in hidden for text in _texts(other)):
+            yield f"A hint of '{identity}' is for \"{hint.mistake}\", which its check never says."
+
+
+def _texts(cell: Cell) -> Iterator[str]:
+    """Every text in a code cell; of one with values put in, the parts around them."""
+    tree = cell.tree()
+    for node in ast.walk(tree) if tree is not None else ():
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
 
 
 def _stub(identity: str, cell: Cell) -> Iterator[str]:

@@ -12,7 +12,8 @@ The source is a jupytext percent file. These tags have a meaning; a lab uses no 
 ``check:ID``
     With ``hidden``: a cell that registers the body of a check. Without: the visible cell that calls it.
 ``hints:ID``
-    A markdown cell with a numbered list of three hints, the last nearly the answer.
+    A markdown cell with a numbered list of three hints, the last nearly the answer. An item that starts with
+    ``(for: a mistake)``, in the words of the check, is one more, for whom makes that mistake: it then comes first.
 ``finding:ID``
     A function of the readings, ``finding_ID``, that makes the sentence which the cell shows; its code is folded.
 ``challenge:ID``
@@ -38,6 +39,7 @@ from edgelab.errors import LabError
 BEGIN = "### BEGIN SOLUTION"
 END = "### END SOLUTION"
 GIVEN = "### GIVEN"
+_FOR = re.compile(r"\(for:(?P<mistake>[^)]*(?:\([^)]*\)[^)]*)*)\)")
 _HINT = re.compile(r"^\s{0,3}\d+[.)]\s+", re.MULTILINE)
 
 
@@ -102,13 +104,26 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Hint:
+    """A hint; ``mistake`` is the one that it is for, in the words of the check, or nothing."""
+
+    text: str
+    mistake: str = ""
+
+    def names(self, message: str) -> bool:
+        """Whether a check's message names the mistake that this hint is for."""
+        return bool(self.mistake) and plain_words(self.mistake) in plain_words(message)
+
+
+@dataclass(frozen=True)
 class Exercise:
     """One exercise with everything that belongs to it. ``check`` is the visible cell that calls the check."""
 
     id: str
     cell: Cell
     check: Cell
-    hints: tuple[str, ...]
+    hints: tuple[Hint, ...]
+    title: str = ""
 
 
 def read_cells(path: Path) -> list[Cell]:
@@ -161,23 +176,45 @@ def exercises(cells: list[Cell]) -> dict[str, Exercise]:
         If an exercise has no visible check; `edgelab.course.rules` says everything else that may be wrong.
     """
     found = {}
+    heading = ""
     for cell in cells:
         identity = cell.tagged("exercise")
         if identity is None:
+            lines = cell.text.splitlines() if cell.kind == "markdown" else []
+            heading = next((line[4:].strip() for line in reversed(lines) if line.startswith("### ")), heading)
             continue
         visible = [c for c in cells if not c.hidden and identity in c.calls("check")]
         if not visible:
             raise LabError(f"The exercise '{identity}' has no visible cell that calls check(\"{identity}\", ...).")
-        found[identity] = Exercise(identity, cell, visible[0], hints(cells, identity))
+        found[identity] = Exercise(identity, cell, visible[0], hints(cells, identity), heading or identity)
     return found
 
 
-def hints(cells: list[Cell], exercise: str) -> tuple[str, ...]:
+def hints(cells: list[Cell], exercise: str) -> tuple[Hint, ...]:
     """The ladder of hints of an exercise: the items of the numbered list in its ``hints:ID`` cell."""
     for cell in cells:
         if cell.tagged("hints") == exercise:
-            return split_hints(cell.text)
+            return tuple(parse_hint(item) for item in split_hints(cell.text))
     return ()
+
+
+def parse_hint(text: str) -> Hint:
+    """A hint as its list holds it.
+
+    Examples
+    --------
+    >>> parse_hint("(for: the rank was rounded down) Look at `np.ceil`.")
+    Hint(text='Look at `np.ceil`.', mistake='the rank was rounded down')
+    >>> parse_hint("Ranks count from 1.").mistake
+    ''
+    """
+    found = _FOR.match(text)
+    return Hint(text[found.end() :].strip(), found["mistake"].strip()) if found else Hint(text)
+
+
+def plain_words(text: str) -> str:
+    """Text without case, code marks and line breaks, to be compared."""
+    return " ".join(text.replace("`", "").casefold().split())
 
 
 def split_hints(text: str) -> tuple[str, ...]:

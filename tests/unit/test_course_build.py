@@ -118,6 +118,10 @@ RULES = [
     ('speed_up = check("speed_up", speed_up)', "pass", "'speed_up' needs a visible cell that calls check("),
     ("# 3. `percentile(before, 50)` is", "#", "'speed_up' needs one markdown cell tagged `hints:speed_up`"),
     ('tags=["hints:speed_up"]', 'tags=["hints:speedup"]', "`hints:speedup`, but there is no exercise 'speedup'"),
+    ("# 3. `percentile(", "# 3. (for: percentiles) `percentile(", "'speed_up' needs one markdown cell tagged"),
+    ("# 3. `percentile(", "# 3. x\n# 4. (for: no such mistake) `percentile(", 'for "no such mistake", which its check'),
+    ("times = []\n", "guess = ui.predict('?', low=0, high=1)\n", "The prediction `guess` of cell 5 is never resolved"),
+    ("times = []\n", "ui.predict('?', low=0, high=1)\n", "The prediction in cell 5 needs a name"),
     ("claims: [M2]", "claims: [M2, M4]", "promises the claim M4"),
     ("claims: [M2]", "claims: []", "tests the claim M2, which the header"),
     ('tags=["exercise:speed_up"]', 'tags=["exercise:percentile"]', "More than one cell is tagged"),
@@ -127,6 +131,12 @@ RULES = [
     (SIGNATURE, SIGNATURE.replace("after)", "after"), "'speed_up' is not valid Python"),
     (SOLUTION, OUTSIDE, "'speed_up' must stand inside a function"),
 ]
+
+
+def test_a_prediction_is_resolved_by_against_further_down(home):
+    asked = SOURCE.replace("times = []\n", "guess = ui.predict('?', low=0, high=1)\nengine.predict(numbers)\n", 1)
+    home.write_text(asked.replace('claim("M2"', 'guess.against(tail)\nclaim("M2"', 1), encoding="utf-8")
+    assert build.build().problems == ()
 
 
 @pytest.mark.parametrize(("old", "new", "says"), RULES, ids=[says[:40] for _, _, says in RULES])
@@ -162,7 +172,7 @@ def test_the_learner_gets_stubs_and_nothing_hidden(home):
         "percentile(before, 50) /",
     ):
         assert secret not in text
-    assert 'check("percentile", percentile' in text
+    assert 'check("percentile", my_percentile' in text
     (finding,) = [cell for cell in notebook.cells if "def finding_" in cell.source]
     assert finding.metadata.jupyter.source_hidden
     for cell in notebook.cells:

@@ -1,13 +1,15 @@
 """check() in a lab: it finds the body in the source, counts tries, uncovers hints, never raises."""
 
 import json
+import subprocess
+import sys
 from functools import partial
 
 import numpy as np
 import pytest
 
 from edgelab.course import boxes, check, progress, session
-from edgelab.course.checks import CHECK_MIME, run_check
+from edgelab.course.checks import CHECK_MIME, fingerprint, run_check
 from edgelab.course.session import checks
 from edgelab.errors import LabError, MissingFramework
 
@@ -47,23 +49,80 @@ def test_a_passing_answer_is_what_the_lab_goes_on_with(example):
     assert kept == progress.Effort(tries=1, hints=0, solved=True)
 
 
-def test_a_failing_answer_is_replaced_and_each_try_uncovers_a_hint(example):
-    hints = []
+def rounded_down(values, q):
+    return np.sort(values)[int(q / 100 * len(values)) - 1]
+
+
+def from_zero(values, q):
+    return np.sort(values)[min(int(np.ceil(q / 100 * len(values))), len(values) - 1)]
+
+
+def nothing(values, q):
+    pass
+
+
+def constant(values, q):
+    return 7.0
+
+
+def test_a_failing_answer_is_replaced_and_a_rerun_uncovers_nothing(example):
     for _ in range(5):
         assert check("percentile", unsorted, fallback=own) is own
-    for _ in range(2):
-        hints.append(run_check("percentile", unsorted).hint)  # noqa: PERF401
-    assert hints[0].startswith("`np.sort(values)")  # the third of three, and it stays there
-    assert hints[0] == hints[1]
-    assert progress.load("example").exercises["percentile"] == progress.Effort(tries=7, hints=3, solved=False)
+    assert run_check("percentile", unsorted).hints == ("Five sorted values have the ranks 1 to 5, and the indices 0 to 4.",)
+    assert progress.load("example").exercises["percentile"] == progress.Effort(tries=1, hints=1, solved=False)
 
 
-def test_the_hints_come_one_at_a_time(example):
-    results = [run_check("percentile", unsorted) for _ in range(3)]
-    assert [r.hint_number for r in results] == [1, 2, 3]
+def test_each_changed_attempt_uncovers_one_hint_and_earlier_ones_stay(example):
+    results = [run_check("percentile", answer) for answer in (unsorted, rounded_down, from_zero, nothing, constant)]
+    assert [len(result.hints) for result in results] == [1, 2, 3, 3, 3]
     assert results[0].hint == "Five sorted values have the ranks 1 to 5, and the indices 0 to 4."
-    assert "Hint 1" in results[0].box().markdown()
-    assert results[0].hint in results[0].box().text()
+    assert results[-1].hint.startswith("`np.sort(values)")
+    assert results[1].hints[:1] == results[0].hints
+    assert "<summary>Hint 1</summary>" in results[1].box().markdown()
+    assert "<summary>Hint 2</summary>" in results[1].box().markdown()
+    assert len(run_check("percentile", unsorted).hints) == 3  # back to an earlier version: nothing new, all visible
+    assert progress.load("example").exercises["percentile"] == progress.Effort(tries=5, hints=3, solved=False)
+
+
+def test_comments_and_blanks_make_no_new_attempt(example):
+    assert fingerprint(None, "def f(x):\n    return 1") == fingerprint(None, "def f(x):  # mine\n\n    return (1)\n")
+    assert fingerprint(None, "def f(x):\n    return 1") != fingerprint(None, "def f(x):\n    return 2")
+    assert fingerprint(None, "def f(x:") == fingerprint(None, "def  f(x:\n")
+    assert fingerprint(unsorted) != fingerprint(constant)
+
+
+def test_a_solved_exercise_gets_no_tries(example):
+    run_check("percentile", unsorted)
+    run_check("percentile", right)
+    for answer in (constant, rounded_down, right):
+        run_check("percentile", answer)
+    assert progress.load("example").exercises["percentile"] == progress.Effort(tries=2, hints=1, solved=True)
+
+
+def test_a_hint_for_the_mistake_that_was_made_comes_first_and_for_no_other(example, monkeypatch, tmp_path):
+    home = tmp_path / "home"
+    (home / "solutions").mkdir(parents=True)
+    source = (EXAMPLE / "solutions" / "90_example.py").read_text(encoding="utf-8")
+    source = source.replace("# 1. Five", "# 1. (for: the rank was `rounded` down) Up, not\n#    down.\n# 2. Five")
+    (home / "solutions" / "90_example.py").write_text(source, encoding="utf-8")
+    monkeypatch.setenv("EDGELAB_HOME", str(home))
+    session.begin("example")
+    assert run_check("percentile", unsorted).hint.startswith("Five")
+    assert run_check("percentile", rounded_down).hint == "Up, not\ndown."
+    assert [hint[:4] for hint in run_check("percentile", from_zero).hints] == ["Five", "Up, ", "The "]
+    assert [hint[:4] for hint in run_check("percentile", constant).hints] == ["Five", "Up, ", "The ", "`np."]
+
+
+def test_two_kernels_that_count_at_once_lose_nothing(example):
+    code = (
+        "from edgelab.course import progress\n"
+        "for n in range(20):\n"
+        "    with progress.changing('example') as kept:\n"
+        "        kept.effort('percentile').note(f'{__import__(\"os\").getpid()} {n}', passed=False)\n"
+    )
+    children = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
+    assert [child.wait(60) for child in children] == [0, 0]
+    assert progress.load("example").exercises["percentile"].tries == 40
 
 
 def test_the_untouched_stub_costs_no_try_and_no_hint(example):
@@ -126,7 +185,7 @@ def test_a_progress_file_that_cannot_be_used_is_reported_and_kept(example):
         path.write_text(text, encoding="utf-8")
         result = run_check("percentile", unsorted)
         assert "Your progress was not saved" in result.note
-        assert result.hint_number == 1
+        assert len(result.hints) == 1
         assert path.read_text(encoding="utf-8") == text
 
 
@@ -141,7 +200,7 @@ def test_a_full_disk_costs_the_count_and_not_the_check(example, monkeypatch):
     result = run_check("percentile", right)
     assert result.passed
     assert "No space left on device" in result.note
-    assert list(progress.location("example").parent.iterdir()) == []
+    assert [path.suffix for path in progress.location("example").parent.iterdir()] == [".lock"]
 
 
 @pytest.mark.parametrize(

@@ -158,16 +158,21 @@ def test_grade_of_an_untouched_notebook(home):
     report = grade("example")
     assert report.solved == 0
     assert [g.status for g in report.grades] == ["open", "open"]
-    assert report.to_dict()["checks"][0].keys() == {"id", "passed", "status", "message", "hint"}
+    assert report.to_dict()["checks"][0].keys() == {"id", "passed", "status", "message", "hint", "hints"}
     assert not progress.location("example").exists()
 
 
 def test_grade_counts_tries_and_gives_the_next_hint(home):
     answer(home, percentile=UNSORTED, speed_up="def speed_up(b, a):\n    return percentile(b, 50) / percentile(a, 50)")
-    first, second = grade("example"), grade("example")
+    first, again = grade("example"), grade("example")
+    answer(home, percentile=UNSORTED.replace("values[", "values[0 + "))
+    second = grade("example")
     assert [g.status for g in first.grades] == ["failed", "passed"]  # on edgelab's own percentile
     assert first.grades[0].hint.startswith("Five sorted values")
+    assert again.grades[0].hint == first.grades[0].hint
     assert second.grades[0].hint.startswith("The rank is")
+    assert second.grades[0].hints == (first.grades[0].hint, second.grades[0].hint)
+    assert progress.load("example").exercises["percentile"] == progress.Effort(tries=2, hints=2, solved=False)
     assert "1 of 2 exercises solved" in str(first)
     assert "Hint: Five sorted values" in str(first)
 
