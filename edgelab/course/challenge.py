@@ -16,7 +16,7 @@ import numpy as np
 
 from edgelab.course import boxes, progress, session
 from edgelab.errors import BadInput, EdgelabError
-from edgelab.reading import Reading, format_numbers, kernel_shell
+from edgelab.reading import Reading, kernel_shell
 
 CHALLENGE_MIME = "application/vnd.edgelab.challenge+json"
 Measure = Callable[[Any], Mapping[str, Reading]]
@@ -43,7 +43,7 @@ class Target:
 
     def __str__(self) -> str:
         word, bound = ("at most", self.at_most) if math.isfinite(self.at_most) else ("at least", self.at_least)
-        return f"{self.name} {word} {format_numbers([bound])[0]} {self.unit}".rstrip()
+        return f"{self.name} {word} {bound:,g} {self.unit}".rstrip()
 
     def met(self, reading: Reading) -> bool:
         """Whether the figure itself lies on the wanted side; its interval is shown beside it."""
