@@ -1,4 +1,4 @@
-"""What a lab shows: static figures with words, live panels, predictions."""
+"""What a lab shows: figures and pictures with words, live panels, predictions."""
 
 from edgelab.ui.bars import bars, grouped_bars
 from edgelab.ui.controls import choice, slider, toggle
@@ -6,6 +6,18 @@ from edgelab.ui.figures import heatmap, histogram, lines, scatter, stairs
 from edgelab.ui.live import LivePlot
 from edgelab.ui.memory import lifetime_figure, lifetime_words
 from edgelab.ui.panel import Panel
+from edgelab.ui.pictures import (
+    Picture,
+    calibration_flow,
+    convolution,
+    convolution_count,
+    images_by,
+    pipeline,
+    range_to_integers,
+    scale_per_channel,
+    side_by_side,
+    worked_table,
+)
 from edgelab.ui.predict import Prediction, predict
 from edgelab.ui.theme import house
 from edgelab.ui.words import show
@@ -13,20 +25,30 @@ from edgelab.ui.words import show
 __all__ = [
     "LivePlot",
     "Panel",
+    "Picture",
     "Prediction",
     "bars",
+    "calibration_flow",
     "choice",
+    "convolution",
+    "convolution_count",
     "grouped_bars",
     "heatmap",
     "histogram",
     "house",
+    "images_by",
     "lifetime_figure",
     "lifetime_words",
     "lines",
+    "pipeline",
     "predict",
+    "range_to_integers",
+    "scale_per_channel",
     "scatter",
     "show",
+    "side_by_side",
     "slider",
     "stairs",
     "toggle",
+    "worked_table",
 ]

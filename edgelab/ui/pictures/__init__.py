@@ -1,0 +1,22 @@
+"""Pictures of ideas, drawn from data: SVG that follows the theme, with words for those who cannot see it."""
+
+from edgelab.ui.pictures.convolution import convolution, convolution_count
+from edgelab.ui.pictures.flow import calibration_flow, pipeline
+from edgelab.ui.pictures.images import images_by, side_by_side
+from edgelab.ui.pictures.picture import Picture
+from edgelab.ui.pictures.quantizer import range_to_integers
+from edgelab.ui.pictures.scales import scale_per_channel
+from edgelab.ui.pictures.table import worked_table
+
+__all__ = [
+    "Picture",
+    "calibration_flow",
+    "convolution",
+    "convolution_count",
+    "images_by",
+    "pipeline",
+    "range_to_integers",
+    "scale_per_channel",
+    "side_by_side",
+    "worked_table",
+]
