@@ -519,41 +519,119 @@ def separable_layer_macs(height, width, c_in, c_out, kernel=3, stride=1):
 # %% tags=["check:separable", "hidden"]
 @checks("separable")
 def _(c, separable_layer_macs):
-    def reference(h, w, i, o, k, s):
-        return -(-h // s) * -(-w // s) * i * (k * k + o)
+    def macs(h, w, i, o, k):
+        return h * w * i * (k * k + o)
 
-    for h, w, i, o, k, s in [
-        (32, 32, 16, 24, 3, 1),
-        (7, 9, 5, 11, 5, 1),
-        (33, 17, 8, 12, 3, 2),
+    def int32(n):
+        return (n + 2**31) % 2**32 - 2**31
+
+    k, (i, o) = 5, (int(n) for n in c.rng.choice(np.arange(5, 40), 2, replace=False))
+    a, b = (int(n) for n in c.rng.choice(np.arange(4, 12), 2, replace=False))
+    for h, w, k, s in [
+        (32, 32, 3, 1),
+        (a + 3, b + 9, 5, 1),
+        (2 * a + 3, 2 * b + 5, 5, 2),
+        (2 * a + 6, 2 * b, 3, 2),  # the stride divides both
+        (3 * a + 1, 3 * b + 2, 7, 3),
+        (3 * a + 2, 3 * b + 1, 3, 3),
+        (4 * a + 1, 4 * b + 2, 5, 4),
+        (612, 508, 3, 1),
     ]:
-        standard = -(-h // s) * -(-w // s) * o * k * k * i
+        if h == 612:
+            i, o = 512, 1024  # more than 32 bits hold
+        oh, ow = -(-h // s), -(-w // s)
+        right = macs(oh, ow, i, o, k)
         c.equal(
             separable_layer_macs(h, w, i, o, k, s),
-            reference(h, w, i, o, k, s),
+            right,
             tested=f"{h} x {w} input, {i} to {o} channels, kernel {k}, stride {s}",
             mistakes={
-                "this is a standard convolution: the depthwise step does not mix channels": standard,
-                "the depthwise step runs once for each input channel, not for each pair of channels": standard
-                + -(-h // s) * -(-w // s) * i * o,
-                "the pointwise step is missing": -(-h // s) * -(-w // s) * i * k * k,
-                "the stride is ignored: count the values that are put out": reference(
-                    h, w, i, o, k, 1
+                "this is a standard convolution: the depthwise step does not mix channels": oh
+                * ow
+                * o
+                * k
+                * k
+                * i,
+                "the depthwise step runs once for each input channel, not for each pair of channels": oh
+                * ow
+                * i
+                * o
+                * (k * k + 1),
+                "the depthwise step has as many channels as the input, not as the output": oh
+                * ow
+                * o
+                * (k * k + i),
+                "the pointwise step is missing": oh * ow * i * k * k,
+                "the depthwise step is missing": oh * ow * i * o,
+                "the two steps follow each other: add their MACs, do not multiply them": oh
+                * ow
+                * i
+                * k
+                * k
+                * oh
+                * ow
+                * i
+                * o,
+                "the stride is ignored: count the values that are put out": macs(
+                    h, w, i, o, k
                 ),
-                "only the depthwise step is strided, so the pointwise one works on the small size, too": -(
-                    -h // s
-                )
-                * -(-w // s)
+                "the stride shortens one side only": (
+                    macs(oh, w, i, o, k) if oh != h else macs(h, ow, i, o, k)
+                ),
+                "the pointwise step works on the input size, but the depthwise one left the output size": oh
+                * ow
                 * i
                 * k
                 * k
                 + h * w * i * o,
-                "sizes that the stride does not divide round up": (h // s)
-                * (w // s)
+                "the depthwise step is strided, too: it computes only what is put out": h
+                * w
+                * i
+                * k
+                * k
+                + oh * ow * i * o,
+                "there is one row and one column too many where the stride divides the size": macs(
+                    h // s + 1, w // s + 1, i, o, k
+                ),
+                "the kernel ran without padding, which makes the image smaller": macs(
+                    (h - k) // s + 1, (w - k) // s + 1, i, o, k
+                ),
+                "the size of the kernel is ignored: it is not always 3": macs(
+                    oh, ow, i, o, 3
+                ),
+                "k appears once: the kernel has k * k values": oh * ow * i * (k + o),
+                "these are two operations for each MAC": 2 * right,
+                "biases are additions, no multiply-accumulates": right
+                + oh * ow * (i + o),
+                "the count does not fit 32 bits: it wrapped around": int32(right),
+            },
+            remember={
+                "sizes that the stride does not divide round up": macs(
+                    h // s, w // s, i, o, k
+                ),
+                "sizes that the stride does not divide round up, not to the nearest": macs(
+                    round(h / s), round(w / s), i, o, k
+                ),
+                "sizes that the stride does not divide round up; the nearest may be below": macs(
+                    int(h / s + 0.5), int(w / s + 0.5), i, o, k
+                ),
+                "each size is rounded up by itself, not the product of the sizes": math.ceil(
+                    h * w / s**2
+                )
+                * i
+                * (k * k + o),
+                "the output has a whole number of rows": h
+                / s
+                * (w / s)
                 * i
                 * (k * k + o),
             },
         )
+    c.equal(
+        separable_layer_macs(9, 11, 5, 7),
+        macs(9, 11, 5, 7, 3),
+        tested="kernel and stride left out, which means 3 and 1",
+    )
 
 
 # %% tags=["check:separable"]
@@ -587,47 +665,108 @@ def summarise(times_ms, warmup=10):
 # %% tags=["check:summary", "hidden"]
 @checks("summary")
 def _(c, summarise):
-    times = np.random.default_rng(3).gamma(4.0, 2.0, 230)
-    times[:10] += 400.0  # a warm-up that no percentile of the rest comes near
-    times[10:12] += 60.0
-    kept = times[10:]
-    answer = summarise(times.copy(), warmup=10)
-    c.that(
-        isinstance(answer, dict) and set(answer) == {"p50", "p95", "p99"},
-        tested="the keys",
-        found=repr(answer)[:80],
-    )
-    for q in (50, 95, 99):
-        c.close(
-            answer[f"p{q}"],
-            float(np.percentile(kept, q)),
-            1e-6,
-            tested=f"p{q} of 230 runs, 10 of them warm-up",
-            mistakes={
-                "the warm-up runs are still in": float(np.percentile(times, q)),
-                "np.percentile takes percent, not a fraction": float(
-                    np.percentile(kept, q / 100)
+    def series(runs, warmup):
+        times = c.rng.gamma(4.0, 2.0, runs)
+        times[:warmup] += 400.0  # a warm-up that no percentile of the rest comes near
+        times[warmup : warmup + 2] += 60.0  # the first ones that count are slow
+        return times
+
+    def take(answer, wanted, tested, mistakes):
+        c.that(
+            isinstance(answer, dict) and set(answer) >= {"p50", "p95", "p99"},
+            tested="the keys",
+            found=f"{repr(answer)[:80]}; return a dict with p50, p95 and p99",
+        )
+        for q in (50, 95, 99):
+            c.equal(
+                answer[f"p{q}"],
+                float(np.percentile(wanted, q)),
+                tested=f"p{q} of {tested}",
+                mistakes={name: wrong(q) for name, wrong in mistakes.items()},
+            )
+
+    for runs, warmup in [(229, 10), (161, 25), (84, 3)]:
+        times = series(runs, warmup)
+        kept = times[warmup:]
+        take(
+            summarise(times.copy(), warmup=warmup),
+            kept,
+            f"{runs} runs, {warmup} of them warm-up",
+            {
+                "the warm-up runs are still in": lambda q: np.percentile(times, q),
+                "the argument warmup is ignored: it is not always 10": lambda q: (
+                    np.percentile(times[10:], q)
                 ),
-                "this is the mean": float(kept.mean()),
-                "the runs were sorted before the warm-up was dropped, so the fastest ones went": float(
-                    np.percentile(np.sort(times)[10:], q)
+                "one warm-up run is still in": lambda q: np.percentile(
+                    times[warmup - 1 :], q
                 ),
-                "the last runs were dropped in place of the first": float(
-                    np.percentile(times[:-10], q)
+                "one run too many was left out": lambda q: np.percentile(
+                    times[warmup + 1 :], q
+                ),
+                "np.percentile takes percent, not a fraction": lambda q: np.percentile(
+                    kept, q / 100
+                ),
+                "this is the mean": lambda q: kept.mean(),
+                "this is the median for every key": lambda q: np.median(kept),
+                "this is another percentile than the key says": lambda q: np.percentile(
+                    kept, {95: 90, 99: 98}.get(q, q)
+                ),
+                "this is the largest value, not a percentile": lambda q: kept.max(),
+                "the percentiles were counted from the slow end": lambda q: (
+                    np.percentile(kept, 100 - q)
+                ),
+                "the runs were sorted before the warm-up was dropped, so the fastest ones went": lambda q: (
+                    np.percentile(np.sort(times)[warmup:], q)
+                ),
+                "the last runs were dropped in place of the first": lambda q: (
+                    np.percentile(times[:-warmup], q)
+                ),
+                "this is the nearest run below; np.percentile takes what lies between two runs": lambda q: (
+                    np.percentile(kept, q, method="lower")
+                ),
+                "this is the nearest run above; np.percentile takes what lies between two runs": lambda q: (
+                    np.percentile(kept, q, method="higher")
+                ),
+                "this is the nearest run; np.percentile takes what lies between two runs": lambda q: (
+                    np.percentile(kept, q, method="nearest")
+                ),
+                "this is a run by its rank; np.percentile takes what lies between two runs": lambda q: (
+                    np.percentile(kept, q, method="inverted_cdf")
                 ),
             },
         )
-    c.close(
-        summarise(list(times), warmup=0)["p50"],
-        float(np.median(times)),
-        1e-6,
-        tested="a plain list and no warm-up",
+    times = series(140, 0)
+    take(
+        summarise(times.copy(), warmup=0),
+        times,
+        "140 runs without warm-up",
+        {
+            "without warm-up no run is left out, neither first nor last": lambda q: (
+                np.percentile(times[1:], q)
+            ),
+            "the argument warmup is ignored: with 0 nothing is left out": lambda q: (
+                np.percentile(times[10:], q)
+            ),
+        },
     )
-    c.raises(
-        ValueError,
-        lambda: summarise(times[:10], warmup=10),
-        tested="a series with nothing but warm-up",
+    times = series(60, 10)
+    take(
+        summarise(times.copy()),
+        times[10:],
+        "60 runs, with warmup left out, which means 10",
+        {"the warm-up runs are still in": lambda q: np.percentile(times, q)},
     )
+    one = summarise(times[:11].copy(), warmup=10)
+    take(one, times[10:11], "11 runs, 10 of them warm-up", {})
+    for runs in (10, 7, 0):
+        c.raises(
+            ValueError,
+            summarise,
+            times[:runs].copy(),
+            10,
+            tested=f"a series of {runs} runs where 10 are warm-up",
+            mistake="raise a ValueError whenever no run is left, also if there are fewer runs than warm-up",
+        )
 
 
 # %% tags=["check:summary"]
@@ -657,37 +796,70 @@ def speed_up(reference_ms, candidate_ms):
 # %% tags=["check:speed_up", "hidden"]
 @checks("speed_up")
 def _(c, speed_up):
-    draw = np.random.default_rng(5)
-    reference, candidate = draw.gamma(9.0, 1.1, 101), draw.gamma(9.0, 0.6, 101)
-    reference[7] += 900.0
-    right = float(np.median(reference) / np.median(candidate))
-    c.close(
-        speed_up(reference.copy(), candidate.copy()),
-        right,
-        1e-9,
-        tested="two series of 101 runs, one of them with an outlier",
-        mistakes={
-            "the ratio is upside down": 1 / right,
-            "these are means: one outlier moved the answer": float(
-                reference.mean() / candidate.mean()
-            ),
-            "this is a difference, not a ratio": float(
-                np.median(reference) - np.median(candidate)
-            ),
-            "this is the median of run-by-run ratios, but the runs are not pairs": float(
-                np.median(reference / candidate)
-            ),
-            "the fastest runs say what is possible, not what is typical": float(
-                reference.min() / candidate.min()
-            ),
-            "this is the gain in percent": 100 * (right - 1),
-            "this is the gain, not the ratio: equal times give 1": right - 1,
-        },
-    )
-    c.close(
-        speed_up([3.0, 3.0], [3.0, 3.0, 3.0]),
+    def upper(x):
+        return np.sort(x)[len(x) // 2]
+
+    def lower(x):
+        return np.sort(x)[(len(x) - 1) // 2]
+
+    for n, m, faster in [(101, 101, 0.6), (46, 46, 0.5), (33, 20, 1.7), (8, 15, 0.7)]:
+        reference = c.rng.gamma(9.0, 1.1, n)
+        candidate = c.rng.gamma(9.0, 1.1 * faster, m)
+        for x in (reference, candidate):  # the two runs in the middle lie apart
+            middle = np.argsort(x)[len(x) // 2 :]
+            x[middle] += 1.0
+        top = np.argmax(reference)
+        reference[[top, n // 2]] = reference[[n // 2, top]]
+        reference[n // 2] += 900.0
+        right = float(np.median(reference) / np.median(candidate))
+        k = min(n, m)
+        ratios = reference[:k] / candidate[:k]
+        c.equal(
+            speed_up(reference.copy(), candidate.copy()),
+            right,
+            tested=f"series of {n} and {m} runs, one of them with an outlier",
+            mistakes={
+                "the ratio is upside down": 1 / right,
+                "these are means: one outlier moved the answer": reference.mean()
+                / candidate.mean(),
+                "these are sums, which follow the outlier": reference.sum()
+                / candidate.sum(),
+                "this is a difference, not a ratio": np.median(reference)
+                - np.median(candidate),
+                "this is the median of run-by-run ratios, but the runs are not pairs": np.median(
+                    ratios
+                ),
+                "this is the mean of run-by-run ratios, but the runs are not pairs": ratios.mean(),
+                "the fastest runs say what is possible, not what is typical": reference.min()
+                / candidate.min(),
+                "these are the slowest runs": reference.max() / candidate.max(),
+                "one of the two is a mean": reference.mean() / np.median(candidate),
+                "one of the two is a mean, the other a median": np.median(reference)
+                / candidate.mean(),
+                "this is the gain in percent": 100 * (right - 1),
+                "this is a percentage, not the ratio": 100 * right,
+                "this is the gain, not the ratio: equal times give 1": right - 1,
+                "this is the share of the time that is saved": 1 - 1 / right,
+                "the middle of the series was taken before it was sorted": reference[
+                    n // 2
+                ]
+                / candidate[m // 2],
+                "the ratio was rounded": round(right, 2),
+            },
+            remember={
+                "the median of an even number of runs is the mean of the two in the middle": upper(
+                    reference
+                )
+                / upper(candidate),
+                "the median of an even number of runs is the mean of the two in the middle, not the lower": lower(
+                    reference
+                )
+                / lower(candidate),
+            },
+        )
+    c.equal(
+        speed_up(np.full(2, 3.0), np.full(3, 3.0)),
         1.0,
-        1e-9,
         tested="equal times in series of different length",
     )
 
@@ -728,57 +900,164 @@ def verdict(a_blocks_ms, b_blocks_ms):
 # %% tags=["check:verdict", "hidden"]
 @checks("verdict")
 def _(c, verdict):
-    draw = np.random.default_rng(11)
-    drift = np.linspace(0.0, 40.0, 16)[
-        :, None
-    ]  # the machine gets slower, for both alike
-    base = 10 + drift + draw.normal(0, 0.2, (16, 9))
-    slower = base + 1.0 + draw.normal(0, 0.2, (16, 9))
-    wrong_way = "the smaller time is the faster one"
-    unpaired = "the blocks are pairs: subtract before you average, or the drift of the machine hides the difference"
-    c.equal(
-        verdict(base.copy(), slower.copy()),
+    draw = c.rng
+    level, unit = float(draw.integers(8, 64)), 2.0 ** int(draw.integers(-3, 2))
+
+    def shaped(pattern, t):
+        """Differences with this pattern whose mean is t standard errors (ddof=1) from zero."""
+        z = np.asarray(pattern, float) - np.mean(pattern)
+        z = draw.permutation(z / z.std(ddof=1))
+        return unit * (z + t / math.sqrt(len(z)))
+
+    def spread(medians, runs=9, width=0.2):
+        """(blocks, runs) whose medians are these; with an even number of runs, halfway between the two in the middle."""
+        steps = np.linspace(-1.0, 1.0, runs) if runs > 1 else np.zeros(1)
+        if runs % 2:
+            steps[runs // 2] = 0.0
+        return np.array([m + unit * width * draw.permutation(steps) for m in medians])
+
+    def ask(a, b, right, tested, mistakes):
+        """Both ways round, so that neither name is favoured."""
+        other = {"a": "b", "b": "a", "noise": "noise"}
+        for swap in draw.permutation([False, True]):
+            c.equal(
+                verdict(*((b, a) if swap else (a, b))),
+                other[right] if swap else right,
+                tested=tested,
+                mistakes={
+                    text: other[wrong] if swap else wrong
+                    for text, wrong in mistakes.items()
+                },
+            )
+
+    ramp = np.linspace(-1.0, 1.0, 16)
+    wide = np.sin(7.0 * np.arange(16))
+    drift = level + unit * np.linspace(0.0, 1.5, 16)  # it hits both alike
+
+    d = shaped(wide, -6.0)
+    ask(
+        spread(drift + d / 2),
+        spread(drift - d / 2),
         "a",
-        tested="a is 1 ms faster on a machine that drifts by 40 ms",
-        mistakes={wrong_way: "b", unpaired: "noise"},
-    )
-    c.equal(
-        verdict(slower.copy(), base.copy()),
-        "b",
-        tested="the same with the names exchanged",
-        mistakes={wrong_way: "a", unpaired: "noise"},
-    )
-    same = 10 + draw.normal(0, 0.4, (16, 9))
-    c.equal(
-        verdict(
-            same + draw.normal(0, 0.4, (16, 9)), same + draw.normal(0, 0.4, (16, 9))
-        ),
-        "noise",
-        tested="two series without a difference",
-        mistakes={
-            "a mean is never exactly zero: compare it with two standard errors": "a",
-            "a mean is never exactly zero; compare it with two standard errors": "b",
+        "a clear difference on a machine that gets slower",
+        {
+            "the smaller time is the faster one": "b",
+            "the standard error is the standard deviation divided by the root of the number of blocks": "noise",
         },
     )
-    spiky = base.copy()
-    spiky[::3, 0] += 500.0
-    c.equal(
-        verdict(spiky, slower.copy()),
+    a, b = spread(drift + d / 2), spread(drift - d / 2)
+    a[::3, 0] += 500.0 * unit
+    ask(
+        a,
+        b,
         "a",
-        tested="the faster one with a spike in some blocks",
-        mistakes={
+        "the faster one with a spike in some blocks",
+        {
             "spikes moved the answer: take the median of each block, not the mean": "b",
             "spikes hid the difference: take the median of each block, not the mean": "noise",
         },
     )
-    few = np.array([[0.0], [1.0], [2.0], [1.2]]) + 5
-    c.equal(
-        verdict(few, np.full((4, 1), 5.0)),
-        "b",
-        tested="four blocks of one run each",
-        mistakes={
-            "the standard error is the standard deviation divided by the root of the number of blocks": "noise"
+    d = shaped(ramp, 0.8)
+    ask(
+        spread(drift + d, 1),
+        spread(drift, 1),
+        "noise",
+        "two series without a difference",
+        {
+            "a mean is never exactly zero: compare it with two standard errors": "b",
+            "a mean is never exactly zero; compare it with two standard errors": "a",
         },
+    )
+    d = shaped(wide, 1.4)
+    ask(
+        spread(drift + d, 1),
+        spread(drift, 1),
+        "noise",
+        "a difference of 1.4 standard errors",
+        {"two standard errors are asked for, not one": "b"},
+    )
+    d = shaped([-1.3, -1.0, -0.2, 0.4, 1.0, 1.1], 1.3)
+    ask(
+        spread(level + d, 9, 0.02),
+        spread(np.full(6, level), 9, 0.02),
+        "noise",
+        "few blocks of many runs that differ from block to block",
+        {
+            "the runs of one block share its luck: a block counts once, by its median over axis 1": "b"
+        },
+    )
+    # Where a is slow, b is fast: the difference varies more than its two sides seem to.
+    p = np.array([-1.25, -0.4, 0.35, 1.3])
+    r = np.array([0.7, -1.2, -0.4, 0.9])
+    r = r - r.mean() - p * ((r - r.mean()) @ p) / (p @ p)
+    p, r = p / p.std(ddof=1), r / r.std(ddof=1)
+    q = 0.78 * p + math.sqrt(1 - 0.78**2) * r
+    order = draw.permutation(4)
+    a = level + unit * (p + 2.2 * math.sqrt(0.5))[order]
+    ask(
+        spread(a, 1),
+        spread(level - unit * q[order], 1),
+        "noise",
+        "four pairs of blocks, one slow where the other is fast",
+        {
+            "the blocks are pairs: subtract before you average, or the blocks look surer than they are": "b"
+        },
+    )
+    d = shaped([-1.2, -0.5, 0.6, 1.1], 1.85)
+    ask(
+        spread(level + d, 1),
+        spread(np.full(4, level), 1),
+        "noise",
+        "a difference of 1.85 standard errors in four blocks",
+        {
+            "four differences look too sure of themselves without `ddof=1` in the standard deviation": "b"
+        },
+    )
+    d = unit * draw.permutation(np.r_[np.zeros(9), np.full(7, 6.0)] + 0.05 * ramp)
+    ask(
+        spread(level + d, 5, 0.02),
+        spread(np.full(16, level), 5, 0.02),
+        "b",
+        "seven of sixteen blocks that are much slower",
+        {
+            "this is the median of the differences: take their mean, which these blocks count in": "noise"
+        },
+    )
+    d = unit * draw.permutation(np.r_[np.full(9, 2.0), np.full(7, -2.6)] + 0.05 * ramp)
+    ask(
+        spread(level + d, 5, 0.02),
+        spread(np.full(16, level), 5, 0.02),
+        "noise",
+        "nine blocks that are slower and seven that are faster",
+        {
+            "this is the median of the differences or a count of blocks: take the mean": "b"
+        },
+    )
+    d = shaped(np.sin(5.0 * np.arange(40)), 2.5)
+    ask(
+        spread(level + d, 3),
+        spread(np.full(40, level), 3),
+        "b",
+        "a difference of 2.5 standard errors in forty blocks",
+        {"two standard errors are asked for, not three": "noise"},
+    )
+    d = shaped(ramp, 0.5)
+    ask(
+        spread(drift + d, 2, 3.0),
+        spread(drift, 2, 0.1),
+        "noise",
+        "blocks of two runs, which lie further apart in one series",
+        {
+            "the median of two runs is their mean, not the slower one": "b",
+            "the median of two runs is their mean, not the faster one": "a",
+        },
+    )
+    ask(
+        level + unit * np.array([[3.0], [1.0]]),
+        np.full((2, 1), level),
+        "noise",
+        "a mean of exactly two standard errors",
+        {"within two standard errors means that exactly two are noise, too": "b"},
     )
 
 
@@ -821,55 +1100,132 @@ def broken_limits(times_ms, model_bytes, peak_memory_bytes, limits):
 # %% tags=["check:fits", "hidden"]
 @checks("fits")
 def _(c, broken_limits):
-    limits = {"deadline_ms": 50.0, "storage_bytes": 1000, "memory_bytes": 2000}
-    calm = np.full(200, 20.0)
-    tail = calm.copy()
-    tail[:6] = (
-        90.0  # 3 percent of the runs miss the deadline; median and mean do not show it
-    )
-    rare = calm.copy()
-    rare[0] = 90.0
-    c.equal(
-        broken_limits(calm, 900, 1000, limits),
-        [],
-        tested="a network well within all limits",
-    )
-    c.equal(
-        broken_limits(tail, 900, 1000, limits),
-        ["deadline"],
-        tested="3 percent of the runs late",
-        mistakes={
-            "three runs in a hundred are late and the answer does not see them: use the p99": []
-        },
-    )
-    c.equal(
-        broken_limits(rare, 900, 1000, limits),
-        [],
-        tested="one run in 200 late",
-        mistakes={
-            "one late run in 200 is above the 99th percentile: do not use the maximum": [
-                "deadline"
-            ]
-        },
-    )
-    c.equal(
-        broken_limits(calm, 900, 1700, limits),
-        ["memory"],
-        tested="85 percent of the memory used",
-        mistakes={"20 percent of the memory must stay free": []},
-    )
-    c.equal(
-        broken_limits(calm, 1000, 1600, limits),
-        [],
-        tested="values exactly at their limits",
-        mistakes={"a value right at its limit still fits": ["storage", "memory"]},
-    )
-    c.equal(
-        broken_limits(tail, 5000, 5000, limits),
-        ["deadline", "storage", "memory"],
-        tested="everything broken at once",
-        mistakes={"name every broken limit, not only the first": ["deadline"]},
-    )
+    grow = 2.0 ** int(c.rng.integers(-2, 6))  # keeps what is exactly at a limit there
+    deadline = 50.0 * grow
+    limits = {
+        "deadline_ms": deadline,
+        "storage_bytes": int(1000 * 2 ** c.rng.integers(0, 9)),
+        "memory_bytes": int(2000 * 2 ** c.rng.integers(0, 9)),
+    }
+    store, memory = limits["storage_bytes"], limits["memory_bytes"]
+    calm = deadline * c.rng.uniform(0.3, 0.5, 200)
+
+    def late(runs, times=calm):
+        slow = times.copy()
+        slow[c.rng.choice(len(times), runs, replace=False)] = 1.8 * deadline
+        return slow
+
+    def at(share, whole):
+        return int(share * whole)
+
+    p99 = "the answer does not see them: use the p99"
+    cases = [
+        (calm, 0.7, 0.15, [], "a network well within all limits", {}, {}),
+        (
+            *(late(6), 0.7, 0.15, ["deadline"], "3 percent of the runs late"),
+            {f"three runs in a hundred are late and {p99}": []},
+            {},
+        ),
+        (
+            *(late(3), 0.7, 0.15, ["deadline"], "3 runs in 200 late"),
+            {f"three runs in two hundred are late and {p99}, not the p98": []},
+            {},
+        ),
+        (
+            *(late(1), 0.7, 0.15, [], "one run in 200 late"),
+            {
+                "one late run in 200 is above the 99th percentile: do not use the maximum": [
+                    "deadline"
+                ]
+            },
+            {},
+        ),
+        (
+            *(calm, 0.7, 0.82, ["memory"], "82 percent of the memory used"),
+            {
+                "20 percent of the memory must stay free, which is more than 20 percent of what the network takes": []
+            },
+            {},
+        ),
+        (
+            *(calm, 0.7, 0.93, ["memory"], "93 percent of the memory used"),
+            {"20 percent of the memory must stay free": []},
+            {},
+        ),
+        (
+            *(calm, 0.7, 0.79, [], "79 percent of the memory used"),
+            {"20 percent stay free, so 80 percent may be used": ["memory"]},
+            {},
+        ),
+        (
+            *(calm, 0.95, 0.15, [], "95 percent of the storage used"),
+            {},
+            {"only the memory keeps 20 percent free": ["storage"]},
+        ),
+        (
+            *(calm, 1.25, 0.15, ["storage"], "a file larger than the storage"),
+            {"the storage was not tested": []},
+            {},
+        ),
+        (
+            *(np.full(200, deadline), 0.7, 0.15, [], "a p99 exactly at the deadline"),
+            {},
+            {"a value right at its limit still fits": ["deadline"]},
+        ),
+        (
+            *(calm, 1.0, 0.15, [], "a file exactly as large as the storage"),
+            {},
+            {"a value right at its limit still fits": ["storage"]},
+        ),
+        (
+            *(calm, 0.7, 0.8, [], "exactly 80 percent of the memory used"),
+            {},
+            {"a value right at its limit still fits": ["memory"]},
+        ),
+        (
+            *(
+                late(9),
+                5.0,
+                2.5,
+                ["deadline", "storage", "memory"],
+                "everything broken",
+            ),
+            {
+                "name every broken limit, not only the first": ["deadline"],
+                "the names belong into the order deadline, storage, memory": [
+                    "memory",
+                    "storage",
+                    "deadline",
+                ],
+            },
+            {},
+        ),
+        (
+            *(late(9), 0.5, 2.5, ["deadline", "memory"], "two of three broken"),
+            {"name every broken limit, not only the first": ["deadline"]},
+            {},
+        ),
+        (
+            *(
+                calm,
+                5.0,
+                2.5,
+                ["storage", "memory"],
+                "two of three broken, not the first",
+            ),
+            {"name every broken limit, not only the first": ["storage"]},
+            {},
+        ),
+    ]
+    for times, storage, peak, right, tested, mistakes, remember in cases:
+        sizes = at(storage, store), at(peak, memory)
+        got = broken_limits(times.copy(), *sizes, dict(limits))
+        c.that(
+            not isinstance(got, (str, dict, bool, type(None))),
+            tested="the answer",
+            found=f"{got!r}; return a list of names",
+        )
+        c.equal(list(got), right, tested=tested, mistakes=mistakes, remember=remember)
 
 
 # %% tags=["check:fits"]

@@ -9,20 +9,24 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-import math
-import numbers
+import os
+import secrets
 import signal
 import threading
 import time
-import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn
 
 import numpy as np
+from numpy import all as every
+
+from edgelab.course.agreement import contrast, describe, is_number, plain, same, shape_of
 
 Status = Literal["passed", "failed", "open"]
 OPEN = "Not solved yet: your function still raises NotImplementedError."
+_NO_RETURN = "; does every path of your function end in a return?"
+_generator = np.random.default_rng  # as imported: a name replaced in a notebook decides nothing
 
 
 @dataclass(frozen=True)
@@ -41,38 +45,86 @@ class TimedOut(BaseException):
     """Ends a block that took longer than its `time_limit`; carries the seconds."""
 
 
+@functools.cache
+def process_seed() -> int:
+    """The seed of every check's random inputs in this process: ``EDGELAB_CHECK_SEED``, else drawn once."""
+    wanted = os.environ.get("EDGELAB_CHECK_SEED", "")
+    return int(wanted) if wanted.isdecimal() else secrets.randbelow(9000) + 1000
+
+
 @dataclass
 class Checker:
     """The first argument of a check's body.
 
     Every method takes ``tested``: what is looked at, as a phrase that can start a sentence ("the scale of a symmetric
-    range"). ``mistakes`` maps a sentence that names a plausible mistake to the value that this mistake would give.
+    range"). ``mistakes`` maps a sentence that names what was done wrong to the value that this mistake would give, and
+    ``remember`` does the same with a sentence that states what is true ("points are percent").
+
+    Attributes
+    ----------
+    seed
+        Where `rng` starts. A failure names it, if the body drew from `rng`.
     """
 
+    seed: int = field(default_factory=process_seed)
     passed: list[str] = field(default_factory=list)
     last_call: str = ""
     last_result: Any = None
     last_error: BaseException | None = None
+    given: Any = None
+    drawn: bool = False
 
-    def equal(self, actual: Any, expected: Any, *, tested: str, mistakes: Mapping[str, Any] | None = None) -> None:
-        """Whole numbers agree exactly, others to six digits, arrays and sequences also in shape, the rest by ``==``."""
-        self._compare(actual, expected, same, tested, mistakes or {})
+    @functools.cached_property
+    def rng(self) -> np.random.Generator:
+        """Random numbers for the inputs: other ones in each process, the same ones at each try in it."""
+        self.drawn = True
+        return _generator(self.seed)
+
+    def equal(
+        self,
+        actual: Any,
+        expected: Any,
+        *,
+        tested: str,
+        mistakes: Mapping[str, Any] | None = None,
+        remember: Mapping[str, Any] | None = None,
+        extra_keys: bool = False,
+    ) -> None:
+        """Whole numbers agree exactly, others to the precision of the answer's type, arrays also in shape.
+
+        ``extra_keys`` allows a dictionary to hold more than was asked for. See `edgelab.course.agreement.same`.
+        """
+        agrees = functools.partial(same, extra_keys=extra_keys)
+        self._compare(actual, expected, agrees, tested, mistakes or {}, remember or {})
 
     def close(
-        self, actual: Any, expected: Any, tolerance: float, *, tested: str, mistakes: Mapping[str, Any] | None = None
+        self,
+        actual: Any,
+        expected: Any,
+        tolerance: float,
+        *,
+        tested: str,
+        mistakes: Mapping[str, Any] | None = None,
+        remember: Mapping[str, Any] | None = None,
     ) -> None:
-        """Like `equal`, but numbers may differ by ``tolerance`` (absolute)."""
+        """Like `equal`, but numbers may differ by ``tolerance`` on top of what their type's precision allows."""
         within = functools.partial(same, tolerance=tolerance)
-        self._compare(actual, expected, within, tested, mistakes or {}, tolerance=f", give or take {tolerance:g}")
+        self._compare(actual, expected, within, tested, mistakes or {}, remember or {})
 
-    def that(self, condition: Any, *, tested: str, found: Any, mistake: str = "") -> None:
+    def that(self, condition: Any, *, tested: str, found: Any, mistake: str = "", remember: str = "") -> None:
         """A condition holds. ``found`` says what was found; ``mistake`` names what a failure most likely comes from."""
-        if not bool(np.all(_plain(condition))):
-            self._fail(tested, f"Found {found if isinstance(found, str) else describe(found)}", mistake)
+        if not bool(every(plain(condition))):
+            self._fail(tested, f"Found {found if isinstance(found, str) else describe(found)}", mistake, remember)
         self.passed.append(tested)
 
     def raises(
-        self, error: type[Exception], function: Callable[..., Any], *arguments: Any, tested: str, mistake: str = ""
+        self,
+        error: type[Exception],
+        function: Callable[..., Any],
+        *arguments: Any,
+        tested: str,
+        mistake: str = "",
+        remember: str = "",
     ) -> None:
         """``function(*arguments)`` raises ``error``."""
         try:
@@ -82,10 +134,29 @@ class Checker:
         except error:
             self.last_error = None
         except Exception as other:  # noqa: BLE001  an answer may raise anything
-            self._fail(tested, f"Found {type(other).__name__}, expected {error.__name__}", mistake)
+            self._fail(tested, f"Found {type(other).__name__}, expected {error.__name__}", mistake, remember)
         else:
-            self._fail(tested, f"Found the result {describe(result)}, expected a {error.__name__}", mistake)
+            found = f"Found the result {describe(result)}, expected a {error.__name__}"
+            self._fail(tested, found, mistake, remember)
         self.passed.append(tested)
+
+    def parts(self, value: Any, count: int, *, wanted: str) -> list[Any]:
+        """The ``count`` parts of an answer that is a tuple, a list or an array. ``wanted`` says which they are."""
+        value = plain(value)
+        if value is None:
+            self._fail("the answer", f"Found None, expected {wanted}{_NO_RETURN}", "", "")
+        if not isinstance(value, list | tuple | np.ndarray) or len(value) != count:
+            kind = f", which is a {type(value).__name__}" if isinstance(value, Mapping | set | str) else ""
+            self._fail("the answer", f"Found {describe(value)}{kind}; return {wanted} as a tuple", "", "")
+        return list(value)
+
+    def whole(self, value: Any, *, tested: str, mistake: str = "", remember: str = "") -> int:
+        """A number that is an integer, whatever its type, as Python's int."""
+        value = plain(value)
+        if not is_number(value) or isinstance(value, complex | np.complexfloating) or not float(value).is_integer():
+            self._fail(tested, f"Found {describe(value)}, expected an integer", mistake, remember)
+        self.passed.append(tested)
+        return int(value)
 
     def _compare(
         self,
@@ -94,58 +165,73 @@ class Checker:
         agrees: Callable[[Any, Any], bool],
         tested: str,
         mistakes: Mapping[str, Any],
-        *,
-        tolerance: str = "",
+        remember: Mapping[str, Any],
     ) -> None:
         if agrees(actual, expected):
             self.passed.append(tested)
             return
         mistake = next((name for name, wrong in mistakes.items() if agrees(actual, wrong)), "")
-        shapes = _shape(actual), _shape(expected)
+        truth = next((name for name, wrong in remember.items() if agrees(actual, wrong)), "")
+        shapes = shape_of(actual), shape_of(expected)
         if actual is None:
-            found = f"Found None, expected {describe(expected)}; does every path of your function end in a return"
+            found = f"Found None, expected {describe(expected)}{_NO_RETURN}"
         elif shapes[0] != shapes[1] and None not in shapes:
             found = f"Found the shape {shapes[0]}, expected {shapes[1]}"
+            if len(shapes[0] or ()) <= 1 and not isinstance(plain(actual), np.ndarray):
+                found = contrast(actual, expected)
         else:
-            found = f"Found {describe(actual)}, expected {describe(expected)}{tolerance}"
-        self._fail(tested, found, mistake)
+            found = contrast(actual, expected)
+        self._fail(tested, found, mistake, "" if mistake else truth)
 
-    def _fail(self, tested: str, found: str, mistake: str) -> NoReturn:
-        parts = [f"Tested: {tested}.", f"{found}{'?' if found.endswith('end in a return') else '.'}"]
+    def _fail(self, tested: str, found: str, mistake: str, remember: str) -> NoReturn:
+        parts = [f"Tested: {tested}.", found if found.endswith("?") else f"{found}."]
         if self.last_call:
             parts.append(f"The last call was {self.last_call}.")
         if mistake:
             parts.append(f"Likely mistake: {mistake.rstrip('.')}.")
+        if remember:
+            parts.append(f"Remember: {remember.rstrip('.')}.")
         raise Failed(" ".join(parts))
 
     def watch(self, answer: Any, *, mutates: bool = False) -> Any:
-        """The answer, if a function, wrapped so that its calls are remembered and changed arguments are noticed."""
-        if not isinstance(answer, types.FunctionType | types.MethodType | functools.partial):
+        """The answer, if it can be called, wrapped so that calls are remembered and changed arguments are noticed."""
+        if isinstance(answer, type) or not callable(answer):
             return answer
-        name = getattr(answer, "__name__", "your_function")
-
-        def watched(*positional: Any, **named: Any) -> Any:
-            self.last_call = _call(name, positional, named)
-            self.last_result, self.last_error = None, None
-            before = [(str(key), value, _snapshot(value)) for key, value in (*enumerate(positional, 1), *named.items())]
-            try:
-                self.last_result = answer(*positional, **named)
-            except Exception as error:
-                self.last_error = error
-                raise
-            if not mutates:
-                for key, value, kept in before:
-                    if kept is not None and not same(value, kept, tolerance=0):
-                        raise Failed(
-                            f"Tested: that the arguments stay as they are. {name} changed its argument {key} in place. "
-                            "Likely mistake: an assignment such as `x[...] = ` or `x += ` on the caller's data."
-                        )
-            return self.last_result
-
-        return functools.update_wrapper(watched, answer) if hasattr(answer, "__name__") else watched
+        return _Watched(self, answer, mutates=mutates)
 
 
-def examine(body: Callable[..., Any], answer: Any, *, seconds: float, mutates: bool = False) -> Outcome:
+class _Watched:
+    """Calls the answer for a check's body. Every attribute but the call is the answer's own."""
+
+    def __init__(self, checker: Checker, answer: Callable[..., Any], *, mutates: bool) -> None:
+        self._checker, self._answer, self._mutates = checker, answer, mutates
+        self._name = str(getattr(answer, "__name__", "your_function"))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._answer, name)
+
+    def __call__(self, *positional: Any, **named: Any) -> Any:
+        checker = self._checker
+        checker.last_call = _call(self._name, positional, named)
+        checker.last_result, checker.last_error = None, None
+        before = [(str(key), value, _snapshot(value)) for key, value in (*enumerate(positional, 1), *named.items())]
+        try:
+            checker.last_result = self._answer(*positional, **named)
+        except Exception as error:
+            checker.last_error = error
+            raise
+        for key, value, kept in [] if self._mutates else before:
+            if kept is not None and not same(value, kept, tolerance=0):
+                raise Failed(
+                    f"Tested: that the arguments stay as they are. {self._name} changed its argument {key} in place. "
+                    "Likely mistake: an assignment such as `x[...] = ` or `x += ` on the caller's data."
+                )
+        return checker.last_result
+
+
+def examine(
+    body: Callable[..., Any], answer: Any, *, seconds: float, mutates: bool = False, seed: int | None = None
+) -> Outcome:
     """Run a check's body on an answer and say in one sentence what came out. Raises nothing but what ends a process.
 
     Parameters
@@ -158,15 +244,18 @@ def examine(body: Callable[..., Any], answer: Any, *, seconds: float, mutates: b
         After this time the answer counts as endless (where the system can interrupt: main thread, not Windows).
     mutates
         The exercise is about changing an argument in place.
+    seed
+        Of the random inputs; without it, the one of this process, `process_seed`.
     """
-    c = Checker()
+    c = Checker() if seed is None else Checker(seed)
+    c.given = answer
     try:
         with time_limit(seconds):
             body(c, c.watch(answer, mutates=mutates))
     except NotImplementedError:
         return Outcome("open", OPEN)
     except (Exception, Failed, TimedOut, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001  an answer is hostile
-        return Outcome("failed", _sentence(c, error))
+        return Outcome("failed", _sentence(c, error) + (f" (Inputs of seed {c.seed}.)" if c.drawn else ""))
     if not c.passed:
         return Outcome("failed", "This check tested nothing; that is a defect of the lab, please report it.")
     return Outcome("passed", f"Tested: {'; '.join(dict.fromkeys(c.passed))}.")
@@ -191,19 +280,23 @@ def _sentence(c: Checker, error: BaseException) -> str:
 
 
 def _trouble(c: Checker, error: BaseException) -> str:
-    reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300].rstrip(": ")
     if error is c.last_error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300].rstrip(": ")
         extra = ""
         if isinstance(error, NameError):
             extra = (
                 " A solution may use the setup cells, earlier exercises and what its own cell defines, nothing else."
             )
         return f"Your function raised {reason}, in {c.last_call}.{extra}"
+    # What follows was raised by the check's own line that took the answer apart: its words would not help.
     if c.last_call and c.last_result is None:
         return f"Your function returned None for {c.last_call}; does every path end in a return?"
     if c.last_call:
-        return f"The check could not use {describe(c.last_result)}, the result of {c.last_call} ({reason})."
-    return f"The check could not use your answer ({reason})."
+        return (
+            f"The check could not use {describe(c.last_result)}, the result of {c.last_call}: compare it "
+            f"({type(c.last_result).__name__}) with what the description of the function asks for."
+        )
+    return f"The check could not use your answer, {describe(c.given)}: it must be what the exercise's cell defines."
 
 
 @contextlib.contextmanager
@@ -233,74 +326,9 @@ def time_limit(seconds: float) -> Iterator[None]:
             signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - started), 1e-3), interval)
 
 
-def same(actual: Any, expected: Any, tolerance: float | None = None) -> bool:
-    """Whether two values agree: whole numbers exactly, others to six digits, or all within ``tolerance``.
-
-    Examples
-    --------
-    >>> same((0.1 + 0.2, [1]), (0.3, [1])), same([1, 2], np.array([1, 2])), same("1", 1), same([1], [1, 1])
-    (True, True, False, False)
-    >>> same(2**31, 2**31 - 1)
-    False
-    """
-    actual, expected = _plain(actual), _plain(expected)
-    if isinstance(actual, np.ndarray) or isinstance(expected, np.ndarray):
-        return _same_arrays(actual, expected, tolerance)
-    if isinstance(expected, Mapping):
-        return (
-            isinstance(actual, Mapping)
-            and actual.keys() == expected.keys()
-            and all(same(actual[key], expected[key], tolerance) for key in expected)
-        )
-    if isinstance(expected, list | tuple):
-        return (
-            isinstance(actual, list | tuple)
-            and len(actual) == len(expected)
-            and all(same(a, e, tolerance) for a, e in zip(actual, expected, strict=True))
-        )
-    if isinstance(expected, numbers.Number):
-        return isinstance(actual, numbers.Number) and _same_arrays(np.asarray(actual), np.asarray(expected), tolerance)
-    return bool(type(actual) is type(expected) and actual == expected)
-
-
-def _same_arrays(actual: Any, expected: Any, tolerance: float | None) -> bool:
-    try:
-        a, e = np.asarray(actual), np.asarray(expected)
-    except ValueError:  # a ragged list
-        return False
-    if a.shape != e.shape or _kind(a) != _kind(e):
-        return False
-    if _kind(a) == "other":
-        return bool(np.array_equal(a, e))
-    if tolerance is None and a.dtype.kind in "biu" and e.dtype.kind in "biu":
-        return bool(np.array_equal(a, e))
-    rtol, atol = (1e-6, 1e-12) if tolerance is None else (0.0, tolerance)
-    return bool(np.allclose(a, e, rtol=rtol, atol=atol, equal_nan=True))
-
-
-def _kind(array: np.ndarray[Any, Any]) -> str:
-    return "number" if array.dtype.kind in "biufc" else "other"
-
-
-def _plain(value: Any) -> Any:
-    """A framework's tensor as a numpy array; everything else as it is."""
-    if hasattr(value, "detach") and hasattr(value, "cpu"):
-        return np.asarray(value.detach().cpu())
-    return value
-
-
-def _shape(value: Any) -> tuple[int, ...] | None:
-    value = _plain(value)
-    if isinstance(value, np.ndarray | np.generic):
-        return tuple(value.shape)
-    if isinstance(value, list | tuple):
-        return (len(value),)
-    return () if isinstance(value, numbers.Number) else None
-
-
 def _snapshot(value: Any) -> Any:
     """A copy of an argument that a function could change in place, or None if it is of another kind."""
-    if isinstance(value, np.ndarray | list | dict | set):
+    if isinstance(value, np.ndarray | list | dict | set | bytearray):
         with contextlib.suppress(Exception):
             return copy.deepcopy(value)
     if hasattr(value, "detach") and hasattr(value, "clone"):
@@ -308,35 +336,13 @@ def _snapshot(value: Any) -> Any:
     return None
 
 
-def describe(value: Any, length: int = 90) -> str:
-    """A value in few characters, for a sentence.
-
-    Examples
-    --------
-    >>> describe((np.float32(0.1), 3)), describe(np.zeros((2, 3)))
-    ('(0.1, 3)', 'an array of shape (2, 3) that starts 0, 0, 0, 0')
-    """
-    value = _plain(value)
-    if isinstance(value, bool | np.bool_):
-        text = str(bool(value))
-    elif isinstance(value, numbers.Integral):
-        text = str(int(value))
-    elif isinstance(value, numbers.Real):
-        text = f"{float(value):.6g}" if math.isfinite(value) else str(float(value))
-    elif isinstance(value, np.ndarray) and value.ndim == 0:
-        text = describe(value.item(), length)
-    elif isinstance(value, np.ndarray) and value.ndim == 1 and value.size <= 6:
-        text = "[" + ", ".join(describe(item, length) for item in value) + "]"
-    elif isinstance(value, np.ndarray):
-        text = f"an array of shape {value.shape} that starts " + ", ".join(describe(item) for item in value.flat[:4])
-    elif isinstance(value, list | tuple):
-        inside = ", ".join(describe(item, length) for item in value[:8]) + (", ..." if len(value) > 8 else "")
-        text = f"[{inside}]" if isinstance(value, list) else f"({inside}{',' if len(value) == 1 else ''})"
-    else:
-        text = " ".join(repr(value).split())
-    return text if len(text) <= length else text[: length - 3] + "..."
-
-
 def _call(name: str, positional: tuple[Any, ...], named: Mapping[str, Any]) -> str:
-    arguments = [describe(value, 40) for value in positional] + [f"{k}={describe(v, 40)}" for k, v in named.items()]
+    arguments = [_argument(value) for value in positional] + [f"{k}={_argument(v)}" for k, v in named.items()]
     return f"`{name}({', '.join(arguments)})`"
+
+
+def _argument(value: Any) -> str:
+    value = plain(value)
+    if isinstance(value, np.ndarray) and (value.ndim > 1 or value.size > 6):
+        return f"an array of shape {value.shape}"
+    return describe(value, 40)

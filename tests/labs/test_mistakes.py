@@ -1,4 +1,8 @@
-"""A check that cannot fail is a defect: solutions pass, stubs do not, plausible mistakes are rejected by name."""
+"""A check that cannot fail is a defect, and so is one that rejects correct work.
+
+Solutions and right variants pass, stubs do not, and plausible mistakes are rejected by name, on inputs of one seed or,
+with ``EDGELAB_CHECK_SEED=1,2,3``, of several.
+"""
 
 import functools
 import importlib.util
@@ -13,34 +17,43 @@ from edgelab.course.source import exercises, read_cells, stub
 
 from .conftest import HERE, all_cases
 
-FEWEST = 3
+FEWEST_MISTAKES, FEWEST_VARIANTS = 3, 2
+SEEDS = [int(text) for text in os.environ.get("EDGELAB_CHECK_SEED", "4711").split(",")]
 CASES = all_cases()
 EXERCISES = [(case, name) for case in CASES for name in exercises(read_cells(case.lab.source))]
 
 
 @functools.cache
-def mistakes(case) -> dict[str, list[tuple[str, str]]]:
-    if not case.mistakes.exists():
-        return {}
+def planted(case):
+    """The module of a lab's planted answers: ``MISTAKES`` and ``VARIANTS`` by exercise."""
     spec = importlib.util.spec_from_file_location(f"mistakes_{case.lab.slug}", case.mistakes)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.MISTAKES
+    return module
+
+
+def mistakes(case, name) -> list[tuple[str, str]]:
+    return planted(case).MISTAKES.get(name, [])
+
+
+def variants(case, name) -> list[str]:
+    return planted(case).VARIANTS.get(name, [])
 
 
 @functools.cache
-def graded(case) -> dict[str, list[dict[str, str]]]:
-    """For each exercise the grades of its solution, its stub and each planted mistake, in this order."""
+def graded(case) -> dict[str, list[list[dict[str, str]]]]:
+    """For each exercise what is said of its solution, stub, planted mistakes and variants, in this order."""
     cells = read_cells(case.lab.source)
     tried = []
     for name, exercise in exercises(cells).items():
-        attempts = [exercise.cell.text, stub(exercise.cell.text), *(code for code, _ in mistakes(case).get(name, ()))]
+        attempts = [exercise.cell.text, stub(exercise.cell.text)]
+        attempts += [*(code for code, _ in mistakes(case, name)), *variants(case, name)]
         parts = {"id": name, "stub": stub(exercise.cell.text), "check": exercise.check.text, "attempts": attempts}
         tried.append(parts)
     setup = [cell.text for cell in cells if cell.kind == "code" and {"parameters", "setup"} & set(cell.tags)]
     done = subprocess.run(
         [sys.executable, str(HERE / "try_answers.py")],
-        input=json.dumps({"setup": setup, "exercises": tried}),
+        input=json.dumps({"setup": setup, "seeds": SEEDS, "exercises": tried}),
         env={**os.environ, "EDGELAB_HOME": str(case.home), "EDGELAB_PROGRESS": "off"},
         text=True,
         capture_output=True,
@@ -50,37 +63,48 @@ def graded(case) -> dict[str, list[dict[str, str]]]:
     return json.loads(done.stdout)
 
 
+def hold(case, name, attempt, status, phrase=""):
+    for seed, outcome in zip(SEEDS, graded(case)[name][attempt], strict=True):
+        assert outcome["status"] == status, f"seed {seed}, {outcome['status']}: {outcome['message']}"
+        assert phrase in outcome["message"], f"seed {seed}"
+
+
 def ids(entries):
     return ["-".join([case.lab.slug, *map(str, rest)]) for case, *rest in entries]
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.lab.slug for case in CASES])
-def test_every_exercise_has_planted_mistakes(case):
+def test_every_exercise_has_planted_answers(case):
     names = {name for other, name in EXERCISES if other == case}
-    assert set(mistakes(case)) == names, f"{case.mistakes.name} must plant mistakes for {sorted(names)}"
-    assert all(len(planted) >= FEWEST for planted in mistakes(case).values())
-    codes = [code for planted in mistakes(case).values() for code, _ in planted]
+    for kind, fewest in ((planted(case).MISTAKES, FEWEST_MISTAKES), (planted(case).VARIANTS, FEWEST_VARIANTS)):
+        assert set(kind) == names, f"{case.mistakes.name} must plant mistakes and variants for {sorted(names)}"
+        assert all(len(answers) >= fewest for answers in kind.values())
+    codes = [code for answers in planted(case).MISTAKES.values() for code, _ in answers]
+    codes += [code for answers in planted(case).VARIANTS.values() for code in answers]
     assert len(set(codes)) == len(codes)
 
 
 @pytest.mark.parametrize(("case", "name"), EXERCISES, ids=ids(EXERCISES))
 def test_the_solution_passes(case, name):
-    grade = graded(case)[name][0]
-    assert grade["status"] == "passed", grade["message"]
+    hold(case, name, 0, "passed")
 
 
 @pytest.mark.parametrize(("case", "name"), EXERCISES, ids=ids(EXERCISES))
 def test_the_stub_does_not_pass(case, name):
-    grade = graded(case)[name][1]
-    assert grade["status"] == "open", grade["message"]
+    hold(case, name, 1, "open")
 
 
-PLANTED = [(case, name, number) for case, name in EXERCISES for number in range(len(mistakes(case).get(name, ())))]
+WRONG = [(case, name, number) for case, name in EXERCISES for number in range(len(mistakes(case, name)))]
 
 
-@pytest.mark.parametrize(("case", "name", "number"), PLANTED, ids=ids(PLANTED))
+@pytest.mark.parametrize(("case", "name", "number"), WRONG, ids=ids(WRONG))
 def test_a_plausible_mistake_is_rejected_by_name(case, name, number):
-    _, phrase = mistakes(case)[name][number]
-    grade = graded(case)[name][2 + number]
-    assert grade["status"] == "failed", f"passed: {grade['message']}"
-    assert phrase in grade["message"]
+    hold(case, name, 2 + number, "failed", mistakes(case, name)[number][1])
+
+
+RIGHT = [(case, name, number) for case, name in EXERCISES for number in range(len(variants(case, name)))]
+
+
+@pytest.mark.parametrize(("case", "name", "number"), RIGHT, ids=ids(RIGHT))
+def test_another_right_answer_passes(case, name, number):
+    hold(case, name, 2 + len(mistakes(case, name)) + number, "passed")

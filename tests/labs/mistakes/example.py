@@ -70,3 +70,30 @@ def speed_up(before, after):
         ),
     ],
 }
+
+VARIANTS = {
+    "percentile": [
+        """
+def percentile(values, q):
+    ordered = sorted(float(value) for value in values)
+    for rank, value in enumerate(ordered, start=1):
+        if 100 * rank >= q * len(ordered):
+            return value
+""",
+        """
+def percentile(values, q):
+    return np.percentile(np.asarray(values, dtype=np.float32), q, method="inverted_cdf")
+""",
+    ],
+    "speed_up": [
+        """
+def speed_up(before, after):
+    return np.float32(percentile(before, 50)) / np.float32(percentile(after, 50))
+""",
+        """
+def speed_up(before, after):
+    old, new = (np.sort(times)[(len(times) - 1) // 2] for times in (before, after))
+    return np.array(old / new)
+""",
+    ],
+}

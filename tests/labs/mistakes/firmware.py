@@ -210,3 +210,5 @@ MISTAKES = {
         ),
     ],
 }
+
+VARIANTS = {}

@@ -310,3 +310,5 @@ def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
         ),
     ],
 }
+
+VARIANTS = {}

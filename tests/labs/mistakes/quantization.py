@@ -166,3 +166,5 @@ MISTAKES = {
         ),
     ],
 }
+
+VARIANTS = {}
