@@ -19,8 +19,8 @@
 # %% [markdown]
 # # 01 Quantization: eight bits, and what they cost
 #
-# A trained network stores 32-bit numbers. Most of those bits carry nothing that the answer needs. Stored in 8 bits the network is four times
-# smaller and often faster, and sometimes it is ruined. This lab shows which of the three you get, and how to know before your users do.
+# A trained network stores 32-bit numbers. Most of those bits carry nothing that the answer needs. Stored in 8 bits the network is smaller; it may
+# be faster, and it may be ruined. This lab shows which of these you get, and how to know before your users do.
 #
 # ## What you will be able to do
 #
@@ -28,7 +28,7 @@
 # - choose a range by **calibration**, and see when the choice matters;
 # - quantize a network with ONNX Runtime, and find out **why** it lost accuracy;
 # - say which **layers** are sensitive and which **people or cases** pay for the loss;
-# - explain why an INT8 model can be **slower** than its float32 original.
+# - find out whether an INT8 model is **faster or slower** than its float32 original, and read the reason in a profile.
 #
 # You need: lab `start`, or to know what an ONNX file and a percentile are. No network, no GPU. The cells take about a minute to run; with the
 # exercises plan an hour.
@@ -43,6 +43,7 @@ my_model = ""  # bring your own: a float32 .onnx file that takes x
 
 # %% tags=["setup"]
 import math
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -52,7 +53,7 @@ import torch
 from edgelab import Reading, Table, data, nets, record, ui
 from edgelab.compress import affine, backends, calibration, ptq, weights
 from edgelab.convert.onnx import export
-from edgelab.course import begin, check, claim
+from edgelab.course import begin, by_side, check, claim, finding, side_of
 from edgelab.engines import open_engine
 from edgelab.engines.torch import TorchEngine
 from edgelab.measure import inspect_model, latency, load_arrays, quality, save_arrays
@@ -155,8 +156,8 @@ record(
 # %% [markdown]
 # ### What a bit is worth
 #
-# Each bit halves the step, so the noise falls by about 6 dB for each bit. The slope is the same for every tensor. The height
-# is not: values that fill their range use the bits, values with rare outliers waste them.
+# Each bit halves the step, and half the noise is <span class="given" title="20 times the decimal logarithm of 2">6.02 dB</span> less. The
+# height of a curve is another matter: values that fill their range use the bits, values with rare outliers waste them. Compare the three.
 
 # %%
 tensors = {
@@ -172,15 +173,17 @@ curves = {
     for name, v in tensors.items()
 }
 slope = np.polyfit(bits[2:], curves["normal values"][1][2:], 1)[0]
+at_8_bits = [curve[1][6] for curve in list(curves.values())[1:]]
+wasted = (at_8_bits[0] - at_8_bits[1]) / slope
 figure = ui.lines(
     curves,
-    title=f"Each bit buys {slope:.1f} dB; an outlier takes several bits away",
+    title=f"Each bit buys {slope:.1f} dB; the outlier is worth {wasted:.1f} bits at 8 bits",
     x="bits",
     y="SQNR in dB",
 )
 ui.show(
     figure,
-    alt="Three parallel rising lines of SQNR over bits; the one with an outlier lies lowest.",
+    alt="Lines of SQNR over bits, one for each of three tensors.",
 )
 
 # %% [markdown]
@@ -266,7 +269,7 @@ accuracy = {name: 100 * float(hits.mean()) for name, hits in right.items()}
 figure = ui.bars(
     list(losses),
     [loss_tensor, loss_channel],
-    title=f"One scale for each tensor costs {loss_tensor.value:.1f} points, one for each channel {loss_channel.value:.1f}",
+    title=f"Points lost: {loss_tensor.value:.2f} with one scale for each tensor, {loss_channel.value:.2f} with one for each channel",
     y="points of accuracy lost",
 )
 ui.show(
@@ -277,14 +280,32 @@ ui.show(
 # %%
 guess_tensor.against(loss_tensor)
 
+
+# %% tags=["finding:scales"]
+def finding_scales(tensor, channel):
+    costs = {
+        "above": "loses {} against float32",
+        "below": "gains accuracy against float32, a loss of {}",
+        "unclear": "loses no more than the noise, {}",
+    }
+    one, each = by_side(tensor, 0, **costs), by_side(channel, 0, **costs)
+    return (
+        f"With one scale for each weight tensor the network {one}; "
+        f"with one for each channel it {each}."
+    )
+
+
+finding(finding_scales, loss_tensor, loss_channel)
+
+
 # %% [markdown]
 # The intervals come from comparing the two networks on the **same** test images, item by item. That is much sharper than
 # comparing two accuracies.
 #
-# ### Why does it hurt?
+# ### Where does one scale hurt?
 #
 # Look at the weights after batch normalisation is folded into them, as every runtime does. In a depthwise layer each channel has a kernel of
-# its own. If one channel's weights are a hundred times those of the others, then one scale for all leaves the others a handful of steps.
+# its own. If one channel's weights are far larger than the others', then one scale for all leaves the others a handful of steps.
 
 # %%
 spread = weights.channel_spread(network)
@@ -342,16 +363,50 @@ methods = {
     "entropy": "entropy",
     "MSE": "mse",
 }
-by_method = {}
+by_method, found = {}, {}
 for name, method in methods.items():
-    _, hits, _ = quantized(
-        f"method-{method}",
-        per_channel=True,
-        ranges=ptq.collect_ranges(float32.path, samples, method=method),
-    )
+    found[name] = ptq.collect_ranges(float32.path, samples, method=method)
+    _, hits, _ = quantized(f"method-{method}", per_channel=True, ranges=found[name])
     by_method[name] = record(
         f"loss.method.{method}", quality.difference(right["float32"], hits).loss
     )
+
+# %% [markdown]
+# Which method costs most, and is it the clipping? Take the tensor where that method keeps the smallest part of the range that min-max saw, set this one
+# range back to min-max, and measure again.
+
+# %%
+costly = max(by_method, key=lambda name: by_method[name].value)
+kept = {
+    tensor: (end - start) / (high - low)
+    for (tensor, (low, high)), (start, end) in zip(
+        ranges.ranges.items(), found[costly].ranges.values(), strict=True
+    )
+}
+narrowest = min(kept, key=kept.get)
+mixed = found[costly].ranges | {narrowest: ranges.ranges[narrowest]}
+_, hits, _ = quantized(
+    "widened", per_channel=True, ranges=replace(found[costly], ranges=mixed)
+)
+widened = record("loss.method.widened", quality.difference(right["float32"], hits).loss)
+
+
+# %% tags=["finding:methods"]
+def finding_methods(losses, costly, tensor, kept, widened):
+    loss = losses[costly]
+    if side_of(loss, 0) != "above":
+        return "No method costs accuracy that this test set can tell from nothing."
+    text = f"The method {costly} costs most: {loss.figure()}."
+    if kept > 0.95:
+        return f"{text} It keeps nearly the whole range, so clipping is not why."
+    text += f" In `{tensor}` it keeps {kept:.0%} of the range and clips the rest."
+    mended = side_of(widened, loss.low) == "below"
+    why = "the clipping did it" if mended else "that is not the whole reason"
+    return f"{text} With this range as in min-max: {widened.figure()}; {why}."
+
+
+finding(finding_methods, by_method, costly, narrowest, kept[narrowest], widened)
+
 
 # %%
 by_size = {}
@@ -394,7 +449,9 @@ every_loss = by_method | {f"{n} samples": v for n, v in by_size.items()} | traps
 figure = ui.bars(
     list(every_loss),
     list(every_loss.values()),
-    title=f"Five classes cost {trap.value:.1f} points, images of the night alone {dark.value:.1f}",
+    title="Points lost against float32: {:.2f} with five classes, {:.2f} with the night alone".format(
+        *(loss.value for loss in traps.values())
+    ),
     y="points of accuracy lost",
 )
 ui.show(
@@ -402,10 +459,27 @@ ui.show(
     alt="Bars of accuracy lost by calibration method, by number of samples, with five classes only, and with night images only.",
 )
 
+
+# %% tags=["finding:traps"]
+def finding_traps(all_classes, traps):
+    told = {
+        "above": "costs {}",
+        "below": "costs nothing, {}",
+        "unclear": "costs nothing that this test set can tell, {}",
+    }
+    sets = [f"{name}: {by_side(loss, 0, **told)}" for name, loss in traps.items()]
+    return (
+        f"Against float32, a sample of everything {by_side(all_classes, 0, **told)}. "
+        f"The traps: {'; '.join(sets)}."
+    )
+
+
+finding(finding_traps, losses["per channel"].loss, traps)
+
+
 # %% [markdown]
-# What a calibration set has to cover is the **range of the activations**, not the list of classes. Images of five classes in every light
-# may reach the same extremes as images of all ten. Images of one light do not, whatever the classes: everything brighter is clipped.
-# Compare the last two bars before you decide which of the two your own collection resembles.
+# Think of the **range of the activations**, not of the list of classes. What a calibration image does not reach is clipped later. Images of a few classes
+# in every light can reach as far as images of all; images of one light may not. Ask which of the two your own collection resembles.
 
 # %% [markdown]
 # ### Four bits
@@ -435,7 +509,7 @@ figure = ui.lines(
 )
 ui.show(
     figure,
-    alt="Accuracy over the bits of a weight; the per-tensor line falls first and deepest.",
+    alt="Accuracy over the bits of a weight, with one scale per tensor and with one per channel.",
 )
 
 # %% [markdown]
@@ -494,7 +568,7 @@ stored = {
     for name in ("float32", "per channel")
 }
 ratio = stored["float32"] / stored["per channel"]
-record(
+weights_ratio = record(
     "size.weights",
     Reading(
         ratio, "x", "measured", "bytes of the weights in the file, float32 over INT8"
@@ -506,10 +580,21 @@ size_ratio = record(
     Reading(ratio, "x", "measured", "file sizes on disk, float32 over INT8"),
 )
 
+
+# %% tags=["finding:size"]
+def finding_size(weights, file):
+    text = f"The weights take {weights.figure()} less room, the file {file.figure()}"
+    if file.value > 0.9 * weights.value:
+        return f"{text}: the file is little else than its weights."
+    return f"{text}: it also carries the graph, biases in 32 bits and the scales, which a small network notices."
+
+
+finding(finding_size, weights_ratio, size_ratio)
+
 # %%
 contenders = {
     name: open_engine(files[name], threads=threads)
-    for name in ("float32", "per channel")
+    for name in ("float32", "per channel", "per tensor")
 }
 contenders["QOperator, signed"] = open_engine(
     ptq.quantize_static(
@@ -525,28 +610,30 @@ race = latency.measure_latency(
     contenders, signs.test.x[:1], runs=runs, warmup=20, seed=seed
 )
 speed_up = record("speed_up.int8", race.speed_up("per channel", over="float32"))
-guess_speed.against(speed_up)
+channel_time = record("time.channel_to_tensor", race.ratio("per channel", "per tensor"))
 race
 
 # %% [markdown]
-# If the INT8 network is not faster, ask the runtime **what it really ran**. The profile names each operator and the type in which it ran. Every
-# conversion between float and integer is work that the float32 network does not have, and a small layer does not earn it back.
+# ### Why is my INT8 model faster, or slower?
+#
+# Ask the runtime **what it really ran**. The profile names each operator and the type in which it ran. Two things can eat a gain: conversions between
+# float and integer, which the float32 network does not have, and operators that went on in float32. If neither takes much, the integer kernels decide.
 
 # %%
 profiles = {
     name: contenders[name].profile(signs.test.x[:1], runs=40) for name in contenders
 }
-rows = []
+rows, shares = [], {}
 for name, operators in profiles.items():
     total = sum(o.mean_ms for o in operators)
     integer = sum(o.mean_ms for o in operators if "int8" in o.ran_in)
     moving = sum(o.mean_ms for o in operators if "QuantizeLinear" in o.type)
     slowest = max(operators, key=lambda o: o.mean_ms)
     most = f"{slowest.type} ({100 * slowest.mean_ms / total:.0f} %)"
-    shares = (100 * integer / total, 100 * moving / total)
-    rows.append((name, len(operators), 1000 * total, *shares, most))
+    shares[name] = (100 * integer / total, 100 * moving / total)
+    rows.append((name, len(operators), 1000 * total, *shares[name], most))
 Table(
-    "Why is my INT8 model slower? What really ran, by ONNX Runtime's profile",
+    "What really ran, by ONNX Runtime's profile",
     (
         "model",
         "operators",
@@ -557,6 +644,41 @@ Table(
     ),
     rows,
 )
+
+
+# %% tags=["finding:speed"]
+def finding_speed(speed_up):
+    return by_side(
+        speed_up,
+        1,
+        above="INT8 is faster here: {} as fast as float32.",
+        below="INT8 is slower here: {} as fast as float32.",
+        unclear="Which of the two is faster cannot be told here: {}.",
+    )
+
+
+finding(finding_speed, speed_up)
+
+
+# %% tags=["finding:profile"]
+def finding_profile(speed_up, integer, converting):
+    text = f"Conversions take {converting:.1f} % of INT8's time"
+    if converting >= 10:
+        return (
+            f"{text}, work that float32 does not have; {integer:.0f} % ran in integers."
+        )
+    text += " and decide little."
+    if integer < 80:
+        return f"{text} Only {integer:.0f} % ran in integers, the rest in float32."
+    kernels = {"above": "faster", "below": "slower"}.get(side_of(speed_up, 1))
+    text += f" {integer:.0f} % ran in integer kernels"
+    if kernels is None:
+        return f"{text}; whether these gain anything, the race cannot tell."
+    return f"{text}, which are {kernels} than the float32 ones on this processor."
+
+
+finding(finding_profile, speed_up, *shares["per channel"])
+
 
 # %% [markdown]
 # ### Dynamic quantization
@@ -710,13 +832,14 @@ ui.Panel(
 
 
 # %%
+poor = 10  # dB: the noise has a tenth of the signal's power
+
+
 def channels(layer, bits, per_channel):
     weight = kernels[layer].reshape(len(kernels[layer]), -1)
-    reach = (
-        np.abs(weight).max(axis=1, keepdims=True)
-        if per_channel
-        else np.full((len(weight), 1), np.abs(weight).max())
-    )
+    reach = np.abs(weight).max(axis=1, keepdims=True)
+    if not per_channel:
+        reach = np.full_like(reach, reach.max())
     scale = np.maximum(reach, 1e-12) / (2 ** (bits - 1) - 1)
     noise = np.mean((weight - np.rint(weight / scale) * scale) ** 2, axis=1)
     decibels = np.sort(
@@ -724,7 +847,7 @@ def channels(layer, bits, per_channel):
     )
     return ui.lines(
         {"channels": (np.arange(1, len(decibels) + 1), decibels)},
-        title=f"{(decibels < 10).sum()} of {len(decibels)} channels below 10 dB",
+        title=f"{(decibels < poor).sum()} of {len(decibels)} channels below {poor} dB",
         x="channel, sorted",
         y="SQNR in dB",
     )
@@ -746,7 +869,7 @@ ui.Panel(
 claim(
     "Q1",
     size_ratio,
-    because="The weights alone shrink by nearly four; a small file also carries the graph, biases in 32 bits and the scales.",
+    because=finding_size(weights_ratio, size_ratio),
 )
 
 # %%
@@ -756,7 +879,7 @@ claim("Q2", loss_channel)
 claim(
     "Q3",
     speed_up,
-    because="Small layers do not earn back the conversions; the profile above shows their share.",
+    because=finding_profile(speed_up, *shares["per channel"]),
 )
 
 # %%
@@ -769,13 +892,11 @@ claim("Q5", enough)
 claim("Q6", trap)
 
 # %%
-claim(
-    "Q7",
-    record(
-        "loss.tensor_minus_channel",
-        quality.difference(right["per channel"], right["per tensor"]).loss,
-    ),
+by_scale = record(
+    "loss.tensor_minus_channel",
+    quality.difference(right["per channel"], right["per tensor"]).loss,
 )
+claim("Q7", by_scale)
 
 # %%
 claim("Q8", backend_ratio)
@@ -964,7 +1085,7 @@ check("quantize", quantize_uint8)
 # %% [markdown]
 # ### 3. Signal to quantization noise
 #
-# Decibels compare **powers**, so ten times the logarithm of the ratio of the mean squares.
+# Decibels compare **powers**: <span class="given" title="the definition of the decibel">ten times the</span> decimal logarithm of the ratio of the mean squares.
 
 
 # %% tags=["exercise:sqnr"]
@@ -1122,7 +1243,7 @@ check("per_channel", fake_quantize_per_channel)
 # %% [markdown]
 # ### 5. Who loses most?
 #
-# The top line says one point lost. Somebody lost more. Compare the two networks **item by item** within each group, and leave out
+# The top line says what is lost on average. Somebody lost more. Compare the two networks **item by item** within each group, and leave out
 # groups that are too small to tell anything.
 
 
@@ -1238,12 +1359,53 @@ compare(model_file, list(yours.values()), held_out)
 # %% [markdown]
 # ## What to remember
 #
-# - `real = scale * (integer - zero_point)`. One bit is worth 6 dB; an outlier takes bits away from everybody else.
-# - Ask for one weight scale per **channel**. It costs nothing at run time, and without it a depthwise network can lose a lot.
-# - Calibrate with samples from the field, all classes among them. A hundred or two are usually enough; which ones matters more than how many.
-# - Smaller is certain, faster is not. Profile what ran, in which type, on the machine that will run it.
-# - Report the loss by group, with intervals, on the same items. Somebody always loses more than the average.
+# - `real = scale * (integer - zero_point)`. One bit is worth <span class="given" title="20 times the decimal logarithm of 2">6.02 dB</span>; an outlier takes bits away from all other values.
+# - Measure one weight scale for each tensor against one for each **channel**: accuracy and time.
+# - Calibrate with samples that reach as far as the field does, and try a second set: the loss tells whether they do.
+# - Smaller can be counted, faster has to be measured. Profile what ran, in which type, on the machine that will run it.
+# - Report the loss by group, with intervals, on the same items.
 #
+# What your run says to each of them:
+
+
+# %% tags=["finding:recap_scales"]
+def finding_recap_scales(gain, time):
+    return by_side(
+        gain,
+        0,
+        above="A scale for each channel in place of one for each tensor saves {}",
+        below="A scale for each channel in place of one for each tensor does harm here, {}",
+        unclear="A scale for each channel saved nothing that this test set can tell, {}",
+    ) + by_side(
+        time,
+        1,
+        above=" and takes more time: {}.",
+        below=" and takes less time: {}.",
+        unclear="; that it takes more time was not shown: {}.",
+    )
+
+
+finding(finding_recap_scales, by_scale, channel_time)
+
+
+# %% tags=["finding:recap_samples"]
+def finding_recap_samples(items, enough, night):
+    told = {
+        "above": "cost {}",
+        "below": "cost nothing, {}",
+        "unclear": "cost nothing that this test set can tell, {}",
+    }
+    return (
+        f"{items} calibration samples in place of many more "
+        f"{by_side(enough, 0, **told)}; images of the night alone in place of all "
+        f"{by_side(night, 0, **told)}."
+    )
+
+
+finding(finding_recap_samples, 200, enough, dark)
+
+
+# %% [markdown]
 # **Sources.** Jacob et al., *Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference*, 2018 (the affine mapping).
 # Krishnamoorthi, *Quantizing deep convolutional networks for efficient inference*, 2018 (per channel). Nagel et al., *Data-Free Quantization through Weight
 # Equalization and Bias Correction*, 2019 (why depthwise layers suffer). Migacz, *8-bit Inference with TensorRT*, 2017 (entropy calibration). Hooker et al.,

@@ -1,7 +1,8 @@
 """The course: labs, checks with hints, claims with verdicts, and what runs them.
 
 What a lab imports from here: ``begin`` opens it, ``check`` holds an answer against its check, ``whose`` says under a
-figure whose functions drew it, ``finding`` states in words what was found, ``claim`` computes a verdict from readings,
+figure whose functions drew it, ``finding`` states in words what was found (``by_side``,
+``side_of`` and ``listed`` help it), ``claim`` computes a verdict from readings,
 ``challenge`` measures an attempt at an open task, whose conditions are each a ``Target``. They are loaded when asked for:
 listing labs needs none of them.
 """
@@ -12,15 +13,16 @@ if TYPE_CHECKING:
     from edgelab.course.challenge import Target, challenge
     from edgelab.course.checks import check
     from edgelab.course.claims import claim
-    from edgelab.course.findings import finding, listed, side_of
+    from edgelab.course.findings import by_side, finding, listed, side_of
     from edgelab.course.owners import whose
     from edgelab.course.session import begin
 
-__all__ = ["Target", "begin", "challenge", "check", "claim", "finding", "listed", "side_of", "whose"]
+__all__ = ["Target", "begin", "by_side", "challenge", "check", "claim", "finding", "listed", "side_of", "whose"]
 
 _ROOMS = {
     "Target": "challenge",
     "begin": "session",
+    "by_side": "findings",
     "challenge": "challenge",
     "check": "checks",
     "claim": "claims",

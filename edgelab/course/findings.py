@@ -16,7 +16,7 @@ from edgelab.errors import BadInput
 from edgelab.reading import Reading, emit
 
 FINDING_MIME = "application/vnd.edgelab.finding+json"
-HELPERS = ("listed", "side_of")
+HELPERS = ("by_side", "listed", "side_of")
 """The names of this module that a finding may use beside its arguments."""
 PREFIX = "finding_"
 _READING_KEYS = frozenset({"value", "unit", "how", "by"})
@@ -42,7 +42,7 @@ def finding(state: Callable[..., str], /, *arguments: Any) -> None:
     Examples
     --------
     >>> def finding_speed(ratio):
-    ...     return {"above": "INT8 is faster.", "below": "INT8 is slower."}.get(side_of(ratio, 1), "Cannot tell.")
+    ...     return by_side(ratio, 1, above="Faster, {}.", below="Slower, {}.", unclear="It cannot be told: {}.")
     >>> finding(finding_speed, Reading(1.3, "x", "measured", "a race", low=1.2, high=1.4))  # shown in a notebook
     """
     name = getattr(state, "__name__", "")
@@ -69,6 +69,19 @@ def side_of(reading: Reading, bound: float) -> Side:
     low = reading.value if reading.low is None else reading.low
     high = reading.value if reading.high is None else reading.high
     return "above" if low > bound else "below" if high < bound else "cannot tell"
+
+
+def by_side(reading: Reading, bound: float, *, above: str, below: str, unclear: str) -> str:
+    """The text for the side of ``bound`` on which a reading lies; its figure with the interval stands for ``{}``.
+
+    Examples
+    --------
+    >>> ratio = Reading(1.3, "x", "measured", "a race", low=1.2, high=1.4)
+    >>> by_side(ratio, 1, above="faster, {}", below="slower, {}", unclear="it cannot be told")
+    'faster, 1.30x (1.20 to 1.40)'
+    """
+    text = {"above": above, "below": below, "cannot tell": unclear}[side_of(reading, bound)]
+    return text.replace("{}", reading.figure())
 
 
 def listed(words: Sequence[str]) -> str:
