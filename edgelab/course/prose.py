@@ -41,7 +41,7 @@ _FIGURE = re.compile(
     rf"(?<![\w.,]){_NUMBER}(?: ?(?:to|and|or|-) ?{_NUMBER})?(?:(?:{'|'.join(_UNITS)})|(?<=\d) times\b)", re.IGNORECASE
 )
 _GIVEN = re.compile(r"<span\s+class=\"given\"(?:\s+title=\"(?P<source>[^\"]*)\")?\s*>(?P<text>.*?)</span>", re.DOTALL)
-_CODE = re.compile(r"```.*?```|<!--.*?-->|`[^`]*`|\$[^$]+\$|\]\([^)]*\)", re.DOTALL)
+_CODE = re.compile(r"```.*?```|<!--.*?-->|`[^`]*`|\$\$.*?\$\$|\$[^$]+\$|\]\([^)]*\)", re.DOTALL)
 _QUOTED = re.compile(r"“[^”]*”|\"[^\"]*\"")
 
 
