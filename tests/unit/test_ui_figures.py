@@ -11,7 +11,7 @@ import pytest
 from edgelab import Reading, ui
 from edgelab.errors import BadInput
 from edgelab.ui.labels import spread
-from edgelab.ui.palette import COLOURS, PAPER, ROLES
+from edgelab.ui.palette import PAPER, ROLES
 
 X = np.arange(1, 9)
 
