@@ -37,7 +37,9 @@ def shown(output):
 def test_the_readings_of_a_cell_are_one_folded_block_at_its_end(executed):
     printed, first, *rest = executed.cells[1].outputs
     assert printed["text"] == "figure\n"
-    assert shown(first).startswith("3 readings: 2 measured, 1 modelled run.0 1 ms measured by &lt;a&gt; clock run.1 2 ms")
+    assert shown(first).startswith(
+        "3 readings: 2 measured, 1 modelled run.0 1 ms measured by &lt;a&gt; clock run.1 2 ms"
+    )
     assert first["data"]["text/html"].count("<details") == 1
     assert [shown(output) for output in rest] == ["", ""]
 
