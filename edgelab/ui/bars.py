@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from edgelab.errors import BadInput
 from edgelab.reading import Reading
 from edgelab.ui.labels import bar_labels
-from edgelab.ui.palette import ROLES, series_colours
+from edgelab.ui.palette import INK, ROLES, series_colours
 from edgelab.ui.series import labels_of, numbers
 from edgelab.ui.theme import HEIGHT, PATTERNS, PROVENANCE_PATTERNS, figure_of
 
@@ -77,7 +77,7 @@ def bars(
         "type": "bar",
         along: found.values,
         across: ticks,
-        f"error_{along}": found.error,
+        f"error_{along}": found.error and {**found.error, "color": INK},
         "orientation": "h" if horizontal else "v",
         "marker": {
             "color": colours,
@@ -143,7 +143,7 @@ def grouped_bars(
                 "x": ticks,
                 "y": found.values,
                 "name": f"{label} ({', '.join(ways)})" if ways else str(label),
-                "error_y": found.error,
+                "error_y": found.error and {**found.error, "color": INK},
                 "marker": {
                     "color": colours[i],
                     "pattern": {"shape": PATTERNS[i % len(PATTERNS)], "solidity": 0.25},

@@ -76,7 +76,7 @@ def staircase(
     low, high = min(float(flat.min()), 0.0), max(float(flat.max()), 0.0)
     room = 0.04 * ((high - low) or 1.0)
     ends = [low - room, high + room]
-    edges = np.linspace(*ends, _BINS + 1)
+    edges = np.linspace(ends[0], ends[1], _BINS + 1)
     inside, outside = (np.histogram(flat[part], edges)[0] * 100 / flat.size for part in (~clipped, clipped))
     traces = [_counts(edges, inside, "kept"), *([_counts(edges, outside, "clipped")] if clipped.any() else [])]
     steps = np.arange(lowest, highest + 1) - zero_point
@@ -92,6 +92,7 @@ def staircase(
             "mode": "lines",
             "x": ends,
             "y": ends,
+            "yaxis": "y2",
             "line": {"color": QUIET, "width": 1.5, "dash": "dash"},
             "hoverinfo": "skip",
         },
@@ -101,6 +102,7 @@ def staircase(
             "mode": "lines",
             "x": at,
             "y": np.append(after, after[-1]),
+            "yaxis": "y2",
             "line": {"color": COLOURS[0], "width": 2.4, "shape": "hv"},
             "hovertemplate": f"{x} from %{{x:,.4~g}}: %{{y:,.4~g}}<extra></extra>",
         },
@@ -109,18 +111,14 @@ def staircase(
         traces,
         title or _finding(flat, clipped, noise),
         x,
-        y,
+        "",
         legend=True,
         more=layout,
         xaxis_range=ends,
-        yaxis_range=ends,
         barmode="overlay",
         bargap=0,
-        yaxis2={
-            "overlaying": "y",
-            "range": [0, max(float((inside + outside).max()), 1e-9) / _HISTOGRAM_SHARE],
-            "visible": False,
-        },
+        yaxis={"range": [0, max(float((inside + outside).max()), 1e-9) / _HISTOGRAM_SHARE], "visible": False},
+        yaxis2={"overlaying": "y", "side": "left", "tickmode": "auto", "range": ends, "title": {"text": y}},
     )
 
 
@@ -132,7 +130,6 @@ def _counts(edges: NDArray[np.float64], share: NDArray[np.float64], name: str) -
         "x": (edges[:-1] + edges[1:]) / 2,
         "y": share,
         "width": float(edges[1] - edges[0]),
-        "yaxis": "y2",
         "marker": {
             "color": ROLES["wrong" if lost else "neutral"],
             "opacity": 0.85 if lost else 0.45,
