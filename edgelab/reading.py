@@ -189,6 +189,8 @@ class Table:
 def record(name: str, reading: Reading) -> Reading:
     """Show a reading in the notebook and leave it in the executed file under `READING_MIME`.
 
+    The readings of one cell stand in one folded block at the end of the cell, under its figure.
+
     Parameters
     ----------
     name
@@ -204,8 +206,10 @@ def record(name: str, reading: Reading) -> Reading:
     if not name or not isinstance(reading, Reading):
         raise BadInput("record() takes a name and a Reading.")
     named = replace(reading, name=name)
-    emit(READING_MIME, named.to_dict(), named._repr_markdown_())
     if (shell := kernel_shell()) is not None:
+        from edgelab.reading_block import Recorded, leave
+
+        leave(shell, Recorded(READING_MIME, named.to_dict(), named.figure(), named._repr_markdown_()))
         named._shown_in.append(shell.execution_count)  # noqa: SLF001 - the same module
     return named
 

@@ -557,7 +557,8 @@ def map_of_devices(devices, fitting, flash_bytes, ram_bytes, share, title):
             series[word] = (flash, [(1 - share) * d.sram_bytes / 1024 for d in group])
     ends = {"xaxis_range": [1.8, 4.3], "yaxis_range": [0.5, 3.7]}  # powers of ten
     axes = {"x": "flash, KiB", "y": f"SRAM with {share:.0%} kept free, KiB"}
-    return ui.scatter(series, title=title, log_x=True, log_y=True, **axes, **ends)
+    roles = {"fits": "right", "does not fit": "wrong"}
+    return ui.scatter(series, title=title, log_x=True, log_y=True, roles=roles, **axes, **ends)
 
 
 # %%

@@ -14,7 +14,17 @@ from typing import Any, Literal
 
 from edgelab.reading import kernel_shell
 
-Colour = Literal["success", "warning", "danger", "info"]
+Colour = Literal["success", "warning", "danger", "info", "neutral"]
+EDGES: Mapping[Colour, str] = {
+    "success": "#009E73",
+    "warning": "#B07A00",
+    "danger": "#D55E00",
+    "info": "#0072B2",
+    "neutral": "#7a828c",
+}
+"""The colour of a box is its edge. What it says is written in the theme's own ink on the theme's own paper: JupyterLab
+writes in shades on shades, with a contrast of 2 to 3.5."""
+_GROUND = "color:var(--jp-content-font-color1,inherit);background:var(--jp-layout-color1,transparent)"
 
 
 @dataclass(frozen=True)
@@ -32,7 +42,9 @@ class Box:
     def markdown(self) -> str:
         """The box as markdown inside the alert that JupyterLab colours."""
         lines = [escape(line) for line in self.lines]
-        parts = [f'<div class="alert alert-{self.colour}">', f"**{escape(self.head)}**", *lines]
+        known = "info" if self.colour == "neutral" else self.colour  # JupyterLab has no neutral alert
+        edge = f"border:1px solid var(--jp-border-color1,#7a828c);border-left:6px solid {EDGES[self.colour]}"
+        parts = [f'<div class="alert alert-{known}" style="{_GROUND};{edge}">', f"**{escape(self.head)}**", *lines]
         for title, body in self.folded:
             parts.append(f"<details><summary>{title}</summary>\n\n{body}\n\n</details>")
         return "\n\n".join([*parts, "</div>"])

@@ -26,7 +26,7 @@ VerdictWord = Literal["held", "partly", "not here", "arithmetic", "modelled"]
 _COLOURS: Mapping[str, boxes.Colour] = {
     "held": "success",
     "partly": "warning",
-    "not here": "danger",
+    "not here": "info",  # the field is wrong here, the learner is not
     "arithmetic": "info",
     "modelled": "info",
 }

@@ -19,6 +19,7 @@ from edgelab.ui.pictures import (
     worked_table,
 )
 from edgelab.ui.predict import Prediction, predict
+from edgelab.ui.staircase import staircase
 from edgelab.ui.theme import house
 from edgelab.ui.words import show
 
@@ -48,6 +49,7 @@ __all__ = [
     "show",
     "side_by_side",
     "slider",
+    "staircase",
     "stairs",
     "toggle",
     "worked_table",

@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike
 from edgelab.errors import BadInput
 from edgelab.reading import Reading
 from edgelab.ui.labels import bar_labels
+from edgelab.ui.palette import INK, ROLES, series_colours
 from edgelab.ui.series import labels_of, numbers
-from edgelab.ui.theme import COLOURS, HEIGHT, PATTERNS, PROVENANCE_PATTERNS, figure_of
+from edgelab.ui.theme import HEIGHT, PATTERNS, PROVENANCE_PATTERNS, figure_of
 
 _MOST_UPRIGHT_BARS = 9
 _ROW_PIXELS = 30
@@ -67,7 +68,7 @@ def bars(
         raise BadInput("values must be above 0 on a logarithmic axis.")
     if horizontal is None:
         horizontal = len(labels) > _MOST_UPRIGHT_BARS or (len(labels) > 3 and max(map(len, labels)) > 16)
-    base, quiet = COLOURS[0], "#8c959f"
+    base, quiet = ROLES["marked"], ROLES["neutral"]
     colours = [base if highlight in (None, label) else quiet for label in labels]
     ticks = [f"{t}<br>({h})" if h not in ("", "measured") else t for t, h in zip(labels, found.how, strict=True)]
     along, across = ("x", "y") if horizontal else ("y", "x")
@@ -76,7 +77,7 @@ def bars(
         "type": "bar",
         along: found.values,
         across: ticks,
-        f"error_{along}": found.error,
+        f"error_{along}": found.error and {**found.error, "color": INK},
         "orientation": "h" if horizontal else "v",
         "marker": {
             "color": colours,
@@ -110,6 +111,7 @@ def grouped_bars(
     *,
     x: str = "",
     log_y: bool = False,
+    roles: Mapping[str, str] | None = None,
     **layout: Any,
 ) -> go.Figure:
     """For each group one bar a series, side by side; NaN leaves a bar out.
@@ -122,9 +124,12 @@ def grouped_bars(
         Label to one value a group, numbers or readings. A series that was not measured says so in its name.
     title, y, x, log_y, **layout
         As for `bars`.
+    roles
+        Label to what its colour says, as for `edgelab.ui.scatter`.
     """
     if not isinstance(series, Mapping) or not series:
         raise BadInput("A figure needs at least one series, given as {label: values}.")
+    colours = series_colours([str(label) for label in series], roles)
     traces: list[dict[str, Any]] = []
     for i, (label, values) in enumerate(series.items()):
         found = numbers(values, f"'{label}'", gaps=True)
@@ -138,9 +143,9 @@ def grouped_bars(
                 "x": ticks,
                 "y": found.values,
                 "name": f"{label} ({', '.join(ways)})" if ways else str(label),
-                "error_y": found.error,
+                "error_y": found.error and {**found.error, "color": INK},
                 "marker": {
-                    "color": COLOURS[i % len(COLOURS)],
+                    "color": colours[i],
                     "pattern": {"shape": PATTERNS[i % len(PATTERNS)], "solidity": 0.25},
                 },
                 "customdata": found.hover,

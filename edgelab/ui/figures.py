@@ -16,8 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from edgelab.errors import BadInput
 from edgelab.ui.labels import end_labels, room_for, span
+from edgelab.ui.palette import COLOURS, series_colours
 from edgelab.ui.series import Numbers, Values, labels_of, matrix, numbers, pairs
-from edgelab.ui.theme import COLOURS, DASHES, MARKERS, figure_of
+from edgelab.ui.theme import DASHES, MARKERS, figure_of
 
 _MOST_DIRECT_LABELS = 7
 _MOST_MARKED_POINTS = 40
@@ -94,6 +95,7 @@ def scatter(
     log_x: bool = False,
     log_y: bool = False,
     names: Mapping[str, Sequence[str]] | None = None,
+    roles: Mapping[str, str] | None = None,
     **layout: Any,
 ) -> go.Figure:
     """Points, each series with its own colour and marker.
@@ -104,8 +106,11 @@ def scatter(
         As for `lines`.
     names
         Label to one short text a point, printed beside it.
+    roles
+        Label to what its colour says, as `edgelab.ui.palette.ROLES` names it: ``{"fits": "right"}``.
     """
     checked = _positive(pairs(series), log_x, log_y)
+    colours = series_colours(list(checked), roles)
     traces: list[dict[str, Any]] = []
     for i, (label, (xs, ys)) in enumerate(checked.items()):
         texts = list((names or {}).get(label, ()))
@@ -120,7 +125,7 @@ def scatter(
                 "mode": "markers+text" if texts else "markers",
                 "text": texts or None,
                 "textposition": "top center",
-                "marker": {"size": 9, "symbol": MARKERS[i % len(MARKERS)], "color": COLOURS[i % len(COLOURS)]},
+                "marker": {"size": 9, "symbol": MARKERS[i % len(MARKERS)], "color": colours[i]},
                 "error_x": xs.error,
                 "error_y": ys.error,
                 **_hover(label, x, y, ys, xs),

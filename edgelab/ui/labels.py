@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelab.reading import format_numbers
+from edgelab.ui.palette import COLOURS
 from edgelab.ui.series import Numbers
-from edgelab.ui.theme import COLOURS, HEIGHT
+from edgelab.ui.theme import HEIGHT
 
 Array: TypeAlias = "NDArray[np.float64]"
 

@@ -17,10 +17,11 @@ import traitlets
 from plotly.offline import get_plotlyjs, get_plotlyjs_version
 
 from edgelab.errors import BadInput
+from edgelab.ui.palette import plotly_css
 from edgelab.ui.words import PLOTLY_MIME, mime_of, need_alt, text_alternative
 
 _HERE = Path(__file__).parent
-STYLE = (_HERE / "box.css").read_text(encoding="utf-8")
+STYLE = (_HERE / "box.css").read_text(encoding="utf-8") + plotly_css()
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 
 

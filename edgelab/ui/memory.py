@@ -10,7 +10,8 @@ import plotly.graph_objects as go
 
 from edgelab.errors import BadInput
 from edgelab.mcu.plans import Placed, Plan
-from edgelab.ui.theme import COLOURS, INK, figure_of
+from edgelab.ui.palette import COLOURS, INK, PATCH
+from edgelab.ui.theme import figure_of
 
 _KINDS = {"tensor": "", "scratch buffer": "/", "written in place": "."}
 _MOST_CHARACTERS = 60
@@ -69,7 +70,8 @@ def lifetime_figure(plan: Plan, title: str = "", **layout: Any) -> go.Figure:
         "yanchor": "bottom",
         "showarrow": False,
         "font": {"color": INK, "size": 13},
-        "bgcolor": "rgba(255, 255, 255, 0.75)",
+        "bgcolor": PATCH,
+        "opacity": 0.9,
     }
     return figure_of(
         traces,

@@ -1,7 +1,7 @@
 """The colours of everything that a lab shows, for light pages and for dark ones.
 
 Series are those of Okabe and Ito (Color Universal Design, 2008), which readers with any common colour vision tell
-apart, with orange and sky blue darkened: each of the six has a contrast of at least 3 to 1 with white and with
+apart, with orange, sky blue and pink darkened: each of the six has a contrast of at least 3 to 1 with white and with
 JupyterLab's dark backgrounds, so that a figure needs no colours of its own for each theme. Text and pictures take
 their colours from CSS variables that `variables_css` defines for both themes: 4.5 to 1 for text.
 
@@ -11,14 +11,21 @@ neither.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B07A00", "#2E94D1")
+from edgelab.errors import BadInput
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#C06A99", "#B07A00", "#2E94D1")
 ROLES: Mapping[str, str] = {"right": "#009E73", "wrong": "#D55E00", "neutral": "#7a828c", "marked": "#0072B2"}
 """Right and fits; wrong and does not fit; neither; what the figure is about."""
 
-INK, QUIET, GRID = "#6a717a", "#6b727b", "#8c949e"
-"""What plotly writes text, axes and grids with. In JupyterLab `plotly_css` replaces them by the theme's own colours."""
+INK, QUIET, PATCH = "#6a717a", "#6b727b", "#fefefe"
+"""What plotly writes text, axes and the ground under a label with: legible on white by themselves.
+
+`plotly_css` finds them by their very value and puts the theme's own colours in their place, without a rerun.
+"""
+GRID = "rgba(140, 148, 158, 0.3)"
+PAPER = "rgba(0, 0, 0, 0)"
 
 PAPERS = {"light": ("#ffffff", "#f5f5f5"), "dark": ("#111111", "#212121")}
 """JupyterLab's backgrounds: of a notebook, and of what stands on it."""
@@ -65,6 +72,24 @@ _FROM_JUPYTER = {
 }
 
 
+def series_colours(labels: Sequence[str], roles: Mapping[str, str] | None) -> list[str]:
+    """One colour a series: that of its role, else the next that no role of the figure takes.
+
+    Raises
+    ------
+    BadInput
+        If a role is unknown. A role of a series that is not there today is no mistake.
+    """
+    named = {label: role for label, role in (roles or {}).items() if label in labels}
+    for label, role in named.items():
+        if role not in ROLES:
+            raise BadInput(f"roles: '{label}' is '{role}', which is none of {', '.join(ROLES)}.")
+    taken = {ROLES[role] for role in named.values()}
+    free = [colour for colour in COLOURS if colour not in taken]
+    rest = iter(range(len(labels)))
+    return [ROLES[named[label]] if label in named else free[next(rest) % len(free)] for label in labels]
+
+
 def variables_css(selector: str) -> str:
     """CSS that gives ``selector`` the palette: JupyterLab's theme where there is one, the light colours elsewhere.
 
@@ -75,6 +100,18 @@ def variables_css(selector: str) -> str:
     """
     light, dark = (_declarations(TOKENS[theme]) for theme in ("light", "dark"))
     return f'{selector}{{{light}}}\nbody[data-jp-theme-light="false"] {selector}{{{dark}}}'
+
+
+def plotly_css() -> str:
+    """CSS that gives figures in JupyterLab the inks and the paper of its theme."""
+    scope = "body[data-jp-theme-light] .js-plotly-plot"
+    rules = [
+        f'{scope} {tag}[style*="{kind}: {rgb(colour)}"]{{{kind}:var(--el-{name})!important}}'
+        for name, colour in (("ink", INK), ("quiet", QUIET))
+        for tag, kind in (("text", "fill"), ("tspan", "fill"), ("path", "stroke"))
+    ]
+    rules.append(f'{scope} rect[style*="fill: {rgb(PATCH)}"]{{fill:var(--el-paper)!important}}')
+    return "\n".join([variables_css(".js-plotly-plot"), *rules])
 
 
 def dark_page_css(selector: str) -> str:

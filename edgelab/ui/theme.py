@@ -1,8 +1,7 @@
-"""The house look of every figure: colours, dashes, markers, patterns, on white paper of its own.
+"""The house look of every figure: colours, dashes, markers, patterns, on the paper of the page.
 
-Colours are those of Okabe and Ito (Color Universal Design, 2008), which readers with any common colour
-vision tell apart. No meaning hangs on colour alone: each series also has its own dash, marker and pattern.
-Yellow is left out for its contrast on white; black is the ink.
+No meaning hangs on colour alone: each series also has its own dash, marker and pattern. The colours and what they
+mean stand in `edgelab.ui.palette`.
 """
 
 from __future__ import annotations
@@ -14,15 +13,14 @@ from typing import Any
 import plotly.graph_objects as go
 
 from edgelab.errors import BadInput
+from edgelab.ui.palette import COLOURS, GRID, INK, PAPER, QUIET
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid")
 MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "star")
 PATTERNS = ("", "/", ".", "x", "-", "|", "+")
 PROVENANCE_PATTERNS = {"measured": "", "emulated": ".", "modelled": "/", "quoted": "-"}
 """How a bar is filled: only what was measured is solid."""
 
-INK, QUIET, GRID, PAPER = "#1f2328", "#57606a", "#e3e6ea", "#ffffff"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 HEIGHT = 400
 CONFIG: dict[str, Any] = {"displaylogo": False, "responsive": True, "displayModeBar": False}

@@ -9,6 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from edgelab.errors import BadInput
+from edgelab.ui.palette import plotly_css
 from edgelab.ui.theme import CONFIG, plain_title
 
 PLOTLY_MIME = "application/vnd.plotly.v1+json"
@@ -35,7 +36,8 @@ def show(figure: go.Figure, alt: str) -> None:
 
     title = plain_title(data)
     display({PLOTLY_MIME: data, "text/plain": f"{title}. {words}" if title else words}, raw=True)
-    display({"text/html": text_alternative(words), "text/plain": f"Text alternative: {words}"}, raw=True)
+    below = f"<style>{plotly_css()}</style>{text_alternative(words)}"
+    display({"text/html": below, "text/plain": f"Text alternative: {words}"}, raw=True)
 
 
 def need_alt(alt: str) -> str:
