@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     new = add("progress", _progress, "Write your progress as a page, runs/progress.html.", json_too=False)
     new.add_argument("--open", action="store_true", help="open it in the browser")
 
-    add("claims", _claims, "Show what the last runs on this machine found about each claim.")
+    add("claims", _claims, "Show what was last found on this machine about each claim, in a notebook or a run.")
 
     new = add("bench", _bench, "Time .onnx and .tflite files side by side.")
     new.add_argument("models", nargs="+", metavar="MODEL", help="a model file")
@@ -142,8 +142,12 @@ def _add_microcontroller(add: Callable[[str, Verb, str], argparse.ArgumentParser
 
 
 def _open(options: argparse.Namespace) -> int:
+    from edgelab.course.labs import all_labs, find
     from edgelab.course.serve import open_lab
+    from edgelab.course.session import left_out
 
+    for sentence in left_out(find(options.lab) if options.lab else all_labs()[0]):
+        _say(sentence)
     return open_lab(options.lab, options.port, browser=not options.no_browser, say=_say)
 
 
@@ -174,6 +178,8 @@ def _run(options: argparse.Namespace) -> int:
     with _answer(json_too=options.json) as answer:
         result = run_lab(options.lab, dict(options.p), mine=options.mine, out=options.out)
         answer(result.to_dict(), result)
+    if options.json and result.trouble:
+        _complain(result.trouble)
     if result.ok:
         return 0
     failing = [check["id"] for check in result.checks if not check["passed"]]

@@ -89,7 +89,7 @@ def locked(path: str | os.PathLike[str], seconds: float = 10.0) -> Iterator[None
         target.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except filelock.Timeout as error:
-        raise BadFile(f"{target} is being written by another process for {seconds:g} s; nothing was changed.") from error
+        raise BadFile(f"{target} was held by another process for {seconds:g} s; nothing was changed.") from error
     except (OSError, NotImplementedError) as error:
         raise BadFile(f"{target} could not be locked ({error}); nothing was changed.") from error
     try:

@@ -10,7 +10,7 @@ import html
 import math
 import numbers
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias, TypeGuard, get_args
 
@@ -218,6 +218,24 @@ def emit(mime: str, payload: dict[str, Any], markdown: str) -> None:
     """Display ``markdown`` in a running notebook with ``payload`` attached under ``mime``; elsewhere do nothing."""
     if kernel_shell() is not None:
         _display({mime: payload}, markdown)
+        announce(mime, payload)
+
+
+_listeners: list[Callable[[str, Mapping[str, Any]], None]] = []
+
+
+def listen(listener: Callable[[str, Mapping[str, Any]], None]) -> None:
+    """Have ``listener(mime, payload)`` called for whatever a running notebook shows with data attached.
+
+    There is one listener: a second call takes the place of the first.
+    """
+    _listeners[:] = [listener]
+
+
+def announce(mime: str, payload: Mapping[str, Any]) -> None:
+    """Tell the listener what was shown."""
+    for listener in _listeners:
+        listener(mime, payload)
 
 
 def kernel_shell() -> Any:

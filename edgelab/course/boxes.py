@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from edgelab.reading import kernel_shell
+from edgelab.reading import announce, kernel_shell
 
 Colour = Literal["success", "warning", "danger", "info", "neutral"]
 EDGES: Mapping[Colour, str] = {
@@ -83,6 +83,7 @@ def show(box: Box, mime: str, payload: Mapping[str, Any]) -> None:
     from IPython.display import display
 
     display(box.bundle(mime, payload), raw=True)
+    announce(mime, payload)
 
 
 def show_markdown(markdown: str, text: str) -> None:

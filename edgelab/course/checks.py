@@ -242,7 +242,7 @@ def _cell_of(answer: Any) -> str:
     """The code of the cell that defined a function; of one from a file its own lines; else what it looks like."""
     compiled = getattr(answer, "__code__", None)
     entry = linecache.cache.get(getattr(compiled, "co_filename", ""))
-    if entry is not None and len(entry) == 4 and entry[1] is None:  # no time of change: a cell, which IPython keeps here
+    if entry is not None and len(entry) == 4 and entry[1] is None:  # no time of change: a notebook's cell
         return "".join(entry[2])
     with contextlib.suppress(OSError, TypeError):
         return textwrap.dedent(inspect.getsource(answer))

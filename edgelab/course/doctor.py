@@ -13,7 +13,7 @@ from typing import Any
 import edgelab
 from edgelab.course import browser, paths
 from edgelab.course.labs import Lab, all_labs
-from edgelab.course.session import add_command, installed, version
+from edgelab.course.session import add_command, installed, left_out, version
 from edgelab.errors import BadInput
 from edgelab.measure.machine import Machine, machine
 from edgelab.reading import Table
@@ -25,10 +25,11 @@ _SPARE_DISK_GB = 1.0
 
 @dataclass(frozen=True)
 class LabHealth:
-    """Whether a lab runs here; if not, the reasons, each a sentence with what to do."""
+    """Whether a lab runs here; if not, the reasons, each a sentence with what to do; and what it leaves out."""
 
     lab: Lab
     reasons: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
     @property
     def runs(self) -> bool:
@@ -67,7 +68,14 @@ class Health:
             "browser": self.browser,
             "frameworks": [{"name": n, "version": v, "add": add[n]} for n, v in self.versions.items()],
             "labs": [
-                {"id": e.lab.id, "slug": e.lab.slug, "runs": e.runs, "reasons": list(e.reasons)} for e in self.labs
+                {
+                    "id": e.lab.id,
+                    "slug": e.lab.slug,
+                    "runs": e.runs,
+                    "reasons": list(e.reasons),
+                    "left_out": list(e.left_out),
+                }
+                for e in self.labs
             ],
             "warnings": list(self.warnings),
         }
@@ -82,7 +90,10 @@ class Health:
         labs = Table(
             "",
             ("lab", "title", "minutes", "runs here"),
-            [(e.lab.slug, e.lab.title, e.lab.minutes, "yes" if e.runs else " ".join(e.reasons)) for e in self.labs],
+            [
+                (e.lab.slug, e.lab.title, e.lab.minutes, " ".join(["yes"] * e.runs + [*e.reasons, *e.left_out]))
+                for e in self.labs
+            ],
         )
         memory, disk = here.memory_bytes / 2**30, self.disk_free_bytes / 2**30
         facts = [
@@ -104,10 +115,10 @@ def examine() -> Health:
     """
     labs = all_labs()
     here = machine()
-    names = dict.fromkeys([*FRAMEWORKS, *(name for lab in labs for name in lab.requires)])
+    names = dict.fromkeys([*FRAMEWORKS, *(name for lab in labs for name in (*lab.requires, *lab.optional))])
     versions = {name: version(name) if installed(name) else None for name in names}
     free = shutil.disk_usage(paths.home()).free
-    entries = tuple(LabHealth(lab, _reasons(lab, versions, here)) for lab in labs)
+    entries = tuple(LabHealth(lab, _reasons(lab, versions, here), tuple(left_out(lab))) for lab in labs)
     return Health(here, free, _browser(), versions, entries, tuple(_warnings(here, free)))
 
 

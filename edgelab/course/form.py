@@ -122,7 +122,6 @@ def problems(lab: Lab, cells: list[Cell]) -> Iterator[str]:
         yield f"The sources carry {found.links} links; give at least {FEWEST_LINKS} (DOI, arXiv, specification)."
     for step in found.bare_steps:
         yield f"The step under `From scratch` lacks something: {step}."
-    yield from _learners_code(cells)
     yield from _questions(cells)
     if not any(cell.tagged("challenge") for cell in cells):
         yield "There is no challenge: a cell tagged `challenge:ID` and a cell that calls challenge(\"ID\", ...)."
@@ -161,18 +160,6 @@ def _steps(seen: list[Cell]) -> Iterator[tuple[str, list[str]]]:
             "no figure that says whose function made it": "whose(" in text,
         }
         yield title, [lack for lack, there in has.items() if not there]
-
-
-def _learners_code(cells: list[Cell]) -> Iterator[str]:
-    """What the check gives back has to be what the cells below use, and there has to be something to fall back on."""
-    for cell in cells:
-        for identity in [] if cell.hidden else cell.calls("check"):
-            text = " ".join(cell.text.split())
-            if not re.match(r"(\w+) = check\( ?\"\w+\", my_\1, ", text):
-                yield (
-                    f"The check of '{identity}' must bind what the lab goes on with, and have a fallback: "
-                    f"`f = check(\"{identity}\", my_f, package_f)`."
-                )
 
 
 def _questions(cells: list[Cell]) -> Iterator[str]:

@@ -6,13 +6,15 @@ Listing them is cheap: only the first lines of each file are read, and no notebo
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edgelab.course import paths
 from edgelab.errors import LabError
 
+FORMS = (1, 2)
 _STEM = re.compile(r"(?P<id>\d\d)_(?P<slug>[a-z0-9_]+)")
 
 
@@ -21,7 +23,9 @@ class Lab:
     """One lab, as its source file describes it.
 
     ``minutes`` is what a learner needs, ``memory_gb`` what its kernel takes at most, ``requires`` the importable
-    names of the frameworks that it runs, ``claims`` the claims that it tests.
+    names of the frameworks that it runs, ``claims`` the claims that it tests. ``optional`` maps a framework without
+    which the lab opens all the same to what it then leaves out. ``form`` is the form that it is written in: 1, or 2
+    where the learner's own functions carry the lab.
     """
 
     id: str
@@ -32,6 +36,7 @@ class Lab:
     requires: tuple[str, ...]
     claims: tuple[str, ...]
     source: Path
+    optional: Mapping[str, str] = field(default_factory=dict, hash=False)
     form: int = 1
 
     @property
@@ -50,13 +55,15 @@ class Lab:
         return self.source.with_suffix(".ipynb")
 
     def to_dict(self) -> dict[str, Any]:
-        """The lab as JSON-ready data: id, slug, title, minutes, requires."""
+        """The lab as JSON-ready data: id, slug, title, minutes, requires, optional, form."""
         return {
             "id": self.id,
             "slug": self.slug,
             "title": self.title,
             "minutes": self.minutes,
             "requires": list(self.requires),
+            "optional": dict(self.optional),
+            "form": self.form,
         }
 
 
@@ -69,8 +76,8 @@ def all_labs() -> list[Lab]:
         If a source's header cannot be read, or two labs share a number or a name.
     """
     found = [read_lab(path) for path in sorted(paths.sources().glob("[0-9][0-9]_*.py"))]
-    for field in ("id", "slug"):
-        values = [getattr(lab, field) for lab in found]
+    for name in ("id", "slug"):
+        values = [getattr(lab, name) for lab in found]
         twice = next((value for value in values if values.count(value) > 1), None)
         if twice is not None:
             raise LabError(f"Two labs in {paths.shown(paths.sources())} are called '{twice}'; rename one.")
@@ -123,12 +130,25 @@ def read_lab(source: Path) -> Lab:
             requires=_texts(facts["requires"]),
             claims=_texts(facts.get("claims", [])),
             source=source,
-            form=int(facts.get("form", 1)),
+            optional=_optional(facts.get("optional", {})),
+            form=_form(facts.get("form", 1)),
         )
     except KeyError as error:
         raise LabError(f"The header of {source.name} lacks {error.args[0]!r} in its `edgelab:` block.") from error
     except (TypeError, ValueError) as error:
         raise LabError(f"The `edgelab:` block in the header of {source.name} has a wrong type ({error}).") from error
+
+
+def _optional(values: Any) -> Mapping[str, str]:
+    if not isinstance(values, dict) or not all(isinstance(text, str) and text for text in values.values()):
+        raise TypeError(f"optional: {values!r} does not say of each framework what is left out without it")
+    return {str(name): text for name, text in values.items()}
+
+
+def _form(value: Any) -> int:
+    if value not in FORMS:
+        raise ValueError(f"form: {value!r} is neither 1 nor 2")
+    return int(value)
 
 
 def _texts(values: Any) -> tuple[str, ...]:

@@ -121,7 +121,7 @@ def bound_name(exercise: Exercise) -> str:
     """The name that the lab goes on with: what the visible check is assigned to, else the learner's own."""
     tree = exercise.check.tree()
     for node in tree.body if tree is not None else ():
-        if isinstance(node, ast.Assign) and _is_check(node.value, exercise.id):
+        if isinstance(node, ast.Assign) and is_check(node.value, exercise.id):
             target = node.targets[0]
             if isinstance(target, ast.Name):
                 return target.id
@@ -132,14 +132,15 @@ def learners_name(exercise: Exercise) -> str:
     """The name of the learner's function: what the visible check is called with, else the exercise's ID."""
     tree = exercise.check.tree()
     for node in ast.walk(tree) if tree is not None else ():
-        if _is_check(node, exercise.id) and isinstance(node, ast.Call) and len(node.args) > 1:
+        if is_check(node, exercise.id) and isinstance(node, ast.Call) and len(node.args) > 1:
             answer = node.args[1]
             if isinstance(answer, ast.Name):
                 return answer.id
     return exercise.id
 
 
-def _is_check(node: ast.AST, identity: str) -> bool:
+def is_check(node: ast.AST, identity: str) -> bool:
+    """Whether this is the call of an exercise's check."""
     return (
         isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)

@@ -17,7 +17,6 @@ from edgelab.course.source import Hint
 from edgelab.errors import BadFile
 from edgelab.files import locked, read_json, write_json
 
-
 _KEPT = 200  # attempts that are remembered; older ones count as new when they come back
 
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgelab.course import paths, progress
+from edgelab.course import paths, progress, results
 from edgelab.course.labs import Lab, all_labs
+from edgelab.course.results import PREDICTION_MIME
 from edgelab.course.source import exercises, read_cells
 from edgelab.errors import BadFile
 from edgelab.files import write_text
-from edgelab.reading import Reading, format_numbers
+from edgelab.reading import Reading
 
-PREDICTION_MIME = "application/vnd.edgelab.prediction+json"
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --dim: #57606a; --paper: #ffffff; --line: #d0d7de;
   --done: #0072b2; --rest: #e6e9ed; }
@@ -37,11 +39,11 @@ th { font-weight: 600; } td.n, th.n { text-align: right; font-variant-numeric: t
 class LabProgress:
     """What the page shows of one lab. ``trouble`` says why its progress file could not be read, if so.
 
-    ``predictions`` are those that the learner's saved notebook holds: question, guess, what was found.
+    ``exercises`` maps their IDs to their titles. ``predictions`` are question, guess and what was found.
     """
 
     lab: Lab
-    exercises: tuple[str, ...]
+    exercises: Mapping[str, str]
     kept: progress.Progress
     trouble: str = ""
     predictions: tuple[tuple[str, str, str], ...] = ()
@@ -52,8 +54,8 @@ class LabProgress:
         return sum(self._effort(name).solved for name in self.exercises)
 
     def rows(self) -> list[tuple[str, str, int, int]]:
-        """For each exercise: name, state in words, tries, hints seen."""
-        efforts = [(name, self._effort(name)) for name in self.exercises]
+        """For each exercise: title, state in words, tries, hints seen."""
+        efforts = [(title, self._effort(name)) for name, title in self.exercises.items()]
         return [(n, "solved" if e.solved else "tried" if e.tries else "to do", e.tries, e.hints) for n, e in efforts]
 
     def _effort(self, name: str) -> progress.Effort:
@@ -64,33 +66,46 @@ def gather() -> list[LabProgress]:
     """The progress in every lab."""
     found = []
     for lab in all_labs():
-        names = tuple(exercises(read_cells(lab.source)))
+        titles = {name: found.title.replace("`", "") for name, found in exercises(read_cells(lab.source)).items()}
         trouble, kept = "", progress.Progress(lab.slug)
         try:
             kept = progress.load(lab.slug)
         except BadFile as error:
             trouble = str(error)
-        found.append(LabProgress(lab, names, kept, trouble, predictions(lab.notebook)))
+        found.append(LabProgress(lab, titles, kept, trouble, predictions(lab)))
     return found
 
 
-def predictions(notebook: Path) -> tuple[tuple[str, str, str], ...]:
+def predictions(lab: Lab) -> tuple[tuple[str, str, str], ...]:
+    """What was predicted in a lab, and what was then found: as kept, else as the saved notebook holds it."""
+    kept: dict[str, tuple[str, str, str]] = {}
+    with contextlib.suppress(BadFile, KeyError, TypeError, ValueError):  # `edgelab claims` says what is wrong with it
+        for entry in results.load()["predictions"]:
+            if entry["lab"] == lab.slug:
+                kept[entry["question"]] = _row(entry)
+    return (*kept.values(), *(row for row in saved_predictions(lab.notebook) if row[0] not in kept))
+
+
+def saved_predictions(notebook: Path) -> tuple[tuple[str, str, str], ...]:
     """What was predicted in a saved notebook, and what was then found; nothing if there is no such notebook."""
     try:
         cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
         payloads = [o.get("data", {}).get(PREDICTION_MIME) for cell in cells for o in cell.get("outputs", ())]
         made = [payload for payload in payloads if payload is not None and payload["predicted"] is not None]
-        return tuple((str(p["question"]), _number(p["predicted"]), _found(p["found"])) for p in made)
+        return tuple(_row(payload) for payload in made)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return ()  # a notebook in the middle of its work; JupyterLab or `edgelab check` will say what is wrong with it
 
 
-def _found(found: Any) -> str:
-    return Reading.from_dict(found).figure() if isinstance(found, dict) else str(found)
-
-
-def _number(guess: Any) -> str:
-    return guess if isinstance(guess, str) else format_numbers([guess])[0]
+def _row(payload: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Question, guess and what was found, the figures with their unit."""
+    guess, found = payload["predicted"], payload["found"]
+    if not isinstance(found, dict):
+        return str(payload["question"]), str(guess), str(found)
+    reading = Reading.from_dict(found)
+    if not isinstance(guess, str):
+        guess = Reading(guess, reading.unit, "quoted", "the learner").figure()
+    return str(payload["question"]), guess, reading.figure()
 
 
 def write_page(path: Path | None = None) -> Path:

@@ -13,7 +13,9 @@ from itertools import pairwise
 
 from edgelab.course import form, prose
 from edgelab.course.labs import Lab
-from edgelab.course.source import BEGIN, END, GIVEN, Cell, parse_hint, split_hints, stub
+from edgelab.course.owners import bound_name, is_check, learners_name
+from edgelab.course.source import BEGIN, END, GIVEN, Cell, Exercise, exercises, parse_hint, split_hints, stub
+from edgelab.errors import LabError
 
 SECTIONS = (
     "What you will be able to do",
@@ -38,6 +40,8 @@ def problems(lab: Lab, cells: list[Cell]) -> list[str]:
     found += _predictions(cells)
     found += [sentence for cell in cells if cell.tagged("exercise") for sentence in _exercise(cells, cell)]
     found += [*_orphans(cells), *prose.problems(cells)]
+    if lab.form == 2:
+        found += [sentence for exercise in _complete(cells) for sentence in _carries(exercise)]
     return [f"{lab.source.name}: {sentence}" for sentence in found]
 
 
@@ -116,7 +120,7 @@ def _predictions(cells: list[Cell]) -> Iterator[str]:
                 else:
                     yield f"The prediction in cell {number} needs a name, to be held against what was found."
     for name, number in asked.items():
-        yield f"The prediction `{name}` of cell {number} is never resolved; call `{name}.against(...)` after the figure."
+        yield f"The prediction `{name}` of cell {number} is never resolved; call `{name}.against(...)` further down."
 
 
 def _is_predict(node: ast.AST | None) -> bool:
@@ -157,6 +161,25 @@ def _texts(cell: Cell) -> Iterator[str]:
     for node in ast.walk(tree) if tree is not None else ():
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.value
+
+
+def _complete(cells: list[Cell]) -> list[Exercise]:
+    try:
+        return list(exercises(cells).values())
+    except LabError:  # an exercise without its check, which another rule names
+        return []
+
+
+def _carries(exercise: Exercise) -> Iterator[str]:
+    """In form 2 the lab goes on with what the check returns, so that an unchecked function never feeds a figure."""
+    tree = exercise.check.tree()
+    calls = [node for node in ast.walk(tree) if is_check(node, exercise.id)] if tree is not None else []
+    given = [len(call.args) + len(call.keywords) for call in calls if isinstance(call, ast.Call)]
+    if bound_name(exercise) == learners_name(exercise) or 3 not in given:
+        yield (
+            f"The check of '{exercise.id}' must stand in for the learner's function under a name of its own: "
+            f'`name = check("{exercise.id}", {learners_name(exercise)}, edgelab\'s function)`.'
+        )
 
 
 def _stub(identity: str, cell: Cell) -> Iterator[str]:

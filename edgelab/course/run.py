@@ -14,20 +14,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgelab.course import build, paths
+from edgelab.course import build, paths, results
 from edgelab.course.kernel import Watch, manager_class, quiet_loggers
 from edgelab.course.labs import Lab, find
+from edgelab.course.results import CLAIM_MIME
+from edgelab.course.session import left_out
 from edgelab.course.source import cells_of, read_notebook
 from edgelab.errors import BadFile, BadInput, EdgelabError, LabError
 from edgelab.files import write_json
 from edgelab.reading import READING_MIME
 
 CHECK_MIME = "application/vnd.edgelab.check+json"
-CLAIM_MIME = "application/vnd.edgelab.claim+json"
 _STALE_SECONDS = 86_400
 
 
@@ -35,7 +36,9 @@ _STALE_SECONDS = 86_400
 class RunResult:
     """What a run of a lab left behind.
 
-    ``ok``: every cell ran and, in a solution, every check passed. ``seconds`` of wall time include the kernel's start.
+    ``ok``: every cell ran and, in a solution, every check passed. ``mine``: it was the learner's notebook, not the
+    solution. ``left_out`` are sentences on optional frameworks that are missing, ``trouble`` one on why the verdicts
+    could not be kept for `edgelab claims`. ``seconds`` of wall time include the kernel's start.
     ``peak_memory_bytes`` as `edgelab.course.kernel.Watch` explains it.
     """
 
@@ -48,11 +51,15 @@ class RunResult:
     checks: tuple[dict[str, Any], ...]
     claims: tuple[dict[str, Any], ...]
     peak_memory_bytes: int = 0
+    mine: bool = False
+    left_out: tuple[str, ...] = ()
+    trouble: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """The run as JSON-ready data: lab, ok, seconds, notebook, html, readings, checks, claims."""
+        """The run as JSON-ready data: lab, mine, ok, seconds, notebook, html, readings, checks, claims."""
         return {
             "lab": self.lab,
+            "mine": self.mine,
             "ok": self.ok,
             "seconds": round(self.seconds, 3),
             "notebook": str(self.notebook),
@@ -67,10 +74,13 @@ class RunResult:
         memory = f"{self.peak_memory_bytes / 2**30:.2f} GB at the peak"
         counts = f"{passed} of {len(self.checks)} checks passed, {len(self.readings)} readings"
         lines = [
-            f"{self.lab}: {self.seconds:.1f} s, {memory}, {counts}",
+            f"{self.lab}, {'your notebook' if self.mine else 'the solution'}: {self.seconds:.1f} s, {memory}, {counts}",
             *(f"  {claim['id']} {claim['verdict']}: {claim['claim']}" for claim in self.claims),
             f"  notebook  {paths.shown(self.notebook)}",
             f"  page      {paths.shown(self.html)}",
+            *(f"  {sentence}" for sentence in self.left_out),
+            *([] if self.mine else [f"  This ran the solution; `edgelab run {self.lab} --mine` runs your notebook."]),
+            *([self.trouble] if self.trouble else []),
         ]
         return "\n".join(lines)
 
@@ -132,11 +142,17 @@ def run_lab(
             checks=found["checks"],
             claims=found["claims"],
             peak_memory_bytes=peak,
+            mine=mine,
+            left_out=tuple(left_out(lab)),
         )
         write_json(staged / f"{lab.slug}.json", result.to_dict())
         for ending in ("ipynb", "html", "json"):
             (staged / f"{lab.slug}.{ending}").replace(folder / f"{lab.slug}.{ending}")
         (folder / f"{lab.slug}.failed.ipynb").unlink(missing_ok=True)
+    try:
+        results.add(lab.slug, "edgelab run --mine" if mine else "edgelab run", claims=result.claims)
+    except EdgelabError as error:
+        return replace(result, trouble=f"The verdicts were not kept for `edgelab claims`: {error}")
     return result
 
 

@@ -8,17 +8,17 @@ import importlib.util
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from edgelab.course import boxes
+from edgelab.course import boxes, results
 from edgelab.course.labs import Lab, find
 from edgelab.course.source import Cell, read_cells
 from edgelab.errors import LabError, MissingFramework
 from edgelab.measure.machine import machine
-from edgelab.reading import kernel_shell
+from edgelab.reading import kernel_shell, listen
 
 DISTRIBUTIONS = {
     "tensorflow": ("tensorflow", "tensorflow-cpu"),
@@ -103,17 +103,34 @@ def begin(lab: str, *, threads: int = 1) -> None:
         opened.checked, opened.accepted, opened.provided = before.checked, before.accepted, before.provided
     _current[:] = [opened]
     shell = kernel_shell()
+    listen(_keep)
     if shell is not None:  # a solution's notebook carries the checks' bodies, which are registered with this
         shell.user_ns.setdefault("checks", checks)
     _pin(threads)
     facts = [
         f"edgelab {version('edgelab')}",
         f"Python {platform.python_version()}",
-        *(f"{name} {version(name)}" for name in found.requires),
+        *(f"{name} {version(name)}" for name in (*found.requires, *filter(installed, found.optional))),
         machine().cpu,
         f"{machine().cores} cores",
     ]
-    boxes.show_markdown(f"**{found.title}** · " + " · ".join(facts), " | ".join([found.title, *facts]))
+    missing = left_out(found)
+    markdown = "\n\n".join([f"**{found.title}** · " + " · ".join(facts), *missing])
+    boxes.show_markdown(markdown, "\n".join([" | ".join([found.title, *facts]), *missing]))
+
+
+def left_out(lab: Lab) -> list[str]:
+    """What a lab leaves out here for want of an optional framework, a sentence each, with the command that adds it."""
+    return [
+        f"Left out here, without {name}: {text.rstrip('.')}. `{add_command(name)}` adds it."
+        for name, text in lab.optional.items()
+        if not installed(name)
+    ]
+
+
+def _keep(mime: str, payload: Mapping[str, Any]) -> None:
+    if _current:
+        results.note(_current[0].lab.slug, mime, payload)
 
 
 def current() -> Session:

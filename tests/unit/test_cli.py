@@ -73,9 +73,11 @@ def test_labs(home, capfd):
             "title": "Example: what a percentile is",
             "minutes": 5,
             "requires": ["numpy"],
+            "optional": {},
+            "form": 1,
         }
     ]
-    assert list(json.loads(out)[0]) == ["id", "minutes", "requires", "slug", "title"]  # sorted keys
+    assert list(json.loads(out)[0]) == ["form", "id", "minutes", "optional", "requires", "slug", "title"]  # sorted
 
 
 def test_labs_is_quick_because_it_imports_little():
@@ -205,7 +207,7 @@ def test_check_and_progress(home, capfd):
     out, err = capfd.readouterr()
     report = json.loads(out)
     assert list(report) == ["checks", "exercises", "lab", "notebook", "solved"]
-    assert [list(c) for c in report["checks"]] == [["hint", "id", "message", "passed", "status"]] * 2
+    assert [list(c) for c in report["checks"]] == [["hint", "hints", "id", "message", "passed", "status"]] * 2
     assert err == ""
     assert call("check", "90") == 0
     assert "to do" in capfd.readouterr().out
@@ -222,8 +224,9 @@ def test_run_and_claims(home, capfd):
     assert "cell" in err  # the progress bar
     assert call("claims", "--json") == 0
     (entry,) = json.loads(capfd.readouterr().out)
-    assert list(entry) == ["claim", "id", "lab", "reading", "verdict", "why"]
+    assert list(entry) == ["claim", "date", "id", "lab", "labs", "reading", "verdict", "where", "why"]
     assert entry["verdict"] == run["claims"][0]["verdict"]
+    assert (entry["lab"], entry["where"]) == ("example", "edgelab run")
 
 
 def test_a_solution_that_fails_its_check_has_status_1(home, capfd):
@@ -246,7 +249,7 @@ def test_doctor(home, capfd, monkeypatch):
         *("frameworks", "labs", "warnings"),
     }
     assert health["ok"] is True
-    assert health["labs"] == [{"id": "90", "slug": "example", "runs": True, "reasons": []}]
+    assert health["labs"] == [{"id": "90", "slug": "example", "runs": True, "reasons": [], "left_out": []}]
     assert {entry["name"] for entry in health["frameworks"]} >= {"torch", "tensorflow", "onnxruntime", "numpy"}
     assert call("doctor") == 0
     assert "example" in capfd.readouterr().out

@@ -38,6 +38,8 @@ def test_the_header_is_read(home):
         "title": "Example: what a percentile is",
         "minutes": 5,
         "requires": ["numpy"],
+        "optional": {},
+        "form": 1,
     }
 
 
@@ -122,6 +124,7 @@ RULES = [
     ("# 3. `percentile(", "# 3. x\n# 4. (for: no such mistake) `percentile(", 'for "no such mistake", which its check'),
     ("times = []\n", "guess = ui.predict('?', low=0, high=1)\n", "The prediction `guess` of cell 5 is never resolved"),
     ("times = []\n", "ui.predict('?', low=0, high=1)\n", "The prediction in cell 5 needs a name"),
+    ("claims: [M2]", "claims: [M2]\n#     form: 2", "The check of 'speed_up' must stand in for the learner's"),
     ("claims: [M2]", "claims: [M2, M4]", "promises the claim M4"),
     ("claims: [M2]", "claims: []", "tests the claim M2, which the header"),
     ('tags=["exercise:speed_up"]', 'tags=["exercise:percentile"]', "More than one cell is tagged"),

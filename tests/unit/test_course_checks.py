@@ -68,7 +68,7 @@ def constant(values, q):
 def test_a_failing_answer_is_replaced_and_a_rerun_uncovers_nothing(example):
     for _ in range(5):
         assert check("percentile", unsorted, fallback=own) is own
-    assert run_check("percentile", unsorted).hints == ("Five sorted values have the ranks 1 to 5, and the indices 0 to 4.",)
+    assert len(run_check("percentile", unsorted).hints) == 1
     assert progress.load("example").exercises["percentile"] == progress.Effort(tries=1, hints=1, solved=False)
 
 

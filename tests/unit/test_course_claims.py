@@ -6,11 +6,8 @@ import pytest
 
 from edgelab.course import claim
 from edgelab.course.claims import Quantity, all_claims, judge
-from edgelab.course.ledger import claims_table, last_claims
-from edgelab.errors import BadFile, BadInput
+from edgelab.errors import BadInput
 from edgelab.reading import Reading
-
-from .course_home import EXAMPLE
 
 IDS = ["M1", "M2", "M3", "M4", "M5", "M6", "Q1", "Q2", "Q3", "Q4", "Q5", "Q6", "Q7", "Q8", "Q9", "Q12"]
 IDS += ["U1", "U2", "U3", "U4", "U5", "U7", "U6", "U8"]
@@ -148,30 +145,3 @@ def test_what_a_verdict_leaves_behind():
     assert set(data) == {"id", "claim", "verdict", "reading", "readings", "why"}
     assert "M4: held" in str(found)
     assert "measured" in str(found)
-
-
-@pytest.fixture
-def runs(monkeypatch, tmp_path):
-    monkeypatch.setenv("EDGELAB_HOME", str(EXAMPLE))
-    monkeypatch.setenv("EDGELAB_RUNS", str(tmp_path))
-    (tmp_path / "example").mkdir()
-    return tmp_path / "example" / "example.json"
-
-
-def test_the_claims_of_the_last_runs(runs):
-    (entry,) = last_claims()
-    assert (entry.id, entry.lab, entry.verdict) == ("M2", "example", None)
-    assert "not run yet" in claims_table([entry]).text()
-    assert entry.to_dict()["reading"] is None
-    runs.write_text(json.dumps({"claims": [claim("M2", reading(1.5)).to_dict()]}), encoding="utf-8")
-    (entry,) = last_claims()
-    assert entry.verdict == "held"
-    assert set(entry.to_dict()) == {"id", "claim", "lab", "verdict", "reading", "why"}
-    assert "1.50x, measured" in claims_table([entry]).text()
-
-
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"claims": [3]}', '{"claims": [{"id": "M2", "reading": {}}]}'])
-def test_a_run_file_of_another_kind_is_one_sentence(runs, text):
-    runs.write_text(text, encoding="utf-8")
-    with pytest.raises(BadFile, match=r"example\.json"):
-        last_claims()

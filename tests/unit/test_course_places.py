@@ -15,7 +15,8 @@ from html.parser import HTMLParser
 import nbformat
 import pytest
 
-from edgelab.course import browser, build, doctor, labs, progress, progress_page, serve, session, testing
+from edgelab import cli
+from edgelab.course import browser, build, doctor, labs, progress, progress_page, results, serve, session, testing
 from edgelab.errors import BadInput, LabError, MissingFramework
 
 from .course_home import EXAMPLE
@@ -98,9 +99,9 @@ def test_the_progress_page(home):
     text = path.read_text(encoding="utf-8")
     page = Page(text)
     assert "1 of 2 exercises solved" in page.text
-    assert "percentilesolved32" in page.text.replace("\n", "")
-    assert "speed_upto do00" in page.text.replace("\n", "")
-    assert "how <many>?2.002.50x" in page.text.replace("\n", "")
+    assert "A percentile by the nearest-rank rulesolved32" in page.text.replace("\n", "")
+    assert "How many times as fastto do00" in page.text.replace("\n", "")
+    assert "how <many>?2.00x2.50x" in page.text.replace("\n", "")
     assert page.text.count("how <many>?") == 2
     assert "a <b>" in page.text
     names = [tag for tag, _ in page.tags]
@@ -113,6 +114,46 @@ def test_the_progress_page(home):
     assert names.count("h1") == 1
     assert names.count("caption") == names.count("table") == 2
     assert next(a for tag, a in page.tags if tag == "progress")["value"] == "1"
+
+
+def test_predictions_of_a_kernel_come_before_those_of_the_saved_notebook(home):
+    reading = {"name": "r", "value": 2.5, "unit": "ms", "how": "measured", "by": "t", "low": None, "high": None}
+    told = {"question": "How long?", "predicted": 4, "found": reading, "sentence": "a sentence"}
+    results.add("example", "notebook", predictions=[told])
+    results.add("other", "notebook", predictions=[{**told, "question": "Elsewhere?"}])
+    page = Page(progress_page.write_page().read_text(encoding="utf-8"))
+    assert "How long?4 ms2.50 ms" in page.text.replace("\n", "")
+    assert "Elsewhere?" not in page.text
+
+
+def test_a_lab_opens_without_what_is_optional_and_says_what_it_leaves_out(home, monkeypatch, capsys):
+    source = home / "solutions" / "90_example.py"
+    text = source.read_text(encoding="utf-8")
+    source.write_text(
+        text.replace("requires: [numpy]", "requires: [numpy]\n#     optional: {coremltools: the size on a phone}"),
+        encoding="utf-8",
+    )
+    real = session.installed
+    monkeypatch.setattr(session, "installed", lambda name: name != "coremltools" and real(name))
+    monkeypatch.setattr(session, "_made_by_uv", lambda: True)
+    says = "Left out here, without coremltools: the size on a phone. `uv sync --inexact --group coreml` adds it."
+    shown = []
+    monkeypatch.setattr(session.boxes, "show_markdown", lambda markdown, _text: shown.append(markdown))
+    session.begin("example")
+    assert shown[0].endswith(says)
+    assert "coremltools" not in shown[0].removesuffix(says)
+    health = doctor.examine()
+    assert health.ok
+    assert health.to_dict()["labs"][0]["left_out"] == [says]
+    assert f"yes {says}" in str(health)
+    assert labs.find("example").to_dict()["optional"] == {"coremltools": "the size on a phone"}
+    monkeypatch.setattr(serve, "open_lab", lambda *_, **__: 0)
+    assert cli.main(["open", "example", "--no-browser"]) == 0
+    assert capsys.readouterr().out == f"{says}\n"
+    for old, new in (("{coremltools: the size on a phone}", "[coremltools]"), ("requires", "form: 3\n#     requires")):
+        source.write_text(source.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+        with pytest.raises(LabError, match=r"header of 90_example\.py has a wrong type"):
+            labs.find("example")
 
 
 def test_the_page_reports_a_bad_progress_file_and_forgives_a_bad_notebook(home):

@@ -10,7 +10,7 @@ import nbformat
 import psutil
 import pytest
 
-from edgelab.course import build, labs, progress
+from edgelab.course import build, labs, progress, results
 from edgelab.course.grade import grade
 from edgelab.course.kernel import Watch
 from edgelab.course.run import collect, parse_parameters, run_lab
@@ -51,7 +51,7 @@ def test_a_run_leaves_three_files_and_says_what_it_found(home, tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == ["example.html", "example.ipynb", "example.json"]
     run = json.loads((folder / "example.json").read_text(encoding="utf-8"))
     assert run == json.loads(json.dumps(result.to_dict()))
-    assert set(run) == {"lab", "ok", "seconds", "notebook", "html", "readings", "checks", "claims"}
+    assert set(run) == {"lab", "mine", "ok", "seconds", "notebook", "html", "readings", "checks", "claims"}
     assert (run["lab"], run["ok"]) == ("example", True)
     assert run["notebook"] == str(folder / "example.ipynb")
     assert [set(r) for r in run["readings"]] == [{"name", "value", "unit", "how", "by", "low", "high"}] * 2
@@ -65,7 +65,13 @@ def test_a_run_leaves_three_files_and_says_what_it_found(home, tmp_path):
     assert str(tmp_path) not in (folder / "example.ipynb").read_text(encoding="utf-8")
     assert "what a percentile is" in (folder / "example.html").read_text(encoding="utf-8")
     assert "GB at the peak, 2 of 2 checks passed" in str(result)
+    assert str(result).startswith("example, the solution: ")
+    assert "This ran the solution; `edgelab run example --mine` runs your notebook." in str(result)
     assert not progress.location("example").exists()  # a solution's run is no try
+    (kept,) = results.load()["claims"]
+    assert (kept["id"], kept["lab"], kept["where"]) == ("M2", "example", "edgelab run")
+    assert kept["verdict"] == run["claims"][0]["verdict"]
+    assert run["mine"] is False
 
 
 def test_mine_runs_the_learners_notebook_and_counts(home, tmp_path):
@@ -75,6 +81,9 @@ def test_mine_runs_the_learners_notebook_and_counts(home, tmp_path):
     assert [check["passed"] for check in result.checks] == [False, False]
     assert "the values were not sorted" in result.checks[0]["message"]
     assert progress.load("example").exercises == {"percentile": progress.Effort(tries=1, hints=1, solved=False)}
+    assert str(result).startswith("example, your notebook: ")
+    assert "--mine" not in str(result)
+    assert results.load()["claims"][0]["where"] == "edgelab run --mine"
     page = (tmp_path / "o" / "example.html").read_text(encoding="utf-8")
     assert "Not yet: percentile" in page
 
