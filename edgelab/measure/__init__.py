@@ -12,10 +12,12 @@ _HOMES = {
     "first_inference": "latency",
     "group_differences": "quality",
     "inspect_model": "inspect",
+    "loss_contrast": "quality",
     "load_arrays": "arrays",
     "measure_latency": "latency",
     "save_arrays": "arrays",
     "sweep": "latency",
+    "top_k": "quality",
 }
 __all__ = list(_HOMES)
 

@@ -7,7 +7,7 @@ sharper than comparing two accuracies. Choices belong on validation data; test d
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,12 +36,16 @@ class Share:
 
 @dataclass(frozen=True)
 class Quality:
-    """Accuracy of one network: overall, by class and by group, in percent, and which items are right (N,)."""
+    """Accuracy of one network: overall, by class and by group, in percent, and which items are right (N,).
+
+    ``top_5`` is the percentage of items whose class is among the five highest logits; None with five classes or fewer.
+    """
 
     accuracy: Reading
     by_class: tuple[Share, ...]
     by_group: tuple[Share, ...]
     correct: NDArray[np.bool_]
+    top_5: Reading | None = None
 
     @property
     def worst_group(self) -> Share | None:
@@ -52,13 +56,15 @@ class Quality:
     def table(self) -> Table:
         """Overall, then each class, then each group."""
         rows = [("all", "", len(self.correct), self.accuracy.figure())]
+        rows += [] if self.top_5 is None else [("all", "in the top 5", len(self.correct), self.top_5.figure())]
         rows += [(s.grouping, s.name, s.items, s.accuracy.figure()) for s in (*self.by_class, *self.by_group)]
         return Table("Accuracy", ("by", "name", "items", "right"), rows, f"Measured: {self.accuracy.by}.")
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON-ready data: accuracy, by_class, by_group."""
+        """As JSON-ready data: accuracy, top_5, by_class, by_group."""
         return {
             "accuracy": self.accuracy.to_dict(),
+            "top_5": None if self.top_5 is None else self.top_5.to_dict(),
             "by_class": [_share(s) for s in self.by_class],
             "by_group": [_share(s) for s in self.by_group],
         }
@@ -126,7 +132,45 @@ def evaluate(
         Share(grouping, str(name), int(members.sum()), accuracy_reading(correct[members], by))
         for grouping, name, members in _members(groups, len(labels))
     )
-    return Quality(accuracy_reading(correct, by), by_class, by_group, correct)
+    top_5 = top_k(logits, labels, 5, by=by) if classes > 5 else None
+    return Quality(accuracy_reading(correct, by), by_class, by_group, correct, top_5)
+
+
+def top_k(logits: NDArray[np.float32], y: ArrayLike, k: int = 5, *, by: str = "logits given") -> Reading:
+    """Percent of the items whose class is among the ``k`` highest logits, with Wilson's interval.
+
+    Parameters
+    ----------
+    logits
+        (N, classes).
+    y
+        Labels (N,), integers from 0.
+    k
+        1 is the accuracy: of equal logits the first class counts as the highest, as for `numpy.argmax`.
+    by
+        What gave the logits.
+
+    Raises
+    ------
+    BadInput
+        If shapes do not agree, a label is no class of the network, or k is not from 1 to the number of classes.
+
+    Examples
+    --------
+    >>> top_k(np.array([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]], np.float32), [1, 2], k=2).value
+    50.0
+    """
+    labels = np.asarray(y)
+    check_logits(logits, len(labels))
+    classes = logits.shape[1]
+    if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= classes:
+        raise BadInput(f"Labels must be integers from 0 to {classes - 1}, the classes of the network.")
+    if not 1 <= k <= classes:
+        raise BadInput(f"k={k} is not from 1 to {classes}, the number of classes.")
+    own = logits[np.arange(len(labels)), labels][:, None]
+    earlier = np.arange(classes) < labels[:, None]
+    ahead = (logits > own) | ((logits == own) & earlier)
+    return accuracy_reading(np.asarray(ahead.sum(axis=1) < k), f"{by}, top {k}" if k > 1 else by)
 
 
 def predict(engine: Engine, x: NDArray[Any], *, progress: bool = False) -> NDArray[np.float32]:
@@ -323,7 +367,53 @@ def loss_gap(larger: Reading, smaller: Reading) -> Reading:
         for r, a in ((larger, larger.low), (smaller, smaller.high), (larger, larger.high), (smaller, smaller.low))
     ]
     by = f"difference of two losses: {larger.by}; {smaller.by}"
-    return Reading(value, "points", larger.how, by, value - sum(sides[:2]) ** 0.5, value + sum(sides[2:]) ** 0.5)
+    low, high = value - sum(sides[:2]) ** 0.5, value + sum(sides[2:]) ** 0.5
+    doubt = " ".join(filter(None, dict.fromkeys((larger.doubt, smaller.doubt))))
+    return Reading(value, "points", larger.how, by, low, high, doubt=doubt)
+
+
+def loss_contrast(
+    before: NDArray[np.bool_], after: NDArray[np.bool_], rare: NDArray[np.bool_], looks: int = 1
+) -> Reading:
+    """Points that the rare items lose more than all others, from which items are right before and after.
+
+    The two sets hold different items, so their losses are independent and the interval of the difference follows
+    from both. Rare and common are named before anybody looks: the group that happens to lose most always loses more
+    than the mean, whatever there is to see.
+
+    Parameters
+    ----------
+    before, after
+        Which items each network gets right, boolean (N,), the same items.
+    rare
+        Which items are of rare classes, or of the small subgroup in question, boolean (N,).
+    looks
+        How many such comparisons are made. The interval is wide enough for all of them together (Bonferroni).
+
+    Returns
+    -------
+    Reading
+        In points; above 0 if the rare ones lose more. In doubt with fewer than `FEWEST_ITEMS` on one side.
+
+    Raises
+    ------
+    BadInput
+        If the arrays do not fit each other, one side is empty, or ``looks`` is below 1.
+    """
+    _check_correct(before, after)
+    _check_correct(before, rare)
+    fewer = int(min(rare.sum(), (~rare).sum()))
+    if fewer == 0 or looks < 1:
+        raise BadInput("Rare and common items are wanted, at least one of each, and at least one look.")
+    confidence = 1 - (1 - stats.CONFIDENCE) / looks
+
+    def loss(members: NDArray[np.bool_]) -> Reading:
+        value, low, high = (100 * v for v in stats.paired_difference(before[members], after[members], confidence))
+        return Reading(value, "points", "measured", f"{members.sum():,} items, each before and after", low, high)
+
+    gap = loss_gap(loss(rare), loss(~rare))
+    doubt = "" if fewer >= FEWEST_ITEMS else f"{fewer} items on one side cannot tell: it takes {FEWEST_ITEMS}."
+    return replace(gap, by=f"{gap.by}; interval for {looks} looks" if looks > 1 else gap.by, doubt=doubt)
 
 
 def check_logits(logits: NDArray[np.float32], items: int) -> None:
