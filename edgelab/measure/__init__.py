@@ -6,13 +6,13 @@ import importlib
 from typing import Any
 
 _HOMES = {
-    "difference": "quality",
+    "difference": "losses",
     "divergence": "quality",
     "evaluate": "quality",
     "first_inference": "latency",
-    "group_differences": "quality",
+    "group_differences": "losses",
     "inspect_model": "inspect",
-    "loss_contrast": "quality",
+    "loss_contrast": "losses",
     "load_arrays": "arrays",
     "measure_latency": "latency",
     "save_arrays": "arrays",
