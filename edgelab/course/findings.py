@@ -85,14 +85,14 @@ def by_side(reading: Reading, bound: float, *, above: str, below: str, unclear: 
 
 
 def listed(words: Sequence[str]) -> str:
-    """Words as a list in a sentence.
+    """Words as a list in a sentence; no words give an empty text.
 
     Examples
     --------
     >>> listed(["day", "night", "dusk"])
     'day, night and dusk'
     """
-    *first, last = words
+    *first, last = words or [""]
     return f"{', '.join(first)} and {last}" if first else last
 
 

@@ -64,4 +64,9 @@ def test_a_reading_without_an_interval_counts_as_exact():
 
 
 def test_lists_in_words():
-    assert [findings.listed(words) for words in (["a"], ["a", "b"], ["a", "b", "c"])] == ["a", "a and b", "a, b and c"]
+    assert [findings.listed(words) for words in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == [
+        "",
+        "a",
+        "a and b",
+        "a, b and c",
+    ]
