@@ -7,43 +7,48 @@ writes ``readings/{fast,slow,busy}/quantization.json``. Only the first is a reco
 test**: `CHANGES` says in words and in code what was done to the recording, and each file repeats the words.
 """
 
-import copy
 import datetime as dt
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from edgelab.course.findings import FINDING_MIME
+from edgelab.course.findings import FINDING_MIME, from_data, to_data
 from edgelab.measure.machine import machine
+from edgelab.reading import Reading
 
 READINGS = Path(__file__).parent / "readings"
 MACHINES = ("fast", "slow", "busy")
-BUSY = "Other programs kept the machine busy."
 Change = Callable[[list], list]
 
 
-def scaled(reading: dict, factor: float) -> dict:
+def scaled(reading: Reading, factor: float) -> Reading:
     """A reading and its interval times a factor."""
-    ends = {key: None if reading[key] is None else reading[key] * factor for key in ("value", "low", "high")}
-    return {**reading, **ends}
+    ends = {"low": reading.low * factor, "high": reading.high * factor} if reading.low is not None else {}
+    return replace(reading, value=reading.value * factor, **ends)
 
 
-def shifted(reading: dict, by: float) -> dict:
+def shifted(reading: Reading, by: float) -> Reading:
     """A reading and its interval moved."""
-    ends = {key: None if reading[key] is None else reading[key] + by for key in ("value", "low", "high")}
-    return {**reading, **ends}
+    ends = {"low": reading.low + by, "high": reading.high + by} if reading.low is not None else {}
+    return replace(reading, value=reading.value + by, **ends)
 
 
-def unsure(data):
-    """Every measured ratio in ``data`` as a busy machine gives it: the interval reaches far to both sides of 1."""
-    if isinstance(data, list):
-        return [unsure(entry) for entry in data]
-    if not isinstance(data, dict):
-        return data
-    if data.get("unit") == "x" and data.get("how") == "measured" and data.get("low") is not None:
-        return {**data, "low": min(data["low"], 0.6), "high": max(data["high"], 1.7)}
-    return {key: unsure(value) for key, value in data.items()}
+def unsure(argument):
+    """Every measured ratio in an argument as a busy machine gives it: the interval reaches far to both sides of 1."""
+    if isinstance(argument, list):
+        return [unsure(entry) for entry in argument]
+    if isinstance(argument, dict):
+        return {key: unsure(value) for key, value in argument.items()}
+    if (
+        isinstance(argument, Reading)
+        and argument.unit == "x"
+        and argument.how == "measured"
+        and argument.low is not None
+    ):
+        return replace(argument, low=min(argument.low, 0.6), high=max(argument.high, 1.7))
+    return argument
 
 
 CHANGES: dict[str, dict[str, tuple[str, Change]]] = {
@@ -104,7 +109,7 @@ def record(notebook: Path) -> dict:
 
 def derive(slug: str, recording: dict, name: str) -> dict:
     """The readings of the slow or the busy machine, made for the test from a recording."""
-    findings = copy.deepcopy({identity: entry["arguments"] for identity, entry in recording["findings"].items()})
+    findings = {i: [from_data(data) for data in entry["arguments"]] for i, entry in recording["findings"].items()}
     made = [f"made for the test from the recording on {recording['machine']}"]
     if name == "slow":
         for identity, (words, change) in CHANGES.get(slug, {}).items():
@@ -112,11 +117,11 @@ def derive(slug: str, recording: dict, name: str) -> dict:
             findings[identity] = change(findings[identity])
     else:
         made.append("every measured ratio with an interval: the interval widened to reach from 0.6 to 1.7 at least")
-        findings = {identity: unsure(arguments) for identity, arguments in findings.items()}
+        findings = {i: unsure(arguments) for i, arguments in findings.items()}
     return {
         "machine": f"no real machine ({name})",
         "made": made,
-        "findings": {identity: {"arguments": arguments} for identity, arguments in findings.items()},
+        "findings": {i: {"arguments": to_data(arguments)} for i, arguments in findings.items()},
     }
 
 

@@ -80,7 +80,7 @@ def test_what_was_made_for_the_test_says_so_and_is_what_it_says(slug):
 @pytest.mark.parametrize(("machine", "slug", "identity"), EVERY)
 def test_every_sentence_reads_as_one_on_every_machine(machine, slug, identity):
     text = sentence(machine, slug, identity)
-    assert re.fullmatch(r"[A-Z`'].*\.", text, re.DOTALL), text
+    assert re.fullmatch(r"[A-Z0-9`'].*\.", text, re.DOTALL), text
     for flaw in ("None", "nan", "inf ", "inf)", "((", "))", "  ", "{", "}", " ,", "..", "-0 "):
         assert flaw not in text
     if machine == "fast":
@@ -95,7 +95,7 @@ SAID = [
     ("quantization", "profile", "fast", ["decide little", "which are faster"], ["slower", "work that float32 does"]),
     ("quantization", "profile", "slow", ["31.0 %", "work that float32 does not have"], ["decide little", "faster"]),
     ("quantization", "profile", "busy", ["the race cannot tell"], ["which are faster", "which are slower"]),
-    ("quantization", "scales", "fast", ["for each channel it loses no more than the noise"], ["gains"]),
+    ("quantization", "scales", "fast", ["for each channel it loses no more than the noise"], ["it gains"]),
     ("quantization", "scales", "slow", ["for each channel it loses 3.0"], ["no more than the noise"]),
     ("quantization", "recap_scales", "slow", ["does harm", "takes more time"], ["saves", "costs nothing"]),
     ("quantization", "recap_scales", "busy", ["saves", "was not shown"], ["takes more time:", "takes less time:"]),
