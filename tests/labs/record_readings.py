@@ -52,6 +52,17 @@ def unsure(argument):
 
 
 CHANGES: dict[str, dict[str, tuple[str, Change]]] = {
+    "start": {
+        "stopwatch": ("a first run and a slowest run near the median", lambda _: [1.2, 1.3]),
+        "batches": (
+            "the speed-ups times 0.2, as where PyTorch has kernels that ONNX Runtime lacks",
+            lambda a: [{batch: scaled(ratio, 0.2) for batch, ratio in a[0].items()}],
+        ),
+        "threads": (
+            "the ratios times 4, as where two threads share one core",
+            lambda a: [{name: scaled(ratio, 4.0) for name, ratio in a[0].items()}],
+        ),
+    },
     "quantization": {
         "speed": (
             "the speed-up of INT8 times 0.4, as on a processor without instructions for sums of bytes",

@@ -89,6 +89,11 @@ def test_every_sentence_reads_as_one_on_every_machine(machine, slug, identity):
 
 # (lab, finding, machine): words that the sentence must hold, and words that it must not
 SAID = [
+    ("start", "batches", "fast", ["batch 1: ONNX Runtime is faster"], ["PyTorch is faster, "]),
+    ("start", "batches", "slow", ["batch 1: PyTorch is faster, ONNX Runtime at 0."], ["ONNX Runtime is faster"]),
+    ("start", "batches", "busy", ["batch 1: these runs cannot tell"], ["is faster,"]),
+    ("start", "threads", "slow", ["the second thread costs time"], ["saves time"]),
+    ("start", "threads", "busy", ["cannot be told"], ["saves time", "costs time"]),
     ("quantization", "speed", "fast", ["INT8 is faster here"], ["slower", "cannot be told"]),
     ("quantization", "speed", "slow", ["INT8 is slower here"], ["faster"]),
     ("quantization", "speed", "busy", ["cannot be told"], ["is faster here", "is slower here"]),
@@ -127,6 +132,9 @@ def test_a_sentence_follows_the_machine(slug, identity, machine, must, never):
 
 # (lab, finding, arguments, must, never): what no recording shows
 MADE_UP = [
+    ("start", "stopwatch", (1.1, 1.2), ["a quiet machine"], ["starting up", "something else"]),
+    ("start", "stopwatch", (9.0, 4.0), ["starting up", "something else"], ["quiet"]),
+    ("start", "threads", ({"a": reading(0.6, 0.5, 0.7)},), ["a: the second thread saves time, 0.60"], ["costs"]),
     ("quantization", "profile", (reading(1.32, 1.28, 1.34), 99.0, 0.9), ["decide little", "faster"], ["slower"]),
     (
         "quantization",
