@@ -54,7 +54,7 @@ import torch
 
 from edgelab import Reading, Table, nets, record, ui
 from edgelab.convert.onnx import export
-from edgelab.course import begin, check, claim
+from edgelab.course import begin, by_side, check, claim, finding
 from edgelab.engines import open_engine
 from edgelab.engines.torch import TorchEngine
 from edgelab.measure import inspect_model, latency
@@ -207,12 +207,25 @@ figure = ui.lines(
 )
 ui.show(
     figure,
-    alt="Time of each run in order: a high first run, then a flat floor with scattered spikes above it.",
+    alt="Time of each run in order, on a logarithmic axis.",
 )
 
+
+# %% tags=["finding:stopwatch"]
+def finding_stopwatch(first, slowest):
+    text = f"The first run took {first:.1f} times the median"
+    text += ", so a mean would count starting up, too" if first >= 1.5 else ""
+    text += f"; of the later runs the slowest took {slowest:.1f} times the median"
+    if slowest < 1.5:
+        return f"{text}: a quiet machine."
+    return f"{text}: something else had the processor, a cache or the clock."
+
+
+later = times[20:] / np.median(times)
+finding(finding_stopwatch, times[0] / np.median(times), later.max())
+
 # %% [markdown]
-# The picture is typical of a machine that does other things as well. The floor is the work itself; the spikes are
-# the operating system, caches and clocks. One number cannot describe it. The **median** (p50) says what usually happens and
+# Look for a floor, which is the work itself, and for spikes above it: the operating system, caches and clocks. One number cannot describe both. The **median** (p50) says what usually happens and
 # the **99th percentile** (p99) what one inference in a hundred exceeds. A percentile from few runs is itself uncertain, and
 # the order of the sorted runs tells how much: no assumption about the shape of the distribution is needed.
 
@@ -325,6 +338,20 @@ ui.show(
     alt="Bars of the speed-up of ONNX Runtime over PyTorch for batches of 1, 4 and 16, with intervals.",
 )
 
+
+# %% tags=["finding:batches"]
+def finding_batches(speed_ups):
+    told = {
+        "above": "ONNX Runtime is faster, {}",
+        "below": "PyTorch is faster, ONNX Runtime at {} of its speed",
+        "unclear": "these runs cannot tell who is faster, {}",
+    }
+    each = [f"batch {n}: {by_side(r, 1, **told)}" for n, r in speed_ups.items()]
+    return f"Ratios of PyTorch's time to ONNX Runtime's. {'; '.join(each)}."
+
+
+finding(finding_batches, speed_ups)
+
 # %%
 guess_speed_up.against(speed_ups[1])
 
@@ -334,8 +361,8 @@ guess_first.against(first_ratio)
 # %% [markdown]
 # ### Threads
 #
-# Two threads share the work, but they also wait for each other. A large layer gains more than the waiting costs, a small
-# one does not. Here the big network and the small one run with one thread and with two.
+# Two threads share the work, but they also wait for each other. The more work an operator has, the less the waiting counts.
+# Here the big network and the small one run with one thread and with two.
 
 # %%
 small_file = export(small, example.numpy(), Path(folder.name) / "small.onnx")
@@ -359,6 +386,20 @@ two_threads = {
     name: record(f"threads_2_to_1.{name}", sweep.ratio(threads=(2, 1), batch=1))
     for name, sweep in sweeps.items()
 }
+
+
+# %% tags=["finding:threads"]
+def finding_threads(ratios):
+    told = {
+        "above": "the second thread costs time, {}",
+        "below": "the second thread saves time, {}",
+        "unclear": "whether the second thread helps cannot be told, {}",
+    }
+    each = [f"{name}: {by_side(r, 1, **told)}" for name, r in ratios.items()]
+    return f"Time with two threads over the time with one. {'; '.join(each)}."
+
+
+finding(finding_threads, two_threads)
 
 # %% [markdown]
 # ### Where the time goes
@@ -389,7 +430,7 @@ ui.show(
 # ## Explore
 #
 # **How many runs are enough?** The panel draws from the times that you measured above, so it answers at once. Move the
-# sliders and watch the p99: how many runs does it take until its interval is narrower than 10 percent? What happens to the mean
+# sliders and watch the p99: how many runs does it take until its interval is narrower than <span class="given" title="the question's own bound">10 percent</span>? What happens to the mean
 # when you keep the warm-up in?
 
 
@@ -459,7 +500,7 @@ claim("M2", record("onnxruntime.p99_to_p50", tail_ratio))
 claim(
     "M3",
     two_threads["small network"],
-    because="the small network has too little work in each operator to share out",
+    because=finding_threads(two_threads),
 )
 
 # %%
@@ -1271,4 +1312,4 @@ Table(
 # layer). Hoefler and Belli, *Scientific Benchmarking of Parallel Computing Systems*, 2015 (reporting times with intervals).
 # The ONNX specification, onnx.ai.
 #
-# **Next:** `01_quantization`, where the same network gets four times smaller, and you find out what that costs.
+# **Next:** `01_quantization`, where a network gets smaller by a number that you will count, and you find out what that costs.

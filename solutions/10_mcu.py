@@ -53,7 +53,7 @@ import torch
 from edgelab import Reading, Table, data, nets, record, ui
 from edgelab.convert.tflite import export_int8
 from edgelab.convert.tflite_writer import TfliteWriter
-from edgelab.course import begin, check, claim
+from edgelab.course import begin, check, claim, finding, listed
 from edgelab.engines import open_engine
 from edgelab.engines.tflm import TFLMEngine, arena_search
 from edgelab.errors import BadFile, MissingFramework
@@ -165,7 +165,7 @@ guess_trap
 #
 # ### What eats the flash
 #
-# A model file is more than its weights. Every channel of every layer has a bias of 32 bits, a scale (4 bytes) and a zero point (8 bytes), the
+# A model file is more than its weights. Every channel of every layer has a bias of 32 bits, a scale (<span class="given" title="float32 in the file format">4 bytes</span>) and a zero point (<span class="given" title="int64 in the file format">8 bytes</span>), the
 # scale and zero point once for its weights and once for its bias. The rest is the **graph**: shapes, names and options. Beside the
 # file lies the code of the interpreter. Look at which networks pay most for what is not a weight.
 
@@ -233,7 +233,7 @@ figure = ui.stairs(
     x="step",
     y="bytes alive",
 )
-ui.show(figure, alt="A staircase of the bytes alive at each step, highest early on.")
+ui.show(figure, alt="A staircase of the bytes alive at each step.")
 
 # %% [markdown]
 # If the peak is a `PAD`, you met a trap of conversion. With stride 2 PyTorch pads an image on both sides, TensorFlow Lite's `SAME` only at the end. So
@@ -325,6 +325,23 @@ if tflm_here:
     by = f"head of TFLM against the planner above, {len(rows)} networks"
     record("planner.largest_difference", Reading(off, "bytes", "measured", by))
 
+
+# %% tags=["finding:planner"]
+def finding_planner(differences):
+    if None in differences.values():
+        return "TFLM does not run on this machine, so nothing here judges the planner."
+    off = {name: d for name, d in differences.items() if d}
+    if not off:
+        return (
+            f"On each of the {len(differences)} networks the planner above needs "
+            "as many bytes as TFLM's head, to the byte."
+        )
+    largest = max(off.values(), key=abs)
+    return f"Not TFLM's plan on {listed(list(off))}: up to {largest:+,} bytes."
+
+
+finding(finding_planner, {row[0]: row[-1] for row in rows})
+
 # %% [markdown]
 # ## The real tool
 #
@@ -364,7 +381,7 @@ guess_arena.against(record("arena_to_weights", Reading(ratio, "x", "modelled", b
 #
 # The usual advice: start with a large arena, load the network, read `arena_used_bytes()`, and set the arena to that. Try it. `arena_search` starts
 # the real interpreter again and again, in a process of its own, with an arena of the size in question. It halves the
-# interval between what works and what does not (**bisection**) until one step of 16 bytes is left.
+# interval between what works and what does not (**bisection**) until one step of <span class="given" title="the alignment of TFLM's arena">16 bytes</span> is left.
 
 # %%
 searches, outcomes = {}, {}
@@ -396,10 +413,31 @@ Table(
     "" if tflm_here else "TFLM does not run on this machine: no measured figures.",
 )
 
+
+# %% tags=["finding:arena"]
+def finding_arena(used, needed):
+    more = [n for n in used if needed[n] > used[n]]
+    if not more:
+        return (
+            "Every network here starts with the arena that `arena_used_bytes()` names."
+        )
+    each = [f"{n} needs {needed[n]:,} bytes and uses {used[n]:,}" for n in more]
+    return (
+        f"With the size that `arena_used_bytes()` names, {len(more)} of {len(used)} "
+        f"networks would not start: {'; '.join(each)}."
+    )
+
+
+finding(
+    finding_arena,
+    {n: real[n].total if tflm_here else arenas[n][HOST].total for n in models},
+    {n: (searches.get(n) or arenas[n][HOST]).min_workable for n in models},
+)
+
 # %% [markdown]
 # Where the last column says *planning*, the arena must be larger than what is used afterwards. While the interpreter prepares, it keeps lists in
-# the very same arena: a note for each buffer that is to be placed. For a small network the lists are larger than the activations. They
-# are gone when you ask what is used. So `arena_used_bytes()` can name a size with which the network does not start.
+# the very same arena: a note for each buffer that is to be placed. They are gone when you ask what is used. The fewer bytes the activations take,
+# the sooner it is the lists that decide.
 
 # %%
 if tflm_here:
@@ -608,9 +646,22 @@ Table(
     f"{headroom:.0%} of {chip.device.sram_bytes:,} bytes must stay free. Modelled.",
 )
 
+
+# %% tags=["finding:pads"]
+def finding_pads(device, with_pads, without):
+    fits = {True: "fits", False: "does not fit"}
+    text = f"On {device} the network {fits[with_pads]} with its PADs and "
+    text += f"{fits[without]} without them: "
+    if with_pads == without:
+        return f"{text}they do not decide."
+    return f"{text}the copies that they make decide."
+
+
+finding(finding_pads, chip.device.name, chip.fits, pads["relu6"].fits)
+
 # %% [markdown]
-# Does it also answer in time? Nobody can say to the millisecond without the board: on the same chip the slowest published software takes six
-# times as long as the fastest. So the estimate has a wide band, and says so.
+# Does it also answer in time? Nobody can say to the millisecond without the board: on the same chip the slowest published software takes
+# <span class="given" title="published results of MLPerf Tiny">six times as long</span> as the fastest. So the estimate has a wide band, and says so.
 
 # %%
 timed = [d for d in report.devices if d.device.name in {chip.device.name, *examples}]
@@ -649,13 +700,29 @@ operators = check_operators(gelu)
 operators
 
 # %%
-found_late = answer.size and not operators.supported
+found_late = bool(answer.size and not operators.supported)
 guess_trap.against(stages[2] if found_late else stages[1])
 
+
+# %% tags=["finding:operators"]
+def finding_operators(missing, on_laptop, starts):
+    lacks = f"it has no {listed(missing)}" if missing else "its list lacks nothing"
+    text = "The file was written without a complaint"
+    text += " and it runs on this computer" if on_laptop else ""
+    if starts is None:
+        return f"{text}. TFLM does not run on this computer; by its list, {lacks}."
+    if starts:
+        return f"{text}, and the device's interpreter starts it, too."
+    return f"{text}. The device's interpreter refuses it at start-up: {lacks}."
+
+
+starts = ": runs" in on_chip if tflm_here else None
+missing = [c.operator for c in operators.unsupported]
+finding(finding_operators, missing, bool(answer.size), starts)
+
 # %% [markdown]
-# Nothing went wrong until the program started on the device. `check_operators` needs no device: it compares the file with the interpreter's list and names
-# a replacement. Run it before you train, because a replacement changes the network, and the network has to be trained again. The replacement
-# proposed here is in the list:
+# `check_operators` needs no device: it compares the file with the interpreter's list and names a replacement. Run it before you train, because a
+# replacement changes the network, and the network has to be trained again. Is the replacement in the list?
 
 # %%
 mended = tried["hard_swish"]
@@ -759,8 +826,31 @@ Table(
     [(f.operator, f.reason) for f in fallback],
 )
 
+
+# %% tags=["finding:accelerator"]
+def finding_accelerator(status, left, named, slower):
+    if not left:
+        return "Vela took every operator: nothing is left to the processor."
+    names = listed([f"`{name}`" for name in left])
+    end = "reports success" if status == 0 else f"ends with status {status}"
+    text = f"Vela {end} and leaves {names} to the processor. "
+    text += f"Its log gives a reason for {named} of {len(left)}. "
+    if slower <= 1:
+        return text + "By the model that does not cost time."
+    return text + f"By the model the whole inference takes {slower:.1f} times as long."
+
+
+named = sum(f.reason != "no reason given" for f in fallback)
+finding(
+    finding_accelerator,
+    coverage["with"].exit_status,
+    [f.operator for f in fallback],
+    named,
+    slower,
+)
+
 # %% [markdown]
-# The compilation **succeeds** either way: status 0, a file, no error. Vela prints a warning among many lines; in an automatic build nobody reads
+# An exit status and a file say little about where the operators went. Vela says it in its log, among many lines; in an automatic build nobody reads
 # them. So let the build read them: fail it when the number of operators on the processor is not the one that you expect.
 
 # %% [markdown]
@@ -883,7 +973,7 @@ claim(
 )
 
 # %%
-needed_to_planned = []
+needed_to_planned, arena_to_largest = [], []
 for name, model in models.items():
     sizes = [b.size_bytes for b in on_chip_buffers[name]]
     input_bytes = sum(model.tensors[i].size_bytes for i in model.inputs)
@@ -892,11 +982,13 @@ for name, model in models.items():
     by = f"{name}: {needs:,} bytes of arena and stack over {rule:,.0f} by the rule"
     reading = Reading(needs / rule, "x", "modelled", by)
     needed_to_planned.append(record(f"rule_of_20_percent.{name}", reading))
+    arena_to_largest.append(on_core[name].min_workable / max(sizes))
 claim(
     "U3",
     *needed_to_planned,
-    because="Several activations are alive at once, and the interpreter keeps its tail: "
-    "put the arena in place of the largest activation.",
+    because=f"The arenas are {min(arena_to_largest):.1f} to {max(arena_to_largest):.1f} "
+    "times the largest activation: several are alive at once, and the interpreter keeps "
+    "its tail. Put the arena in place of the largest activation.",
 )
 
 # %% [markdown]
@@ -958,13 +1050,13 @@ claim(
 # %%
 by = f"{coverage['with'].by} on a network with one normalisation"
 ended_well = coverage["with"].cpu_operators * (coverage["with"].exit_status == 0)
-named = sum(f.reason != "no reason given" for f in fallback)
 claim(
     "U7",
     fallback=record("vela.fallback", Reading(ended_well, "operators", "measured", by)),
     said=record("vela.named", Reading(named, "operators", "measured", by)),
-    because="The compiler warns in its log and reports success; "
-    "on the device nothing is said.",
+    because=finding_accelerator(
+        coverage["with"].exit_status, [f.operator for f in fallback], named, slower
+    ),
 )
 
 # %% [markdown]
@@ -1011,7 +1103,8 @@ saving = Reading(
 claim(
     "M6",
     record("separable.saving", saving),
-    because="The nine of the 3 x 3 kernel is a limit that wide layers come near.",
+    because=f"The layers reach {saving.low:.1f} to {saving.high:.1f} of the nine that "
+    "a 3 x 3 kernel allows; the wider a layer, the nearer.",
 )
 
 # %% [markdown]

@@ -59,7 +59,7 @@ from IPython.display import Markdown
 
 from edgelab import Reading, Table, data, nets, record, ui
 from edgelab.convert.tflite import export_int8
-from edgelab.course import begin, check, claim
+from edgelab.course import begin, check, claim, finding, listed
 from edgelab.engines import elf, open_engine
 from edgelab.engines.tflm import TFLMEngine
 from edgelab.errors import BadInput, MissingFramework
@@ -166,7 +166,7 @@ guess_life
 #
 # A layer sums products of 8-bit numbers in 32 bits. To hand the sum on as 8 bits it multiplies by a **real factor**: scale of the input times scale of
 # the weights, over the scale of the output. This step is called **requantization**. Small chips often have no floating point, so the factor becomes two integers: a
-# **mantissa** of 31 bits and a **shift**. `factor = mantissa / 2^31 * 2^shift`. Look how little is lost.
+# **mantissa** of 31 bits and a **shift**. `factor = mantissa / 2^31 * 2^shift`. Look at the last column: what is lost.
 
 
 # %%
@@ -266,11 +266,21 @@ same = (integer_network(rows, requantize) == wanted).all(axis=1)
 by = f"numpy against {judge}, {len(rows):,} rows in all"
 scratch = record("scratch.rows_equal", Reading(int(same.sum()), "rows", "measured", by))
 
+
+# %% tags=["finding:scratch"]
+def finding_scratch(equal, total, judge):
+    if equal.value == total:
+        return f"All {total:,} windows give the same bytes as {judge}."
+    return f"{total - equal.value:,} of {total:,} windows differ from {judge}: look for a rounding that is not TFLM's."
+
+
+finding(finding_scratch, scratch, len(rows), judge)
+
 # %% [markdown]
 # ### Does the rounding matter?
 #
-# Five ways to multiply by the same factor. Four of them look harmless. The bars count the windows for which at least one of the five output bytes differs from
-# TFLM. The dangerous variant is not the one with the tallest bar. It is the one that passes your test with ten inputs.
+# Five ways to multiply by the same factor, all of which look harmless. The bars count the windows for which at least one of the five output bytes differs from
+# TFLM. Look for the variant that a test with ten inputs would most likely let pass.
 
 
 # %%
@@ -304,18 +314,34 @@ for name, count in differ.items():
     record(f"differ.{name}", Reading(count, "rows", "measured", by))
 
 # %%
-subtle = min((name for name in differ if differ[name]), key=differ.get, default="none")
 figure = ui.bars(
     list(differ),
     list(differ.values()),
-    title=f"'{subtle}' changes {differ.get(subtle, 0)} of {len(rows):,} windows: one in "
-    f"{len(rows) // max(differ.get(subtle, 1), 1):,}; 'cut off' changes {differ['cut off']:,}",
+    title=f"Five ways of rounding against {judge}, {len(rows):,} windows",
     y="windows with a byte that differs",
 )
 ui.show(
     figure,
-    alt="Bars of windows whose output bytes differ from the interpreter's, for five ways of rounding; the first is zero.",
+    alt="Bars of windows whose output bytes differ from the interpreter's, for five ways of rounding.",
 )
+
+
+# %% tags=["finding:rounding"]
+def finding_rounding(differ, total, inputs):
+    exact = [name for name, count in differ.items() if not count]
+    wrong = {name: count for name, count in differ.items() if count}
+    text = f"No byte differs with {listed([repr(n) for n in exact])}." if exact else ""
+    if not wrong:
+        return f"{text} These windows cannot tell the ways apart."
+    subtle = min(wrong, key=wrong.get)
+    passes = 100 * (1 - wrong[subtle] / total) ** inputs
+    return (
+        f"{text} The hardest to find is {subtle!r}: {wrong[subtle]:,} of {total:,} windows. "
+        f"A test with {inputs} windows lets it pass in {passes:.0f} of 100 cases."
+    ).strip()
+
+
+finding(finding_rounding, differ, len(rows), 10)
 
 # %% [markdown]
 # ## The real tool
@@ -372,7 +398,7 @@ Markdown(c_function(sources.files["model.c"], sources.layers[1]))
 # ### Compile it, run it, prove it
 #
 # `build_firmware` generates the C, compiles it for the core of your device, and loads the machine code into the emulator. **Portable** kernels are plain C. **DSP**
-# kernels use instructions that handle two 16-bit numbers at once: `SXTB16` unpacks two bytes, `SMLAD` does two multiplications and two additions. All test windows go
+# kernels use instructions that handle two 16-bit numbers at once: `SXTB16` unpacks <span class="given" title="Arm's instruction set">two bytes</span>, `SMLAD` does two multiplications and two additions. All test windows go
 # through both. The only acceptable number of differences is zero.
 
 # %%
@@ -382,12 +408,26 @@ firmware = {
     )
     for kernels in ("portable", "dsp")
 }
+exact = {}
 for kernels, built in firmware.items():
     with open_engine(built.path) as engine:
         (emulated,) = engine.invoke_raw([rows])
         by = f"{engine.name} against {judge}, {len(rows):,} rows in all"
     equal = int((emulated == wanted).all(axis=1).sum())
-    record(f"{kernels}.rows_equal", Reading(equal, "rows", "emulated", by))
+    reading = Reading(equal, "rows", "emulated", by)
+    exact[kernels] = record(f"{kernels}.rows_equal", reading)
+
+
+# %% tags=["finding:exact"]
+def finding_exact(equal, total):
+    off = {n: total - r.value for n, r in equal.items() if r.value != total}
+    if not off:
+        return f"Bit-exact: {listed(list(equal))} kernels give the interpreter's bytes in all {total:,} windows."
+    each = [f"{n} kernels differ in {count:,}" for n, count in off.items()]
+    return f"Not bit-exact: of {total:,} windows, {listed(each)}. Nothing below may be trusted."
+
+
+finding(finding_exact, exact, len(rows))
 
 # %% [markdown]
 # The emulator counts each instruction and knows to which layer it belongs. A **MAC** (multiply-accumulate) is one multiplication and the addition of its product to a sum; the
@@ -429,6 +469,26 @@ Table(
     ],
     f"Measured from the ELF files, stack apart: its peak was {firmware['dsp'].run.stack_bytes} bytes (emulated). "
     f"The interpreter's arena alone would take {firmware['dsp'].tflm_arena_bytes:,} bytes of RAM (planned).",
+)
+
+
+# %% tags=["finding:sections"]
+def finding_sections(ram, careless_ram, arena):
+    more = careless_ram - ram
+    text = (
+        f"One forgotten `const` takes {more:,} bytes more RAM."
+        if more
+        else "The forgotten `const` costs no RAM here."
+    )
+    than = "less" if ram < arena else "no less"
+    return f"{text} The generated firmware needs {ram:,} bytes of RAM besides the stack, {than} than the {arena:,} of the interpreter's arena."
+
+
+finding(
+    finding_sections,
+    sections["as generated"].ram_bytes,
+    sections["one const forgotten"].ram_bytes,
+    firmware["dsp"].tflm_arena_bytes,
 )
 
 # %% [markdown]
@@ -538,7 +598,7 @@ fewer = {
 figure = ui.grouped_bars(
     kinds,
     fewer,
-    title=f"Over the whole network, good C takes {by_hand:.1f} times fewer instructions, and SIMD {by_simd:.1f} times fewer again",
+    title=f"Whole network: {by_hand:.1f} times fewer instructions by good C, {by_simd:.1f} times fewer again by SIMD",
     y="times fewer instructions than naive loops",
 )
 ui.show(
@@ -547,9 +607,26 @@ ui.show(
 )
 
 # %% [markdown]
-# Two very different gains hide in one number. **Portable** C beats naive C because the generator knows the shapes: no index is computed twice, no border is checked
-# inside, four channels share each input that was loaded. **SIMD** comes on top. Whoever compares SIMD with naive loops counts both. Instructions are not yet time: a load
-# takes longer than an addition. The last column weighs them with a cost for each kind of instruction (modelled).
+# Two different things hide in one number. The generator of the **portable** C knows the shapes: no index is computed twice, no border is checked
+# inside, four channels share each input that was loaded. **SIMD** is the second. Whoever compares SIMD with naive loops counts both. Instructions are not yet time: a load
+# takes longer than an addition. The last column of the table below weighs them with a cost for each kind of instruction (modelled).
+
+
+# %% tags=["finding:simd"]
+def finding_simd(by_hand, by_simd):
+    both = by_hand * by_simd
+    text = f"SIMD kernels take {both:.1f} times fewer instructions than naive loops: "
+    text += f"a factor of {by_hand:.1f} from C that knows its shapes, {by_simd:.1f} from SIMD. "
+    if min(by_hand, by_simd) <= 1:
+        return text + "Only one of the two is a gain here."
+    larger = "the better C" if by_hand > by_simd else "SIMD"
+    return text + f"The larger part is {larger}."
+
+
+finding(finding_simd, by_hand, by_simd)
+
+# %% [markdown]
+# And in cycles, with the model's costs:
 
 # %%
 simd_gain = record(
@@ -639,7 +716,7 @@ ui.show(
 
 # %% [markdown]
 # The FFT (fast Fourier transform) is built from one operation, the **butterfly**: `a + w b` and `a - w b`, where `w` is a point of the unit circle. In 16 bits the result can
-# overflow: it can be up to 2.4 times as large as its inputs. The simple remedy halves the values in each of the nine stages, and a quiet signal is soon nothing but
+# overflow: it can be up to <span class="given" title="1 plus the root of 2">2.4 times as large</span> as its inputs. The simple remedy halves the values in each of the nine stages, and a quiet signal is soon nothing but
 # rounding. **Block floating point** looks at the largest value first and shifts only when it must. This is the C that the device runs:
 
 # %%
@@ -704,7 +781,7 @@ figure = ui.lines(
 )
 ui.show(
     figure,
-    alt="SNR of two 16-bit FFTs over the amplitude of a tone: one is level, the other falls towards quiet tones.",
+    alt="SNR of two 16-bit FFTs over the amplitude of a tone.",
 )
 
 # %% [markdown]
@@ -744,10 +821,12 @@ hits = {
     "the device": device_run.outputs[0].argmax(axis=1) == machines.test.y,
 }
 sensors = machines.test.groups["sensor"]
+correct = {}
 for name, right in hits.items():
     how = "emulated" if name == "the device" else "measured"
     by = f"{'the emulated core' if how == 'emulated' else 'PyTorch'}, {len(right):,} test windows"
-    record(f"accuracy.{name}", Reading(100 * float(right.mean()), "%", how, by))
+    reading = Reading(100 * float(right.mean()), "%", how, by)
+    correct[name] = record(f"accuracy.{name}", reading)
 Table(
     "Percent right, by sensor",
     ("sensor", *hits),
@@ -755,6 +834,37 @@ Table(
         (name, *(100 * float(right[sensors == name].mean()) for right in hits.values()))
         for name in np.unique(sensors)
     ],
+)
+
+
+# %% tags=["finding:chain"]
+def finding_chain(equal, total, network, device, sensors):
+    text = (
+        f"All {total:,} windows give the interpreter's bytes."
+        if equal.value == total
+        else ""
+    )
+    text = (
+        text or f"Not bit-exact: {total - equal.value:,} of {total:,} windows differ."
+    )
+    worst = min(sensors, key=sensors.get)
+    lost = network.value - device.value
+    change = f"{lost:.1f} points fewer than" if lost > 0 else "no fewer than"
+    return (
+        f"{text} The device has {device.value:.1f} % right, {change} the float32 network. "
+        f"The sensor on which it is right least often is {worst}: {sensors[worst]:.1f} %."
+    )
+
+
+finding(
+    finding_chain,
+    whole,
+    len(same),
+    *correct.values(),
+    {
+        n: 100 * float(hits["the device"][sensors == n].mean())
+        for n in np.unique(sensors)
+    },
 )
 
 # %%
@@ -774,7 +884,7 @@ share = record(
 figure = ui.bars(
     list(steps),
     [Reading(n, "instructions", "emulated", trace.by) for n in steps.values()],
-    title=f"The network is {share.value:.1f} percent of the work; the FFTs are {100 * steps['two FFTs'] / trace.instructions:.0f} percent",
+    title=f"The network is {share.value:.1f} percent of the work, the FFTs {100 * steps['two FFTs'] / trace.instructions:.0f} percent",
     y="instructions from samples to answer",
 )
 ui.show(
@@ -801,7 +911,7 @@ cost
 # %% [markdown]
 # ### Duty cycle and battery life
 #
-# The **duty cycle** is the share of time that the chip is awake. Sleep takes microamperes, computing milliamperes, a thousand times more; so the average is what counts. Three
+# The **duty cycle** is the share of time that the chip is awake. Sleep takes microamperes, computing milliamperes; so the average is what counts. Three
 # things are often left out of the sum: the **sleep current**, the **sensor and radio**, and the **self-discharge** of the battery, which empties itself in the drawer, too.
 
 
@@ -842,10 +952,23 @@ Table(
     f"Awake: {chip.active_power.by}. Asleep: {chip.sleep_power.by}.",
 )
 
+
+# %% tags=["finding:awake"]
+def finding_awake(active_ma, sleep_ua):
+    ratio = 1000 * active_ma / sleep_ua
+    ms = 1000 / ratio
+    return (
+        f"Awake, the chip takes {ratio:,.0f} times the current of sleep. Awake for {ms:.2g} ms in each "
+        "second, it spends as much on computing as on sleeping; from there on computing decides."
+    )
+
+
+finding(finding_awake, active_ma, sleep_ua)
+
 # %% [markdown]
-# The claim of the field: 10 ms awake in each second, a duty cycle of one percent, and "years on a battery". Which battery? And what happens when the sensor has to listen for 125 ms to
-# fill its window, and a radio sends each answer? The sensor here takes 150 uA while it measures (ADXL356 data sheet; one that is fast enough for this task takes more) and is switched off in between, the radio 4.8 mA for 1.2 ms
-# (nRF52840 at 0 dBm, one advertisement on three channels). Compare the 10 ms with the time of your chain above.
+# The claim of the field: "10 ms awake in each second, a duty cycle of one percent, and years on a battery". Which battery? And what happens when the sensor has to listen for
+# <span class="given" title="1,024 samples at 8,192 a second">125 ms</span> to fill its window, and a radio sends each answer? The sensor here takes 150 uA while it measures (ADXL356 data sheet; one that is fast enough for this task takes more)
+# and is switched off in between, the radio <span class="given" title="nRF52840 product specification">4.8 mA for 1.2 ms</span> (nRF52840 at 0 dBm, one advertisement on three channels). Compare the claim with the time of your chain above.
 
 # %%
 interval_s, awake_ms = 1.0, 10.0
@@ -928,7 +1051,7 @@ ui.Panel(
 )
 
 # %% [markdown]
-# **Battery life.** Where does the charge go? Start with the claim: 10 ms in each second. Then make the interval longer. At which interval does computing stop to matter? What does a sleep current of 100 uA
+# **Battery life.** Where does the charge go? Start with the claim: <span class="given" title="the claim above">10 ms</span> in each second. Then make the interval longer. At which interval does computing stop to matter? What does a sleep current of 100 uA
 # do (a sensor in standby, a regulator that was forgotten)? Does a twice as large battery last twice as long?
 
 
@@ -973,8 +1096,7 @@ ui.Panel(
 claim(
     "U6",
     simd_gain,
-    because=f"Of it, a factor of {by_hand:.1f} comes from C that knows its shapes and {by_simd:.1f} from SIMD: "
-    "the size of the claim depends on how naive the naive loops are.",
+    because=f"{finding_simd(by_hand, by_simd)} The size of the claim depends on how naive the naive loops are.",
 )
 
 # %%
@@ -1150,7 +1272,7 @@ check("high_multiply", saturating_high_multiply)
 # ### 3. The rounding shift
 #
 # Divide by a power of two, to the nearest, and a half goes **away from zero**: 2.5 becomes 3 and -2.5 becomes -3. Adding half of the divisor and shifting gives -2 for -2.5. This is the mistake that
-# the first figure found in one window of many.
+# the first figure looks for.
 
 
 # %% tags=["exercise:rounding_shift"]
@@ -1508,9 +1630,9 @@ own
 # ## What to remember
 #
 # - A real factor is a mantissa and a shift. Two roundings, defined to the last bit, make integer networks the same everywhere.
-# - Compare bytes, on real data, and many of them. A wrong rounding shows in one input of hundreds.
-# - The interpreter with a C array is easy to update. Generated C is smaller and faster, and needs no arena for the interpreter's own structures.
-# - Most of what "SIMD" wins over naive loops is won by good C. Ask what the baseline was.
+# - Compare bytes, on real data, and many of them. A wrong rounding can show in very few inputs.
+# - The interpreter with a C array is easy to update. Generated C needs no arena for the interpreter's own structures.
+# - Good C and SIMD are two gains in one number. Ask what the baseline was.
 # - Look at the whole chain. The network can be the smallest part of it.
 # - `.data` counts twice. `const` keeps weights out of RAM.
 # - Instructions are counted, milliseconds are modelled, power is quoted. Say which.

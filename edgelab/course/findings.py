@@ -31,8 +31,8 @@ def finding(state: Callable[..., str], /, *arguments: Any) -> None:
     state
         A function called ``finding_ID``: readings and figures in, plain text out, in which backticks mark code.
     arguments
-        Readings, numbers, text, None, and lists and dicts of these with text for keys. The function is called on
-        what is recorded of them, so tuples and arrays reach it as lists.
+        Readings, numbers, text, None, and lists and dicts of these. The function is called on what is recorded of
+        them, so tuples and arrays reach it as lists.
 
     Raises
     ------
@@ -85,14 +85,14 @@ def by_side(reading: Reading, bound: float, *, above: str, below: str, unclear: 
 
 
 def listed(words: Sequence[str]) -> str:
-    """Words as a list in a sentence.
+    """Words as a list in a sentence; no words give an empty text.
 
     Examples
     --------
     >>> listed(["day", "night", "dusk"])
     'day, night and dusk'
     """
-    *first, last = words
+    *first, last = words or [""]
     return f"{', '.join(first)} and {last}" if first else last
 
 
@@ -110,13 +110,11 @@ def to_data(argument: Any) -> Any:
         return to_data(argument.tolist())
     if argument is None or isinstance(argument, str | bool | int | float):
         return argument
-    if isinstance(argument, Mapping) and all(isinstance(key, str) for key in argument):
-        return {key: to_data(value) for key, value in argument.items()}
+    if isinstance(argument, Mapping):  # as pairs: whoever writes a notebook sorts the keys of its data
+        return {"pairs": [[to_data(key), to_data(value)] for key, value in argument.items()]}
     if isinstance(argument, Sequence):
         return [to_data(value) for value in argument]
-    raise BadInput(
-        f"A finding takes readings, numbers, text, and lists and dicts of them with text for keys, not {argument!r}."
-    )
+    raise BadInput(f"A finding takes readings, numbers, text, and lists and dicts of them, not {argument!r}.")
 
 
 def from_data(data: Any) -> Any:
@@ -124,5 +122,5 @@ def from_data(data: Any) -> Any:
     if isinstance(data, dict):
         if data.keys() >= _READING_KEYS:
             return Reading.from_dict(data)
-        return {key: from_data(value) for key, value in data.items()}
+        return {from_data(key): from_data(value) for key, value in data["pairs"]}
     return [from_data(value) for value in data] if isinstance(data, list) else data

@@ -31,14 +31,14 @@ def test_the_sentence_and_its_arguments_are_recorded(shown):
     assert payload["id"] == "speed"
     assert payload["text"] == "`a_b` is above at 0.5 with a and b*."
     assert markdown == "`a_b` is above at 0.5 with a and b\\*."
-    again = [findings.from_data(data) for data in json.loads(json.dumps(payload["arguments"]))]
+    again = [findings.from_data(data) for data in json.loads(json.dumps(payload["arguments"], sort_keys=True))]
     assert again == [RATIO, {"x_y": [0.5, 1.0]}, ["a", "b*"]]
     assert finding_speed(*again) == payload["text"]
 
 
 def test_what_cannot_be_recorded_or_said_is_one_sentence(shown):
-    with pytest.raises(BadInput, match="text for keys"):
-        findings.finding(finding_speed, {1: RATIO})
+    with pytest.raises(BadInput, match="lists and dicts of them, not <object"):
+        findings.finding(finding_speed, object())
     with pytest.raises(BadInput, match="called finding_ID"):
         findings.finding(lambda: "x")
 
@@ -48,6 +48,11 @@ def test_what_cannot_be_recorded_or_said_is_one_sentence(shown):
     with pytest.raises(BadInput, match="must return the sentence"):
         findings.finding(finding_none)
     assert shown == []
+
+
+def test_a_dict_keeps_its_order_and_its_keys_in_a_file_with_sorted_keys():
+    data = json.loads(json.dumps(findings.to_data({"b": 1, "a": {8: None}}), sort_keys=True))
+    assert list(findings.from_data(data).items()) == [("b", 1), ("a", {8: None})]
 
 
 @pytest.mark.parametrize(
@@ -64,4 +69,9 @@ def test_a_reading_without_an_interval_counts_as_exact():
 
 
 def test_lists_in_words():
-    assert [findings.listed(words) for words in (["a"], ["a", "b"], ["a", "b", "c"])] == ["a", "a and b", "a, b and c"]
+    assert [findings.listed(words) for words in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == [
+        "",
+        "a",
+        "a and b",
+        "a, b and c",
+    ]

@@ -178,12 +178,17 @@ def test_tables_scroll_hidden_checks_fold_and_readings_show(export):
         export(
             prose(f"| a | b |\n|---|---:|\n| x | {'long ' * 9} |"),
             code(source="secret = 1", tags=("hidden", "check:affine")),
+            code(shown({"text/markdown": "It is faster."}), source="def finding_speed(): ...", tags=("finding:speed",)),
             code(shown({"application/vnd.edgelab.reading+json": {"value": 1}, "text/markdown": "**latency**: 1.2 ms"})),
         ),
         "html.parser",
     )
     assert soup.select_one("div.scroll[tabindex='0'] > table")
     assert [cell.string for cell in soup.select(".short")] == ["a", "b", "x"]
+    folded = [fold for fold in soup.select("details") if "def finding_speed" in fold.get_text()]
+    assert [fold.summary.string for fold in folded] == ["Code of the sentence"]
+    assert "It is faster." not in folded[0].get_text()
+    assert "It is faster." in soup.get_text()
     assert soup.select_one("details > summary").string == "Code of the check"
     assert soup.select_one(".output_markdown strong").string == "latency"
 

@@ -1,0 +1,157 @@
+"""What a run's findings were made of, recorded on one real machine, and a slower and a busier one derived from it.
+
+    uv run edgelab run quantization --out FOLDER
+    uv run python tests/labs/record_readings.py FOLDER/quantization.ipynb
+
+writes ``readings/{fast,slow,busy}/quantization.json``. Only the first is a recording. The other two were **made for the
+test**: `CHANGES` says in words and in code what was done to the recording, and each file repeats the words.
+"""
+
+import datetime as dt
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from edgelab.course.findings import FINDING_MIME, from_data, to_data
+from edgelab.measure.machine import machine
+from edgelab.reading import Reading
+
+READINGS = Path(__file__).parent / "readings"
+MACHINES = ("fast", "slow", "busy")
+Change = Callable[[list], list]
+
+
+def scaled(reading: Reading, factor: float) -> Reading:
+    """A reading and its interval times a factor."""
+    ends = {"low": reading.low * factor, "high": reading.high * factor} if reading.low is not None else {}
+    return replace(reading, value=reading.value * factor, **ends)
+
+
+def shifted(reading: Reading, by: float) -> Reading:
+    """A reading and its interval moved."""
+    ends = {"low": reading.low + by, "high": reading.high + by} if reading.low is not None else {}
+    return replace(reading, value=reading.value + by, **ends)
+
+
+def unsure(argument):
+    """Every measured ratio in an argument as a busy machine gives it: the interval reaches far to both sides of 1."""
+    if isinstance(argument, list):
+        return [unsure(entry) for entry in argument]
+    if isinstance(argument, dict):
+        return {key: unsure(value) for key, value in argument.items()}
+    if (
+        isinstance(argument, Reading)
+        and argument.unit == "x"
+        and argument.how == "measured"
+        and argument.low is not None
+    ):
+        return replace(argument, low=min(argument.low, 0.6), high=max(argument.high, 1.7))
+    return argument
+
+
+CHANGES: dict[str, dict[str, tuple[str, Change]]] = {
+    "start": {
+        "stopwatch": ("a first run and a slowest run near the median", lambda _: [1.2, 1.3]),
+        "batches": (
+            "the speed-ups times 0.2, as where PyTorch has kernels that ONNX Runtime lacks",
+            lambda a: [{batch: scaled(ratio, 0.2) for batch, ratio in a[0].items()}],
+        ),
+        "threads": (
+            "the ratios times 4, as where two threads share one core",
+            lambda a: [{name: scaled(ratio, 4.0) for name, ratio in a[0].items()}],
+        ),
+    },
+    "quantization": {
+        "speed": (
+            "the speed-up of INT8 times 0.4, as on a processor without instructions for sums of bytes",
+            lambda a: [scaled(a[0], 0.4)],
+        ),
+        "profile": (
+            "the speed-up times 0.4, 31 % of the time in conversions and 58 % in integers",
+            lambda a: [scaled(a[0], 0.4), 58.0, 31.0],
+        ),
+        "scales": (
+            "3 points more lost with a scale for each channel, as where sums of two products saturate",
+            lambda a: [a[0], shifted(a[1], 3.0)],
+        ),
+        "recap_scales": (
+            "3 points less gained by a scale for each channel, and its time times 1.3",
+            lambda a: [shifted(a[0], -6.0), scaled(a[1], 1.3)],
+        ),
+    },
+    "mcu": {
+        "planner": (
+            "no figure of TFLM, as on a system for which there is no wheel",
+            lambda a: [dict.fromkeys(a[0])],
+        ),
+        "operators": ("no start tried, as where TFLM does not run", lambda a: [*a[:2], None]),
+        "pads": ("the device fits neither way", lambda a: [a[0], False, False]),
+        "accelerator": ("a status of 1, and an inference that takes no longer", lambda a: [1, *a[1:3], 1.0]),
+    },
+    "firmware": {
+        "scratch": ("3 rows fewer are equal", lambda a: [shifted(a[0], -3), *a[1:]]),
+        "exact": (
+            "2 rows fewer are equal with DSP kernels",
+            lambda a: [{**a[0], "dsp": shifted(a[0]["dsp"], -2)}, a[1]],
+        ),
+        "sections": ("a forgotten const without effect, an arena of 64 bytes", lambda a: [a[0], a[0], 64]),
+        "simd": ("C that knows its shapes gains a factor of 1.2 only", lambda a: [1.2, a[1]]),
+        "chain": ("4 rows fewer are equal", lambda a: [shifted(a[0], -4), *a[1:]]),
+        "rounding": ("no way of rounding shows a difference", lambda a: [dict.fromkeys(a[0], 0), *a[1:]]),
+        "awake": ("a sleep current of 100 uA", lambda a: [a[0], 100.0]),
+    },
+}
+
+
+def record(notebook: Path) -> dict:
+    """The findings of an executed notebook with their arguments and sentences."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    outputs = [output.get("data", {}) for cell in cells for output in cell.get("outputs", ())]
+    found = [data[FINDING_MIME] for data in outputs if FINDING_MIME in data]
+    today = dt.datetime.now(dt.UTC).date()
+    return {
+        "machine": f"{machine().cpu}, {machine().cores} cores",
+        "made": [f"recorded from a run on {today}"],
+        "findings": {entry["id"]: {"arguments": entry["arguments"], "text": entry["text"]} for entry in found},
+    }
+
+
+def derive(slug: str, recording: dict, name: str) -> dict:
+    """The readings of the slow or the busy machine, made for the test from a recording."""
+    findings = {i: [from_data(data) for data in entry["arguments"]] for i, entry in recording["findings"].items()}
+    made = [f"made for the test from the recording on {recording['machine']}"]
+    if name == "slow":
+        for identity, (words, change) in CHANGES.get(slug, {}).items():
+            made.append(f"{identity}: {words}")
+            findings[identity] = change(findings[identity])
+    else:
+        made.append("every measured ratio with an interval: the interval widened to reach from 0.6 to 1.7 at least")
+        findings = {i: unsure(arguments) for i, arguments in findings.items()}
+    return {
+        "machine": f"no real machine ({name})",
+        "made": made,
+        "findings": {i: {"arguments": to_data(arguments)} for i, arguments in findings.items()},
+    }
+
+
+def path_of(machine_name: str, slug: str) -> Path:
+    return READINGS / machine_name / f"{slug}.json"
+
+
+def write(path: Path, data: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def main(notebooks: list[str]) -> None:
+    for notebook in notebooks:
+        slug, recording = Path(notebook).stem, record(Path(notebook))
+        write(path_of("fast", slug), recording)
+        for name in MACHINES[1:]:
+            write(path_of(name, slug), derive(slug, recording, name))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,190 @@
+"""The sentences of the labs, held against recorded readings of a fast, a slow and a busy machine.
+
+Nothing of a lab runs here but its finding functions. ``record_readings.py`` says where the readings come from.
+"""
+
+import ast
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgelab.course import findings, labs
+from edgelab.course.source import read_cells
+from edgelab.reading import Reading
+
+from .record_readings import MACHINES, derive, path_of
+
+SOURCES = Path(__file__).parents[2] / "solutions"
+LABS = {lab.slug: lab for lab in map(labs.read_lab, sorted(SOURCES.glob("[0-9][0-9]_*.py")))}
+
+
+def functions(slug):
+    """The finding functions of a lab by ID, and nothing else of it."""
+    cells = [cell for cell in read_cells(LABS[slug].source) if cell.tagged("finding")]
+    known = {"np": np, "math": math, **{name: getattr(findings, name) for name in findings.HELPERS}}
+    for cell in cells:
+        body = [node for node in cell.tree().body if isinstance(node, ast.FunctionDef)]
+        exec(compile(ast.Module(body, []), slug, "exec"), known)  # noqa: S102  the labs' own functions
+    return {cell.tagged("finding"): known[f"finding_{cell.tagged('finding')}"] for cell in cells}
+
+
+FUNCTIONS = {slug: functions(slug) for slug in LABS}
+
+
+def recorded(machine, slug):
+    return json.loads(path_of(machine, slug).read_text(encoding="utf-8"))
+
+
+def say(slug, identity, *arguments):
+    return FUNCTIONS[slug][identity](*(findings.from_data(findings.to_data(argument)) for argument in arguments))
+
+
+def sentence(machine, slug, identity):
+    return say(slug, identity, *map(findings.from_data, recorded(machine, slug)["findings"][identity]["arguments"]))
+
+
+def reading(value, low=None, high=None, unit="x", **more):
+    return Reading(value, unit, "measured", "made up for a test", low, high, **more)
+
+
+def points(value, low=None, high=None):
+    return reading(value, low, high, "points")
+
+
+EVERY = [(m, slug, identity) for m in MACHINES for slug in LABS for identity in FUNCTIONS[slug]]
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("slug", LABS)
+def test_every_finding_is_recorded_on_every_machine(machine, slug):
+    if FUNCTIONS[slug]:
+        assert set(recorded(machine, slug)["findings"]) == set(FUNCTIONS[slug]), "run record_readings.py again"
+
+
+@pytest.mark.parametrize("slug", LABS)
+def test_what_was_made_for_the_test_says_so_and_is_what_it_says(slug):
+    if FUNCTIONS[slug]:
+        fast = recorded("fast", slug)
+        assert fast["made"][0].startswith("recorded from a run on ")
+        for machine in ("slow", "busy"):
+            made = recorded(machine, slug)
+            assert made == json.loads(json.dumps(derive(slug, fast, machine)))
+            assert made["made"][0].startswith("made for the test")
+            assert "no real machine" in made["machine"]
+
+
+@pytest.mark.parametrize(("machine", "slug", "identity"), EVERY)
+def test_every_sentence_reads_as_one_on_every_machine(machine, slug, identity):
+    text = sentence(machine, slug, identity)
+    assert re.fullmatch(r"[A-Z0-9`'].*\.", text, re.DOTALL), text
+    for flaw in ("None", "nan", "inf ", "inf)", "((", "))", "  ", "{", "}", " ,", "..", "-0 "):
+        assert flaw not in text
+    if machine == "fast":
+        assert text == recorded(machine, slug)["findings"][identity]["text"]
+
+
+# (lab, finding, machine): words that the sentence must hold, and words that it must not
+SAID = [
+    ("start", "batches", "fast", ["batch 1: ONNX Runtime is faster"], ["PyTorch is faster, "]),
+    ("start", "batches", "slow", ["batch 1: PyTorch is faster, ONNX Runtime at 0."], ["ONNX Runtime is faster"]),
+    ("start", "batches", "busy", ["batch 1: these runs cannot tell"], ["is faster,"]),
+    ("start", "threads", "slow", ["the second thread costs time"], ["saves time"]),
+    ("start", "threads", "busy", ["cannot be told"], ["saves time", "costs time"]),
+    ("quantization", "speed", "fast", ["INT8 is faster here"], ["slower", "cannot be told"]),
+    ("quantization", "speed", "slow", ["INT8 is slower here"], ["faster"]),
+    ("quantization", "speed", "busy", ["cannot be told"], ["is faster here", "is slower here"]),
+    ("quantization", "profile", "fast", ["decide little", "which are faster"], ["slower", "work that float32 does"]),
+    ("quantization", "profile", "slow", ["31.0 %", "work that float32 does not have"], ["decide little", "faster"]),
+    ("quantization", "profile", "busy", ["the race cannot tell"], ["which are faster", "which are slower"]),
+    ("quantization", "scales", "fast", ["for each channel it loses no more than the noise"], ["it gains"]),
+    ("quantization", "scales", "slow", ["for each channel it loses 3.0"], ["no more than the noise"]),
+    ("quantization", "recap_scales", "slow", ["does harm", "takes more time"], ["saves", "costs nothing"]),
+    ("quantization", "recap_scales", "busy", ["saves", "was not shown"], ["takes more time:", "takes less time:"]),
+    ("mcu", "planner", "fast", ["as many bytes as TFLM's head"], ["does not run", "Not TFLM's"]),
+    ("mcu", "planner", "slow", ["TFLM does not run"], ["as many bytes"]),
+    ("mcu", "operators", "fast", ["refuses it at start-up: it has no GELU"], ["TFLM does not run"]),
+    ("mcu", "operators", "slow", ["TFLM does not run", "it has no GELU"], ["refuses"]),
+    ("mcu", "pads", "slow", ["they do not decide"], ["copies that they make"]),
+    ("mcu", "accelerator", "fast", ["reports success", "times as long"], ["does not cost"]),
+    ("mcu", "accelerator", "slow", ["ends with status 1", "does not cost time"], ["success", "times as long"]),
+    ("firmware", "scratch", "fast", ["All 1,500 windows"], ["differ"]),
+    ("firmware", "scratch", "slow", ["3 of 1,500 windows differ"], ["All"]),
+    ("firmware", "exact", "fast", ["Bit-exact: portable and dsp"], ["Not bit-exact"]),
+    ("firmware", "exact", "slow", ["Not bit-exact", "dsp kernels differ in 2"], ["portable"]),
+    ("firmware", "sections", "slow", ["costs no RAM", "no less than"], ["more RAM"]),
+    ("firmware", "simd", "slow", ["The larger part is SIMD"], ["the better C"]),
+    ("firmware", "rounding", "slow", ["cannot tell the ways apart"], ["hardest"]),
+    ("firmware", "chain", "slow", ["Not bit-exact: 4 of"], ["All"]),
+    ("firmware", "awake", "slow", ["96 times"], []),
+]
+
+
+@pytest.mark.parametrize(("slug", "identity", "machine", "must", "never"), SAID)
+def test_a_sentence_follows_the_machine(slug, identity, machine, must, never):
+    text = sentence(machine, slug, identity)
+    assert all(words in text for words in must), text
+    assert not any(words in text for words in never), text
+
+
+# (lab, finding, arguments, must, never): what no recording shows
+MADE_UP = [
+    ("start", "stopwatch", (1.1, 1.2), ["a quiet machine"], ["starting up", "something else"]),
+    ("start", "stopwatch", (9.0, 4.0), ["starting up", "something else"], ["quiet"]),
+    ("start", "threads", ({"a": reading(0.6, 0.5, 0.7)},), ["a: the second thread saves time, 0.60"], ["costs"]),
+    ("quantization", "profile", (reading(1.32, 1.28, 1.34), 99.0, 0.9), ["decide little", "faster"], ["slower"]),
+    (
+        "quantization",
+        "profile",
+        (reading(0.5, 0.4, 0.6), 99.0, 1.9),
+        ["decide little", "slower"],
+        ["faster", "work that"],
+    ),
+    ("quantization", "profile", (reading(1.0, 0.9, 1.1), 30.0, 2.0), ["Only 30 %"], ["integer kernels"]),
+    (
+        "quantization",
+        "methods",
+        ({"min-max": points(0.0, -0.3, 0.3)}, "min-max", "t", 1.0, points(0.0, -0.3, 0.3)),
+        ["No method costs accuracy"],
+        ["clip"],
+    ),
+    (
+        "quantization",
+        "methods",
+        ({"MSE": points(4.0, 3.0, 5.0)}, "MSE", "t", 0.1, points(3.5, 2.5, 4.5)),
+        ["not the whole reason"],
+        ["did it"],
+    ),
+    (
+        "quantization",
+        "methods",
+        ({"MSE": points(4.0, 3.0, 5.0)}, "MSE", "t", 0.99, points(4.0, 3.0, 5.0)),
+        ["clipping is not why"],
+        ["did it"],
+    ),
+    (
+        "quantization",
+        "traps",
+        (points(0.0, -0.2, 0.2), {"five classes": points(3.0, 2.0, 4.0), "night only": points(0.1, -0.3, 0.5)}),
+        ["five classes: costs 3.00", "night only: costs nothing that this test set can tell"],
+        ["five classes: costs nothing"],
+    ),
+    ("quantization", "size", (reading(3.97), reading(3.9)), ["little else than its weights"], ["graph"]),
+    (
+        "quantization",
+        "recap_samples",
+        (20, points(2.0, 1.0, 3.0), points(0.0, -1.0, 1.0)),
+        ["20 calib", "cost 2.0"],
+        [],
+    ),
+]
+
+
+@pytest.mark.parametrize(("slug", "identity", "arguments", "must", "never"), MADE_UP)
+def test_a_sentence_follows_what_was_read(slug, identity, arguments, must, never):
+    text = say(slug, identity, *arguments)
+    assert all(words in text for words in must), text
+    assert not any(words in text for words in never), text
