@@ -184,58 +184,100 @@ def my_scale_and_zero_point(low, high, bits=8):
 # %% tags=["check:affine", "hidden"]
 @checks("affine")
 def _(c, scale_and_zero_point):
-    cases = [
-        (-1.0, 3.0, 8),
-        (-0.37, 1.91, 8),
-        (-2.0, 0.7, 4),
-        (0.5, 6.0, 8),
-        (-5.0, -1.0, 8),
-    ]
-    for low, high, bits in cases:
+    def ranges():
+        """Ranges whose zero point is no close call for any way of rounding to the nearest."""
+        for bits, side, part in [
+            (
+                8,
+                0,
+                0.3,
+            ),  # the zero point lies above an integer, where rounding up shows
+            (8, 0, 0.7),  # and below one, where cutting off shows
+            (4, 0, 0.6),
+            (12, 0, 0.35),
+            (8, 1, 0.0),
+            (8, -1, 0.0),
+        ]:
+            reach = float(c.rng.uniform(0.7, 9.0))
+            if side > 0:
+                yield 0.1 * reach, reach, bits
+            elif side < 0:
+                yield -reach, -0.2 * reach, bits
+            else:
+                steps = 2**bits - 1
+                cut = int(c.rng.integers(steps // 8, steps // 3)) + part
+                yield -reach * cut / steps, reach * (1 - cut / steps), bits
+
+    for low, high, bits in ranges():
         lo, hi, steps = min(low, 0.0), max(high, 0.0), 2**bits - 1
         scale = (hi - lo) / steps
         zero = round(-lo / scale)
-        got = scale_and_zero_point(low, high, bits)
-        c.that(
-            isinstance(got, tuple) and len(got) == 2,
-            tested="the answer",
-            found=f"{got!r}; return scale and zero point",
+        got = c.parts(
+            scale_and_zero_point(low, high, bits), 2, wanted="scale and zero point"
         )
-        c.close(
+        name = f"[{low:.4g}, {high:.4g}] at {bits} bits"
+        c.equal(
             got[0],
             scale,
-            1e-9 * scale,
-            tested=f"the scale for [{low}, {high}] at {bits} bits",
+            tested=f"the scale for {name}",
             mistakes={
-                "there is one step less than there are integers": (hi - lo) / (steps + 1),
+                "the range was divided by the number of integers; there is one step less than there are integers": (
+                    hi - lo
+                )
+                / (steps + 1),
                 "this is the scale of a symmetric range": max(abs(lo), abs(hi))
                 / (2 ** (bits - 1) - 1),
+                "this is the scale of a symmetric range, and half of it": max(
+                    abs(lo), abs(hi)
+                )
+                / steps,
                 "the range does not contain zero: widen it first": (high - low) / steps,
+                "only the upper end was used: the range goes from low to high": hi / steps,
+                "the ends were added: the width is high - low": (hi + lo) / steps,
                 "this is steps per unit: turn it over": steps / (hi - lo),
                 "the number of bits is ignored": (hi - lo) / 255,
+                "one bit was kept for the sign, but these integers have none": (hi - lo)
+                / (2 ** (bits - 1) - 1),
+                "the scale was rounded, too: only the zero point is an integer": round(
+                    scale, 4
+                ),
             },
         )
-        c.that(
-            float(got[1]).is_integer(),
+        found = c.whole(
+            got[1],
             tested="that the zero point is an integer",
-            found=f"{got[1]!r}; the zero point was not rounded, so a real zero has no integer of its own",
+            mistake="the zero point was not rounded, so a real zero has no integer of its own",
         )
         c.equal(
-            int(got[1]),
+            found,
             zero,
-            tested=f"the zero point for [{low}, {high}] at {bits} bits",
+            tested=f"the zero point for {name}",
             mistakes={
-                "the zero point was cut off, not rounded": int(-lo / scale),
-                "the sign is wrong: low maps to the integer 0": round(lo / scale),
+                "the zero point was cut off, not rounded": math.floor(-lo / scale),
+                "the zero point was rounded up, not to the nearest": math.ceil(-lo / scale),
+                "the sign is wrong: low maps to the integer 0": -zero,
                 "this is the integer that stands for high": round(hi / scale),
                 "this is a zero point for signed integers": zero - 2 ** (bits - 1),
+                "this is the middle of the integers; only a symmetric range has its zero there": 2
+                ** (bits - 1),
+                "zero is not always the lowest integer": 0,
+                "the zero point does not fit the type it was put into": zero % 256,
             },
         )
-    flat = scale_and_zero_point(0.0, 0.0, 8)
+    scale, zero = c.parts(
+        scale_and_zero_point(0.0, 0.0, 8), 2, wanted="scale and zero point"
+    )
     c.that(
-        np.isfinite(flat[0]) and flat[0] > 0,
+        np.isfinite(scale) and scale > 0,
         tested="a tensor of zeros",
-        found=f"the scale {flat[0]!r}; it must be a positive number",
+        found=f"the scale {float(scale)!r}",
+        remember="a scale must be a positive number, also where the range has no width",
+    )
+    c.that(
+        0 <= c.whole(zero, tested="the zero point of a tensor of zeros") <= 255,
+        tested="the zero point of a tensor of zeros",
+        found=zero,
+        remember="the zero point is one of the integers from 0 to 255",
     )
 
 
@@ -250,7 +292,8 @@ scale_and_zero_point = check("affine", my_scale_and_zero_point, plain.scale_and_
 layer = nets.activations(network, signs.train.x[:64])["stem"]
 values = generator.choice(layer.ravel(), 20_000, replace=False)
 scale, zero_point = scale_and_zero_point(values.min(), values.max(), bits=4)
-ui.show(*ui.staircase(values, scale, zero_point, bits=4))
+figure = ui.staircase(values, scale, zero_point, bits=4)
+ui.show(figure, alt="Staircase over the activations: " + figure.layout.title.text)
 whose("affine")
 
 # %% [markdown]
@@ -305,54 +348,137 @@ def my_quantize(values, scale, zero_point, bits=8):
 
 # %% tags=["check:quantize", "hidden"]
 @checks("quantize")
-def _(c, quantize_uint8):
-    draw = np.random.default_rng(2)
-    scale, zero_point = 0.0371, 93
-    x = np.concatenate([draw.normal(0, 2.0, 500), [0.0, 50.0, -50.0]])
-    ties = (np.arange(-6, 7) + 0.5) * 0.25
-    right = np.clip(np.rint(x / scale) + zero_point, 0, 255).astype(np.uint8)
-    got = quantize_uint8(x.copy(), scale, zero_point)
-    c.that(
-        getattr(got, "dtype", None) == np.uint8,
-        tested="the type",
-        found=f"{getattr(got, 'dtype', type(got).__name__)}; a uint8 array is wanted",
+def _(c, quantize):
+    def uint8(integers):
+        return np.clip(integers, 0, 255).astype(np.uint8)
+
+    def halves(ties, way):
+        low = np.floor(ties)
+        tie = ties - low == 0.5
+        return np.where(tie, way(low), np.rint(ties))
+
+    scale, zero_point = (
+        float(c.rng.uniform(0.02, 0.06)),
+        2 * int(c.rng.integers(40, 60)),
     )
-    wrapped = (np.rint(x / scale) + zero_point).astype(np.int64).astype(np.uint8)
+    # No value is a close call: its distance from an integer is at most 0.4 of a step.
+    steps = c.rng.integers(-2 * zero_point, 400, 500) + c.rng.uniform(-0.4, 0.4, 500)
+    ends = np.array([-0.4, 0.4, 254.7, 255.3, 255.6, 256.3, -0.7, -1.2]) - zero_point
+    inside = steps[(steps > 1 - zero_point) & (steps < 254 - zero_point)][:96]
+    for x, tested in [
+        (scale * inside, "values inside the range"),
+        (
+            scale * np.concatenate([steps, [0.0], ends]),
+            "values in and out of the range",
+        ),
+    ]:
+        q = x / scale
+        got = quantize(x.copy(), scale, zero_point)
+        c.that(
+            getattr(got, "dtype", None) == np.uint8
+            or "uint8" in str(getattr(got, "dtype", "")),
+            tested="the type",
+            found=f"{getattr(got, 'dtype', type(got).__name__)}; a uint8 array is wanted",
+        )
+        c.equal(
+            got,
+            uint8(np.rint(q) + zero_point),
+            tested=tested,
+            mistakes={
+                "the values were cut off, not rounded": uint8(np.trunc(q) + zero_point),
+                "the values were cut off after the shift, not rounded": uint8(
+                    np.floor(q + zero_point)
+                ),
+                "the values were rounded up, not to the nearest": uint8(
+                    np.ceil(q) + zero_point
+                ),
+                "the zero point was not added": uint8(np.rint(q)),
+                "multiply by the scale is the way back: divide": uint8(
+                    np.rint(x * scale) + zero_point
+                ),
+                "the zero point is subtracted; that belongs to the way back": uint8(
+                    np.rint(q) - zero_point
+                ),
+                "the zero point counts integers: it is added after the division": uint8(
+                    np.rint((x + zero_point) / scale)
+                ),
+                "the sign of the values was lost": uint8(np.rint(np.abs(q)) + zero_point),
+                "values outside wrap around: clip before you convert": (
+                    (np.rint(q) + zero_point).astype(np.int64).astype(np.uint8)
+                ),
+                "this is the range of int8; uint8 goes from 0 to 255": np.clip(
+                    np.rint(q) + zero_point, -128, 127
+                )
+                .astype(np.int64)
+                .astype(np.uint8),
+                "the values were clipped before the zero point was added": (
+                    np.clip(np.rint(q), 0, 255) + zero_point
+                )
+                .astype(np.int64)
+                .astype(np.uint8),
+                "the values were clipped before the zero point was added; clip last": uint8(
+                    np.clip(np.rint(q), -128, 127) + zero_point
+                ),
+                "the largest integer is 255": np.clip(
+                    np.rint(q) + zero_point, 0, 254
+                ).astype(np.uint8),
+                "the smallest integer is 0": np.clip(
+                    np.rint(q) + zero_point, 1, 255
+                ).astype(np.uint8),
+            },
+        )
+    for far, held in [(2e3, "16 bits"), (1.2e8, "32 bits")]:
+        x = far * np.array([[1.0, -1.0, 1.0], [-1.0, -1.0, 1.0]])
+        c.equal(
+            quantize(x.copy(), 0.05, 101),
+            np.where(x > 0, 255, 0).astype(np.uint8),
+            tested="values very far outside, in two rows",
+            mistakes={
+                f"the values went through {held}, where the large ones became negative: clip first": np.zeros(
+                    x.shape, np.uint8
+                ),
+                f"the values went through {held}, where they wrap around: clip first": np.where(
+                    x > 0, 0, 255
+                ).astype(np.uint8),
+            },
+        )
+    ties = np.arange(-40, 41) + 0.5
+    for zero_point in (100, 101):
+        c.equal(
+            quantize(ties * 0.25, 0.25, zero_point),
+            uint8(np.rint(ties) + zero_point),
+            tested=f"values exactly between two steps, zero point {zero_point}",
+            mistakes={
+                "the zero point was added before rounding: an odd one turns even neighbours into odd ones": uint8(
+                    np.rint(ties + zero_point)
+                ),
+                "halves are rounded up; the runtimes round half to even": uint8(
+                    np.floor(ties + 0.5) + zero_point
+                ),
+                "halves are rounded away from zero; the runtimes round half to even": uint8(
+                    np.trunc(ties + np.copysign(0.5, ties)) + zero_point
+                ),
+                "halves are rounded down; the runtimes round half to even": uint8(
+                    np.ceil(ties - 0.5) + zero_point
+                ),
+                "halves are rounded towards zero; the runtimes round half to even": uint8(
+                    np.trunc(ties) + zero_point
+                ),
+                "halves go to the odd neighbour; the runtimes round half to even": uint8(
+                    halves(ties, lambda low: low + (low % 2 == 0)) + zero_point
+                ),
+            },
+        )
+    x = np.arange(-3, 20) * 0.25 + 0.05
     c.equal(
-        got,
-        right,
-        tested="500 normal values, a zero, and two far outside",
+        quantize(x.copy(), 0.25, 3, 4),
+        np.clip(np.rint(x / 0.25) + 3, 0, 15).astype(np.uint8),
+        tested="integers of 4 bits",
         mistakes={
-            "values outside wrap around: clip before you convert": wrapped,
-            "the values were cut off, not rounded": np.clip(
-                (x / scale).astype(np.int64) + zero_point, 0, 255
+            "the number of bits is ignored": uint8(np.rint(x / 0.25) + 3),
+            "integers of four bits end at 15, one below 2**bits": np.clip(
+                np.rint(x / 0.25) + 3, 0, 16
             ).astype(np.uint8),
-            "the values were cut off after the shift, not rounded": np.clip(
-                x / scale + zero_point, 0, 255
-            ).astype(np.uint8),
-            "the zero point was not added": np.clip(np.rint(x / scale), 0, 255).astype(
-                np.uint8
-            ),
-            "multiply by the scale is the way back: divide": np.clip(
-                np.rint(x * scale) + zero_point, 0, 255
-            ).astype(np.uint8),
-            "this is the range of int8; uint8 goes from 0 to 255": np.clip(
-                np.rint(x / scale) + zero_point, -128, 127
-            ).astype(np.uint8),
-            "the zero point is subtracted; that belongs to the way back": np.clip(
-                np.rint(x / scale) - zero_point, 0, 255
-            ).astype(np.uint8),
-        },
-    )
-    c.equal(
-        quantize_uint8(ties, 0.25, 100),
-        np.rint(ties / 0.25).astype(int).astype(np.int16) + 100,
-        tested="values exactly between two steps",
-        mistakes={
-            "halves are rounded up; the runtimes round half to even": np.floor(
-                ties / 0.25 + 0.5
-            ).astype(int)
-            + 100
         },
     )
 
@@ -436,31 +562,76 @@ def my_sqnr(reference, approximation):
 # %% tags=["check:sqnr", "hidden"]
 @checks("sqnr")
 def _(c, sqnr):
-    draw = np.random.default_rng(4)
-    x = draw.normal(1.5, 1.0, 4000)  # not centred, so that variance and power differ
-    y = np.rint(x / 0.05) * 0.05 + 0.01
-    error = x - y
-    power = 10 * np.log10(np.mean(x**2) / np.mean(error**2))
+    def decibels(x, y):
+        return 10 * np.log10(np.mean(x**2) / np.mean((x - y) ** 2))
+
+    x = c.rng.normal(1.5, 1.0, 4000)  # not centred, so that variance and power differ
+    step = float(c.rng.uniform(0.03, 0.08))
+    grid = np.rint(x / step) * step + 0.2 * step
+    rows = c.rng.normal(-0.7, 2.0, (40, 50)) * np.linspace(0.2, 3.0, 50)
+    for x, y, tested in [
+        (x, grid, "4,000 values rounded to a grid"),
+        (
+            rows,
+            rows * np.linspace(0.35, 0.75, 50),
+            "values that came out too small, in 40 rows",
+        ),
+    ]:
+        power, error = decibels(x, y), x - y
+        signal, noise = np.mean(x**2), np.mean(error**2)
+        c.close(
+            sqnr(x.copy(), y.copy()),
+            power,
+            1e-3,
+            tested=tested,
+            mistakes={
+                "20 belongs to a ratio of amplitudes; these are powers": 2 * power,
+                "the ratio is upside down": -power,
+                "this is the ratio of the amplitudes: powers are mean squares": power / 2,
+                "this is the ratio, not yet in decibels": signal / noise,
+                "this is the natural logarithm": np.log(signal / noise),
+                "ten times the natural logarithm is not a decibel": 10
+                * np.log(signal / noise),
+                "this is the logarithm to the base 2": 10 * np.log2(signal / noise),
+                "a decibel is a tenth of a bel: ten times the logarithm": np.log10(
+                    signal / noise
+                ),
+                "the power is the mean square, not the variance: the mean of the signal counts": 10
+                * np.log10(np.var(x) / np.var(error)),
+                "the power of the signal is the mean square, not the variance": 10
+                * np.log10(np.var(x) / noise),
+                "the power of the noise is the mean square, not the variance: a constant error counts": 10
+                * np.log10(signal / np.var(error)),
+                "the power is the mean square, not the mean of the absolute values": 10
+                * np.log10(np.mean(np.abs(x)) / np.mean(np.abs(error))),
+                "square first, then take the mean: signs cancel in a mean": 10
+                * np.log10(np.mean(x) ** 2 / np.mean(error) ** 2),
+                "the signal is the reference, not the approximation": 10
+                * np.log10(np.mean(y**2) / noise),
+                "the peak belongs to PSNR; take the mean square": 10
+                * np.log10(np.max(x**2) / noise),
+                "the mean is taken over all values, not over one axis": np.mean(
+                    10 * np.log10(np.mean(x**2, axis=0) / np.mean(error**2, axis=0))
+                ),
+                "take the means first and then the ratio: this averages one ratio for each value": 10
+                * np.log10(np.mean(x**2 / np.maximum(error**2, 1e-300))),
+                "one of the powers is a sum and the other a mean": 10
+                * np.log10(np.sum(x**2) / noise),
+            },
+        )
+    c.equal(sqnr(x, x.copy()), np.inf, tested="a perfect copy")
+    # Exact in float32, too: values of 1 to 5 in steps of 1/8, errors of 2**-17 that cancel.
+    near = 1.0 + c.rng.integers(0, 33, 64) / 8
+    signs = c.rng.permutation(np.repeat([1.0, -1.0], 32))
     c.close(
-        sqnr(x.copy(), y.copy()),
-        power,
-        1e-6,
-        tested="4,000 values rounded to a grid",
+        sqnr(near.copy(), near + signs * 2.0**-17),
+        decibels(near, near + signs * 2.0**-17),
+        1e-3,
+        tested="very small errors whose mean is 0",
         mistakes={
-            "20 belongs to a ratio of amplitudes; these are powers": 2 * power,
-            "the ratio is upside down": -power,
-            "this is the natural logarithm": np.log(np.mean(x**2) / np.mean(error**2)),
-            "ten times the natural logarithm is not a decibel": 10
-            * np.log(np.mean(x**2) / np.mean(error**2)),
-            "the power is the mean square, not the variance: the mean of the signal counts": 10
-            * np.log10(np.var(x) / np.var(error)),
-            "the power is the mean square, not the mean of the absolute values": 10
-            * np.log10(np.mean(np.abs(x)) / np.mean(np.abs(error))),
-            "the peak belongs to PSNR; take the mean square": 10
-            * np.log10(np.max(x**2) / np.mean(error**2)),
+            "the errors cancel in their mean, but each of them is noise: only equal arrays have none": np.inf
         },
     )
-    c.equal(sqnr(x, x.copy()), np.inf, tested="a perfect copy")
 
 
 # %% tags=["check:sqnr"]
@@ -585,7 +756,10 @@ def _(c, best_range):
             tested=f"4,080 values with long tails at {bits} bits",
             mistakes={
                 "the full range won: the number of bits is ignored, the largest error was made small "
-                "and not the mean square, or nothing was clipped at all": (low, high),
+                "and not the mean square, plus and minus cancel in a mean of signed errors, or nothing was clipped": (
+                    low,
+                    high,
+                ),
                 "the smallest range won: the largest error was taken, or the values beyond the range "
                 "were left out of the error": (least * low, least * high),
                 "the number of bits is ignored": chosen(values, 8, square),
@@ -595,7 +769,7 @@ def _(c, best_range):
                 "the largest error was made small and not the mean square": chosen(
                     values, bits, lambda v, e, *ends: np.max(np.abs(e))
                 ),
-                "the error was averaged with its sign: plus and minus cancel": chosen(
+                "plus and minus cancel in a mean of signed errors": chosen(
                     values, bits, lambda v, e, *ends: np.abs(np.mean(e))
                 ),
                 "the largest error was taken": chosen(values, bits, lambda *a: -square(*a)),
@@ -703,10 +877,14 @@ def _(c, quantize_per_channel):
         s = np.where(reach > 0, reach, 1.0) / largest
         return np.clip(np.rint(w / s), -largest, largest), s
 
-    for shape, bits in [((6, 6, 3, 3), 8), ((8, 1, 3, 3), 4), ((5, 7), 8)]:
-        spread = 4.0 ** c.rng.uniform(-2, 2, (shape[0],) + (1,) * (len(shape) - 1))
-        w = c.rng.normal(0, 1, shape) * spread
-        w[0] = -np.abs(w[0])  # a channel that reaches further down than up
+    for shape, bits in [((6, 6, 3, 3), 8), ((8, 1, 3, 3), 4), ((5, 7), 8), ((4, 3, 5), 6)]:
+        # Each channel is whole steps and at most 0.4 of one, so that no rounding is a close call.
+        most = 2 ** (bits - 1) - 1
+        w = c.rng.integers(1 - most, most, shape) + c.rng.uniform(-0.4, 0.4, shape)
+        flat = w.reshape(len(w), -1)
+        flat[:, 0] = most  # the largest of its channel, and in some a negative one
+        flat[::2, 0] *= -1.0
+        w *= 4.0 ** c.rng.uniform(-2, 2, (shape[0],) + (1,) * (len(shape) - 1))
         inner = tuple(range(1, len(shape)))
         right, scale = integers_of(w, bits, inner)
         got = quantize_per_channel(w.copy(), bits)
@@ -716,7 +894,7 @@ def _(c, quantize_per_channel):
             found="something else than two things: return the integers and the scales",
         )
         integers, scales = (np.asarray(part) for part in got)
-        whole = np.abs(w).max() / (2 ** (bits - 1) - 1)
+        whole = np.abs(w).max() / most
         c.that(
             scales.size != 1,
             tested="the number of scales",
@@ -756,6 +934,15 @@ def _(c, quantize_per_channel):
                     w, bits, inner, signed=True
                 )[0].astype(int),
                 "the integers were cut off, not rounded": np.trunc(w / scale).astype(int),
+                "the integers were rounded down, not to the nearest": np.floor(
+                    w / scale
+                ).astype(int),
+                "the sign of the weights was lost": np.rint(np.abs(w) / scale).astype(int),
+                "the scale comes from the mean of the absolute values: take the largest": np.clip(
+                    np.rint(w / (np.abs(w).mean(axis=inner, keepdims=True) / most)),
+                    -most,
+                    most,
+                ).astype(int),
             },
         )
         c.that(
@@ -1778,55 +1965,98 @@ def my_worst_group(correct_before, correct_after, groups, smallest=30):
 # %% tags=["check:worst_group", "hidden"]
 @checks("worst_group")
 def _(c, worst_group):
-    draw = np.random.default_rng(8)
-    groups = np.array(["day"] * 600 + ["night"] * 120 + ["fog"] * 60 + ["snow"] * 8)
-    before = draw.random(788) < np.repeat([0.97, 0.80, 0.93, 1.0], [600, 120, 60, 8])
-    after = before.copy()
-    after[:30] = False  # day loses the most items
-    after[600:606] = False  # night ends with the lowest accuracy
-    after[720:735] = False  # fog loses the largest share
-    after[780:784] = False  # snow is too small to tell
-    order = draw.permutation(788)
-    groups, before, after = groups[order], before[order], after[order]
+    def outcome(**groups):
+        """Shuffled (before, after, groups): for each group the items kept, lost, won, and wrong in both."""
+        names, before, after = [], [], []
+        for name, (kept, lost, won, wrong) in groups.items():
+            names += [name] * (kept + lost + won + wrong)
+            before += [True] * (kept + lost) + [False] * (won + wrong)
+            after += [True] * kept + [False] * lost + [True] * won + [False] * wrong
+        order = c.rng.permutation(len(names))
+        return tuple(np.array(x)[order] for x in (before, after, names))
 
-    def loss(name):
-        m = groups == name
-        return 100 * (before[m].mean() - after[m].mean())
+    def ask(before, after, groups, right, tested, mistakes, remember=(), **settings):
+        def share(name):
+            m = groups == name
+            return before[m], after[m]
 
-    name, points = worst_group(before.copy(), after.copy(), groups.copy())
-    c.equal(
-        str(name),
+        got = worst_group(before.copy(), after.copy(), groups.copy(), **settings)
+        name, points = c.parts(got, 2, wanted="the name and the loss in points")
+        c.equal(name, right, tested=tested, mistakes=mistakes, remember=dict(remember))
+        b, a = share(right)
+        loss = 100 * (b.mean() - a.mean())
+        c.equal(
+            points,
+            float(loss),
+            tested=f"the loss of that group in points, with {tested}",
+            mistakes={
+                "the items that got better were left out: a loss is the accuracy before minus the accuracy after": 100
+                * (b & ~a).mean(),
+                "the sign is wrong: a loss is before minus after": -loss,
+                "this is the accuracy afterwards, not the loss": 100 * a.mean(),
+                "this is the accuracy before, not the loss": 100 * b.mean(),
+                "this is a relative loss: points are a difference of percentages": 100
+                * (1 - a.mean() / b.mean()),
+                "divide by the size of the group, not of the test set": 100
+                * (b.sum() - a.sum())
+                / len(groups),
+                "this is a number of items, not a share": b.sum() - a.sum(),
+                "this is the loss beyond the average of all": loss
+                - 100 * (before.mean() - after.mean()),
+                "the loss was rounded": round(loss, 1),
+            },
+            remember={
+                "points are percent: this is a fraction": loss / 100,
+            },
+        )
+
+    n = int(c.rng.integers(0, 9))
+    ask(
+        *outcome(
+            day=(540 + n, 34, 4, 20),
+            night=(88, 6 + n // 4, 2, 24 + n),
+            fog=(40, 15, 4, 3 + n // 2),
+            snow=(3, 4, 0, 1),
+            dusk=(41, 18, 12, n),
+        ),
         "fog",
-        tested="four groups of 600, 120, 60 and 8 items",
-        mistakes={
+        "five groups of about 600, 120, 65, 8 and 75 items",
+        {
             "day loses the most items but it is ten times larger: divide by the size of the group": "day",
             "night is the worst afterwards, but it was nearly as bad before: compare before and after": "night",
             "snow has 8 items, too few to tell: leave out small groups": "snow",
+            "dusk also won back many items: compare the two accuracies, not the items that were lost": "dusk",
         },
     )
-    m = groups == "fog"
-    c.close(
-        points,
-        loss("fog"),
-        1e-6,
-        tested="the loss of that group in points",
-        mistakes={
-            "this is a fraction: points are percent": loss("fog") / 100,
-            "the sign is wrong: a loss is before minus after": -loss("fog"),
-            "this is the accuracy afterwards, not the loss": 100 * after[m].mean(),
-            "this is a relative loss: points are a difference of percentages": 100
-            * (1 - after[m].mean() / before[m].mean()),
-            "divide by the size of the group, not of the test set": 100
-            * (before[m].sum() - after[m].sum())
-            / len(groups),
+    ask(
+        *outcome(rain=(25, 5, 0, 0), sun=(200, 9, 2, n), hail=(22, 7, 0, 0)),
+        "rain",
+        "a group of exactly 30 items and one of 29",
+        {"hail has 29 items, too few to tell: leave out small groups": "hail"},
+        {"a group of exactly `smallest` items is large enough": "sun"},
+    )
+    ask(
+        *outcome(left=(50, 2, 12, 30 + n), right=(60, 7, 1, 20), up=(70, 3, 2, 9)),
+        "right",
+        "a group that became better",
+        {
+            "left became better: a change is a loss only if the accuracy falls, so keep the sign": "left"
         },
     )
-    same = worst_group(before, after, groups, smallest=500)
-    c.equal(
-        str(same[0]),
-        "day",
-        tested="a limit that leaves one group",
-        mistakes={"the argument `smallest` is ignored": "fog"},
+    ask(
+        *outcome(small=(10, 12, 0, 2), large=(100, 7, 1, n), tiny=(1, 4, 0, 0)),
+        "small",
+        "a limit of 20 items",
+        {"the argument `smallest` is ignored: it is not always 30": "large"},
+        {"groups below `smallest` are left out": "tiny"},
+        smallest=20,
+    )
+    ask(
+        *outcome(one=(400, 30, 3, 60 + n), two=(40, 50, 0, 9), three=(30, 3, 0, 0)),
+        "one",
+        "a limit that leaves one group",
+        {"the argument `smallest` is ignored": "two"},
+        smallest=400,
     )
 
 
@@ -1880,9 +2110,7 @@ whose("worst_group")
 # %%
 def mapped_values(bits, kept):
     low, high = values.min() * kept / 100, values.max() * kept / 100
-    figure, _ = ui.staircase(values, *scale_and_zero_point(low, high, bits), bits=bits)
-    loud = sqnr(values, round_trip(values, low, high, bits))
-    return figure.update_layout(title_text=f"SQNR {loud:.1f} dB")
+    return ui.staircase(values, *scale_and_zero_point(low, high, bits), bits=bits)
 
 
 ui.Panel(
