@@ -34,7 +34,15 @@ LATEST_EXERCISE = 1 / 3
 FEWEST_LINKS = 3
 QUIET_SECTIONS = ("Claims",)
 """Sections whose code cells each show a verdict, so that several may stand in a row."""
-_SHOWS = re.compile(r"\b(ui\.(show|table|Panel|pictures)\b|Table\(|whose\(|finding\(|claim\(|challenge\(|check\(|\.against\()")
+PICTURES = (
+    "calibration_flow", "convolution", "images_by", "pipeline", "range_to_integers", "scale_per_channel",
+    "side_by_side", "worked_table",
+)  # fmt: skip
+"""What `edgelab.ui` draws of an idea, by the name of the function."""
+_PICTURE = re.compile(rf"\bui\.({'|'.join(PICTURES)})\(")
+_SHOWS = re.compile(
+    rf"{_PICTURE.pattern}|\b(ui\.(show|Panel)|Table|display|whose|finding|claim|challenge|check)\(|\.against\("
+)
 _FORMULA = re.compile(r"\$\$.+?\$\$|\$[^$\n]+\$", re.DOTALL)
 _LINK = re.compile(r"\]\(https?://")
 
@@ -86,7 +94,7 @@ def measure(lab: Lab, cells: list[Cell]) -> Form:
         first_exercise=places[0] / len(seen) if places else 1.0,
         median_lines=statistics.median(lines) if lines else 0,
         longest_row=max((len(row) for row in _rows(seen)), default=0),
-        pictures=sum(len(re.findall(r"\bui\.pictures\.\w+\(", cell.text)) for cell in code),
+        pictures=sum(len(_PICTURE.findall(cell.text)) for cell in code),
         formulas=len(_FORMULA.findall(text)),
         links=len(_LINK.findall(text)),
         steps=len(steps),
@@ -154,7 +162,7 @@ def _steps(seen: list[Cell]) -> Iterator[tuple[str, list[str]]]:
     for title, parts in steps:
         text = "\n".join(cell.text for cell in parts)
         has = {
-            "no picture or worked numbers": "ui.pictures." in text,
+            "no picture or worked numbers": _PICTURE.search(text) is not None,
             "no formula": _FORMULA.search(text) is not None,
             "no exercise": any(cell.tagged("exercise") for cell in parts),
             "no figure that says whose function made it": "whose(" in text,
