@@ -155,7 +155,7 @@ def figure_html(figure: dict[str, Any]) -> str:
             layout["height"] -= top - layout["margin"]["t"]
     payload = json.dumps(figure, separators=(",", ":")).replace("<", "\\u003c")
     live = f"<strong>{html.escape(str(meta['title']))}</strong> · " if meta.get("title") else ""
-    live = f'<p class="edgelab-live">{live}A panel, live in JupyterLab; here at its first settings.</p>'
+    live = f'<p class="edgelab-live">{live}A panel, live in JupyterLab; here as it was left.</p>'
     height = int(layout.get("height") or 400)
     return "".join(
         [

@@ -20,7 +20,8 @@ from edgelab.errors import BadFile, BadInput
 from edgelab.reading import Reading, emit, format_numbers
 from edgelab.ui.controls import choice, slider
 from edgelab.ui.kept import keep, place, recall
-from edgelab.ui.live import WIDGET_MIME, Names
+from edgelab.ui.live import Names
+from edgelab.ui.saved import STYLE, Saved
 
 PREDICTION_MIME = "application/vnd.edgelab.prediction+json"
 _CLOSE = 0.1  # of the measured value: nobody guesses better without measuring
@@ -69,7 +70,10 @@ class Outcome:
 
 
 class Prediction:
-    """A question with a dial and a Commit button; made by `predict`."""
+    """A question with a dial and a Commit button; made by `predict`.
+
+    The dial has no answer until it is moved: it shows a dash, and there is nothing to commit to.
+    """
 
     def __init__(self, question: str, unit: str, control: Any, path: Path | None = None) -> None:
         self.question = question
@@ -77,7 +81,8 @@ class Prediction:
         self._path = path
         self.value: float | str | None = None
         self._control = control
-        self._commit = ipywidgets.Button(description="Commit", button_style="primary")
+        self._moved = False
+        self._commit = ipywidgets.Button(description="Commit", button_style="primary", disabled=True)
         self._commit.on_click(lambda _: self.commit() if self.value is None else self._ask_again())
         self._note = ipywidgets.HTML()
         row = ipywidgets.Box([control, self._commit])
@@ -86,10 +91,25 @@ class Prediction:
         self.widget = ipywidgets.VBox([asked, row, self._note, Names()])
         self.widget.add_class("edgelab-box")
         self.widget.add_class("edgelab-predict")
+        self.widget.add_class("edgelab-untouched")
+        self._saved = Saved(self._state)
         self._restore()
+        control.observe(lambda _: self._touch(), names="value")
+
+    def _touch(self) -> None:
+        """The dial was moved: where it stands is an answer."""
+        self._moved = True
+        self.widget.remove_class("edgelab-untouched")
+        self._commit.disabled = self.value is not None
 
     def commit(self, value: float | str | None = None) -> None:
-        """Commit to ``value``, or to where the dial stands; a commitment stays."""
+        """Commit to ``value``, or to where the dial was moved; a commitment stays.
+
+        Raises
+        ------
+        BadInput
+            If ``value`` is no answer, or there is none and the dial was never moved.
+        """
         if self.value is not None:
             return
         if value is not None:
@@ -97,6 +117,9 @@ class Prediction:
                 self._control.value = value
             except Exception as error:
                 raise BadInput(f"{value!r} is no answer to '{self.question}'.") from error
+            self._touch()
+        if not self._moved:
+            raise BadInput(f"There is no answer to '{self.question}' yet; move the dial first.")
         self.value = self._control.value
         self._control.disabled = self._commit.disabled = True
         self._say("You predict {}. Now find out.")
@@ -104,6 +127,7 @@ class Prediction:
             keep(self._path, self.question, self.value)
         except BadFile as error:  # the prediction holds all the same, until the kernel ends
             self._say(f"You predict {{}}. Now find out. (Not kept for later: {error})")
+        self._saved.update()
 
     def _restore(self) -> None:
         """Take over what was committed before the kernel or the notebook was started anew."""
@@ -118,6 +142,7 @@ class Prediction:
         if self._control.value != earlier:  # the dial has other ends than it had then
             self._control.value = first
             return
+        self._touch()
         self.value = earlier
         self._control.disabled = True
         self._commit.description = "Predict again"
@@ -128,10 +153,13 @@ class Prediction:
         self._control.disabled = False
         self._commit.description = "Commit"
         self._note.value = ""
+        self._saved.update()
 
     def _say(self, text: str) -> None:
-        shown = self.value if isinstance(self.value, str) else _with_unit(float(self.value or 0), self.unit)
-        self._note.value = f'<p class="edgelab-note" role="status">{html.escape(text.format(shown))}</p>'
+        self._note.value = f'<p class="edgelab-note" role="status">{html.escape(text.format(self._answer()))}</p>'
+
+    def _answer(self) -> str:
+        return self.value if isinstance(self.value, str) else _with_unit(float(self.value or 0), self.unit)
 
     def compare(self, found: Reading | str) -> Outcome:
         """The prediction beside what was found."""
@@ -150,12 +178,19 @@ class Prediction:
         outcome = self.compare(found)
         emit(PREDICTION_MIME, outcome.to_dict(), outcome._repr_markdown_())
 
-    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        return {
-            WIDGET_MIME: {"version_major": 2, "version_minor": 1, "model_id": self.widget.model_id},
-            "text/html": f"<p><strong>Predict:</strong> {html.escape(self.question)}</p>",
-            "text/plain": f"Predict: {self.question}",
-        }, {}
+    def _state(self) -> list[dict[str, Any]]:
+        said = "No prediction was made" if self.value is None else f"You predicted {self._answer()}"
+        words = f"{said}. Run the cell to predict{'' if self.value is None else ' again'}."
+        return [
+            {
+                "text/html": f'{STYLE}<div class="edgelab-saved"><p><strong>Predict:</strong> '
+                f"{html.escape(self.question)}</p><p>{html.escape(words)}</p></div>",
+                "text/plain": f"Predict: {self.question} {said}.",
+            }
+        ]
+
+    def _ipython_display_(self) -> None:
+        self._saved.show(self.widget, f"Predict: {self.question}")
 
 
 def predict(
@@ -166,7 +201,7 @@ def predict(
     options: Sequence[str] | None = None,
     path: str | os.PathLike[str] | None = None,
 ) -> Prediction:
-    """Ask for a prediction: a number between ``low`` and ``high``, or one of ``options``.
+    """Ask for a prediction: a number between ``low`` and ``high``, or one of ``options``; nothing is chosen beforehand.
 
     In a learner's notebook a commitment is kept for the next time, beside what the labs' runs leave behind.
 
@@ -200,6 +235,7 @@ def predict(
     if options is not None:
         names = [str(option) for option in options]
         control = choice(names, label="your answer").widget()
+        control.value = None
     elif low is None or high is None:
         raise BadInput("predict() needs low= and high=, or options=.")
     else:

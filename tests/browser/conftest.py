@@ -45,7 +45,8 @@ window.edgelab = {
     const box = plot.querySelector(".main-svg")?.getBoundingClientRect();
     return Boolean(box) && box.width > 100 && box.height > 100 && edgelab.marks(plot) > 0;
   },
-  plots: (node) => [...node.querySelectorAll(".js-plotly-plot")],
+  // Those that can be seen: under a live panel lies its last state, hidden, for when no kernel is there.
+  plots: (node) => [...node.querySelectorAll(".js-plotly-plot")].filter((plot) => plot.checkVisibility()),
   // Everything that is drawn, as text: two figures that look different have different texts.
   drawn: (node) => edgelab.plots(node).map((plot) => [
     ...[...plot.querySelectorAll("path[d]")].map((path) => path.getAttribute("d")),

@@ -129,15 +129,93 @@ def test_plotly_js_is_one_compressed_copy_for_all_plots():
     assert len(str(first.plot.get_state()["_esm"])) < 10_000
 
 
-def test_one_output_holds_the_live_panel_and_its_still_picture():
-    shown = panel()
+def test_a_plot_of_its_own_is_one_output_with_its_still_picture():
+    shown = ui.LivePlot(draw(4), "One bar.")
     data, _ = shown._repr_mimebundle_()
-    assert data[WIDGET]["model_id"] == shown.widget.model_id
-    assert data[PLOTLY_MIME]["layout"]["meta"] == {"alt": "One bar.", "live": True, "title": "Bits"}
-    assert data[PLOTLY_MIME]["data"][0]["x"] == ["min-max"]
-    assert "One bar." in data["text/html"]
-    assert "live in JupyterLab" in data["text/html"]
+    assert data[WIDGET]["model_id"] == shown.model_id
+    assert data[PLOTLY_MIME]["layout"]["meta"] == {"alt": "One bar.", "live": True, "title": ""}
     json.dumps(data, allow_nan=False)
+
+
+def test_what_stays_of_a_panel_is_its_last_figure_and_its_settings():
+    shown = panel()
+    shown.controls["bits"].value = 6
+    shown.controls["symmetric"].value = True
+    figure, words = shown._state()
+    assert figure[PLOTLY_MIME]["layout"]["title"]["text"] == "6 bits"
+    assert figure[PLOTLY_MIME]["layout"]["meta"] == {"alt": "One bar.", "live": True, "title": "Bits"}
+    assert "bits 6, symmetric on, method min-max." in words["text/html"]
+    assert WIDGET not in figure
+    json.dumps([figure, words], allow_nan=False)
+
+
+def test_words_that_depend_on_the_dials_stay_true():
+    shown = panel(alt=lambda bits, symmetric, method: f"One bar of {bits} by {method}.")
+    shown.controls["bits"].value = 5
+    assert shown.plot.drawing.alt == "One bar of 5 by min-max."
+    assert "One bar of 5 by min-max." in shown._about.value
+    assert "One bar of 5" in shown._state()[1]["text/plain"]
+
+
+def test_a_panel_can_show_pictures():
+    shown = ui.Panel(lambda bits: ui.range_to_integers([0.1, 0.9], 1 / 2**bits, 0, bits), bits=ui.slider(2, 4))
+    assert "4 integers" in shown.plot.value
+    shown.controls["bits"].value = 3
+    assert "8 integers" in shown.plot.value
+    (state,) = shown._state()
+    assert "8 integers" in state["text/html"]
+    assert 'class="edgelab-saved"' in state["text/html"]
+
+
+def test_a_switch_between_figures_and_pictures_is_a_sentence():
+    shown = ui.Panel(lambda n: draw(4) if n == 1 else ui.pipeline(["a", "b"], "t"), alt="A bar.", n=ui.slider(1, 2))
+    shown.controls["n"].value = 2
+    assert "must return a figure" in shown._message.value
+
+
+def test_a_toggle_can_leave_the_axes_as_they_are():
+    def drawn(per_channel, height):
+        top = height if per_channel else 3 * height
+        return ui.lines({"a": ([1, 2], [0, top])}, title="t", x="channel", y="dB")
+
+    controls = {"per_channel": ui.toggle(False, label="many"), "height": ui.slider(1, 9, value=2)}
+    free = ui.Panel(drawn, alt="A line.", **controls)
+    held = ui.Panel(drawn, alt="A line.", same_axes="per_channel", **controls)
+    ranges = []
+    for shown in (free, held):
+        before = shown.plot.current.layout.yaxis.range
+        shown.controls["per_channel"].value = True
+        ranges.append((before, shown.plot.current.layout.yaxis.range))
+    assert ranges[0][0] != ranges[0][1]
+    assert ranges[1][0] == ranges[1][1] == ranges[0][0]
+    held.controls["height"].value = 8
+    assert held.plot.current.layout.yaxis.range[1] >= 24
+    with pytest.raises(BadInput, match="same_axes"):
+        ui.Panel(drawn, alt="A line.", same_axes="height", **controls)
+
+
+def test_a_prediction_has_no_answer_until_the_dial_is_moved():
+    for prediction in (ui.predict("How much?", low=0, high=10), ui.predict("Which?", options=["a", "b"])):
+        assert "edgelab-untouched" in prediction.widget._dom_classes
+        assert prediction._commit.disabled
+        with pytest.raises(BadInput, match="move the dial first"):
+            prediction.commit()
+        assert prediction.value is None
+    assert prediction._control.value is None
+    prediction._control.value = "b"
+    assert not prediction._commit.disabled
+    assert "edgelab-untouched" not in prediction.widget._dom_classes
+    prediction._commit.click()
+    assert prediction.value == "b"
+
+
+def test_what_stays_of_a_prediction_is_its_answer():
+    prediction = ui.predict("How <much>?", unit="x", low=0.5, high=10)
+    assert "No prediction was made" in prediction._state()[0]["text/html"]
+    prediction.commit(3.0)
+    (state,) = prediction._state()
+    assert "You predicted 3.00x. Run the cell to predict again." in state["text/html"]
+    assert "How &lt;much&gt;?" in state["text/html"]
 
 
 def test_the_text_alternative_stands_in_the_live_panel():
