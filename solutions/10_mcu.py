@@ -1151,7 +1151,7 @@ def lifetimes(operators, inputs, outputs):
 # %% tags=["check:lifetimes", "hidden"]
 @checks("lifetimes")
 def _(c, lifetimes):
-    def reference(operators, inputs, outputs, base=1, start=0, end=True, **wrong):
+    def reference(operators, inputs, outputs, base=1, start=0, end=0, **wrong):
         first = dict.fromkeys(inputs, start)
         last = dict(first)
         readers = {}
@@ -1167,8 +1167,21 @@ def _(c, lifetimes):
         if "reader" in wrong:  # another one than the last reader ends the life
             last = {n: wrong["reader"](first[n], readers.get(n, [])) for n in first}
         for name in outputs:
-            last[name] = len(operators) if end else last[name]
+            last[name] = last[name] if end is None else len(operators) + end
+        if wrong.get("unread"):  # what nobody reads was forgotten
+            used = {*readers, *outputs}
+            first = {n: s for n, s in first.items() if n in used}
         return {name: (first[name], last[name]) for name in first}
+
+    def network():
+        """A random one: each operator reads a weight and one or two earlier tensors and writes one or two."""
+        made, operators = ["image", "mask"], []
+        for step in range(int(c.rng.integers(6, 10))):
+            read = [str(n) for n in c.rng.choice(made, min(2, len(made)), False)]
+            written = [f"t{step}"] + ([f"u{step}"] if c.rng.random() < 0.3 else [])
+            operators.append(([*read, f"w{step}"], written))
+            made += written
+        return operators, ["image", "mask"], [operators[2][1][0], operators[-1][1][0]]
 
     chain = [
         (["image", "w1"], ["a"]),
@@ -1186,37 +1199,64 @@ def _(c, lifetimes):
     cases = [
         (skip, ["image", "unused"], ["early", "x"], "a shortcut and two outputs"),
         (chain, ["image"], ["score"], "a chain of three operators"),
+        (*network(), "a network drawn at random"),
+        (*network(), "another network drawn at random"),
     ]
     for operators, inputs, outputs, tested in cases:
+        given = operators, inputs, outputs
+        got = lifetimes(*given)
+        c.that(
+            isinstance(got, dict),
+            tested="the answer",
+            found=f"{repr(got)[:80]}; return a dict of names",
+        )
         c.equal(
-            dict(lifetimes(operators, inputs, outputs)),
-            reference(operators, inputs, outputs),
+            got,
+            reference(*given),
             tested=tested,
             mistakes={
                 "weights are in it: they stay in flash": reference(
-                    operators, inputs, outputs, weights=True
+                    *given, weights=True
                 ),
                 "operator number i runs at step i + 1, because step 0 belongs to the inputs": reference(
-                    operators, inputs, outputs, base=0
+                    *given, base=0
                 ),
-                "the outputs must live to the last step": reference(
-                    operators, inputs, outputs, end=False
+                "operator number i runs at step i + 1; the outputs live to the last of these steps": reference(
+                    *given, base=0, end=-1
                 ),
-                "the inputs are there from step 0": reference(
-                    operators, inputs, outputs, start=1
+                "the outputs must live to the last step": reference(*given, end=None),
+                "the outputs live one step too short: the last step is the number of operators": reference(
+                    *given, end=-1
                 ),
+                "the outputs live one step too long: the last step is the number of operators": reference(
+                    *given, end=1
+                ),
+                "the inputs are there from step 0": reference(*given, start=1),
                 "a tensor lives until its last reader, not only while it is written": reference(
-                    operators, inputs, outputs, reader=lambda f, r: f
+                    *given, reader=lambda f, r: f
                 ),
                 "the reader needs it, too: the step that reads belongs to the life": reference(
-                    operators,
-                    inputs,
-                    outputs,
-                    reader=lambda f, r: max([f] + [n - 1 for n in r]),
+                    *given, reader=lambda f, r: max([f] + [n - 1 for n in r])
+                ),
+                "a life ends with the step that reads last, not one later": reference(
+                    *given, reader=lambda f, r: max([f] + [n + 1 for n in r])
                 ),
                 "the first reader ends the life, but a later operator reads it again": reference(
-                    operators, inputs, outputs, reader=lambda f, r: min(r, default=f)
+                    *given, reader=lambda f, r: min(r, default=f)
                 ),
+                "what nobody reads was written all the same, and needs memory at that step": reference(
+                    *given, unread=True
+                ),
+                "what nobody reads needs memory only while it is written": reference(
+                    *given,
+                    reader=lambda f, r: max(r, default=len(operators)),
+                ),
+                "these are first step and length: the last step is asked for": {
+                    n: (f, e - f) for n, (f, e) in reference(*given).items()
+                },
+                "these are first step and number of steps: the last step is asked for": {
+                    n: (f, e - f + 1) for n, (f, e) in reference(*given).items()
+                },
             },
         )
 
@@ -1261,9 +1301,18 @@ def tightest_gap(size, taken):
 # %% tags=["check:tightest_gap", "hidden"]
 @checks("tightest_gap")
 def _(c, tightest_gap):
-    def walk(size, taken, better, ordered=True, longest=True, strict=False, zero=True):
+    def walk(
+        size,
+        taken,
+        better,
+        key=None,
+        ordered=True,
+        longest=True,
+        strict=False,
+        zero=True,
+    ):
         best, free = None, 0 if zero else min((s for s, _ in taken), default=0)
-        for start, end in sorted(taken) if ordered else taken:
+        for start, end in sorted(taken, key=key) if ordered else taken:
             gap = start - free
             if (gap > size if strict else gap >= size) and (
                 best is None or better(gap, best[0])
@@ -1275,6 +1324,25 @@ def _(c, tightest_gap):
     def tighter(new, old):
         return new < old
 
+    def upper_end(size, taken):
+        """Where the buffer lies if it is pushed to the upper end of the tightest gap."""
+        start = walk(size, taken, tighter)
+        behind = [s for s, _ in taken if s >= start + size]
+        return min(behind) - size if behind else start
+
+    def memory():
+        """Ranges in any order: gaps of several sizes, some range inside of another one, and a size to place."""
+        taken, gaps, free = [], [], 0
+        for gap in 16 * c.rng.integers(0, 9, int(c.rng.integers(4, 8))):
+            start = free + int(gap)
+            free = start + 16 * int(c.rng.integers(2, 7))
+            gaps.append(int(gap))
+            taken.append((start, free))
+            if c.rng.random() < 0.4:
+                taken.append((start + 16, free - int(c.rng.integers(0, 16))))
+        size = max(16, int(c.rng.choice(gaps)) - int(c.rng.choice([0, 0, 8])))
+        return size, [taken[i] for i in c.rng.permutation(len(taken))]
+
     out_of_order = [(320, 384), (0, 96), (192, 256), (160, 176)]
     overlapping = [(0, 256), (32, 64), (312, 320), (400, 480), (576, 600)]
     cases = [
@@ -1284,30 +1352,37 @@ def _(c, tightest_gap):
         (48, out_of_order, "ranges out of order"),
         (48, overlapping, "ranges that overlap"),
         (512, [(64, 128), (160, 256)], "a buffer that is larger than every gap"),
+        (64, [(0, 400), (32, 64), (128, 160)], "ranges inside of a long one"),
         (16, [(32, 64), (96, 128), (160, 192)], "three gaps of the same size"),
+        (32, [(0, 64), (64, 128), (128, 160)], "ranges without a gap"),
         (16, [], "an empty memory"),
+        *((*memory(), "ranges drawn at random") for _ in range(6)),
     ]
     for size, taken, tested in cases:
         args = (size, taken)
+        right = walk(*args, tighter)
         c.equal(
             tightest_gap(size, list(taken)),
-            walk(*args, tighter),
+            right,
             tested=tested,
             mistakes={
                 "this is the first gap that is large enough, not the tightest": walk(
                     *args, lambda new, old: False
                 ),
                 "this is the largest gap": walk(*args, lambda new, old: new > old),
-                "of equal gaps take the lowest": walk(
+                "this is the last of equal gaps; of equal gaps take the lowest": walk(
                     *args, lambda new, old: new <= old
                 ),
                 "the ranges come in any order: sort them": walk(
                     *args, tighter, ordered=False
                 ),
-                "ranges may overlap: the free space begins at the largest end so far": walk(
+                "the ranges were sorted by their end; a gap ends where the next range starts": walk(
+                    *args, tighter, key=lambda r: r[1]
+                ),
+                "the largest end so far was forgotten; ranges may overlap: the free space begins at the largest end so far": walk(
                     *args, tighter, longest=False
                 ),
-                "a gap of exactly that size is large enough": walk(
+                "the gap was refused, but a gap of exactly that size is large enough": walk(
                     *args, tighter, strict=True
                 ),
                 "the memory before the first range is a gap, too": walk(
@@ -1316,6 +1391,9 @@ def _(c, tightest_gap):
                 "the gaps were not looked at: this is the address behind the last range": max(
                     (e for _, e in taken), default=0
                 ),
+                "the buffer lies at the lower end of its gap": upper_end(*args),
+                "this is where the buffer ends: its address is where it starts": right
+                + size,
             },
         )
 
@@ -1357,12 +1435,21 @@ def smallest_arena(works, enough, step=16):
 # %% tags=["check:smallest_arena", "hidden"]
 @checks("smallest_arena", seconds=5)
 def _(c, smallest_arena):
+    def drawn(step):
+        enough = int(c.rng.integers(2000, 9000))
+        return step * int(c.rng.integers(enough // 9, enough)), step * enough, step
+
     for least, enough, step in [
         (1936, 65536, 16),
         (78480, 1 << 20, 16),
         (16, 4096, 16),
         (4096, 4096, 16),
-        (5000, 80000, 8),
+        (4080, 4096, 16),
+        (5012, 80000, 4),
+        (64, 64, 64),
+        drawn(16),
+        drawn(4),
+        drawn(100),
     ]:
         asked = []
 
@@ -1384,7 +1471,12 @@ def _(c, smallest_arena):
                 "this is what halving finds; go on between it and its half": halved,
                 "halving was not followed by a search upwards": halved // 2,
                 "the answer is in steps, not in bytes": least // step,
+                "the last size that does not work, and in steps": least // step - 1,
+                "the argument step is ignored: it is not always 16": -(-least // 16)
+                * 16,
                 "nothing was searched: this is where the search starts": enough,
+                "one byte less does not work, but it is no multiple of the step": least
+                - 1,
             },
         )
         odd = [size for size in asked if size % step]
@@ -1394,7 +1486,8 @@ def _(c, smallest_arena):
             found=f"an attempt with {odd[0] if odd else 0} bytes",
             mistake="halve the number of steps, not the number of bytes",
         )
-        most = math.ceil(math.log2(enough // step)) + 2
+        # Twice a bisection, so that a search that doubles first and halves then has room.
+        most = 2 * math.ceil(math.log2(enough // step)) + 4
         c.that(
             len(asked) <= most,
             tested=f"that at most {most} sizes are tried",
@@ -1442,19 +1535,36 @@ def _(c, tail_bytes):
     def up(n, a):
         return -(-n // a) * a
 
+    def records():
+        """Sizes and alignments, and an arena whose end the larger alignments do not divide."""
+        count = int(c.rng.integers(4, 9))
+        sizes = c.rng.integers(1, 70, count)
+        alignments = c.rng.choice([1, 2, 4, 8, 16], count)
+        arena = 16 * int(c.rng.integers(60, 200)) + int(c.rng.choice([2, 4, 6, 10]))
+        return [(int(s), int(a)) for s, a in zip(sizes, alignments)], arena
+
     cases = [
         ([(12, 8), (2, 1), (20, 8)], 2002, "an arena whose end 8 does not divide"),
         ([(12, 4), (56, 16), (5, 1), (32, 4)], 1024, "records of several alignments"),
         ([(40, 16), (16, 16), (3, 1), (8, 4)], 4096, "a size that 16 does not divide"),
+        ([(3, 1), (5, 1)], 77, "records that may lie anywhere"),
+        ([(8, 4), (24, 8)], 32, "records that fill the arena"),
         ([], 512, "no request"),
+        *((*records(), "records drawn at random") for _ in range(4)),
     ]
     for requests, arena, tested in cases:
-        address, before, upwards, relative = arena, arena, arena, 0
+        address, before, upwards, relative, offset = arena, arena, arena, 0, 0
         for size, alignment in requests:
             address = (address - size) // alignment * alignment
             before = before // alignment * alignment - size
             upwards = up(upwards - size, alignment)
             relative = up(relative, alignment) + size
+            offset = up(offset + size, alignment)
+        backwards = sideways = arena
+        for size, alignment in reversed(requests):
+            backwards = (backwards - size) // alignment * alignment
+        for size, alignment in sorted(requests, reverse=True):
+            sideways = (sideways - size) // alignment * alignment
         c.equal(
             tail_bytes(list(requests), arena),
             arena - address,
@@ -1464,11 +1574,20 @@ def _(c, tail_bytes):
                 "the sizes were rounded up, but it is the address that must be divisible": sum(
                     up(size, alignment) for size, alignment in requests
                 ),
-                "round after you subtract: the record begins at the lower end": arena
+                "the bytes so far were rounded up, but it is the address that must be divisible": offset,
+                "the address was rounded first; round after you subtract: the record begins at the lower end": arena
                 - before,
                 "the address was rounded up, into the record above": arena - upwards,
                 "this is a tail that grows up from 0": relative,
                 "this is the address, not the bytes above it": address,
+                "the requests were taken from behind: they come in their order": arena
+                - backwards,
+                "the requests were sorted: they come in their order": arena - sideways,
+                "the address was rounded only once, at the end": arena
+                - (arena - sum(s for s, _ in requests))
+                // max([a for _, a in requests], default=1)
+                * max([a for _, a in requests], default=1),
+                "the sign is wrong: these are bytes below the end": address - arena,
             },
         )
 
@@ -1514,60 +1633,96 @@ def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
 def _(c, broken):
     from types import SimpleNamespace
 
+    grow = 2 ** int(c.rng.integers(0, 5))  # keeps what fits exactly there
     chip = SimpleNamespace(
-        flash_bytes=262144, sram_bytes=100000, sram_total_bytes=160000
+        flash_bytes=262144 * grow,
+        sram_bytes=100000 * grow,
+        sram_total_bytes=160000 * grow,
     )
     half = "half of the SRAM to be free"
     cases = [
-        (100, 60, 2, 0.2, [], "a network well within the limits", {}),
+        (50, 10, 2, 0.2, [], "a network well within the limits", {}, {}),
         (
-            *(100, 108, 2, 0.2, ["SRAM"], "more than the largest piece of SRAM"),
+            *(50, 108, 2, 0.2, ["SRAM"], "more than the largest piece of SRAM"),
+            {},
             {"the arena must lie in the largest piece, not in all of the SRAM": []},
         ),
         (
-            *(100, 90, 2, 0.2, ["SRAM"], "92 percent of the largest piece"),
+            *(50, 90, 2, 0.2, ["SRAM"], "92 percent of the largest piece"),
             {"the headroom is forgotten": []},
+            {},
         ),
         (
-            *(100, 48, 2, 0.5, [], f"exactly what is allowed, {half}"),
+            *(50, 48, 2, 0.5, [], f"exactly what is allowed, {half}"),
+            {},
             {"what fits exactly, fits": ["SRAM"]},
         ),
         (
-            *(100, 91, 2, 0.0, [], "no headroom wanted"),
+            *(50, 91, 2, 0.0, [], "no headroom wanted"),
             {"the argument headroom is ignored": ["SRAM"]},
+            {},
         ),
         (
-            *(100, 64, 2, 0.5, ["SRAM"], f"two thirds of the SRAM, {half}"),
+            *(50, 64, 2, 0.5, ["SRAM"], f"two thirds of the SRAM, {half}"),
             {"headroom is a share of the SRAM, not of what the network needs": []},
+            {},
         ),
         (
-            *(100, 79, 2, 0.2, ["SRAM"], "an arena that fits without its stack"),
+            *(50, 35, 2, 0.7, ["SRAM"], "37 percent of the SRAM, 70 to be free"),
+            {"headroom is what stays free, not what may be used": []},
+            {},
+        ),
+        (
+            *(50, 79, 2, 0.2, ["SRAM"], "an arena that fits without its stack"),
             {"the stack is forgotten": []},
+            {},
+        ),
+        (
+            *(50, 70, 2, 0.2, [], "72 percent of the largest piece"),
+            {"the stack shares the piece once, not twice": ["SRAM"]},
+            {},
         ),
         (
             *(250, 60, 2, 0.2, [], "a flash that is nearly full"),
+            {},
             {"flash needs no headroom": ["flash"]},
+        ),
+        (
+            *(262.144, 48, 2, 0.2, [], "a flash that is full to the last byte"),
+            {},
+            {
+                "what fits exactly, fits": ["flash"],
+            },
+        ),
+        (
+            *(270, 60, 2, 0.2, ["flash"], "a flash that is too small"),
+            {"the flash was not compared": []},
+            {},
         ),
         (
             *(300, 150, 2, 0.2, ["flash", "SRAM"], "both too large"),
             {
                 "name both, not only the first": ["flash"],
+                "name both, not only the last": ["SRAM"],
                 "flash comes first": ["SRAM", "flash"],
             },
+            {},
         ),
     ]
-
-    def said(names):
-        return " and ".join(names) or "nothing is broken"
-
-    for flash, arena, stack, headroom, right, tested, mistakes in cases:
-        sizes = (1000 * flash, 1000 * arena, 1000 * stack)
-        c.equal(
-            said(broken(*sizes, chip, headroom)),
-            said(right),
-            tested=tested,
-            mistakes={name: said(wrong) for name, wrong in mistakes.items()},
+    for flash, arena, stack, headroom, right, tested, mistakes, remember in cases:
+        sizes = (int(1000 * grow * n) for n in (flash, arena, stack))
+        got = broken(*sizes, chip, headroom)
+        c.that(
+            not isinstance(got, (str, dict, bool, type(None))),
+            tested="the answer",
+            found=f"{got!r}; return a list of names",
         )
+        c.equal(list(got), right, tested=tested, mistakes=mistakes, remember=remember)
+    c.equal(
+        list(broken(1000, 85_000 * grow, 1000, chip)),
+        ["SRAM"],
+        tested="headroom left out, which means 0.2",
+    )
 
 
 # %% tags=["check:broken"]

@@ -1139,25 +1139,42 @@ def quantize_multiplier(real):
 # %% tags=["check:multiplier", "hidden"]
 @checks("multiplier")
 def _(c, quantize_multiplier):
-    cases = [0.0037131, 0.75, 0.5, 1.0, 3.3, 0.0999999, 1 - 2.0**-40, 2.0**-9, 117.25]
+    def drawn(low, high):
+        """A factor in this range whose mantissa is no close call for any way of rounding to the nearest."""
+        _, exponent = math.frexp(float(c.rng.uniform(low, high)))
+        part = float(c.rng.choice([-0.3, -0.2, 0.2, 0.3]))
+        return math.ldexp(
+            int(c.rng.integers(2**30 + 1, 2**31 - 1)) + part, exponent - 31
+        )
+
+    def above(real):
+        return math.ldexp(
+            int(math.frexp(real)[0] * 2**31) + 0.3, math.frexp(real)[1] - 31
+        )
+
+    def below(real):
+        return math.ldexp(
+            int(math.frexp(real)[0] * 2**31) + 0.7, math.frexp(real)[1] - 31
+        )
+
+    cases = [below(0.0037131), above(0.0021), 0.75, 0.5, 1.0, 3.3, 0.0999999, 0.25]
+    cases += [1 - 2.0**-40, 2 - 2.0**-36, 0.125 - 2.0**-41, 2.0**-9, 117.25]
+    cases += [drawn(0.0001, 0.01), drawn(0.01, 0.5), drawn(0.5, 1), drawn(1, 3000)]
     for real in cases:
         fraction, exponent = math.frexp(real)
         right = [math.floor(fraction * 2**31 + 0.5), exponent]
         if right[0] == 2**31:
             right = [2**30, exponent + 1]
-        got = quantize_multiplier(real)
-        c.that(
-            isinstance(got, (tuple, list)) and len(got) == 2,
-            tested="the answer",
-            found=f"{got!r}; return the mantissa and the shift",
+        mantissa, shift = c.parts(
+            quantize_multiplier(real), 2, wanted="the mantissa and the shift"
         )
-        c.that(
-            isinstance(got[0], (int, np.integer)),
-            tested="the type of the mantissa",
-            found=f"{got[0]!r}; the mantissa must be an integer",
+        whole = c.whole(
+            mantissa,
+            tested=f"the type of the mantissa for {real!r}",
+            mistake="the mantissa must be an integer, but it was not rounded",
         )
         c.equal(
-            [int(got[0]), int(got[1])],
+            [whole, c.whole(shift, tested="that the shift is an integer")],
             right,
             tested=f"the factor {real!r}",
             mistakes={
@@ -1165,8 +1182,28 @@ def _(c, quantize_multiplier):
                     2**31,
                     exponent,
                 ],
+                "a mantissa of 2**31 was cut to the largest integer, which loses accuracy: halve it and raise the shift": [
+                    2**31 - 1,
+                    exponent,
+                ],
+                "a mantissa of 2**31 was halved and the shift was not raised": [
+                    2**30,
+                    exponent,
+                ],
+                "a mantissa of 2**31 was halved, but the shift went down: raise it": [
+                    2**30,
+                    exponent - 1,
+                ],
                 "the mantissa was cut off, not rounded": [
                     int(fraction * 2**31),
+                    exponent,
+                ],
+                "the mantissa was rounded up, not to the nearest": [
+                    math.ceil(fraction * 2**31),
+                    exponent,
+                ],
+                "the mantissa came from float32, which has 24 bits of the 31": [
+                    int(np.float32(fraction) * 2.0**31),
                     exponent,
                 ],
                 "the sign of the shift is wrong: a factor below one half shifts to the right, which is negative": [
@@ -1189,6 +1226,11 @@ def _(c, quantize_multiplier):
                     right[0],
                     0,
                 ],
+                "the 31 of the mantissa was left in the shift": [
+                    right[0],
+                    right[1] - 31,
+                ],
+                "these two are in the wrong order": right[::-1],
             },
         )
 
@@ -1224,36 +1266,66 @@ def saturating_high_multiply(a, b):
 @checks("high_multiply")
 def _(c, saturating_high_multiply):
     low, high = -(2**31), 2**31 - 1
-    draw = np.random.default_rng(3)
+
+    def nearly(remainder):
+        """Two large integers whose product leaves this remainder when it is divided by 2**31."""
+        while True:
+            a = 2 * int(c.rng.integers(2**28, 2**30)) + 1
+            b = remainder * pow(a, -1, 2**31) % 2**31
+            if b > 2**29:
+                return a, b
+
+    def int32(n):
+        return (n + 2**31) % 2**32 - 2**31
+
     # In this order, each of the first pairs is wrong for one mistake alone.
     b = 2**30 + 2**28
     pairs = [(5, b), (3, b), (-5, b), (1, 2**30), (-3, 2**30), (-1, 2**30), (7, 2**30)]
-    pairs += [(int(a), int(b)) for a, b in draw.integers(low, high, (12, 2))]
-    pairs += [(low, high), (high, high), (0, low)]
-    for a, b in pairs:
-        exact = a * b
-        c.equal(
-            saturating_high_multiply(a, b),
-            (exact + 2**30) >> 31,
-            tested=f"{a:,} times {b:,}",
-            mistakes={
-                "half of the divisor is 2**30": (exact + 2**31) >> 31,
-                "int() cuts towards zero; >> rounds down": int((exact + 2**30) / 2**31),
-                "a half goes up here, not away from zero (that is the other rounding)": (
-                    abs(exact) + 2**30 >> 31
-                )
-                * (1 if exact >= 0 else -1),
-                "Python's round goes to the even neighbour; here a half goes up": round(
-                    exact / 2**31
-                ),
-                "the product was cut off, not rounded: add 2**30 before the shift": exact
-                >> 31,
-                "this keeps the high half without doubling: shift by 31, not by 32": (
-                    exact + 2**31
-                )
-                >> 32,
-            },
-        )
+    # The exact quotient is just below a half: a float has no digits left to see it.
+    pairs += [(825415931, 1534234061), nearly(2**30 - 1), nearly(2**30 - 1)]
+    pairs += [(-p, q) for p, q in [nearly(2**30 + 1), nearly(2**30)]]
+    pairs += [(int(p), int(q)) for p, q in c.rng.integers(low, high, (12, 2))]
+    pairs += [(low, high), (high, low), (high, high), (0, low), (low, 1), (-1, low)]
+    c.each(
+        saturating_high_multiply,
+        pairs,
+        lambda a, b: (a * b + 2**30) >> 31,
+        tested=lambda a, b: f"{a:,} times {b:,}",
+        mistakes={
+            "half of the divisor is 2**30": lambda a, b: (a * b + 2**31) >> 31,
+            "int() cuts towards zero; >> rounds down": lambda a, b: int(
+                (a * b + 2**30) / 2**31
+            ),
+            "a half goes up here, not away from zero (that is the other rounding)": lambda a, b: (
+                (abs(a * b) + 2**30 >> 31) * (1 if a * b >= 0 else -1)
+            ),
+            "Python's round goes to the even neighbour; here a half goes up": lambda a, b: (
+                round(a * b / 2**31)
+            ),
+            "a half was rounded down; here a half goes up": lambda a, b: (
+                -((-a * b + 2**30) >> 31)
+            ),
+            "the product was cut off, not rounded: add 2**30 before the shift": lambda a, b: (
+                a * b >> 31
+            ),
+            "the product was cut off towards zero, not rounded": lambda a, b: int(
+                a * b / 2**31
+            ),
+            "the product was rounded up, not to the nearest": lambda a, b: (
+                -(-a * b >> 31)
+            ),
+            "this keeps the high half without doubling: shift by 31, not by 32": lambda a, b: (
+                (a * b + 2**31) >> 32
+            ),
+            "the product went through a float, whose 53 bits do not hold it: stay with integers": lambda a, b: (
+                math.floor(a * b / 2**31 + 0.5)
+            ),
+            "the product went through 32 bits, which do not hold it": lambda a, b: (
+                (int32(a * b) + 2**30) >> 31
+            ),
+            "the sign was lost": lambda a, b: (abs(a * b) + 2**30) >> 31,
+        },
+    )
     c.equal(
         saturating_high_multiply(low, low),
         high,
@@ -1261,6 +1333,7 @@ def _(c, saturating_high_multiply):
         mistakes={
             "2**31 does not fit 32 bits with a sign: saturate to 2**31 - 1": 2**31,
             "it wrapped around: saturate to 2**31 - 1": low,
+            "the product is positive: saturate to 2**31 - 1, the largest integer": -high,
         },
     )
 
@@ -1296,36 +1369,73 @@ def rounding_divide(x, bits):
 @checks("rounding_shift")
 def _(c, rounding_divide):
     def away(x, bits):
-        return int(math.copysign((2 * abs(x) + (1 << bits)) >> (bits + 1), x))
+        n = (2 * abs(x) + (1 << bits)) >> (bits + 1)
+        return n if x >= 0 else -n
+
+    def int32(n):
+        return (n + 2**31) % 2**32 - 2**31
 
     # In this order, each of the first cases is wrong for one mistake alone.
     cases = [(3, 3), (-11, 3), (13, 3), (12, 3), (20, 3), (-20, 3), (-4, 3), (7, 1)]
     cases += [(-7, 1), (1_000_001, 9), (-1_000_192, 9), (2**31 - 1, 4), (0, 5)]
-    for x, bits in cases:
-        half = 1 << (bits - 1)
-        c.equal(
-            rounding_divide(x, bits),
-            away(x, bits),
-            tested=f"{x:,} / 2**{bits}",
-            mistakes={
-                "an exact half of a negative number goes away from zero, and here it went up": (
-                    x + half
-                )
-                >> bits,
-                "Python's round goes to the even neighbour; here a half goes away from zero": round(
-                    x / 2**bits
-                ),
-                "one less belongs to negative numbers alone": (x + half - 1) >> bits,
-                "the number was cut off towards zero, not rounded": int(x / 2**bits),
-                "the number was cut off, not rounded": x >> bits,
-                "half of 2**bits is 2**(bits - 1)": (x + 2**bits) >> bits,
-            },
-        )
+    cases += [
+        (-(2**31), 4),
+        (-(2**31), 31),
+        (-(2**30), 31),
+        (2**30, 31),
+        (2**30 - 1, 31),
+    ]
+    for bits in c.rng.integers(1, 20, 8):
+        x = int(c.rng.integers(-(2**30), 2**30))
+        half = (x >> int(bits) << int(bits)) + (
+            1 << int(bits) - 1
+        )  # exactly between two
+        cases += [(x, int(bits)), (half, int(bits)), (half - 1, int(bits))]
+    c.each(
+        rounding_divide,
+        cases,
+        away,
+        tested=lambda x, bits: f"{x:,} / 2**{bits}",
+        mistakes={
+            "an exact half of a negative number goes away from zero, and here it went up": lambda x, bits: (
+                (x + (1 << bits - 1)) >> bits
+            ),
+            "Python's round goes to the even neighbour; here a half goes away from zero": lambda x, bits: (
+                round(x / 2**bits)
+            ),
+            "an exact half goes away from zero, and here it went towards it": lambda x, bits: (
+                away(x - (1 if x > 0 else -1 if x < 0 else 0), bits)
+            ),
+            "an exact half of a positive number goes away from zero, and here it went down: one less belongs to negative numbers alone": lambda x, bits: (
+                -(((1 << bits - 1) - x) >> bits)
+            ),
+            "the number was cut off towards zero, not rounded": lambda x, bits: int(
+                x / 2**bits
+            ),
+            "the number was cut off, not rounded": lambda x, bits: x >> bits,
+            "the number was rounded up, not to the nearest": lambda x, bits: (
+                -(-x >> bits)
+            ),
+            "half of 2**bits is 2**(bits - 1)": lambda x, bits: (x + 2**bits) >> bits,
+            "half of the divisor does not fit 32 bits beside this number": lambda x, bits: (
+                int32(x + (1 << bits - 1) - (x < 0)) >> bits
+            ),
+            "the sign was lost": lambda x, bits: away(abs(x), bits),
+            "the shift goes to the right": lambda x, bits: x << bits,
+        },
+    )
     c.equal(
-        [rounding_divide(x, 0) for x in (5, -5, 0)],
-        [5, -5, 0],
+        [rounding_divide(x, 0) for x in (5, -5, 0, 2**31 - 1, -(2**31))],
+        [5, -5, 0, 2**31 - 1, -(2**31)],
         tested="a shift by 0",
-        mistakes={"with bits = 0 nothing may change; -5 became -6": [5, -6, 0]},
+        mistakes={
+            "with bits = 0 nothing may change; -5 became -6": [
+                *(5, -6, 0, 2**31 - 1, -(2**31) - 1)
+            ],
+            "with bits = 0 nothing may change; 5 became 6": [
+                *(6, -5, 1, 2**31, -(2**31) + 1)
+            ],
+        },
     )
 
 
@@ -1363,22 +1473,27 @@ def first_difference(found, expected):
 # %% tags=["check:first_difference", "hidden"]
 @checks("first_difference")
 def _(c, first_difference):
-    draw = np.random.default_rng(7)
-    right = draw.integers(-128, 128, (50, 3, 4)).astype(np.int8)
+    right = c.rng.integers(-128, 128, (50, 3, 4)).astype(np.int8)
     right[:, 0, 0] = 127  # the largest, everywhere: classes do not tell
     c.equal(
         first_difference(right.copy(), right.copy()),
         None,
         tested="two equal arrays",
-        mistakes={"argmax of nothing is 0: return None where no row differs": 0},
+        mistakes={
+            "argmax of nothing is 0: return None where no row differs": 0,
+            "None says that nothing differs, not the number of rows": 50,
+            "None says that nothing differs, not -1": -1,
+            "None says that nothing differs, not False": False,
+        },
     )
+    row = int(c.rng.integers(20, 39))
     wrong = right.copy()
-    wrong[31, 2, 1] -= 1 if wrong[31, 2, 1] > -128 else -1
-    wrong[40] = 0
+    wrong[row, 2, 1] -= 1 if wrong[row, 2, 1] > -128 else -1
+    wrong[40] = -1 - wrong[40]
     c.equal(
         first_difference(wrong.copy(), right.copy()),
-        31,
-        tested="a difference of one step in row 31 and many in row 40",
+        row,
+        tested=f"a difference of one step in row {row} and many in row 40",
         mistakes={
             "a difference of one step was overlooked: compare exactly, without a tolerance": 40,
             "the difference was overlooked": None,
@@ -1387,32 +1502,80 @@ def _(c, first_difference):
             ),
             "this counts the rows that differ": 2,
             "this says that they differ, not where": True,
+            "rows are counted from 0": row + 1,
+            "this is the first row that agrees": 0,
+        },
+    )
+    wrong = right.copy()
+    wrong[9, 1, 1:3], right[9, 1, 1:3] = (11, 12), (12, 11)
+    c.equal(
+        first_difference(wrong.copy(), right.copy()),
+        9,
+        tested="two elements of row 9 exchanged",
+        mistakes={
+            "the difference was overlooked: compare each element, not sums or sorted values": None
         },
     )
     wrong = right.copy()
     wrong[0, 1, 1] ^= 1
     c.equal(
-        first_difference(wrong, right),
+        first_difference(wrong.copy(), right.copy()),
         0,
         tested="a difference in the first row",
         mistakes={"row 0 was taken for 'no difference': 0 is not None": None},
     )
-    c.raises(
-        ValueError,
-        first_difference,
-        right[:1],
-        right,
-        tested="one row against fifty",
-        mistake="numpy repeats the single row: compare the shapes first",
+    wrong = right.copy()
+    wrong[49, 2, 3] ^= 1
+    c.equal(
+        first_difference(wrong.copy(), right.copy()),
+        49,
+        tested="a difference in the very last element",
+        mistakes={"the last element was not compared": None},
     )
-    c.raises(
-        ValueError,
-        first_difference,
-        right.astype(np.float32),
-        right,
-        tested="float32 against int8",
-        mistake="other types are other bytes: compare dtype, too",
+    line = c.rng.integers(-9, 9, 30).astype(np.int16)
+    other = line.copy()
+    other[17] += 1
+    other[23] -= 4
+    c.equal(
+        first_difference(line.copy(), other),
+        17,
+        tested="arrays with one axis",
+        mistakes={"a difference of one step was overlooked": 23},
     )
+    deep = c.rng.normal(0, 1, (6, 2, 3, 4)).astype(np.float32)
+    other = deep.copy()
+    other[4, 1, 2, 0] = np.nextafter(deep[4, 1, 2, 0], np.float32(9))
+    c.equal(
+        first_difference(deep.copy(), other),
+        4,
+        tested="float32 arrays with four axes, one of them different in the last bit",
+        mistakes={
+            "a difference in the last bit was overlooked: compare exactly, without a tolerance": None
+        },
+    )
+    for found, expected, tested in [
+        (right[:1], right, "one row against fifty"),
+        (right, right[:1], "fifty rows against one"),
+        (right[:, :, :1], right, "rows of three against rows of twelve"),
+        (right[:49], right, "49 rows against fifty"),
+    ]:
+        c.raises(
+            ValueError,
+            first_difference,
+            found.copy(),
+            expected.copy(),
+            tested=tested,
+            remember="numpy repeats the single row or column: compare the shapes first",
+        )
+    for kind in (np.float32, np.int16):
+        c.raises(
+            ValueError,
+            first_difference,
+            right.astype(kind),
+            right.copy(),
+            tested=f"{np.dtype(kind)} against int8",
+            remember="other types are other bytes: compare dtype, too",
+        )
 
 
 # %% tags=["check:first_difference"]
@@ -1450,49 +1613,68 @@ def flash_and_ram(sections):
 # %% tags=["check:budget", "hidden"]
 @checks("budget")
 def _(c, flash_and_ram):
-    first = {
-        ".vectors": 64,
-        ".text": 9204,
-        ".rodata": 2310,
-        ".data": 517,
-        ".bss": 4160,
-        ".stack": 2048,
-        ".debug_info": 30_011,
-        ".symtab": 1733,
-    }
-    second = {".text": 811, ".rodata": 97, ".bss": 40, ".ARM.attributes": 51}
-    for sections in (first, second):
-        s = {name: sections.get(name, 0) for name in (*first, *second)}
+    known = (".vectors", ".text", ".rodata", ".data", ".bss", ".stack")
+    notes = (".debug_info", ".symtab", ".comment", ".ARM.attributes", ".debug_line")
+
+    def firmware(names):
+        sizes = c.rng.choice(np.arange(40, 9000), len(names), replace=False)
+        return {str(n): int(size) for n, size in zip(c.rng.permutation(names), sizes)}
+
+    for sections in (
+        firmware(known),
+        firmware((*known, *notes[:3])),
+        firmware((".text", ".rodata", ".bss", notes[3], notes[4])),
+        firmware((".text", ".data", ".stack")),
+    ):
+        s = {name: sections.get(name, 0) for name in known}
         code = s[".vectors"] + s[".text"] + s[".rodata"]
-        ram = s[".data"] + s[".bss"] + s[".stack"]
+        flash, ram = code + s[".data"], s[".data"] + s[".bss"] + s[".stack"]
         every = sum(sections.values())
+        rest = every - sum(s.values())
         c.equal(
-            list(map(int, flash_and_ram(dict(sections)))),
-            [code + s[".data"], ram],
+            c.parts(flash_and_ram(dict(sections)), 2, wanted="flash and RAM"),
+            [flash, ram],
             tested=f"a firmware with {len(sections)} sections",
             mistakes={
                 ".data counts twice: its first values lie in flash, too": [code, ram],
-                ".data counts twice: it lives in RAM, too": [
-                    code + s[".data"],
-                    ram - s[".data"],
-                ],
-                "the stack was forgotten: it is RAM": [
-                    code + s[".data"],
-                    ram - s[".stack"],
-                ],
+                ".data counts twice: it lives in RAM, too": [flash, ram - s[".data"]],
+                ".data lies in flash once": [flash + s[".data"], ram],
+                "the stack was forgotten: it is RAM": [flash, ram - s[".stack"]],
+                ".bss was forgotten: it is RAM": [flash, ram - s[".bss"]],
                 ".bss starts as zero, so nothing of it lies in flash": [
-                    code + s[".data"] + s[".bss"],
+                    flash + s[".bss"],
+                    ram,
+                ],
+                "the stack has no content to keep, so nothing of it lies in flash": [
+                    flash + s[".stack"],
                     ram,
                 ],
                 "the vector table was forgotten: it is the start of flash": [
-                    code + s[".data"] - s[".vectors"],
+                    flash - s[".vectors"],
                     ram,
+                ],
+                "the constants were forgotten: .rodata lies in flash": [
+                    flash - s[".rodata"],
+                    ram,
+                ],
+                "the program runs from flash and takes no RAM": [
+                    flash,
+                    ram + s[".text"],
+                ],
+                "constants are read from flash and take no RAM": [
+                    flash,
+                    ram + s[".rodata"],
                 ],
                 "notes for the debugger stay in the file on your computer": [
-                    every - s[".bss"] - s[".stack"],
+                    flash + rest,
                     ram,
                 ],
-                "these two are in the wrong order": [ram, code + s[".data"]],
+                "notes for the debugger stay in the file, and in no RAM": [
+                    flash,
+                    ram + rest,
+                ],
+                "these two are in the wrong order": [ram, flash],
+                "these are KiB: bytes are wanted": [flash / 1024, ram / 1024],
             },
         )
 
@@ -1540,40 +1722,72 @@ def _(c, shortest_interval):
         allowed = 1000 * mah * (1 / goal - leak / 100) / hours
         return awake / 1000 * (1000 * active - sleep) / (allowed - sleep)
 
+    def drawn():
+        """A device whose sleep takes between a tenth and a half of what the goal allows."""
+        goal, leak = c.rng.uniform(0.7, 6.0), c.rng.uniform(0.5, 4.0)
+        mah, active = c.rng.uniform(150, 4000), c.rng.uniform(4.0, 40.0)
+        allowed = 1000 * mah * (1 / goal - leak / 100) / 8766
+        sleep = min(c.rng.uniform(0.1, 0.5) * allowed, 30 * active)
+        values = goal, mah, c.rng.uniform(3.0, 400.0), active, sleep, leak
+        return tuple(float(f"{value:.3g}") for value in values)
+
     cases = [
         (2.0, 235, 10, 8.0, 2.0, 1.0),
         (5.0, 3000, 40, 3.2, 9.0, 3.0),
         (1.0, 1000, 250, 30.0, 60.0, 2.0),
+        *(drawn() for _ in range(5)),
     ]
     for goal, mah, awake, active, sleep, leak in cases:
         right = solve(goal, mah, awake, active, sleep, leak)
-        c.close(
+        duty = awake / 1000 / right
+        c.equal(
             shortest_interval(goal, mah, awake, active, sleep, leak),
             right,
-            1e-6 * right,
-            tested=f"{goal:g} years on {mah} mAh, {awake} ms at {active} mA, {sleep} uA asleep, {leak} percent a year",
+            tested=f"{goal:g} years on {mah:g} mAh, {awake:g} ms at {active:g} mA, {sleep:g} uA asleep, {leak:g} percent a year",
             mistakes={
                 "the sleep current was left out": solve(
                     goal, mah, awake, active, 0.0, leak
                 ),
+                "the sleep current was left out of what is allowed": awake
+                / 1000
+                * (1000 * active - sleep)
+                / (1000 * mah * (1 / goal - leak / 100) / 8766),
                 "the self-discharge was left out": solve(
                     goal, mah, awake, active, sleep, 0.0
                 ),
+                "the self-discharge was added: it takes from what is allowed": solve(
+                    goal, mah, awake, active, sleep, -leak
+                ),
                 "this is in milliseconds: the interval is wanted in seconds": 1000
                 * right,
+                "this is in minutes: the interval is wanted in seconds": right / 60,
                 "while it is awake it does not sleep: the current rises by active - sleep": right
                 * 1000
                 * active
                 / (1000 * active - sleep),
-                "percent are hundredths: divide the leak by 100": solve(
-                    goal, mah, awake, active, sleep, 100 * leak
-                ),
+                "the sleep current was added to the active one: the current rises by active - sleep": right
+                * (1000 * active + sleep)
+                / (1000 * active - sleep),
+                "percent are hundredths: divide the leak by 100": max(
+                    solve(goal, mah, awake, active, sleep, 100 * leak), 0.0
+                )
+                or math.inf,
                 "the leak is a share of the capacity each year, not of what is left over all years": solve(
                     goal, mah * (1 - leak / 100), awake, active, sleep, 0.0
                 ),
-                "this is the duty cycle: the interval is awake time over duty cycle": awake
-                / 1000
-                / right,
+                "the leak takes its share each year, not once": 1e-3
+                * awake
+                * (1000 * active - sleep)
+                / (1000 * mah * (1 - leak / 100) / goal / 8766 - sleep),
+                "this is the duty cycle: the interval is awake time over duty cycle": duty,
+                "this is the sleep alone: the interval goes from one wake-up to the next": right
+                - awake / 1000,
+                "the active current is in mA, the sleep current in uA": solve(
+                    goal, mah, awake, active / 1000, sleep, leak
+                ),
+                "this is how often it wakes up, not the time between": 1 / right,
+            },
+            remember={
                 "a year has 365.25 days here": solve(
                     goal, mah, awake, active, sleep, leak, 8760.0
                 ),
@@ -1582,15 +1796,27 @@ def _(c, shortest_interval):
     for goal, sleep, leak, why in [
         (10.0, 5.0, 1.0, "a sleep current that is too high"),
         (20.0, 0.1, 6.0, "a leak that is too high"),
+        (9.0, float(c.rng.uniform(4.0, 90.0)), 0.0, "a sleep current drawn at random"),
     ]:
         got = shortest_interval(goal, 235, 10, 8.0, sleep, leak)
-        c.that(
-            got == math.inf,
+        negative = isinstance(got, (int, float, np.number)) and got < 0
+        c.equal(
+            got,
+            math.inf,
             tested=why,
-            found=got,
-            mistake="a negative interval means that sleep and leak alone empty the battery: return math.inf"
-            if got < 0
-            else "",
+            mistakes={
+                "a negative interval means that sleep and leak alone empty the battery: return math.inf": got
+                if negative
+                else -1.0,
+                "the sign was taken away, but sleep and leak alone empty the battery: return math.inf": -solve(
+                    goal, 235, 10, 8.0, sleep, leak
+                ),
+                "no interval is long enough, so return math.inf, not 0": 0.0,
+                "no interval is long enough, which is math.inf and not None": None,
+                "the sleep current alone was compared: the leak takes its share, too": solve(
+                    goal, 235, 10, 8.0, sleep, 0.0
+                ),
+            },
         )
 
 

@@ -246,6 +246,8 @@ def describe(value: Any, length: int = 90) -> str:
     elif isinstance(value, dict):
         shown = [f"{describe(key)}: {describe(item, length)}" for key, item in itertools.islice(value.items(), 8)]
         text = "{" + ", ".join(shown) + (", ...}" if len(value) > 8 else "}")
+    elif callable(value) and hasattr(value, "__name__"):
+        text = str(value.__name__)  # its address would help nobody
     else:
         text = " ".join(repr(value).split())
     return text if len(text) <= length else text[: length - 3] + "..."

@@ -14,7 +14,7 @@ import secrets
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn
 
@@ -96,6 +96,35 @@ class Checker:
         """
         agrees = functools.partial(same, extra_keys=extra_keys)
         self._compare(actual, expected, agrees, tested, mistakes or {}, remember or {})
+
+    def each(
+        self,
+        answer: Callable[..., Any],
+        cases: Iterable[tuple[Any, ...]],
+        right: Callable[..., Any],
+        *,
+        tested: Callable[..., str],
+        mistakes: Mapping[str, Callable[..., Any]] | None = None,
+    ) -> None:
+        """``answer(*case)`` equals ``right(*case)`` in every case.
+
+        ``tested`` and the values of ``mistakes`` are functions of a case, too. Of the mistakes that explain the first
+        case that is wrong, the one is named that explains the most cases.
+        """
+        cases = list(cases)
+        found, calls = [], []
+        for case in cases:
+            found.append(answer(*case))
+            calls.append((self.last_call, self.last_result))
+        first = next((i for i, case in enumerate(cases) if not same(found[i], right(*case))), None)
+        if first is None:
+            self.passed += [tested(*case) for case in cases]
+            return
+        self.last_call, self.last_result = calls[first]
+        likely = {name: wrong for name, wrong in (mistakes or {}).items() if same(found[first], wrong(*cases[first]))}
+        explained = {name: sum(map(same, found, (wrong(*c) for c in cases))) for name, wrong in likely.items()}
+        named = dict.fromkeys(sorted(explained, key=lambda name: -explained[name])[:1], found[first])
+        self.equal(found[first], right(*cases[first]), tested=tested(*cases[first]), mistakes=named)
 
     def close(
         self,
