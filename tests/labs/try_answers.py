@@ -8,7 +8,7 @@ import json
 import os
 import sys
 
-from edgelab.course.grade import _run, _run_exercise
+from edgelab.course.attempt import run_cell, run_exercise
 
 SECONDS = 60.0
 
@@ -19,14 +19,14 @@ def main() -> None:
     request = json.load(sys.stdin)
     room = {"__name__": "__main__"}
     for text in request["setup"]:
-        trouble = _run(text, room, "setup", 300.0)
+        trouble = run_cell(text, room, "setup", 300.0)
         if trouble:
             sys.exit(f"A setup cell does not run: {trouble}")
     found = {}
     for exercise in request["exercises"]:
-        grades = [_run_exercise({**exercise, "cell": attempt}, dict(room), SECONDS) for attempt in exercise["attempts"]]
+        grades = [run_exercise({**exercise, "cell": attempt}, dict(room), SECONDS) for attempt in exercise["attempts"]]
         found[exercise["id"]] = [{"status": grade.status, "message": grade.message} for grade in grades]
-        _run_exercise({**exercise, "cell": exercise["attempts"][0]}, room, SECONDS)  # later ones may use it
+        run_exercise({**exercise, "cell": exercise["attempts"][0]}, room, SECONDS)  # later ones may use it
     json.dump(found, out)
     out.flush()
 
