@@ -230,7 +230,8 @@ def test_an_answer_may_call_back(home):
     old = "    before, after = np.array([4.0, 4.0, 4.0, 4.0, 84.0]), np.array([2.0, 2.0, 2.0])\n"
     new = (
         "    asked = []\n    def works(n):\n        asked.append(n)\n        return n * 2\n"
-        "    c.equal(speed_up(works, {'a': (1, None)}), 14, tested='x')\n    c.equal(asked, [3, 4], tested='y')\n    return\n"
+        "    c.equal(speed_up(works, {'a': (1, None)}), 14, tested='x')\n    c.equal(asked, [3, 4], tested='y')\n"
+        "    return\n"
     )
     assert old in source
     home.source.write_text(source.replace(old, new + old), encoding="utf-8")
