@@ -18,7 +18,7 @@ import math
 import textwrap
 import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -143,25 +143,30 @@ def run_check(
     only shorten the check's own limit. ``code`` is the learner's cell, where it is known: by it a rerun is told from
     a new try.
     """
-    notes = []
-    uncovered: tuple[str, ...] = ()
     try:
         opened = session.current()
-        registered = find_body(opened, identity, _namespace(answer) if namespace is None else namespace)
         if is_packages(answer, fallback, opened.provided):
             return CheckResult(identity, "open", OWN)
-        ladder = source.hints(opened.cells(), identity)
+        registered = find_body(opened, identity, _namespace(answer) if namespace is None else namespace)
         limit = min(registered.seconds, seconds)
         outcome = examine(registered.body, answer, seconds=limit, mutates=registered.mutates)
-        if outcome.status != "open" and progress.keeps_score():
-            attempt = fingerprint(answer, code)
-            uncovered, trouble = _note(opened.lab.slug, identity, outcome, ladder, attempt)
-            notes += [trouble] if trouble else []
     except EdgelabError as error:
-        outcome = Outcome("failed", str(error))
-    if outcome.status != "passed" and fallback is not None:
-        notes.append("The cells below use edgelab's own function until yours passes.")
-    return CheckResult(identity, outcome.status, outcome.message, uncovered, " ".join(notes))
+        return CheckResult(identity, "failed", str(error))
+    result = settle(identity, outcome, answer, code=code)
+    if result.passed or fallback is None:
+        return result
+    return replace(result, note=f"{result.note} The cells below use edgelab's own function until yours passes.".strip())
+
+
+def settle(identity: str, outcome: Outcome, answer: Any, *, code: str | None = None) -> CheckResult:
+    """Count what a check found as a try, if it is one, and add the hints that are uncovered now."""
+    uncovered: tuple[str, ...] = ()
+    trouble = ""
+    if outcome.status != "open" and progress.keeps_score():
+        opened = session.current()
+        ladder = source.hints(opened.cells(), identity)
+        uncovered, trouble = _note(opened.lab.slug, identity, outcome, ladder, fingerprint(answer, code))
+    return CheckResult(identity, outcome.status, outcome.message, uncovered, trouble)
 
 
 def find_body(opened: session.Session, identity: str, namespace: Mapping[str, Any]) -> Registered:

@@ -1,8 +1,9 @@
-"""What a learner has solved so far: the exercises of their notebook, checked in a process of their own.
+"""What a learner has solved so far: the exercises of their notebook, each checked in a process of its own.
 
 Only the setup cells, and of each exercise its cell and its check, are run. So an answer that leans on something else in
-the notebook is found, and nobody waits for the rest of the lab. An answer that never ends or takes the process
-down costs that exercise and no other.
+the notebook is found, and nobody waits for the rest of the lab. For what an exercise uses of others it gets edgelab's
+own functions. An answer that never ends, takes its process down or changes the libraries costs that exercise and no
+other.
 """
 
 from __future__ import annotations
@@ -19,41 +20,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from edgelab.course import paths
+from edgelab.course.attempt import SETUP_SECONDS, Grade
 from edgelab.course.labs import Lab, find
+from edgelab.course.owners import has_fallback
 from edgelab.course.source import Cell, exercises, read_cells, stub
 from edgelab.errors import EngineCrash, LabError
 
-SETUP_SECONDS = 300.0
 _SPARE_SECONDS = 10.0
-_MARK = "\x1eedgelab "
-"""Starts a line of the child's own, among whatever else is printed."""
-
-
-@dataclass(frozen=True)
-class Grade:
-    """One exercise: ``status`` is ``"passed"``, ``"failed"`` or ``"open"``; ``hints`` are those uncovered so far."""
-
-    id: str
-    status: str
-    message: str
-    hints: tuple[str, ...] = ()
-
-    @property
-    def hint(self) -> str | None:
-        """The hint that was uncovered last, or None."""
-        return self.hints[-1] if self.hints else None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The exercise as JSON-ready data: id, passed, status, message, hint, hints."""
-        return {
-            "id": self.id,
-            "passed": self.status == "passed",
-            "status": self.status,
-            "message": self.message,
-            "hint": self.hint,
-            "hints": list(self.hints),
-        }
+_MARK = "\x1eedgelab "  # as in `edgelab.course.judge`, which loads what this process does not need
 
 
 @dataclass(frozen=True)
@@ -126,7 +103,7 @@ def grade(name: str, notebook: Path | None = None, *, seconds: float = 30.0) -> 
 
 
 def _request(lab: Lab, path: Path) -> dict[str, Any]:
-    """What the child needs: the setup, and for each exercise the learner's cell and the lab's own visible check."""
+    """What the judge needs: the setups, and for each exercise the learner's cell and what the lab has for it."""
     source = read_cells(lab.source)
     cells = read_cells(path)
     parts = []
@@ -137,20 +114,37 @@ def _request(lab: Lab, path: Path) -> dict[str, Any]:
                 f"{paths.shown(path)} has no code cell tagged `exercise:{identity}` any more; "
                 f"take it from a fresh notebook: `edgelab build {lab.slug} --force` writes one over yours."
             )
-        stubbed = stub(exercise.cell.text)
-        parts.append({"id": identity, "cell": "\n\n".join(answers), "stub": stubbed, "check": exercise.check.text})
-    return {"lab": lab.slug, "setup": _setup(cells) or _setup(source), "exercises": parts}
+        parts.append(
+            {
+                "id": identity,
+                "cell": "\n\n".join(answers),
+                "stub": stub(exercise.cell.text),
+                "check": exercise.check.text,
+                "solution": exercise.cell.text,
+                "fallback": has_fallback(exercise),
+            }
+        )
+    dials = [cell.text for cell in source if "parameters" in cell.tags]
+    own = _setup(cells, "parameters") + dials + _setup(cells, "setup")  # a grade is given on the lab's own parameters
+    setup = dials + _setup(source, "setup")
+    return {
+        "lab": lab.slug,
+        "cells": [[cell.kind, cell.text, list(cell.tags)] for cell in source],
+        "setup": setup,
+        "pupil_setup": own if _setup(cells, "setup") else setup,
+        "exercises": parts,
+    }
 
 
-def _setup(cells: list[Cell]) -> list[str]:
-    return [cell.text for cell in cells if cell.kind == "code" and {"parameters", "setup"} & set(cell.tags)]
+def _setup(cells: list[Cell], tag: str) -> list[str]:
+    return [cell.text for cell in cells if cell.kind == "code" and tag in cell.tags]
 
 
 def _one_child(request: dict[str, Any], environment: dict[str, str], folder: Path) -> Iterator[Grade]:
     """Grades as a child process finds them; it is killed at the first exercise that does not end."""
     lines: queue.Queue[str | None] = queue.Queue()
     with subprocess.Popen(
-        [sys.executable, "-m", "edgelab.course.grade"],
+        [sys.executable, "-m", "edgelab.course.judge"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -172,11 +166,11 @@ def _one_child(request: dict[str, Any], environment: dict[str, str], folder: Pat
                 child.stdin.close()
             yield from _listen(lines, request, words)
         finally:
-            child.kill()
+            _kill(child.pid)
 
 
 def _listen(lines: queue.Queue[str | None], request: dict[str, Any], words: list[str]) -> Iterator[Grade]:
-    current, limit = "", SETUP_SECONDS
+    current, limit = "", 2 * SETUP_SECONDS
     while True:
         try:
             line = lines.get(timeout=limit)
@@ -192,9 +186,9 @@ def _listen(lines: queue.Queue[str | None], request: dict[str, Any], words: list
         event = json.loads(line.removeprefix(_MARK)) if line.startswith(_MARK) else {}
         match event.get("event"):
             case "start":
-                current, limit = event["id"], request["seconds"] + _SPARE_SECONDS
+                current, limit = event["id"], 4 * request["seconds"] + _SPARE_SECONDS
             case "grade":
-                yield Grade(event["id"], event["status"], event["message"], tuple(event["hints"]))
+                yield Grade(event["id"], event["status"], event["message"], tuple(event["hints"]), event["compared"])
             case "broken":
                 raise LabError(event["message"])
             case "end":
@@ -208,79 +202,16 @@ def _lost(lab: str, exercise: str, how: str) -> Grade:
     return Grade(exercise, "failed", f"Your code was stopped: {how}.")
 
 
+def _kill(pid: int) -> None:
+    """End a process and those that it started."""
+    with contextlib.suppress(psutil.Error):
+        parent = psutil.Process(pid)
+        for process in (*parent.children(recursive=True), parent):
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+
+
 def _pump(stream: Any, put: Any) -> None:
     for line in stream:
         put(line)
     put(None)
-
-
-def _child() -> None:
-    """Answer one request on standard input with events on standard output. What cells print goes to standard error."""
-    out = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
-    os.dup2(2, 1)
-    request = json.load(sys.stdin)
-
-    def tell(event: str, **facts: Any) -> None:
-        out.write(f"{_MARK}{json.dumps({'event': event, **facts})}\n")
-        out.flush()
-
-    import jupytext  # noqa: F401  checks read the lab's source by it: on a busy machine seconds, which no exercise owes
-
-    room: dict[str, Any] = {"__name__": "__main__"}
-    for text in request["setup"]:
-        trouble = _run(text, room, "setup", SETUP_SECONDS)
-        if trouble:
-            tell("broken", message=f"A setup cell of '{request['lab']}' does not run: {trouble}")
-            return
-    for exercise in request["exercises"]:
-        if exercise["id"] in request["done"]:
-            # tried in an earlier child, which did not survive it: go on with what the lab falls back on
-            _run_exercise({**exercise, "cell": exercise["stub"]}, room, request["seconds"])
-            continue
-        tell("start", id=exercise["id"])
-        tell("grade", **vars(_run_exercise(exercise, room, request["seconds"])))
-    tell("end")
-
-
-def _run_exercise(exercise: dict[str, Any], room: dict[str, Any], seconds: float) -> Grade:
-    from edgelab.course.checks import run_check
-
-    results: list[Grade] = []
-
-    def check(identity: str, answer: Any, fallback: Any = None) -> Any:
-        found = run_check(identity, answer, fallback, namespace=room, seconds=seconds, code=exercise["cell"])
-        results.append(Grade(identity, found.status, found.message, found.hints))
-        return answer if found.passed or fallback is None else fallback
-
-    trouble = _run(exercise["cell"], room, f"exercise {exercise['id']}", seconds)
-    if trouble:  # so that later exercises get what the lab falls back on
-        _run(exercise["stub"], room, f"exercise {exercise['id']}", seconds)
-    before = room.get("check")
-    room["check"] = check
-    asked = _run(exercise["check"], room, f"check {exercise['id']}", seconds + _SPARE_SECONDS / 2)
-    room["check"] = before
-    if trouble:
-        status = "open" if trouble.startswith("NotImplementedError") else "failed"
-        return Grade(exercise["id"], status, f"Your cell raised {trouble}")
-    if not results:
-        return Grade(exercise["id"], "failed", f"The check could not be called: {asked}")
-    return results[0]
-
-
-def _run(text: str, room: dict[str, Any], name: str, seconds: float) -> str:
-    """Run a cell; what it raised as a sentence, or nothing."""
-    from edgelab.course.checker import TimedOut, time_limit
-
-    try:
-        with time_limit(seconds):
-            exec(compile(text, f"<{name}>", "exec"), room)  # noqa: S102  the learner's own code, in its own process
-    except TimedOut:
-        return f"no result within {seconds:g} s. Likely mistake: a loop that never ends."
-    except (Exception, SystemExit) as error:  # noqa: BLE001  a cell may raise anything
-        said = f"{error.msg} in line {error.lineno}" if isinstance(error, SyntaxError) else " ".join(str(error).split())
-        return f"{type(error).__name__}: {said[:300]}."
-    return ""
-
-
-if __name__ == "__main__":
-    _child()

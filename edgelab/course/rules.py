@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from edgelab.course import form, prose
 from edgelab.course.labs import Lab
-from edgelab.course.owners import bound_name, is_check, learners_name
+from edgelab.course.owners import bound_name, has_fallback, learners_name
 from edgelab.course.source import BEGIN, END, GIVEN, Cell, Exercise, exercises, parse_hint, split_hints, stub
 from edgelab.errors import LabError
 
@@ -172,10 +172,7 @@ def _complete(cells: list[Cell]) -> list[Exercise]:
 
 def _carries(exercise: Exercise) -> Iterator[str]:
     """In form 2 the lab goes on with what the check returns, so that an unchecked function never feeds a figure."""
-    tree = exercise.check.tree()
-    calls = [node for node in ast.walk(tree) if is_check(node, exercise.id)] if tree is not None else []
-    given = [len(call.args) + len(call.keywords) for call in calls if isinstance(call, ast.Call)]
-    if bound_name(exercise) == learners_name(exercise) or 3 not in given:
+    if bound_name(exercise) == learners_name(exercise) or not has_fallback(exercise):
         yield (
             f"The check of '{exercise.id}' must stand in for the learner's function under a name of its own: "
             f'`name = check("{exercise.id}", {learners_name(exercise)}, edgelab\'s function)`.'

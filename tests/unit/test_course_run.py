@@ -1,4 +1,4 @@
-"""run_lab: parameters, results, what is kept of a run that stops, and `grade` on good and hostile notebooks."""
+"""run_lab: parameters, results, what is kept of a run that stops, and what stops one."""
 
 import json
 import shutil
@@ -11,7 +11,6 @@ import psutil
 import pytest
 
 from edgelab.course import build, labs, progress, results
-from edgelab.course.grade import grade
 from edgelab.course.kernel import Watch
 from edgelab.course.run import collect, parse_parameters, run_lab
 from edgelab.errors import BadFile, BadInput, LabError
@@ -163,101 +162,6 @@ def test_of_two_readings_with_one_name_the_later_counts():
 
     found = collect(nbformat.v4.new_notebook(cells=[cell(1), cell(2), nbformat.v4.new_markdown_cell("x")]))
     assert found == {"readings": ({"name": "a", "value": 2},), "checks": (), "claims": ()}
-
-
-def test_grade_of_an_untouched_notebook(home):
-    report = grade("example")
-    assert report.solved == 0
-    assert [g.status for g in report.grades] == ["open", "open"]
-    assert report.to_dict()["checks"][0].keys() == {"id", "passed", "status", "message", "hint", "hints"}
-    assert not progress.location("example").exists()
-
-
-def test_grade_counts_tries_and_gives_the_next_hint(home):
-    answer(home, percentile=UNSORTED, speed_up="def speed_up(b, a):\n    return percentile(b, 50) / percentile(a, 50)")
-    first, again = grade("example"), grade("example")
-    answer(home, percentile=UNSORTED.replace("values[", "values[0 + "))
-    second = grade("example")
-    assert [g.status for g in first.grades] == ["failed", "passed"]  # on edgelab's own percentile
-    assert first.grades[0].hint.startswith("Five sorted values")
-    assert again.grades[0].hint == first.grades[0].hint
-    assert second.grades[0].hint.startswith("The rank is")
-    assert second.grades[0].hints == (first.grades[0].hint, second.grades[0].hint)
-    assert progress.load("example").exercises["percentile"] == progress.Effort(tries=2, hints=2, solved=False)
-    assert "1 of 2 exercises solved" in str(first)
-    assert "Hint: Five sorted values" in str(first)
-
-
-def test_grade_of_somebody_elses_notebook_counts_nothing(home, tmp_path):
-    answer(home, percentile=RIGHT)
-    other = tmp_path / "theirs.ipynb"
-    shutil.copy(home.notebook, other)
-    assert grade("example", other).solved == 1
-    assert not progress.location("example").exists()
-
-
-@pytest.mark.parametrize(
-    ("code", "says"),
-    [
-        ("def my_percentile(values, q)", "Your cell raised SyntaxError: expected ':' in line 1"),
-        ("1 / 0", "Your cell raised ZeroDivisionError"),
-        ("def my_percentile(v, q):\n    return helper(v)", "nothing else"),
-        ("import os\ndef my_percentile(v, q):\n    os._exit(7)", "ended its whole process"),
-        ("import ctypes\ndef my_percentile(v, q):\n    ctypes.string_at(0)", "ended its whole process"),
-        ("def my_percentile(v, q):\n    while True:\n        pass", "a loop that never ends"),
-        ("while True:\n    pass", "a loop that never ends"),
-        ("import sys\ndef my_percentile(v, q):\n    sys.stdout.close()\n    return 1", "Found 1, expected 30"),
-    ],
-)
-def test_a_hostile_answer_costs_its_exercise_and_no_other(home, code, says):
-    answer(home, percentile=code, speed_up="def speed_up(b, a):\n    return percentile(b, 50) / percentile(a, 50)")
-    report = grade("example", seconds=4)
-    assert [g.status for g in report.grades] == ["failed", "passed"], report
-    assert says in report.grades[0].message
-
-
-def test_a_loop_that_no_signal_ends_is_killed(home, monkeypatch):
-    monkeypatch.setattr("edgelab.course.grade._SPARE_SECONDS", 3.0)
-    block = "import itertools\nsum(itertools.repeat(0))"  # a loop in C looks at no signal
-    answer(home, percentile=block)
-    report = grade("example", seconds=2)
-    assert [g.status for g in report.grades] == ["failed", "open"]
-    assert "no result within 5 s" in report.grades[0].message
-
-
-def test_only_setup_cells_and_exercises_are_run(home):
-    notebook = nbformat.read(home.notebook, as_version=4)
-    notebook.cells.insert(4, nbformat.v4.new_code_cell("raise SystemExit('must not run')\nhelper = 1"))
-    nbformat.write(notebook, home.notebook)
-    answer(home, percentile=RIGHT)
-    assert grade("example").solved == 1
-
-
-def test_grade_refuses_bad_notebooks(home, tmp_path):
-    with pytest.raises(LabError, match=r"nothing\.ipynb does not exist"):
-        grade("example", tmp_path / "nothing.ipynb")
-    bad = tmp_path / "bad.ipynb"
-    bad.write_text("{", encoding="utf-8")
-    with pytest.raises(LabError, match="is not a notebook"):
-        grade("example", bad)
-    notebook = nbformat.read(home.notebook, as_version=4)
-    notebook.cells = [c for c in notebook.cells if "exercise:speed_up" not in c.metadata.get("tags", ())]
-    nbformat.write(notebook, bad)
-    with pytest.raises(LabError, match="no code cell tagged `exercise:speed_up`"):
-        grade("example", bad)
-
-
-def test_a_setup_that_does_not_run_is_one_sentence(home):
-    notebook = nbformat.read(home.notebook, as_version=4)
-    setup = next(cell for cell in notebook.cells if "setup" in cell.metadata.get("tags", ()))
-    setup.source += "\nimport no_such_module"
-    nbformat.write(notebook, home.notebook)
-    with pytest.raises(LabError, match="A setup cell of 'example' does not run: ModuleNotFoundError"):
-        grade("example")
-    setup.source = "import os\nos._exit(1)"
-    nbformat.write(notebook, home.notebook)
-    with pytest.raises(LabError, match="could not be run: it ended its whole process"):
-        grade("example")
 
 
 def test_the_kernel_is_this_interpreter_even_beside_a_foreign_spec(home, tmp_path, monkeypatch):
