@@ -6,6 +6,7 @@ modelled ever looks measured: the word stands beside the figure wherever it is s
 
 from __future__ import annotations
 
+import datetime as dt
 import html
 import math
 import numbers
@@ -31,19 +32,28 @@ class Reading:
     unit
         Its unit as text: ``"ms"``, ``"points"``, ``"bytes"``, ``"x"`` for a ratio, ``""`` for a pure number.
     how
-        ``"measured"``: a real runtime did it here. ``"emulated"``: real machine code on an emulated
-        processor. ``"modelled"``: a formula with stated inputs. ``"quoted"``: somebody published it.
+        ``"measured"``: a real runtime did it here, or where ``made_on`` says. ``"emulated"``: real machine code on
+        an emulated processor. ``"modelled"``: a formula with stated inputs. ``"quoted"``: somebody published it.
     by
         What obtained it: the runtime with its version, the number of runs, the model's inputs, the source.
     low, high
         The ends of its 95 percent interval, if it has one.
     name
         Given by `record`.
+    doubt
+        Why it cannot tell, in one sentence or more: too few runs for its interval, a machine kept busy by others.
+        Empty where nothing speaks against it. A claim is not decided by a reading in doubt.
+    made_on
+        Date (``"2026-10-01"``) and machine of a figure that was measured or emulated ahead of time. It keeps its word.
 
     Examples
     --------
     >>> print(Reading(1.234, "ms", "measured", "a stopwatch", low=1.2, high=1.3))
     1.23 ms (1.20 to 1.30), measured
+    >>> print(Reading(7.1, "ms", "measured", "10 runs", doubt="The p99 of 10 runs cannot be told."))
+    7.10 ms (cannot tell), measured
+    >>> print(Reading(93.1, "%", "measured", "a night of training", made_on=("2026-10-01", "a laptop")))
+    93.1%, measured on 2026-10-01, a laptop
     """
 
     value: float
@@ -53,6 +63,8 @@ class Reading:
     low: float | None = None
     high: float | None = None
     name: str = ""
+    doubt: str = ""
+    made_on: tuple[str, str] | None = None
     _shown_in: list[int] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -71,15 +83,24 @@ class Reading:
             raise BadInput("A reading's interval needs both ends, low and high.")
         if self.low is not None and self.high is not None and self.low > self.high:
             raise BadInput(f"A reading's interval runs upwards; low={self.low} is above high={self.high}.")
+        if self.made_on is not None:
+            object.__setattr__(self, "made_on", _date_and_machine(self.made_on, self.how))
+
+    @property
+    def provenance(self) -> str:
+        """How it was obtained, and for a figure made ahead of time when and on what: ``measured on DATE, MACHINE``."""
+        return self.how if self.made_on is None else f"{self.how} on {', '.join(self.made_on)}"
 
     def to_dict(self) -> dict[str, Any]:
-        """The reading as JSON-ready data: name, value, unit, how, by, low, high."""
-        keys = ("name", "value", "unit", "how", "by", "low", "high")
-        return {key: getattr(self, key) for key in keys}
+        """The reading as JSON-ready data: name, value, unit, how, by, low, high, doubt, made_on (date, machine)."""
+        keys = ("name", "value", "unit", "how", "by", "low", "high", "doubt")
+        made_on = None if self.made_on is None else dict(zip(("date", "machine"), self.made_on, strict=True))
+        return {**{key: getattr(self, key) for key in keys}, "made_on": made_on}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Reading:
-        """The inverse of `to_dict`."""
+        """The inverse of `to_dict`; data of before there was a doubt or a date has none."""
+        made_on = data.get("made_on")
         return cls(
             value=data["value"],
             unit=data["unit"],
@@ -88,21 +109,24 @@ class Reading:
             low=data.get("low"),
             high=data.get("high"),
             name=data.get("name", ""),
+            doubt=data.get("doubt", ""),
+            made_on=None if made_on is None else (made_on["date"], made_on["machine"]),
         )
 
     def figure(self) -> str:
-        """Value, unit and interval as text, without the provenance."""
+        """Value, unit and interval as text, without the provenance; "cannot tell" where a doubt left no interval."""
         spread = [] if self.low is None or self.high is None else [self.low, self.high]
         value, *ends = format_numbers([self.value, *spread])
-        interval = f" ({ends[0]} to {ends[1]})" if ends else ""
+        interval = f" ({ends[0]} to {ends[1]})" if ends else " (cannot tell)" if self.doubt else ""
         return f"{value}{_unit_text(self.unit)}{interval}"
 
     def __str__(self) -> str:
-        return f"{self.figure()}, {self.how}"
+        return f"{self.figure()}, {self.provenance}"
 
     def _repr_markdown_(self) -> str:
         name = f"**{self.name}**: " if self.name else ""
-        return f"{name}{self.figure()}, *{self.how}* by {self.by}"
+        doubt = f". {self.doubt}" if self.doubt else ""
+        return f"{name}{self.figure()}, *{self.provenance}* by {self.by}{doubt}"
 
     def _ipython_display_(self) -> None:
         """Show the reading, unless `record` showed it in the same cell."""
@@ -253,6 +277,19 @@ def format_numbers(values: Sequence[float]) -> list[str]:
     if first:
         digits = max(digits, -math.floor(math.log10(abs(first))))
     return [f"{n:,.{min(digits, 6)}f}" for n in values]
+
+
+def _date_and_machine(made_on: Sequence[str], how: str) -> tuple[str, str]:
+    try:
+        date, machine = made_on
+        dt.date.fromisoformat(date)
+    except (TypeError, ValueError):
+        raise BadInput(f"made_on={made_on!r} is not a date and a machine, as in ('2026-10-01', 'a laptop').") from None
+    if not isinstance(machine, str) or not machine:
+        raise BadInput(f"made_on={made_on!r} names no machine.")
+    if how not in ("measured", "emulated"):
+        raise BadInput(f"Only what was measured or emulated is made on a day and a machine, not what is {how}.")
+    return date, machine
 
 
 def _is_number(cell: object) -> TypeGuard[float]:

@@ -409,9 +409,9 @@ finding(finding_threads, two_threads)
 
 # %%
 profile = onnxruntime.profile(images[:1], runs=20)
-total = sum(operator.mean_ms for operator in profile)
+total = sum(operator.median_ms for operator in profile)
 kinds = {
-    kind: sum(o.mean_ms for o in profile if o.type == kind)
+    kind: sum(o.median_ms for o in profile if o.type == kind)
     for kind in {o.type for o in profile}
 }
 largest = sorted(kinds, key=kinds.get, reverse=True)[:8]

@@ -625,11 +625,11 @@ profiles = {
 }
 rows, shares = [], {}
 for name, operators in profiles.items():
-    total = sum(o.mean_ms for o in operators)
-    integer = sum(o.mean_ms for o in operators if "int8" in o.ran_in)
-    moving = sum(o.mean_ms for o in operators if "QuantizeLinear" in o.type)
-    slowest = max(operators, key=lambda o: o.mean_ms)
-    most = f"{slowest.type} ({100 * slowest.mean_ms / total:.0f} %)"
+    total = sum(o.median_ms for o in operators)
+    integer = sum(o.median_ms for o in operators if "int8" in o.ran_in)
+    moving = sum(o.median_ms for o in operators if "QuantizeLinear" in o.type)
+    slowest = max(operators, key=lambda o: o.median_ms)
+    most = f"{slowest.type} ({100 * slowest.median_ms / total:.0f} %)"
     shares[name] = (100 * integer / total, 100 * moving / total)
     rows.append((name, len(operators), 1000 * total, *shares[name], most))
 Table(

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import platform
 import sys
 import time
 from collections.abc import Iterator
@@ -29,11 +30,24 @@ from edgelab.errors import BadInput
 from edgelab.quiet import first_line, silenced
 
 RECIPES = ("x86", "fbgemm", "onednn", "qnnpack")
+_FOR_X86, _FOR_ARM = "fbgemm", "qnnpack"
 
 
 def available() -> tuple[str, ...]:
     """The kernels that this build of PyTorch holds for this processor."""
     return tuple(name for name in RECIPES if name in torch.backends.quantized.supported_engines)
+
+
+def native_and_foreign() -> tuple[str, str | None]:
+    """The kernels made for this processor, and those for another one; None where this build of PyTorch lacks them.
+
+    On x86 the native ones are ``fbgemm``. PyTorch's default there, ``x86``, picks between them and ``onednn`` layer by
+    layer, and was twice as slow on a small network: a race against it would flatter the foreign kernels.
+    """
+    here = available()
+    if _FOR_X86 in here and platform.machine().lower() in ("x86_64", "amd64", "i386", "i686"):
+        return _FOR_X86, _FOR_ARM if _FOR_ARM in here else None
+    return _FOR_ARM, _FOR_X86 if _FOR_X86 in here else None
 
 
 @contextlib.contextmanager

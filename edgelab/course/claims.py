@@ -1,10 +1,22 @@
 """Claims of the field put to the test: a verdict is computed from readings, never typed in.
 
-How a reading decides. The direction of a claim (faster, smaller, worse) counts as shown only if the reading's whole
-95 percent interval lies on the claimed side; a reading without an interval counts as exact. If the direction is not
-shown, the verdict is "not here". If it is, the claim "held" when the figure itself lies in the claimed range, and
-"partly" held when it does not. Of several readings the claim held if it held for each, is "not here" if it is so for
-each, and is "partly" else.
+How a reading decides. One in doubt (too few runs for its interval, a machine kept busy by others: `Reading.doubt`)
+decides nothing: "cannot tell". Of the others the 95 percent interval decides the question that the claim asks; a
+reading without an interval and without a doubt counts as exact (a count, a file's size).
+
+A claim with a direction (faster, smaller, worse) asks on which side of a bound the quantity lies, the bound itself
+not being on the claimed side. The whole interval on the claimed side shows the direction; the whole interval on the
+other side, or at the bound, is "not here"; an interval that spans the bound is "cannot tell". Where the direction is
+shown, the size is judged by the figure itself: the claim "held" if that lies in the claimed range, both ends
+included, and is "partly" held if it does not; the sentence says where the interval reaches further.
+
+A claim of a size alone has no direction that could hold without it, so there is no "partly": it held where the whole
+interval lies in the range, is "not here" where the whole interval lies outside, and "cannot tell" across an end.
+
+Of several readings the claim held if it held for each, is "not here" if it is so for each, and is "partly" else. A
+reading that cannot tell leaves the verdict to the others only where it could not change it.
+
+A reading that was measured ahead of time (`Reading.made_on`) decides as any other. A quoted one decides nothing.
 """
 
 from __future__ import annotations
@@ -22,19 +34,20 @@ from edgelab.errors import BadInput
 from edgelab.reading import Reading, format_numbers, kernel_shell
 
 CLAIM_MIME = "application/vnd.edgelab.claim+json"
-VerdictWord = Literal["held", "partly", "not here", "arithmetic", "modelled"]
+VerdictWord = Literal["held", "partly", "not here", "arithmetic", "modelled", "cannot tell"]
 _COLOURS: Mapping[str, boxes.Colour] = {
     "held": "success",
     "partly": "warning",
-    "not here": "danger",
+    "not here": "info",  # a good result where it is true, not a failure
     "arithmetic": "info",
     "modelled": "info",
+    "cannot tell": "info",
 }
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """What a claim is tested by: its unit, the side on which its direction holds, the range of its size."""
+    """What a claim is tested by: its unit, its direction's side if it has one, the range of its size."""
 
     name: str
     what: str
@@ -44,9 +57,16 @@ class Quantity:
     low: float = -math.inf
     high: float = math.inf
 
+    @property
+    def directed(self) -> bool:
+        """Whether the claim has a direction, which can hold where its size does not."""
+        return math.isfinite(self.above) or math.isfinite(self.below)
+
     def range_text(self) -> str:
         """The claimed size in words."""
         unit = {"x": " times"}.get(self.unit, f" {self.unit}".rstrip())
+        if self.low == self.high:
+            return f"{self.low:g}{unit}"
         if math.isfinite(self.low) and math.isfinite(self.high):
             return f"{self.low:g} to {self.high:g}{unit}"
         if math.isfinite(self.low):
@@ -143,7 +163,7 @@ def claim(identity: str, /, *readings: Reading, because: str = "", **named: Read
     >>> claim("M4", Reading(2.1, "x", "measured", "a stopwatch", low=2.0, high=2.2)).verdict
     'held'
     >>> claim("M4", Reading(1.02, "x", "measured", "a stopwatch", low=0.97, high=1.07)).verdict
-    'not here'
+    'cannot tell'
     """
     known = all_claims()
     if identity not in known:
@@ -174,29 +194,49 @@ def judge(kind: str, quantity: Quantity, reading: Reading) -> tuple[VerdictWord,
         word: VerdictWord = "held" if inside else "arithmetic"
         return word, f"The sum gives {figure} for {quantity.what}; the claim says {size}."
     start = f"{quantity.what[0].upper()}{quantity.what[1:]}: {reading}."
-    if not quantity.above < reading.value < quantity.below:
-        return "not here", f"{start} That is not {_direction(quantity)}."
+    if reading.doubt:
+        return "cannot tell", f"{start} The claim says {size}. {reading.doubt}"
     low = reading.value if reading.low is None else reading.low
     high = reading.value if reading.high is None else reading.high
+    if quantity.directed:
+        return _judge_direction(quantity, low, high, start, inside=inside)
+    return _judge_size(quantity, low, high, start)
+
+
+def _judge_direction(
+    quantity: Quantity, low: float, high: float, start: str, *, inside: bool
+) -> tuple[VerdictWord, str]:
+    size = quantity.range_text()
+    if high <= quantity.above or low >= quantity.below:
+        return "not here", f"{start} That is not {_direction(quantity)}."
     if not (quantity.above < low and high < quantity.below):
-        return (
-            "not here",
-            f"{start} The interval does not stay {_direction(quantity)}: no more than the noise is shown.",
-        )
+        return "cannot tell", f"{start} The interval spans the bound: it does not stay {_direction(quantity)}."
     if inside:
-        return "held", f"{start} The claim says {size}."
-    reach = low <= quantity.high and high >= quantity.low
-    nearly = ", which the interval reaches" if reach else ""
+        beyond = low < quantity.low or high > quantity.high
+        return "held", f"{start} The claim says {size}{', beyond which the interval reaches' if beyond else ''}."
+    nearly = ", which the interval reaches" if low <= quantity.high and high >= quantity.low else ""
     return "partly", f"{start} The direction holds; the size does not: the claim says {size}{nearly}."
 
 
-_RANK: Mapping[str, int] = {"held": 0, "modelled": 1, "arithmetic": 2, "partly": 3, "not here": 4}
+def _judge_size(quantity: Quantity, low: float, high: float, start: str) -> tuple[VerdictWord, str]:
+    size = quantity.range_text()
+    if quantity.low <= low and high <= quantity.high:
+        return "held", f"{start} The claim says {size}."
+    if high < quantity.low or low > quantity.high:
+        return "not here", f"{start} The claim says {size}."
+    return "cannot tell", f"{start} The claim says {size}, and the interval lies partly inside."
+
+
+_RANK: Mapping[str, int] = {"held": 0, "modelled": 1, "arithmetic": 2, "partly": 3, "not here": 4, "cannot tell": 5}
 
 
 def _mixed(words: list[VerdictWord]) -> VerdictWord:
+    found = set(words)
     for decisive in ("modelled", "arithmetic"):
-        if decisive in words and set(words) <= {decisive, "held"}:
+        if decisive in found and found <= {decisive, "held"}:
             return decisive
+    if "cannot tell" in found and "partly" not in found and not {"held", "not here"} <= found:
+        return "cannot tell"  # whatever it would have been, it could still change the verdict
     return "partly"
 
 

@@ -59,6 +59,8 @@ def finding(state: Callable[..., str], /, *arguments: Any) -> None:
 def side_of(reading: Reading, bound: float) -> Side:
     """On which side of ``bound`` the whole 95 percent interval of a reading lies; without one, its value.
 
+    A reading in doubt tells nothing, as for a claim.
+
     Examples
     --------
     >>> side_of(Reading(1.3, "x", "measured", "a race", low=1.2, high=1.4), 1)
@@ -66,6 +68,8 @@ def side_of(reading: Reading, bound: float) -> Side:
     >>> side_of(Reading(1.3, "x", "measured", "a race", low=0.9, high=1.7), 1)
     'cannot tell'
     """
+    if reading.doubt:
+        return "cannot tell"
     low = reading.value if reading.low is None else reading.low
     high = reading.value if reading.high is None else reading.high
     return "above" if low > bound else "below" if high < bound else "cannot tell"

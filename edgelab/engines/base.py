@@ -42,13 +42,14 @@ class OperatorTime:
     """One operator of a profile.
 
     ``name`` and ``type`` as in the graph; ``ran_in`` is the element type in which it really ran
-    (``"float32"``, ``"int8"``, ...); ``mean_ms`` milliseconds of one inference, the mean of ``runs``.
+    (``"float32"``, ``"int8"``, ...); ``median_ms`` milliseconds of one inference, the median of ``runs``: a mean would
+    follow the one run in which another program took the core.
     """
 
     name: str
     type: str
     ran_in: str
-    mean_ms: float
+    median_ms: float
     runs: int
 
 

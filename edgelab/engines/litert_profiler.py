@@ -84,24 +84,25 @@ class Host(litert.Host):
         model = CompiledModel(self.path, feeds[0].shape, threads=self._threads, xnnpack=self._xnnpack)
         for _ in range(min(runs, _WARMUP)):
             model.run(feeds[0])
-        total: dict[tuple[int, _Operator], float] = {}
-        for _ in range(runs):
+        times: dict[tuple[int, _Operator], NDArray[np.float64]] = {}
+        for run in range(runs):
             for feed in feeds:
                 for place, (operator, microseconds) in enumerate(model.profiled_run(feed)):
-                    total[place, operator] = total.get((place, operator), 0.0) + microseconds
-        if not total or len({place for place, _ in total}) != len(total):
+                    times.setdefault((place, operator), np.zeros(runs))[run] += microseconds
+        if not times or len({place for place, _ in times}) != len(times):
             raise BadInput(f"{litert.TITLE}'s profiler recorded no steady sequence of operators for {self.path}.")
         types = self._activation_types()
         names = {int(detail["index"]): str(detail["name"]) for detail in self._interpreter.get_tensor_details()}
         operators = self._interpreter._get_ops_details()  # noqa: SLF001 - the package's only list of operators
         rows = []
-        for (place, (tag, kind, index)), microseconds in total.items():
+        for (place, (tag, kind, index)), of_runs in times.items():
             if kind == _BUILTIN_OPERATOR and index < len(operators):
                 outputs = operators[index]["outputs"]
                 name, ran_in = names.get(int(outputs[0]), tag), _first_type(operators[index])
             else:
                 name, ran_in = f"XNNPACK operator {place}", _xnnpack_type(tag, types)
-            rows.append(OperatorTime(name, tag.removeprefix("Delegate/"), ran_in, microseconds / runs / 1e3, runs))
+            median_ms = float(np.median(of_runs)) / 1e3
+            rows.append(OperatorTime(name, tag.removeprefix("Delegate/"), ran_in, median_ms, runs))
         return rows
 
     def _activation_types(self) -> set[str]:

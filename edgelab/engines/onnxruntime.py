@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import functools
 import json
 import os
@@ -188,23 +189,26 @@ def _operators(
     calls = sorted(float(e["ts"]) for e in events if e.get("name") == "model_run")
     if len(calls) != expected:
         raise BadInput(f"The profiler of {TITLE} lost events of {path}; ask for fewer runs than {runs}.")
-    total: dict[tuple[str, str], float] = {}
+    starts = calls[skipped:]
+    each = len(starts) // runs  # a run of several feeds is several calls
+    times: dict[tuple[str, str], NDArray[np.float64]] = {}
     details: dict[tuple[str, str], dict[str, Any]] = {}
     for event in events:
-        if event.get("cat") != "Node" or not event["name"].endswith(_KERNEL) or float(event["ts"]) < calls[skipped]:
+        if event.get("cat") != "Node" or not event["name"].endswith(_KERNEL) or float(event["ts"]) < starts[0]:
             continue
         key = (event["args"].get("node_index", ""), event["name"].removesuffix(_KERNEL))
-        total[key] = total.get(key, 0.0) + float(event["dur"])
+        run = (bisect.bisect_right(starts, float(event["ts"])) - 1) // each
+        times.setdefault(key, np.zeros(runs))[run] += float(event["dur"])
         details[key] = event["args"]
     return [
         OperatorTime(
             name=name,
             type=details[index, name]["op_name"],
             ran_in=_ran_in(details[index, name]),
-            mean_ms=microseconds / runs / 1e3,
+            median_ms=float(np.median(microseconds)) / 1e3,
             runs=runs,
         )
-        for (index, name), microseconds in total.items()
+        for (index, name), microseconds in times.items()
     ]
 
 

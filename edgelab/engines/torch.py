@@ -141,18 +141,18 @@ class TorchEngine:
                 except (RuntimeError, ValueError, TypeError) as error:
                     raise self._refusal(x, error) from None
             events = recorder.events() or []
-        total: dict[str, float] = {}
+        times: dict[str, NDArray[np.float64]] = {}
         kinds: dict[str, str] = {}
-        for call in [event for event in events if event.name == _MARK]:
+        for run, call in enumerate(event for event in events if event.name == _MARK):
             for place, child in enumerate(sorted(call.cpu_children, key=lambda event: event.time_range.start)):
                 marked = child.name.startswith(_MARK)
                 name = child.name.removeprefix(_MARK) if marked else f"{child.name} {place}"
-                total[name] = total.get(name, 0.0) + child.cpu_time_total
+                times.setdefault(name, np.zeros(runs))[run] += child.cpu_time_total
                 kinds[name] = type(self._module.get_submodule(name)).__name__ if marked else child.name
         fallback = self._element_type()
         return tuple(
-            OperatorTime(name, kinds[name], types.get(name, fallback), microseconds / runs / 1e3, runs)
-            for name, microseconds in total.items()
+            OperatorTime(name, kinds[name], types.get(name, fallback), float(np.median(microseconds)) / 1e3, runs)
+            for name, microseconds in times.items()
         )
 
     def close(self) -> None:

@@ -6,16 +6,18 @@ import importlib
 from typing import Any
 
 _HOMES = {
-    "difference": "quality",
+    "difference": "losses",
     "divergence": "quality",
     "evaluate": "quality",
     "first_inference": "latency",
-    "group_differences": "quality",
+    "group_differences": "losses",
     "inspect_model": "inspect",
+    "loss_contrast": "losses",
     "load_arrays": "arrays",
     "measure_latency": "latency",
     "save_arrays": "arrays",
     "sweep": "latency",
+    "top_k": "quality",
 }
 __all__ = list(_HOMES)
 

@@ -88,9 +88,9 @@ class BenchReport:
         """For each model its slowest operators and the type in which they really ran."""
         tables = []
         for m in self.models:
-            total = sum(o.mean_ms for o in m.operators) or 1.0
-            slowest = sorted(m.operators, key=lambda o: -o.mean_ms)[:_SHOWN_OPERATORS]
-            rows = [(o.name, o.type, o.ran_in, 1e3 * o.mean_ms, 100 * o.mean_ms / total) for o in slowest]
+            total = sum(o.median_ms for o in m.operators) or 1.0
+            slowest = sorted(m.operators, key=lambda o: -o.median_ms)[:_SHOWN_OPERATORS]
+            rows = [(o.name, o.type, o.ran_in, 1e3 * o.median_ms, 100 * o.median_ms / total) for o in slowest]
             columns = ("operator", "type", "ran in", "microseconds", "% of time")
             tables.append(Table(f"Slowest operators of {Path(m.file).name}", columns, rows, f"Profile by {m.runtime}."))
         return tables
@@ -101,7 +101,7 @@ class BenchReport:
         ``settings`` is {"runs", "warmup", "threads", "batch", "seed"}; ``machine`` {"cpu", "cores", "memory_bytes",
         "system", "python"}; each of ``models`` {"file", "runtime", "bytes", "load_ms", "first_ms", "p50_ms", "p95_ms",
         "p99_ms", "mean_ms", "throughput", "peak_memory_bytes", "operators"} with figures as readings and operators as
-        {"name", "type", "ran_in", "mean_ms", "runs"}; ``verdicts`` a list of {"text", "different", "reading"}.
+        {"name", "type", "ran_in", "median_ms", "runs"}; ``verdicts`` a list of {"text", "different", "reading"}.
         """
         return {
             "settings": self.settings,

@@ -21,7 +21,7 @@ from edgelab.engines.base import Engine
 from edgelab.errors import BadInput
 from edgelab.measure import stats
 from edgelab.measure.machine import Watch, machine, on_core, probe, quietest_core
-from edgelab.measure.times import PERCENTILES, SMALLEST_RELEVANT, LatencyReport, Verdict
+from edgelab.measure.times import PERCENTILES, SMALLEST_RELEVANT, LatencyReport, Verdict, largest_to_smallest
 from edgelab.reading import Reading, Table
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "SweepReport",
     "Verdict",
     "first_inference",
+    "largest_to_smallest",
     "measure_latency",
     "sweep",
 ]
@@ -97,14 +98,6 @@ class SweepReport:
     def ratio(self, threads: tuple[int, int], batch: int = 1) -> Reading:
         """Time with ``threads[0]`` threads over the time with ``threads[1]``."""
         return self._report(batch).ratio(_label(threads[0]), _label(threads[1]))
-
-    def batch_gain(self, batches: tuple[int, int], threads: int = 1) -> Reading:
-        """Time of an item in batches of ``batches[0]`` over its time in batches of ``batches[1]``."""
-        per_item = [self._times(threads, batch) / batch for batch in batches]
-        value, low, high = stats.median_ratio_interval(per_item[0], per_item[1], self._report(batches[0]).seed)
-        about = self._report(batches[1]).by[_label(threads)]
-        by = f"time of an item in batches of {batches[0]} over {batches[1]}; {about}"
-        return Reading(value, "x", "measured", by, low, high)
 
     def reading(self, threads: int, batch: int, key: str = "p50") -> Reading:
         """One figure of the sweep: p50, p95, p99, mean (ms of a run) or throughput (items/s)."""
@@ -197,7 +190,9 @@ def sweep(
         return {_label(n): whole[name] for name, (n, size) in names.items() if size == batch}
 
     reports = {
-        batch: LatencyReport(part(race.blocks, batch), part(race.batch, batch), part(race.by, batch), race.note, seed)
+        batch: LatencyReport(
+            part(race.blocks, batch), part(race.batch, batch), part(race.by, batch), race.note, seed, race.busy
+        )
         for batch in wanted
     }
     return SweepReport(reports, tuple(engines))
@@ -226,7 +221,9 @@ class FirstInference:
             ("steady state", self.steady.figure()),
             ("first over steady", self.ratio.figure()),
         ]
-        return Table("What the start costs", ("step", "time"), rows, f"Measured: {self.ratio.by}.")
+        return Table(
+            "What the start costs", ("step", "time"), rows, f"Measured: {self.ratio.by}. {self.ratio.doubt}".strip()
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-ready data: load, first, steady (ms), ratio (first over steady)."""
@@ -263,6 +260,7 @@ def first_inference(
     if inferences < 4 or repeats < 2:
         raise BadInput("At least 4 inferences and 2 repeats are needed.")
     series, loads, name = [], [], ""
+    watch = Watch()
     for _ in range(repeats):
         start = time.perf_counter()
         with make_engine() as engine:
@@ -274,9 +272,12 @@ def first_inference(
     steady = np.median(ms[:, inferences // 2 :], axis=1)
     by = f"{name}, median of {repeats} fresh starts of {inferences} inferences, batch {len(x)}, {machine().cpu}"
 
+    busy = watch.complaint()
+
     def reading(values: NDArray[np.float64], unit: str) -> Reading:
         value, low, high = stats.percentile_interval(values, 50)
-        return Reading(value, unit, "measured", by, low, high)
+        doubt = "" if low is not None else f"{repeats} fresh starts cannot tell: it takes {stats.fewest_values(50)}."
+        return Reading(value, unit, "measured", by, low, high, doubt=" ".join(filter(None, [doubt, busy])))
 
     return FirstInference(
         ms,
@@ -322,14 +323,15 @@ def _race(
             name = names[index]
             times[name].append(turn(name, sizes[name], 1))
     with on_core(core):
-        note = watch.complaint() or before.complaint(probe())
+        busy = watch.complaint()
+        note = busy or before.complaint(probe())
     by = {
         name: f"{_describe(engine)}{'' if cores[name] is None else ' on one core'}, {rounds * sizes[name]} runs in "
         f"{rounds} interleaved blocks after {warmup} warm-up runs, batch {len(inputs)}, {machine().cpu}"
         for name, (engine, inputs) in pairs.items()
     }
     batch = {name: len(inputs) for name, (_, inputs) in pairs.items()}
-    return LatencyReport({name: np.array(series) for name, series in times.items()}, batch, by, note, seed)
+    return LatencyReport({name: np.array(series) for name, series in times.items()}, batch, by, note, seed, busy)
 
 
 def _check(runs: int, warmup: int, block: int) -> None:

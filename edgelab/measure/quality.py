@@ -16,12 +16,37 @@ from numpy.typing import ArrayLike, NDArray
 from edgelab.engines.base import Engine
 from edgelab.errors import BadInput
 from edgelab.measure import stats
-from edgelab.measure.latency import Verdict
+from edgelab.measure.losses import (
+    FEWEST_ITEMS,
+    GroupLosses,
+    Loss,
+    difference,
+    group_differences,
+    loss_contrast,
+    loss_gap,
+    members_of,
+)
 from edgelab.reading import Reading, Table
 
+__all__ = [
+    "FEWEST_ITEMS",
+    "Divergence",
+    "GroupLosses",
+    "Loss",
+    "Quality",
+    "Share",
+    "accuracy_reading",
+    "check_logits",
+    "difference",
+    "divergence",
+    "evaluate",
+    "group_differences",
+    "loss_contrast",
+    "loss_gap",
+    "predict",
+    "top_k",
+]
 _ITEMS_AT_ONCE = 256
-FEWEST_ITEMS = 30
-"""A group with fewer items than this is reported, but nobody is called the loser on its account."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +61,16 @@ class Share:
 
 @dataclass(frozen=True)
 class Quality:
-    """Accuracy of one network: overall, by class and by group, in percent, and which items are right (N,)."""
+    """Accuracy of one network: overall, by class and by group, in percent, and which items are right (N,).
+
+    ``top_5`` is the percentage of items whose class is among the five highest logits; None with five classes or fewer.
+    """
 
     accuracy: Reading
     by_class: tuple[Share, ...]
     by_group: tuple[Share, ...]
     correct: NDArray[np.bool_]
+    top_5: Reading | None = None
 
     @property
     def worst_group(self) -> Share | None:
@@ -52,13 +81,15 @@ class Quality:
     def table(self) -> Table:
         """Overall, then each class, then each group."""
         rows = [("all", "", len(self.correct), self.accuracy.figure())]
+        rows += [] if self.top_5 is None else [("all", "in the top 5", len(self.correct), self.top_5.figure())]
         rows += [(s.grouping, s.name, s.items, s.accuracy.figure()) for s in (*self.by_class, *self.by_group)]
         return Table("Accuracy", ("by", "name", "items", "right"), rows, f"Measured: {self.accuracy.by}.")
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON-ready data: accuracy, by_class, by_group."""
+        """As JSON-ready data: accuracy, top_5, by_class, by_group."""
         return {
             "accuracy": self.accuracy.to_dict(),
+            "top_5": None if self.top_5 is None else self.top_5.to_dict(),
             "by_class": [_share(s) for s in self.by_class],
             "by_group": [_share(s) for s in self.by_group],
         }
@@ -124,9 +155,47 @@ def evaluate(
     )
     by_group = tuple(
         Share(grouping, str(name), int(members.sum()), accuracy_reading(correct[members], by))
-        for grouping, name, members in _members(groups, len(labels))
+        for grouping, name, members in members_of(groups, len(labels))
     )
-    return Quality(accuracy_reading(correct, by), by_class, by_group, correct)
+    top_5 = top_k(logits, labels, 5, by=by) if classes > 5 else None
+    return Quality(accuracy_reading(correct, by), by_class, by_group, correct, top_5)
+
+
+def top_k(logits: NDArray[np.float32], y: ArrayLike, k: int = 5, *, by: str = "logits given") -> Reading:
+    """Percent of the items whose class is among the ``k`` highest logits, with Wilson's interval.
+
+    Parameters
+    ----------
+    logits
+        (N, classes).
+    y
+        Labels (N,), integers from 0.
+    k
+        1 is the accuracy: of equal logits the first class counts as the highest, as for `numpy.argmax`.
+    by
+        What gave the logits.
+
+    Raises
+    ------
+    BadInput
+        If shapes do not agree, a label is no class of the network, or k is not from 1 to the number of classes.
+
+    Examples
+    --------
+    >>> top_k(np.array([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]], np.float32), [1, 2], k=2).value
+    50.0
+    """
+    labels = np.asarray(y)
+    check_logits(logits, len(labels))
+    classes = logits.shape[1]
+    if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= classes:
+        raise BadInput(f"Labels must be integers from 0 to {classes - 1}, the classes of the network.")
+    if not 1 <= k <= classes:
+        raise BadInput(f"k={k} is not from 1 to {classes}, the number of classes.")
+    own = logits[np.arange(len(labels)), labels][:, None]
+    earlier = np.arange(classes) < labels[:, None]
+    ahead = (logits > own) | ((logits == own) & earlier)
+    return accuracy_reading(np.asarray(ahead.sum(axis=1) < k), f"{by}, top {k}" if k > 1 else by)
 
 
 def predict(engine: Engine, x: NDArray[Any], *, progress: bool = False) -> NDArray[np.float32]:
@@ -229,103 +298,6 @@ def divergence(reference_logits: NDArray[np.float32], logits: NDArray[np.float32
     )
 
 
-@dataclass(frozen=True)
-class Loss:
-    """Accuracy lost between two networks on the same items, in percentage points, with a verdict."""
-
-    loss: Reading
-    p_value: float
-    verdict: Verdict
-    grouping: str = ""
-    name: str = "all"
-    items: int = 0
-
-    @property
-    def tells(self) -> bool:
-        """Whether the group is large enough to tell anything."""
-        return self.items >= FEWEST_ITEMS
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON-ready data: grouping, name, items, loss, p_value, verdict."""
-        return {
-            "grouping": self.grouping,
-            "name": self.name,
-            "items": self.items,
-            "loss": self.loss.to_dict(),
-            "p_value": self.p_value,
-            "verdict": self.verdict.text,
-        }
-
-    def _repr_markdown_(self) -> str:
-        return self.verdict._repr_markdown_()
-
-
-def difference(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> Loss:
-    """Points of accuracy lost from ``before`` to ``after``: which items each gets right, boolean (N,), same items.
-
-    Positive is a loss. The interval is of the paired difference; the verdict asks the exact McNemar test at 5 percent.
-    """
-    return _loss(before, after, stats.mcnemar_p(before, after))
-
-
-@dataclass(frozen=True)
-class GroupLosses:
-    """Who loses: a `Loss` for each group, p values adjusted for their number (Holm)."""
-
-    overall: Loss
-    groups: tuple[Loss, ...]
-
-    @property
-    def worst(self) -> Loss:
-        """The group of at least `FEWEST_ITEMS` items that loses most."""
-        large = [group for group in self.groups if group.tells]
-        if not large:
-            raise BadInput(f"No group has the {FEWEST_ITEMS} items that it takes to tell.")
-        return max(large, key=lambda group: group.loss.value)
-
-    def table(self) -> Table:
-        """A row for each group, the largest loss first."""
-        rows = [
-            (g.grouping, g.name, g.items, g.loss.figure(), _says(g))
-            for g in (self.overall, *sorted(self.groups, key=lambda g: -g.loss.value))
-        ]
-        note = "Measured on the same items before and after; p values adjusted for the number of groups."
-        return Table("Who loses most", ("by", "group", "items", "accuracy lost", "beyond the noise"), rows, note)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON-ready data: overall, groups."""
-        return {"overall": self.overall.to_dict(), "groups": [g.to_dict() for g in self.groups]}
-
-    def _repr_markdown_(self) -> str:
-        return self.table()._repr_markdown_()
-
-
-def group_differences(
-    before: NDArray[np.bool_], after: NDArray[np.bool_], groups: Mapping[str, ArrayLike]
-) -> GroupLosses:
-    """Points lost in each group, from which items are right before and after (boolean (N,)) and each item's labels."""
-    _check_correct(before, after)
-    parts = _members(groups, len(before))
-    if not parts:
-        raise BadInput("There are no groups to compare.")
-    adjusted = stats.holm([stats.mcnemar_p(before[m], after[m]) for _, _, m in parts])
-    losses = tuple(
-        _loss(before[m], after[m], p, grouping, name) for (grouping, name, m), p in zip(parts, adjusted, strict=True)
-    )
-    return GroupLosses(difference(before, after), losses)
-
-
-def loss_gap(larger: Reading, smaller: Reading) -> Reading:
-    """The difference of two losses in points, its interval from both, taken as independent."""
-    value = larger.value - smaller.value
-    sides = [
-        ((a if a is not None else r.value) - r.value) ** 2
-        for r, a in ((larger, larger.low), (smaller, smaller.high), (larger, larger.high), (smaller, smaller.low))
-    ]
-    by = f"difference of two losses: {larger.by}; {smaller.by}"
-    return Reading(value, "points", larger.how, by, value - sum(sides[:2]) ** 0.5, value + sum(sides[2:]) ** 0.5)
-
-
 def check_logits(logits: NDArray[np.float32], items: int) -> None:
     """Raise BadInput unless ``logits`` is a finite (items, classes) array."""
     if logits.ndim != 2 or len(logits) != items or items == 0:
@@ -334,47 +306,8 @@ def check_logits(logits: NDArray[np.float32], items: int) -> None:
         raise BadInput("The logits hold NaN or infinity.")
 
 
-def _check_correct(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> None:
-    for array in (before, after):
-        if not isinstance(array, np.ndarray) or array.dtype != bool or array.ndim != 1 or array.shape != before.shape:
-            raise BadInput("Two boolean arrays (N,) of one length are wanted: which items each network gets right.")
-
-
-def _loss(before: NDArray[np.bool_], after: NDArray[np.bool_], p: float, grouping: str = "", name: str = "all") -> Loss:
-    value, low, high = (100 * v for v in stats.paired_difference(before, after))
-    reading = Reading(value, "points", "measured", f"{len(before):,} items, each before and after", low, high)
-    # the exact test, and an interval that does not contradict it
-    different = p < 1 - stats.CONFIDENCE and not low <= 0 <= high
-    if different:
-        moved = f"{'Loses' if value > 0 else 'Gains'} {abs(value):.1f} points"
-        text = f"{moved} ({low:.1f} to {high:.1f}), more than the noise."
-    else:
-        several = " once the number of groups is counted" if grouping and not low <= 0 <= high else ""
-        text = f"No difference beyond the noise{several} ({value:+.1f} points lost, {low:.1f} to {high:.1f})."
-    return Loss(reading, p, Verdict(text, different, reading), grouping, name, len(before))
-
-
-def _says(loss: Loss) -> str:
-    if not loss.tells:
-        return "too few items to tell"
-    return "yes" if loss.verdict.different else "no"
-
-
 def _share(share: Share) -> dict[str, Any]:
     return {"grouping": share.grouping, "name": share.name, "items": share.items, "accuracy": share.accuracy.to_dict()}
-
-
-def _members(groups: Mapping[str, ArrayLike] | None, items: int) -> list[tuple[str, str, NDArray[np.bool_]]]:
-    parts = []
-    if groups is not None and not isinstance(groups, Mapping):
-        raise BadInput("groups must be a mapping: for each grouping, such as 'lighting', a label for each item.")
-    for grouping, labels in (groups or {}).items():
-        array = np.asarray(labels)
-        if array.shape != (items,):
-            raise BadInput(f"The group '{grouping}' has the shape {array.shape} for {items} items.")
-        array = array.astype(str)
-        parts += [(grouping, str(name), np.asarray(array == name)) for name in np.unique(array)]
-    return parts
 
 
 def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import bdtr, chdtrc, stdtrit
 
 from edgelab.errors import BadInput
 
@@ -22,27 +23,30 @@ FEWEST_ROUNDS = 6
 Interval = tuple[float, float, float]
 OpenInterval = tuple[float, float | None, float | None]
 _DRAWN_AT_ONCE = 2_000_000
+_BY_CHANCE = 0.01
+_LARGEST_LOG = 50.0  # wider than any interval of use, and its exponential is finite
 
 
 def percentile_interval(values: ArrayLike, q: float, confidence: float = CONFIDENCE) -> OpenInterval:
     """The q-th percentile and its distribution-free interval: (value, low, high), in the unit of ``values``.
 
-    The interval's ends are order statistics whose ranks are binomial quantiles (Conover, *Practical
-    Nonparametric Statistics*, section 3.2). Both are None with fewer than `fewest_values`: no two of the
-    values then bracket the percentile with that confidence.
+    The ends lie between two order statistics, where Nyblom's interpolation puts them (*Note on interpolated order
+    statistics*, 1992): whole ranks alone would cover too much. Both are None where the values cannot tell: with fewer
+    than `fewest_values` no two of them bracket the percentile with that confidence (`why_open` says it in words).
 
     Parameters
     ----------
     values
-        Independent values (n,), or rounds of them (rounds, values). What rounds have in common
+        Independent values (n,), or rounds of them (rounds, values). What rounds have in common beyond chance
         widens the interval: the ranks are those of n divided by the design effect of the rounds (Woodruff 1952).
     q
         Between 0 and 100.
 
     Examples
     --------
-    >>> percentile_interval(range(1, 102), 50)
-    (51.0, 41.0, 61.0)
+    >>> value, low, high = percentile_interval(range(1, 102), 50)
+    >>> value, round(low, 1), round(high, 1)
+    (51.0, 41.2, 60.8)
     >>> percentile_interval([3.0, 1.0, 2.0], 50)
     (2.0, None, None)
     """
@@ -52,16 +56,36 @@ def percentile_interval(values: ArrayLike, q: float, confidence: float = CONFIDE
     ordered = np.sort(given.ravel())
     n = len(ordered)
     value = float(np.percentile(ordered, q))
-    if n < fewest_values(q, confidence):
-        return value, None, None
-    effective = max(1, math.floor(n / _design_effect(given, value)))
-    cumulative = np.cumsum(_binomial_pmf(effective, q / 100))
+    effective = _independent(given, value)
     tail = (1 - confidence) / 2
-    # ranks counted from 1: P(rank low < quantile < rank high) >= confidence
-    low = int(np.searchsorted(cumulative, tail, side="right")) * n / effective
-    high = (int(np.searchsorted(cumulative, 1 - tail - 1e-12)) + 1) * n / effective
-    ends = ordered[max(math.floor(low), 1) - 1], ordered[min(math.ceil(high), n) - 1]
-    return value, float(min(ends[0], value)), float(max(ends[1], value))
+    below, above = _lower_rank(effective, q / 100, tail), _lower_rank(effective, 1 - q / 100, tail)
+    if below is None or above is None:
+        return value, None, None
+    stretch = (n + 1) / (effective + 1)
+    ranks = np.array([below, effective + 1 - above]) * stretch
+    low, high = np.interp(ranks, np.arange(1, n + 1), ordered)
+    return value, float(min(low, value)), float(max(high, value))
+
+
+def why_open(values: ArrayLike, q: float, confidence: float = CONFIDENCE) -> str:
+    """One sentence that says why the q-th percentile of these values has no interval, else nothing.
+
+    Examples
+    --------
+    >>> why_open([1.0, 2.0, 3.0], 99)
+    'The p99 of 3 runs cannot be told: it takes at least 368.'
+    """
+    given = finite(values, "values")
+    fewest = fewest_values(q, confidence)
+    if given.size < fewest:
+        return f"The p{q:g} of {given.size} runs cannot be told: it takes at least {fewest}."
+    counted = _independent(given, float(np.percentile(given, q)))
+    if counted < fewest:
+        return (
+            f"The p{q:g} cannot be told: runs of one round resemble each other so much that {given.size} of them "
+            f"count as {counted}, and it takes {fewest}."
+        )
+    return ""
 
 
 def fewest_values(q: float, confidence: float = CONFIDENCE) -> int:
@@ -80,21 +104,25 @@ def fewest_values(q: float, confidence: float = CONFIDENCE) -> int:
 
 
 def mean_interval(rounds: ArrayLike, confidence: float = CONFIDENCE) -> OpenInterval:
-    """The mean of rounds of values (rounds, values) and Student's interval over the means of the rounds.
+    """The mean of rounds of times (rounds, values), above 0, and its interval by Student's t over the rounds' means.
 
-    Values of one round resemble each other, so a round counts as one observation. The ends are None with one round.
+    Values of one round resemble each other, so a round counts as one observation. The interval is taken on the
+    scale of the logarithm (delta method), so that no time below 0 lies in it. The ends are None with one round.
 
     Examples
     --------
     >>> [round(v, 2) for v in mean_interval([[1.0, 3.0], [2.0, 4.0], [3.0, 5.0]])]
-    [3.0, 0.52, 5.48]
+    [3.0, 1.31, 6.87]
     """
     means = _rounds(rounds, "rounds").mean(axis=1)
+    if means.min() <= 0:
+        raise BadInput("The mean of times needs times above zero.")
     value = float(means.mean())
     if len(means) < 2:
         return value, None, None
-    half = _student(0.5 + confidence / 2, len(means) - 1) * float(means.std(ddof=1)) / math.sqrt(len(means))
-    return value, value - half, value + half
+    error = float(means.std(ddof=1)) / math.sqrt(len(means))
+    factor = math.exp(min(_student(0.5 + confidence / 2, len(means) - 1) * error / value, _LARGEST_LOG))
+    return value, value / factor, value * factor
 
 
 def wilson_interval(successes: int, n: int, confidence: float = CONFIDENCE) -> Interval:
@@ -184,7 +212,7 @@ def mcnemar_p(before: ArrayLike, after: ArrayLike) -> float:
     total = lost + won
     if total == 0:
         return 1.0
-    return float(min(1.0, 2 * _binomial_pmf(total, 0.5)[: min(lost, won) + 1].sum()))
+    return float(min(1.0, 2 * bdtr(float(min(lost, won)), total, 0.5)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -228,14 +256,41 @@ def _rounds(values: ArrayLike, name: str) -> NDArray[np.float64]:
     return array
 
 
-def _design_effect(values: NDArray[np.float64], percentile: float) -> float:
-    """By how much the rounds' shares below a percentile vary more than independent values' would; at least 1."""
+def _independent(values: NDArray[np.float64], percentile: float) -> int:
+    """How many independent values these count for, when it comes to a percentile: n over the design effect.
+
+    The effect is by how much the rounds' shares below the percentile vary more than independent values' would. What
+    chance alone explains (the index of dispersion is within the 99th percentile of its chi-square) is no effect.
+    """
+    n = values.size
     if values.ndim != 2 or len(values) < 2:
-        return 1.0
+        return n
     below = (values <= percentile).mean(axis=1)
-    share = below.mean()
+    share = float(below.mean())
     by_chance = share * (1 - share) / values.shape[1]
-    return 1.0 if by_chance == 0 else max(1.0, float(below.var(ddof=1) / by_chance))
+    if by_chance == 0:
+        return n
+    effect, freedom = float(below.var(ddof=1)) / by_chance, len(values) - 1
+    return n if chdtrc(freedom, freedom * effect) > _BY_CHANCE else max(1, math.floor(n / max(1.0, effect)))
+
+
+def _lower_rank(n: int, p: float, tail: float) -> float | None:
+    """The rank, counted from 1 and with a fraction, that lies above the p-quantile with probability ``tail``.
+
+    None where even the smallest value lies above it more often.
+    """
+    if p in (0.0, 1.0):
+        return 1.0 if p == 0 else float(n)
+    # the value of rank r is above the quantile if at most r - 1 of the values are below it
+    beyond = np.asarray(bdtr(np.arange(n, dtype=float), n, p))
+    rank = int(np.searchsorted(beyond, tail, side="right"))
+    if rank == 0:
+        return None
+    if rank == n:
+        return float(n)
+    share = (tail - beyond[rank - 1]) / (beyond[rank] - beyond[rank - 1])
+    odds = (n - rank) * p / (rank * (1 - p)) * share
+    return float(rank + odds / (odds + 1 - share))
 
 
 def _medians(rounds: NDArray[np.float64], drawn: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -245,31 +300,9 @@ def _medians(rounds: NDArray[np.float64], drawn: NDArray[np.int64]) -> NDArray[n
     )
 
 
-def _binomial_pmf(n: int, p: float) -> NDArray[np.float64]:
-    if p in (0.0, 1.0):
-        pmf = np.zeros(n + 1)
-        pmf[round(n * p)] = 1.0
-        return pmf
-    logs = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
-    k = np.arange(n + 1)
-    return np.asarray(np.exp(logs[n] - logs[k] - logs[n - k] + k * math.log(p) + (n - k) * math.log1p(-p)))
-
-
 def _z(confidence: float) -> float:
     return NormalDist().inv_cdf(0.5 + confidence / 2)
 
 
 def _student(p: float, freedom: int) -> float:
-    """Student's t quantile from the normal one (Abramowitz and Stegun 26.7.5); exact at 1 and 2 degrees of freedom."""
-    if freedom == 1:
-        return math.tan(math.pi * (p - 0.5))
-    if freedom == 2:
-        return (2 * p - 1) * math.sqrt(2 / (1 - (2 * p - 1) ** 2))
-    z, v = NormalDist().inv_cdf(p), freedom
-    return (
-        z
-        + (z**3 + z) / (4 * v)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
-        + (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / (92160 * v**4)
-    )
+    return float(stdtrit(freedom, p))

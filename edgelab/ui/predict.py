@@ -35,7 +35,7 @@ class Outcome:
     found: Reading | str
 
     def __str__(self) -> str:
-        found = self.found if isinstance(self.found, str) else f"{self.found.figure()} ({self.found.how})"
+        found = self.found if isinstance(self.found, str) else f"{self.found.figure()} ({self.found.provenance})"
         if self.predicted is None:
             return f"You made no prediction; it is {found}."
         if isinstance(self.found, str) or isinstance(self.predicted, str):

@@ -81,7 +81,7 @@ def numbers(values: Values, what: str, *, gaps: bool = False) -> Numbers:
         values=plain,
         below=below,
         above=above,
-        hover=["" if r is None else f"<br>{r.figure()}<br>{r.how} by {r.by}" for r in readings],
+        hover=["" if r is None else f"<br>{r.figure()}<br>{r.provenance} by {r.by}" for r in readings],
         how=["" if r is None else r.how for r in readings],
     )
 

@@ -6,7 +6,14 @@ import torch
 from torch import nn
 
 from edgelab.compress.affine import sqnr_db
-from edgelab.compress.backends import RECIPES, BackendNetwork, available, quantize_for_backend, using
+from edgelab.compress.backends import (
+    RECIPES,
+    BackendNetwork,
+    available,
+    native_and_foreign,
+    quantize_for_backend,
+    using,
+)
 from edgelab.errors import BadInput
 
 X = np.random.default_rng(0).normal(size=(32, 3, 12, 12)).astype(np.float32)
@@ -47,6 +54,18 @@ def test_every_recipe_meets_every_kernel_without_an_error(net, recipe, kernels):
     quality = sqnr_db(run(net), run(made))
     # fbgemm adds up in 16 bits: with a recipe that uses all 8 bits of the range it may saturate, without a word.
     assert quality > (10 if kernels == "fbgemm" and recipe not in ("fbgemm", "x86") else 25)
+
+
+def test_the_native_kernels_are_the_ones_made_for_this_processor(monkeypatch):
+    native, foreign = native_and_foreign()
+    assert native in available()
+    assert native != foreign
+    for machine, wanted in (("x86_64", "fbgemm"), ("AMD64", "fbgemm"), ("arm64", "qnnpack"), ("aarch64", "qnnpack")):
+        monkeypatch.setattr("platform.machine", lambda machine=machine: machine)
+        monkeypatch.setattr("edgelab.compress.backends.available", lambda: ("x86", "fbgemm", "qnnpack"))
+        assert native_and_foreign()[0] == wanted
+    monkeypatch.setattr("edgelab.compress.backends.available", lambda: ("qnnpack",))
+    assert native_and_foreign() == ("qnnpack", None)
 
 
 def test_it_really_is_an_integer_network(net):

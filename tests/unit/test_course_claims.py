@@ -13,12 +13,12 @@ from edgelab.reading import Reading
 from .course_home import EXAMPLE
 
 IDS = ["M1", "M2", "M3", "M4", "M5", "M6", "Q1", "Q2", "Q3", "Q4", "Q5", "Q6", "Q7", "Q8", "Q9", "Q12"]
-IDS += ["U1", "U2", "U3", "U4", "U5", "U7", "U6", "U8"]
-UNITS = {"x", "points", "bytes", "KB", "kinds", "operators", "%", "years"}
+IDS += ["U1", "U2", "U3", "U4", "U5", "U7", "U6", "U8", "S1", "S2", "S3", "S4", "S5", "S6"]
+UNITS = {"x", "points", "bytes", "KB", "MB", "kinds", "operators", "%", "years", "items/s", "TOPS/W"}
 
 
-def reading(value, low=None, high=None, unit="x", how="measured"):
-    return Reading(value, unit, how, "a test", low=low, high=high)
+def reading(value, low=None, high=None, unit="x", how="measured", **more):
+    return Reading(value, unit, how, "a test", low=low, high=high, **more)
 
 
 def test_every_claim_of_the_labs_is_there():
@@ -27,7 +27,7 @@ def test_every_claim_of_the_labs_is_there():
         assert entry.kind in ("measured", "counted", "modelled", "arithmetic")
         for quantity in entry.quantities.values():
             assert quantity.unit in UNITS
-            assert quantity.above > float("-inf") or quantity.below < float("inf")
+            assert quantity.directed or quantity.low > float("-inf") or quantity.high < float("inf")
             assert quantity.range_text()
 
 
@@ -43,17 +43,20 @@ def test_every_claim_of_the_labs_is_there():
         (0.7, None, None, "not here"),
         (2.0, 1.1, 3.5, "held"),
         (1.2, 1.1, 1.6, "partly"),
-        (1.2, 0.9, 1.6, "not here"),  # no more than the noise
-        (0.9, 0.8, 1.1, "not here"),
-        (1.6, 0.99, 2.5, "not here"),
+        (1.2, 0.9, 1.6, "cannot tell"),  # the interval spans the bound
+        (0.9, 0.8, 1.1, "cannot tell"),
+        (1.6, 0.99, 2.5, "cannot tell"),
+        (2.0, 1.0, 2.5, "cannot tell"),  # the bound itself is not on the claimed side
+        (0.9, 0.8, 1.0, "not here"),
+        (0.8, 0.7, 0.9, "not here"),
     ],
 )
 def test_how_a_figure_and_its_interval_decide(value, low, high, verdict):
     found = claim("M4", reading(value, low, high))
     assert found.verdict == verdict
     assert found.why
-    if verdict == "not here" and value > 1:
-        assert "noise" in found.why
+    assert ("spans the bound" in found.why) == (verdict == "cannot tell")
+    assert ("beyond which the interval reaches" in found.why) == ((value, low) == (2.0, 1.1))
     if (value, low) == (1.2, 1.1):
         assert "which the interval reaches" in found.why
 
@@ -81,10 +84,80 @@ def test_how_a_figure_and_its_interval_decide(value, low, high, verdict):
         ("Q5", 1.5, "points", "not here"),
         ("Q12", 4.0, "points", "held"),
         ("Q12", -1.0, "points", "not here"),
+        ("S1", 10.2, "MB", "arithmetic"),
+        ("S1", 17.0, "MB", "held"),
+        ("S2", 100.0, "MB", "arithmetic"),
+        ("S3", 312.5, "items/s", "arithmetic"),
+        ("S4", 1.13, "x", "arithmetic"),
+        ("S5", 87.0, "KB", "arithmetic"),
+        ("S6", 0.02, "TOPS/W", "arithmetic"),
     ],
 )
 def test_the_ranges_of_the_claims(identity, value, unit, verdict):
     assert claim(identity, reading(value, unit=unit)).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "verdict"),
+    [
+        (250.0, None, None, "held"),
+        (298.0, None, None, "not here"),
+        (250.0, 240.0, 275.0, "held"),
+        (270.0, 260.0, 280.0, "cannot tell"),
+        (290.0, 276.0, 300.0, "not here"),
+    ],
+)
+def test_a_claim_of_a_size_alone_has_no_direction_to_hold(value, low, high, verdict):
+    size = all_claims()["U4"].quantities["mobilenet"]
+    assert not size.directed
+    word, why = judge("counted", size, reading(value, low, high, unit="KB"))
+    assert word == verdict
+    assert "direction" not in why
+    assert "275 KB or less" in why
+
+
+def test_a_claimed_size_has_two_ends():
+    size = Quantity("q", "what it takes", "KB", low=8.0, high=16.0)
+    for low, high, verdict in [(9, 15, "held"), (7, 9, "cannot tell"), (15, 17, "cannot tell"), (7, 17, "cannot tell")]:
+        assert judge("counted", size, reading((low + high) / 2, low, high, unit="KB"))[0] == verdict
+    assert judge("counted", size, reading(7, 6, 7.9, unit="KB"))[0] == "not here"
+
+
+@pytest.mark.parametrize("value", [0.5, 1.2, 2.0])
+def test_a_reading_in_doubt_cannot_tell(value):
+    few = claim("M2", reading(value, doubt="The p99 of 63 runs cannot be told: it takes at least 368."))
+    assert few.verdict == "cannot tell"
+    assert "it takes at least 368" in few.why
+    busy = claim("M4", reading(value, value - 0.1, value + 0.1, doubt="Others kept the machine busy."))
+    assert busy.verdict == "cannot tell"
+    assert busy.why.endswith("Others kept the machine busy.")
+
+
+@pytest.mark.parametrize(
+    ("words", "verdict"),
+    [
+        ("held unsure", "cannot tell"),
+        ("bad unsure", "cannot tell"),
+        ("unsure unsure", "cannot tell"),
+        ("held bad unsure", "partly"),  # whatever the third would have been
+        ("weak unsure", "partly"),
+    ],
+)
+def test_a_reading_that_cannot_tell_leaves_the_verdict_to_others_where_it_could_not_change_it(words, verdict):
+    kinds = {"held": reading(2.0), "bad": reading(0.5), "weak": reading(1.2), "unsure": reading(2.0, 0.9, 3.0)}
+    assert claim("M4", *(kinds[word] for word in words.split())).verdict == verdict
+
+
+def test_a_reading_made_ahead_decides_and_says_when():
+    found = claim("M4", reading(2.0, 1.9, 2.1, made_on=("2026-10-01", "a board")))
+    assert found.verdict == "held"
+    assert "measured on 2026-10-01, a board" in found.why
+    assert found.to_dict()["reading"]["how"] == "measured"
+
+
+def test_not_here_is_no_alarm():
+    assert claim("M4", reading(0.5)).box().colour == "info"
+    assert claim("M4", reading(2.0, 0.9, 3.0)).box().colour == "info"
 
 
 def test_several_readings():

@@ -54,7 +54,9 @@ def test_a_run_leaves_three_files_and_says_what_it_found(home, tmp_path):
     assert set(run) == {"lab", "ok", "seconds", "notebook", "html", "readings", "checks", "claims"}
     assert (run["lab"], run["ok"]) == ("example", True)
     assert run["notebook"] == str(folder / "example.ipynb")
-    assert [set(r) for r in run["readings"]] == [{"name", "value", "unit", "how", "by", "low", "high"}] * 2
+    assert [set(r) for r in run["readings"]] == [
+        {"name", "value", "unit", "how", "by", "low", "high", "doubt", "made_on"}
+    ] * 2
     assert run["readings"][0]["by"] == "150 runs of np.sort"
     assert [set(c) for c in run["checks"]] == [{"id", "passed", "message"}] * 2
     assert run["claims"][0]["id"] == "M2"

@@ -8,6 +8,7 @@ import pytest
 from edgelab.engines.base import Timing
 from edgelab.errors import BadInput
 from edgelab.measure import latency
+from edgelab.reading import Reading
 
 X = np.zeros((2, 3), np.float32)
 
@@ -64,6 +65,66 @@ def test_figures_come_from_the_times():
     assert report.verdict("b", "a").different
     assert report.verdict("b", "a").text.startswith("a is 2.")
     assert report.tail("a").value == pytest.approx(p["p99"].value / p["p50"].value)
+
+
+def test_a_table_says_what_too_few_runs_cannot_tell():
+    draw = np.random.default_rng(2)
+    report = latency.measure_latency({"a": Clockwork(draw.gamma(9.0, 1e-3, 997))}, X, runs=100, warmup=0)
+    p99 = report.readings["a"]["p99"]
+    assert (p99.low, p99.high) == (None, None)
+    assert p99.doubt == "The p99 of 100 runs cannot be told: it takes at least 368."
+    (row,) = report.table().rows
+    assert row[4].endswith("ms (cannot tell)")
+    assert "to" in row[2], "p50 has its interval"
+    assert p99.doubt in report.table().note
+    assert report.tail("a").doubt == p99.doubt
+    enough = latency.measure_latency({"a": Clockwork(draw.gamma(9.0, 1e-3, 997))}, X, runs=400, warmup=0)
+    assert enough.tail("a").low > 1
+    assert "cannot" not in str(enough)
+
+
+def test_no_interval_of_a_time_reaches_below_zero():
+    report = latency.measure_latency({"a": Clockwork([1e-3] * 29 + [0.4])}, X, runs=16, warmup=0)
+    for reading in report.readings["a"].values():
+        assert reading.low is None or reading.low > 0
+
+
+def test_every_reading_of_a_busy_machine_says_so(monkeypatch):
+    said = "Other programs kept 60 percent of the machine busy."
+    monkeypatch.setattr(latency.Watch, "complaint", lambda _: said)
+    pair = {"a": Clockwork([1e-3]), "b": Clockwork([2e-3])}
+    report = latency.measure_latency(pair, X, runs=80)
+    found = [report.readings["a"]["p50"], report.ratio("b", "a"), report.speed_up("a", over="b")]
+    assert [r.doubt for r in found] == [said] * 3
+    assert report.tail("a").doubt.endswith(said)
+    assert found[0].low is not None, "what was measured stays"
+    sweep = latency.sweep(lambda n: Clockwork([1e-3 * n]), lambda b: X[:b], threads=(1, 2), batches=(1,), runs=16)
+    assert sweep.ratio(threads=(2, 1)).doubt == said
+    first = latency.first_inference(lambda: Clockwork([9e-3, *[1e-3] * 30]), X, inferences=10, repeats=6)
+    assert first.ratio.doubt == said
+
+
+def test_few_fresh_starts_cannot_tell():
+    few = latency.first_inference(lambda: Clockwork([9e-3, *[1e-3] * 30]), X, inferences=10, repeats=4)
+    assert few.ratio.doubt == "4 fresh starts cannot tell: it takes 6."
+    assert "cannot tell" in few.table().text()
+
+
+def test_the_largest_over_the_smallest_is_judged_for_all_pairs():
+    def ratio(value, low, high, doubt=""):
+        return Reading(value, "x", "measured", "a race", low, high, doubt=doubt)
+
+    same = [ratio(2.0, 1.8, 2.2), ratio(2.1, 1.9, 2.3), ratio(1.95, 1.75, 2.15)]
+    spread = latency.largest_to_smallest(same)
+    assert spread.value == pytest.approx(2.1 / 1.95)
+    assert spread.low < 1 < spread.high, "picked as the farthest apart, yet no more than the noise"
+    apart = latency.largest_to_smallest([ratio(4.0, 3.8, 4.2), ratio(2.0, 1.9, 2.1)])
+    assert apart.low > 1.2
+    assert apart.low == pytest.approx(2 * np.exp(-np.hypot(np.log(4 / 3.8), np.log(2.1 / 2))))
+    assert latency.largest_to_smallest([ratio(2.0, None, None, "Few."), same[0]]).low is None
+    assert latency.largest_to_smallest([ratio(2.0, 1.0, 3.0, "Busy."), same[0]]).doubt == "Busy."
+    with pytest.raises(BadInput, match="At least two"):
+        latency.largest_to_smallest(same[:1])
 
 
 def test_noise_is_not_called_a_difference():

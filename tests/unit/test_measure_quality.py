@@ -63,6 +63,49 @@ def test_the_worst_group_is_large_enough_and_loses_most():
     assert told["small"] == "yes"
 
 
+def test_top_k_counts_the_highest_logits_and_breaks_ties_as_argmax_does():
+    draw = np.random.default_rng(0)
+    logits = draw.integers(0, 4, (200, 10)).astype(np.float32)  # many ties
+    y = draw.integers(0, 10, 200)
+    order = np.argsort(-logits, axis=1, kind="stable")
+    for k in (1, 2, 5, 10):
+        wanted = 100 * np.mean([y[i] in order[i, :k] for i in range(200)])
+        assert quality.top_k(logits, y, k).value == pytest.approx(wanted)
+    assert quality.top_k(logits, y, 1).value == quality.evaluate(logits, None, y).accuracy.value
+    result = quality.evaluate(logits, None, y)
+    assert result.top_5.value == quality.top_k(logits, y, 5).value
+    assert "in the top 5" in str(result.table())
+    assert quality.evaluate(logits[:, :4], None, y % 4).top_5 is None
+    for k in (0, 11):
+        with pytest.raises(BadInput, match="the number of classes"):
+            quality.top_k(logits, y, k)
+
+
+def test_rare_is_compared_with_common_and_not_the_worst_with_the_mean():
+    draw = np.random.default_rng(1)
+    hits = shown = 0
+    for _ in range(300):
+        rare = np.arange(2000) < 200
+        before = draw.random(2000) < 0.9
+        after = before & (draw.random(2000) > 0.05)  # every group loses the same: there is nothing to see
+        gap = quality.loss_contrast(before, after, rare)
+        hits += gap.low <= 0 <= gap.high
+        shown += gap.low > 0
+    assert hits / 300 >= 0.93
+    assert shown / 300 <= 0.05
+    after = before & ~(rare & (draw.random(2000) < 0.4))
+    gap = quality.loss_contrast(before, after, rare)
+    assert gap.value == pytest.approx(100 * ((before & ~after)[rare].mean() - (before & ~after)[~rare].mean()))
+    assert gap.low > 20
+    wider = quality.loss_contrast(before, after, rare, looks=4)
+    assert wider.low < gap.low < gap.high < wider.high
+    assert "4 looks" in wider.by
+    few = quality.loss_contrast(before, after, np.arange(2000) < 12)
+    assert few.doubt == "12 items on one side cannot tell: it takes 30."
+    with pytest.raises(BadInput, match="at least one of each"):
+        quality.loss_contrast(before, after, np.zeros(2000, bool))
+
+
 def test_loss_gap_keeps_the_sides_of_the_intervals():
     gap = quality.loss_gap(Reading(10, "points", "measured", "a", 7, 12), Reading(2, "points", "measured", "b", 1, 6))
     assert (gap.value, gap.low, gap.high) == (8, pytest.approx(8 - 5), pytest.approx(8 + 5**0.5))
