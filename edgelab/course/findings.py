@@ -9,6 +9,7 @@ the arguments under `FINDING_MIME`; that is where such readings are recorded.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from edgelab.course import boxes
@@ -85,7 +86,7 @@ def by_side(reading: Reading, bound: float, *, above: str, below: str, unclear: 
     'faster, 1.30x (1.20 to 1.40)'
     """
     text = {"above": above, "below": below, "cannot tell": unclear}[side_of(reading, bound)]
-    return text.replace("{}", reading.figure())
+    return text.replace("{}", replace(reading, doubt="").figure())  # the words around it say what the doubt does
 
 
 def listed(words: Sequence[str]) -> str:

@@ -131,7 +131,17 @@ def test_a_sentence_follows_the_machine(slug, identity, machine, must, never):
 
 
 # (lab, finding, arguments, must, never): what no recording shows
+WIDE = reading(1.3, 0.8, 1.9)
 MADE_UP = [
+    (
+        "quantization",
+        "speed",
+        (WIDE,),
+        ["cannot be told here: 1.30x (0.80 to 1.90)"],
+        ["is faster here", "is slower here"],
+    ),
+    ("quantization", "profile", (WIDE, 99.0, 0.9), ["the race cannot tell"], ["which are"]),
+    ("start", "batches", ({1: WIDE},), ["batch 1: these runs cannot tell"], ["is faster,"]),
     ("start", "stopwatch", (1.1, 1.2), ["a quiet machine"], ["starting up", "something else"]),
     ("start", "stopwatch", (9.0, 4.0), ["starting up", "something else"], ["quiet"]),
     ("start", "threads", ({"a": reading(0.6, 0.5, 0.7)},), ["a: the second thread saves time, 0.60"], ["costs"]),
