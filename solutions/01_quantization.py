@@ -53,7 +53,7 @@ import torch
 from edgelab import Reading, Table, data, nets, record, ui
 from edgelab.compress import affine, backends, calibration, ptq, weights
 from edgelab.convert.onnx import export
-from edgelab.course import begin, by_side, check, claim, finding, side_of
+from edgelab.course import begin, by_side, check, claim, finding, listed, side_of
 from edgelab.engines import open_engine
 from edgelab.engines.torch import TorchEngine
 from edgelab.measure import inspect_model, latency, load_arrays, quality, save_arrays
@@ -762,9 +762,33 @@ Table(
     "Measured on 500 test images and one CPU thread.",
 )
 
+
+# %% tags=["finding:backends"]
+def finding_backends(accuracy, guessing):
+    lost = [n for n, r in accuracy.items() if side_of(r, guessing) != "above"]
+    if lost:
+        return (
+            f"No error and no warning, and with {listed(lost)} the network is no better "
+            "than guessing. Whoever tests only the latency ships it."
+        )
+    apart = max(r.value for r in accuracy.values()) - min(
+        r.value for r in accuracy.values()
+    )
+    return (
+        f"No error and no warning; the accuracies lie {apart:.1f} points apart. "
+        "Whether one is faster is another matter: look at the times."
+    )
+
+
+finding(
+    finding_backends,
+    {n: quality.accuracy_reading(hits, n) for n, hits in backend_right.items()},
+    100 / len(signs.class_names),
+)
+
 # %% [markdown]
-# Compare the two accuracies, not only the times. If one of them is no better than guessing, look at the network: on an x86 processor the `qnnpack`
-# kernels of this PyTorch mix up the values behind a quantized ReLU6, and nothing says so. Whoever tests only the latency ships it.
+# Compare the accuracies, not only the times. Kernels for another processor can compute something else without saying so. Known of `qnnpack` on x86
+# processors in some versions of PyTorch: it mixes up the values behind a quantized ReLU6.
 
 # %% [markdown]
 # ### Who loses most?
@@ -791,6 +815,21 @@ ui.show(
     figure,
     alt="Bars with intervals of the accuracy that each group of test images loses.",
 )
+
+
+# %% tags=["finding:groups"]
+def finding_groups(name, loss, tells, average):
+    text = (
+        f"{name} loses most, {loss.figure()}; all images together: {average.figure()}."
+    )
+    text += "" if tells else " That group alone may be chance."
+    return (
+        f"{text} Some group always loses most. Whether rare classes lose more than common "
+        "ones is another question, which the claim Q12 asks."
+    )
+
+
+finding(finding_groups, worst.name, worst.loss, worst.tells, loss_tensor)
 
 # %% [markdown]
 # ## Explore

@@ -81,6 +81,10 @@ CHANGES: dict[str, dict[str, tuple[str, Change]]] = {
             "3 points less gained by a scale for each channel, and its time times 1.3",
             lambda a: [shifted(a[0], -6.0), scaled(a[1], 1.3)],
         ),
+        "backends": (
+            "every backend as right as the best of them, as on an Arm processor",
+            lambda a: [dict.fromkeys(a[0], max(a[0].values(), key=lambda r: r.value)), a[1]],
+        ),
     },
     "mcu": {
         "planner": (

@@ -104,6 +104,8 @@ SAID = [
     ("quantization", "scales", "slow", ["for each channel it loses 3.0"], ["no more than the noise"]),
     ("quantization", "recap_scales", "slow", ["does harm", "takes more time"], ["saves", "costs nothing"]),
     ("quantization", "recap_scales", "busy", ["saves", "was not shown"], ["takes more time:", "takes less time:"]),
+    ("quantization", "backends", "fast", ["with qnnpack the network is no better than guessing"], ["apart"]),
+    ("quantization", "backends", "slow", ["points apart"], ["guessing"]),
     ("mcu", "planner", "fast", ["as many bytes as TFLM's head"], ["does not run", "Not TFLM's"]),
     ("mcu", "planner", "slow", ["TFLM does not run"], ["as many bytes"]),
     ("mcu", "operators", "fast", ["refuses it at start-up: it has no GELU"], ["TFLM does not run"]),
@@ -181,6 +183,14 @@ MADE_UP = [
         (points(0.0, -0.2, 0.2), {"five classes": points(3.0, 2.0, 4.0), "night only": points(0.1, -0.3, 0.5)}),
         ["five classes: costs 3.00", "night only: costs nothing that this test set can tell"],
         ["five classes: costs nothing"],
+    ),
+    ("quantization", "groups", ("dusk", points(5.0, -1.0, 9.0), False, points(4.0)), ["may be chance"], []),
+    (
+        "quantization",
+        "groups",
+        ("dusk", points(5.0, 2.0, 9.0), True, points(4.0)),
+        ["dusk loses most, 5.0"],
+        ["chance"],
     ),
     ("quantization", "size", (reading(3.97), reading(3.9)), ["little else than its weights"], ["graph"]),
     (
