@@ -724,19 +724,21 @@ dynamic_size = record(
 # %% [markdown]
 # ### The wrong backend
 #
-# PyTorch quantizes for a **backend**: `x86` for desktops and servers, `qnnpack` for ARM phones. Nothing stops you from running one on the other's
-# machine. Does anything warn you?
+# PyTorch quantizes for a **backend**: `fbgemm` has kernels for the x86 processors of desktops and servers, `qnnpack` for ARM phones. Nothing stops you
+# from running one on the other's machine. Does anything warn you? A third one, `x86`, is what PyTorch takes if you choose nothing: it picks among two
+# sets of kernels layer by layer, and on a small network that is slow, too. So the wrong backend is held against `fbgemm`, not against a slow default.
 
 # %%
+native, foreign = backends.native_and_foreign()
 on_this_cpu = {
     name: TorchEngine(
-        backends.quantize_for_backend(network, samples[:64], name), threads=threads
+        backends.quantize_for_backend(network, samples, name), threads=threads
     )
-    for name in ("x86", "qnnpack")
+    for name in dict.fromkeys((native, "x86", foreign))
     if name in backends.available()
 }
 backend_race = latency.measure_latency(
-    on_this_cpu, signs.test.x[:1], runs=runs // 2, warmup=10, seed=seed
+    on_this_cpu, signs.test.x[:1], runs=runs, warmup=10, seed=seed
 )
 backend_right = {
     name: engine.predict(signs.test.x[:500]).argmax(axis=1) == signs.test.y[:500]
@@ -744,7 +746,10 @@ backend_right = {
 }
 
 # %%
-backend_ratio = record("backend.qnnpack_to_x86", backend_race.ratio("qnnpack", "x86"))
+for other in on_this_cpu:
+    if other != native:
+        ratio = backend_race.ratio(other, native)
+        record(f"backend.{other}_to_{native}", ratio)
 Table(
     "No error, no warning",
     ("backend", "right", "p50"),
@@ -759,7 +764,7 @@ Table(
         )
         for name, hits in backend_right.items()
     ],
-    "Measured on 500 test images and one CPU thread.",
+    f"Measured on 500 test images and one CPU thread; calibrated with {len(samples)} images. {backend_race.note}".strip(),
 )
 
 
@@ -938,15 +943,23 @@ by_scale = record(
 claim("Q7", by_scale)
 
 # %%
-claim("Q8", backend_ratio)
+if foreign is not None:  # a PyTorch for ARM has no kernels for x86
+    claim("Q8", backend_race.ratio(foreign, native))
 
 # %%
 gap = quality.loss_gap(loss_tensor, residual_loss)
 claim("Q9", record("loss.depthwise_minus_residual", gap))
 
 # %%
+rare = signs.test.groups["rarity"] == "rare"
+gap = quality.loss_contrast(
+    right["float32"], right["per tensor"], rare, looks=len(signs.test.groups)
+)
 claim(
-    "Q12", record("loss.worst_minus_average", quality.loss_gap(worst.loss, loss_tensor))
+    "Q12",
+    record("loss.rare_minus_common", gap),
+    because="The group that happens to lose most always loses more than the mean, so it tests nothing: "
+    "rare and common were named before.",
 )
 
 # %% [markdown]

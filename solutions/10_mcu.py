@@ -5,7 +5,7 @@
 #     minutes: 60
 #     memory_gb: 2
 #     requires: [torch, ai_edge_litert, ethosu]
-#     claims: [U1, U2, U3, U4, U5, U7, M6]
+#     claims: [U1, U2, U3, U4, U5, U7, M6, S4, S6]
 #   jupytext:
 #     text_representation:
 #       extension: .py

@@ -5,7 +5,7 @@
 #     minutes: 75
 #     memory_gb: 2
 #     requires: [torch, ai_edge_litert, unicorn, ziglang]
-#     claims: [U6, U8]
+#     claims: [U6, U8, S5]
 #   jupytext:
 #     text_representation:
 #       extension: .py

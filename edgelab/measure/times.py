@@ -179,7 +179,7 @@ def largest_to_smallest(ratios: Sequence[Reading]) -> Reading:
     if len(ratios) < 2 or any(ratio.value <= 0 or (ratio.low or 1) <= 0 for ratio in ratios):
         raise BadInput("At least two ratios above 0 are wanted.")
     most, least = max(ratios, key=lambda r: r.value), min(ratios, key=lambda r: r.value)
-    value, doubt = most.value / least.value, " ".join(dict.fromkeys(r.doubt for r in ratios if r.doubt))
+    value, doubt = most.value / least.value, next((r.doubt for r in ratios if r.doubt), "")
     by = f"largest over smallest of {len(ratios)}; {most.by}; {least.by}"
     if most.low is None or most.high is None or least.low is None or least.high is None:
         return Reading(value, most.unit, most.how, by, doubt=doubt)
