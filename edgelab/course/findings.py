@@ -9,6 +9,7 @@ the arguments under `FINDING_MIME`; that is where such readings are recorded.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from edgelab.course import boxes
@@ -59,6 +60,8 @@ def finding(state: Callable[..., str], /, *arguments: Any) -> None:
 def side_of(reading: Reading, bound: float) -> Side:
     """On which side of ``bound`` the whole 95 percent interval of a reading lies; without one, its value.
 
+    A reading in doubt tells nothing, as for a claim.
+
     Examples
     --------
     >>> side_of(Reading(1.3, "x", "measured", "a race", low=1.2, high=1.4), 1)
@@ -66,6 +69,8 @@ def side_of(reading: Reading, bound: float) -> Side:
     >>> side_of(Reading(1.3, "x", "measured", "a race", low=0.9, high=1.7), 1)
     'cannot tell'
     """
+    if reading.doubt:
+        return "cannot tell"
     low = reading.value if reading.low is None else reading.low
     high = reading.value if reading.high is None else reading.high
     return "above" if low > bound else "below" if high < bound else "cannot tell"
@@ -81,7 +86,7 @@ def by_side(reading: Reading, bound: float, *, above: str, below: str, unclear: 
     'faster, 1.30x (1.20 to 1.40)'
     """
     text = {"above": above, "below": below, "cannot tell": unclear}[side_of(reading, bound)]
-    return text.replace("{}", reading.figure())
+    return text.replace("{}", replace(reading, doubt="").figure())  # the words around it say what the doubt does
 
 
 def listed(words: Sequence[str]) -> str:

@@ -104,6 +104,8 @@ SAID = [
     ("quantization", "scales", "slow", ["for each channel it loses 3.0"], ["no more than the noise"]),
     ("quantization", "recap_scales", "slow", ["does harm", "takes more time"], ["saves", "costs nothing"]),
     ("quantization", "recap_scales", "busy", ["saves", "was not shown"], ["takes more time:", "takes less time:"]),
+    ("quantization", "backends", "fast", ["with qnnpack the network is no better than guessing"], ["apart"]),
+    ("quantization", "backends", "slow", ["points apart"], ["guessing"]),
     ("mcu", "planner", "fast", ["as many bytes as TFLM's head"], ["does not run", "Not TFLM's"]),
     ("mcu", "planner", "slow", ["TFLM does not run"], ["as many bytes"]),
     ("mcu", "operators", "fast", ["refuses it at start-up: it has no GELU"], ["TFLM does not run"]),
@@ -131,7 +133,17 @@ def test_a_sentence_follows_the_machine(slug, identity, machine, must, never):
 
 
 # (lab, finding, arguments, must, never): what no recording shows
+WIDE = reading(1.3, 0.8, 1.9)
 MADE_UP = [
+    (
+        "quantization",
+        "speed",
+        (WIDE,),
+        ["cannot be told here: 1.30x (0.80 to 1.90)"],
+        ["is faster here", "is slower here"],
+    ),
+    ("quantization", "profile", (WIDE, 99.0, 0.9), ["the race cannot tell"], ["which are"]),
+    ("start", "batches", ({1: WIDE},), ["batch 1: these runs cannot tell"], ["is faster,"]),
     ("start", "stopwatch", (1.1, 1.2), ["a quiet machine"], ["starting up", "something else"]),
     ("start", "stopwatch", (9.0, 4.0), ["starting up", "something else"], ["quiet"]),
     ("start", "threads", ({"a": reading(0.6, 0.5, 0.7)},), ["a: the second thread saves time, 0.60"], ["costs"]),
@@ -171,6 +183,14 @@ MADE_UP = [
         (points(0.0, -0.2, 0.2), {"five classes": points(3.0, 2.0, 4.0), "night only": points(0.1, -0.3, 0.5)}),
         ["five classes: costs 3.00", "night only: costs nothing that this test set can tell"],
         ["five classes: costs nothing"],
+    ),
+    ("quantization", "groups", ("dusk", points(5.0, -1.0, 9.0), False, points(4.0)), ["may be chance"], []),
+    (
+        "quantization",
+        "groups",
+        ("dusk", points(5.0, 2.0, 9.0), True, points(4.0)),
+        ["dusk loses most, 5.0"],
+        ["chance"],
     ),
     ("quantization", "size", (reading(3.97), reading(3.9)), ["little else than its weights"], ["graph"]),
     (

@@ -68,6 +68,12 @@ def test_a_reading_without_an_interval_counts_as_exact():
     assert [findings.side_of(exact, bound) for bound in (1, 2, 3)] == ["above", "cannot tell", "below"]
 
 
+def test_a_reading_in_doubt_tells_nothing():
+    doubted = Reading(1.3, "x", "measured", "a race", low=1.2, high=1.4, doubt="Other programs kept the machine busy.")
+    assert findings.side_of(doubted, 1) == "cannot tell"
+    assert findings.from_data(findings.to_data(doubted)) == doubted
+
+
 def test_lists_in_words():
     assert [findings.listed(words) for words in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == [
         "",
