@@ -98,14 +98,6 @@ class SweepReport:
         """Time with ``threads[0]`` threads over the time with ``threads[1]``."""
         return self._report(batch).ratio(_label(threads[0]), _label(threads[1]))
 
-    def batch_gain(self, batches: tuple[int, int], threads: int = 1) -> Reading:
-        """Time of an item in batches of ``batches[0]`` over its time in batches of ``batches[1]``."""
-        per_item = [self._times(threads, batch) / batch for batch in batches]
-        value, low, high = stats.median_ratio_interval(per_item[0], per_item[1], self._report(batches[0]).seed)
-        about = self._report(batches[1]).by[_label(threads)]
-        by = f"time of an item in batches of {batches[0]} over {batches[1]}; {about}"
-        return Reading(value, "x", "measured", by, low, high)
-
     def reading(self, threads: int, batch: int, key: str = "p50") -> Reading:
         """One figure of the sweep: p50, p95, p99, mean (ms of a run) or throughput (items/s)."""
         self._times(threads, batch)
