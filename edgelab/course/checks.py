@@ -12,27 +12,17 @@ import contextlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import numpy as np
 
 from edgelab.course import boxes, progress, session, source
 from edgelab.course.checker import Outcome, examine
+from edgelab.course.session import SECONDS, Body, Registered
 from edgelab.errors import EdgelabError, LabError
 from edgelab.reading import kernel_shell
 
 CHECK_MIME = "application/vnd.edgelab.check+json"
-SECONDS = 20.0
-Body = TypeVar("Body", bound=Callable[..., Any])
-
-
-@dataclass(frozen=True)
-class Registered:
-    """A check's body with its settings, as `checks` registered it."""
-
-    body: Callable[..., Any]
-    seconds: float
-    mutates: bool
 
 
 @dataclass(frozen=True)
@@ -71,26 +61,6 @@ _LOOKS: Mapping[str, tuple[boxes.Colour, str]] = {
     "failed": ("danger", "Not yet"),
     "open": ("info", "To do"),
 }
-
-
-def checks(identity: str, *, seconds: float = SECONDS, mutates: bool = False) -> Callable[[Body], Body]:
-    """Register the decorated function as the body of the check of an exercise.
-
-    Parameters
-    ----------
-    identity
-        The exercise's ID.
-    seconds
-        When an answer counts as endless.
-    mutates
-        The exercise is about changing an argument in place, so that this is no mistake.
-    """
-
-    def register(body: Body) -> Body:
-        session.current().bodies[identity] = Registered(body, seconds, mutates)
-        return body
-
-    return register
 
 
 def check(identity: str, answer: Any, fallback: Any = None) -> Any:

@@ -8,8 +8,10 @@ import importlib.util
 import os
 import platform
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 from edgelab.course import boxes
 from edgelab.course.labs import Lab, find
@@ -27,7 +29,19 @@ DISTRIBUTIONS = {
 """Distributions of frameworks that are imported under another name."""
 GROUPS = {"tensorflow": "tensorflow", "coremltools": "coreml"}
 """Dependency groups of frameworks outside the light environment."""
+SECONDS = 20.0
+"""When an answer to an exercise counts as endless, unless its check says otherwise."""
+Body = TypeVar("Body", bound=Callable[..., Any])
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A check's body with its settings, as `checks` registered it."""
+
+    body: Callable[..., Any]
+    seconds: float
+    mutates: bool
 
 
 @dataclass
@@ -79,8 +93,6 @@ def begin(lab: str, *, threads: int = 1) -> None:
     _current[:] = [Session(found)]
     shell = kernel_shell()
     if shell is not None:  # a solution's notebook carries the checks' bodies, which are registered with this
-        from edgelab.course.checks import checks
-
         shell.user_ns.setdefault("checks", checks)
     _pin(threads)
     facts = [
@@ -104,6 +116,26 @@ def current() -> Session:
     if not _current:
         raise LabError("No lab is open here: run the setup cell at the top, the one that calls begin(), first.")
     return _current[0]
+
+
+def checks(identity: str, *, seconds: float = SECONDS, mutates: bool = False) -> Callable[[Body], Body]:
+    """Register the decorated function as the body of the check of an exercise.
+
+    Parameters
+    ----------
+    identity
+        The exercise's ID.
+    seconds
+        When an answer counts as endless.
+    mutates
+        The exercise is about changing an argument in place, so that this is no mistake.
+    """
+
+    def register(body: Body) -> Body:
+        current().bodies[identity] = Registered(body, seconds, mutates)
+        return body
+
+    return register
 
 
 def installed(name: str) -> bool:

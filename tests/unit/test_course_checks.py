@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from edgelab.course import boxes, check, progress, session
-from edgelab.course.checks import CHECK_MIME, checks, run_check
+from edgelab.course.checks import CHECK_MIME, run_check
+from edgelab.course.session import checks
 from edgelab.errors import LabError, MissingFramework
 
 from .course_home import EXAMPLE
