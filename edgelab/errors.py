@@ -17,12 +17,20 @@ class BadFile(EdgelabError):
     """A file is missing, corrupt, truncated, or of another format than its name says."""
 
 
+class ModelRefused(BadFile):
+    """A runtime read a model file and does not run it: it lacks an operator, or a type or shape of one."""
+
+
 class MissingFramework(EdgelabError, ImportError):
     """A runtime or framework is not installed; the message carries the command that adds it."""
 
 
 class EngineCrash(EdgelabError):
     """A native runtime died or stopped answering in its child process; this process is unharmed."""
+
+
+class EngineDied(EngineCrash):
+    """A native runtime died in its child process, and not because it was given up."""
 
 
 class DownloadFailed(EdgelabError):

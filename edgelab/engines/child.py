@@ -24,7 +24,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelab.errors import BadFile, BadInput, EdgelabError, EngineCrash, MissingFramework
+from edgelab.errors import BadFile, BadInput, EdgelabError, EngineCrash, EngineDied, MissingFramework, ModelRefused
 
 Array = NDArray[Any]
 MAX_HEADER_BYTES = 64 * 2**20
@@ -33,6 +33,7 @@ _LENGTH = struct.Struct("<I")
 _STDERR_TAIL_LINES = 40
 _ERRORS: dict[str, type[EdgelabError]] = {
     "file": BadFile,
+    "refused": ModelRefused,
     "input": BadInput,
     "missing": MissingFramework,
     "crash": EngineCrash,
@@ -177,7 +178,7 @@ class Child:
                 watchdog.cancel()
             if answer is None:
                 self._ended = self._obituary(doing, late=late.is_set())
-                raise EngineCrash(self._ended)
+                raise (EngineCrash if late.is_set() else EngineDied)(self._ended)
         header, replies = answer
         if "error" in header:
             kind, message = str(header["error"]), str(header["message"])

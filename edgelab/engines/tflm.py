@@ -23,12 +23,13 @@ from numpy.typing import NDArray
 from edgelab.engines import borders, hosted
 from edgelab.engines.base import TensorInfo
 from edgelab.engines.child import last_line
-from edgelab.errors import BadFile, BadInput, EdgelabError, EngineCrash, MissingFramework
+from edgelab.errors import BadFile, BadInput, EdgelabError, EngineCrash, MissingFramework, ModelRefused
 
 TITLE = "TFLM"
 ARENA_ALIGNMENT = 16
 """TFLM aligns its arena to 16 bytes (kBufferAlignment), so sizes are counted in steps of it."""
 MAX_ARENA_BYTES = 2**30
+_OF_THE_ARENA = re.compile(r"Failed to (allocate|resize)|Too many buffers")
 _LUCKY_BYTES = 64
 """How far above a size that works a search looks for one that does not."""
 _NOT_INSTALLED = (
@@ -94,10 +95,10 @@ class TFLMEngine(hosted.HostedEngine):
     Raises
     ------
     BadFile
-        If the file is missing, truncated, or refused by the interpreter (an operator that it does not have, an arena
-        that is too small).
+        If the file is missing, truncated, or the arena too small for it; `ModelRefused` if the interpreter does not
+        take it, whatever the arena (an operator that it does not have, operands that a kernel does not know).
     EngineCrash
-        If the interpreter died or hung while it loaded the file.
+        If the interpreter hung while it loaded the file; `EngineDied` if it died.
     MissingFramework
         If tflite-micro is not installed.
     """
@@ -179,7 +180,7 @@ def arena_search(path: str | os.PathLike[str], *, timeout: float = hosted.DEFAUL
     Raises
     ------
     BadFile, EngineCrash
-        If the interpreter does not run the model in any arena.
+        If the interpreter does not run the model in any arena: `ModelRefused` if it refuses it with ample room, too.
     MissingFramework
         If tflite-micro is not installed.
     """
@@ -206,7 +207,7 @@ def arena_search(path: str | os.PathLike[str], *, timeout: float = hosted.DEFAUL
         while not works(high):
             low, high = high, high * 2
             if high > MAX_ARENA_BYTES:
-                raise BadFile(f"{TITLE} runs {path} in no arena of up to {MAX_ARENA_BYTES} bytes.")
+                raise BadFile(_no_arena(path, attempts))
         if not low:
             # The interpreter dies in the smallest arenas, which costs a child each: come down from above in steps.
             step = max(ARENA_ALIGNMENT, _aligned(high // 8))
@@ -223,6 +224,15 @@ def arena_search(path: str | os.PathLike[str], *, timeout: float = hosted.DEFAUL
     finally:
         engine.close()
     return ArenaSearch(high, tuple(attempts))
+
+
+def _no_arena(path: str | os.PathLike[str], attempts: Sequence[tuple[int, str]]) -> str:
+    if any(outcome == "other answers" for _, outcome in attempts):
+        return (
+            f"{TITLE} runs {path} and answers the same input differently from one arena to the next, so no size can be "
+            "called enough: a kernel reads memory that nothing has set."
+        )
+    return f"{TITLE} runs {path} in no arena of up to {MAX_ARENA_BYTES} bytes."
 
 
 class Host(hosted.Host):
@@ -295,7 +305,7 @@ class Host(hosted.Host):
             self._invoke(interpreter)
         except EdgelabError as error:
             if arena_bytes is None:
-                raise BadFile(str(error)) from None
+                raise ModelRefused(str(error)) from None
             return {"works": False}, []
         return {"works": True}, [np.array(interpreter.get_output(i)) for i in range(len(self.outputs))]
 
@@ -314,9 +324,9 @@ class Host(hosted.Host):
                 return self._runtime.Interpreter.from_bytes(self._content, arena_size=arena_bytes)
             except Exception as error:  # noqa: BLE001 - RuntimeError of C++, and what parsing a damaged file raises
                 reason = _reason(said()) or last_line(str(error)) or type(error).__name__
-        if re.search(r"Failed to (allocate|resize)|Too many buffers", reason):
+        if _OF_THE_ARENA.search(reason):
             raise _ArenaTooSmall(f"{TITLE} cannot load {self.path} in an arena of {arena_bytes} bytes: {reason}.")
-        raise BadFile(f"{TITLE} cannot load {self.path}: {reason}.")
+        raise ModelRefused(f"{TITLE} cannot load {self.path}: {reason}.")
 
     def _learn(self) -> None:
         from tflite_micro.tensorflow.lite.micro.python import schema_py_generated as schema
@@ -354,9 +364,15 @@ class _ArenaTooSmall(BadFile):
 
 
 def _reason(said: str) -> str:
-    """The first thing that the interpreter complained of, on one line, without positions in its C++ sources."""
+    """The first thing that the interpreter complained of, on one line, without positions in its C++ sources.
+
+    Where the interpreter names the operator at which it stopped, and not for want of memory, that stands before it.
+    """
     lines = [" ".join(line.split()) for line in said.splitlines() if line.strip()]
-    text = re.sub(r"^\S+\.(cc|h):\d+\s*", "", lines[0]) if lines else ""
+    text = re.sub(r"^\S+\.(cc|h)(:\d+)?\s+", "", lines[0]) if lines else ""
+    stopped = re.search(r"^Node (\S+) \(number (\d+)f?\) failed", "\n".join(lines), re.MULTILINE)
+    if stopped and not text.startswith("Node ") and not _OF_THE_ARENA.search(text):
+        text = f"{stopped[1]} (operator {stopped[2]}): {text}"
     return (text if len(text) <= 240 else text[:239] + "…").rstrip(". ")
 
 
@@ -382,7 +398,7 @@ def _random(rng: np.random.Generator, info: TensorInfo) -> NDArray[Any]:
     shape, dtype = tuple(n or 1 for n in info.shape), np.dtype(info.dtype)
     if dtype.kind == "f":
         return rng.standard_normal(shape).astype(dtype)
-    if dtype.kind == "b":
+    if dtype.kind == "b" or dtype.itemsize > 2:  # wide integers are indices as a rule, and have to lie in a table
         return rng.integers(0, 2, shape).astype(dtype)
     limits = np.iinfo(dtype.name)
     return np.asarray(rng.integers(limits.min, limits.max, shape, dtype.name, endpoint=True))

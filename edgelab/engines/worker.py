@@ -35,7 +35,7 @@ def main(module: str, memory_bytes: int) -> None:
     _limit_memory(memory_bytes)
 
     from edgelab.engines.child import last_line, receive, send
-    from edgelab.errors import BadFile, BadInput, EngineCrash, MissingFramework
+    from edgelab.errors import BadFile, BadInput, EngineCrash, MissingFramework, ModelRefused
 
     requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
@@ -64,7 +64,7 @@ def main(module: str, memory_bytes: int) -> None:
                 answer, replies = getattr(host, action)(*arrays, **header)
         except (BadFile, BadInput, EngineCrash, MissingFramework) as error:
             kinds = {BadFile: "file", BadInput: "input", EngineCrash: "crash", MissingFramework: "missing"}
-            kind = kinds[type(error)]
+            kind = {**kinds, ModelRefused: "refused"}[type(error)]
             answer, replies = {"error": kind, "message": str(error)}, []
         except MemoryError:
             answer, replies = {"error": "memory", "message": f"The memory did not suffice for '{action}'."}, []

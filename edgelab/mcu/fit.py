@@ -13,7 +13,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from edgelab.errors import BadFile, BadInput, EngineCrash, MissingFramework
+from edgelab.errors import BadFile, BadInput, EngineCrash, EngineDied, MissingFramework, ModelRefused
 from edgelab.mcu.accelerator import AcceleratorReport, ethos_coverage
 from edgelab.mcu.arena import Arena, plan_arena, planned_buffers
 from edgelab.mcu.changes import less_flash, less_memory
@@ -23,6 +23,7 @@ from edgelab.mcu.fit_report import DeviceFit, FitReport, Generated
 from edgelab.mcu.model import Model, read_model
 from edgelab.mcu.operators import OperatorReport, check_operators
 from edgelab.mcu.plans import lower_bound
+from edgelab.mcu.refusal import Refusal, refusal_of
 
 HEADROOM = 0.2
 """The share of SRAM that stays free by the usual rule, for what the application itself needs."""
@@ -33,6 +34,8 @@ INTERPRETER_CODE_BYTES = 85 * 1024
 _KINDS_IN_THAT_BUILD = 5
 _CODE_BYTES_PER_FURTHER_KIND = 4 * 1024  # an allowance: kernels take from 1 to 10 KB
 _GENERATED_CODE_BYTES_PER_OPERATOR = 1024  # 540 to 1,200 on the oracle networks, compiled for the Cortex-M4
+# Inputs that may have any value. One of int32 may be an index, and the interpreter dies of one outside of its table.
+_OF_ANY_VALUE = frozenset({"int8", "uint8", "int16", "float32", "bool"})
 _TARGETS = ("x86_64-wheel", "cortex-m-reference", "cortex-m-cmsis-nn")
 _WITH_CMSIS_NN = frozenset({"cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55"})
 
@@ -58,7 +61,8 @@ def fit(
     accelerators
         Compile for the Ethos-U of devices that have one (half a second each).
     measured
-        Add the arena that the real interpreter reports, where it runs.
+        Run the real interpreter, where there is one: the arena that it reports is added, and a model that it refuses
+        fits on no microcontroller.
 
     Raises
     ------
@@ -72,6 +76,7 @@ def fit(
     devices = _devices(device)
     model = model if isinstance(model, Model) else read_model(model)
     arenas = {target: plan_arena(model, target) for target in _TARGETS}
+    found, note, refusal = _measured(model) if measured else ([], "", None)
     known = _Known(
         model=model,
         headroom=float(headroom),
@@ -79,26 +84,26 @@ def fit(
         operators=check_operators(model),
         generated=_generated(model),
         coverage=_coverage(model, devices, float(headroom), arenas) if accelerators else {},
+        refusal=refusal,
     )
     listed = list(arenas.values())
     notes = [
         f"{name} has needs that the arena's table does not hold, so the modelled arena may be too small."
         for name in sorted({name for a in listed for name in a.unknown})
     ]
-    if measured:
-        found, note = _measured(model)
-        listed += found
-        notes += note
+    entries = tuple(_fit(known, entry) for entry in devices)
+    if note and not (refusal and any(refusal.why in entry.reasons for entry in entries)):
+        notes.append(note)
     return FitReport(
         file=str(model.path),
         rule=float(headroom),
         file_bytes=len(model.content),
         macs=macs(model),
-        arena=tuple(listed),
+        arena=(*listed, *found),
         lower_bound=lower_bound(planned_buffers(model)),
         operators=known.operators,
         generated=known.generated,
-        devices=tuple(_fit(known, entry) for entry in devices),
+        devices=entries,
         notes=tuple(notes),
     )
 
@@ -114,6 +119,20 @@ class _Known:
     generated: Generated
     coverage: dict[str, AcceleratorReport | str]
     """Vela's report by device, or the sentence that says why there is none."""
+    refusal: Refusal | None
+    """Why the real interpreter, which was run, does not take the model."""
+
+    def refused(self, accelerator: AcceleratorReport | None) -> Refusal | None:
+        """The refusal, where it counts and nothing has told it better.
+
+        The table of operators names those that the interpreter lacks, each with its mend; and an accelerator takes
+        operators over, so that the interpreter never sees them.
+        """
+        if self.refusal is None or self.operators.unsupported:
+            return None
+        left = None if accelerator is None else {entry.operator for entry in accelerator.fallbacks}
+        taken_over = left is not None and self.refusal.operator not in {"", *left}
+        return None if taken_over else self.refusal
 
 
 def _fit(known: _Known, device: Device) -> DeviceFit:
@@ -137,7 +156,9 @@ def _fit(known: _Known, device: Device) -> DeviceFit:
     generated = known.generated
     generated_fits = micro and not generated.reason and generated.least_ram_bytes <= usable
     generated_fits = generated_fits and generated.flash_bytes <= device.flash_bytes
-    reasons, change = _reasons(known, device, (flash_bytes, arena_bytes, usable), generated_fits=generated_fits)
+    refused = known.refused(accelerator) if micro else None
+    needs = (flash_bytes, arena_bytes, usable)
+    reasons, change = _reasons(known, device, needs, refused, generated_fits=generated_fits)
     return DeviceFit(
         device=device,
         runtime="TensorFlow Lite for Microcontrollers" if micro else "LiteRT",
@@ -155,13 +176,15 @@ def _fit(known: _Known, device: Device) -> DeviceFit:
 
 
 def _reasons(
-    known: _Known, device: Device, needs: tuple[int, int, int], *, generated_fits: bool
+    known: _Known, device: Device, needs: tuple[int, int, int], refused: Refusal | None, *, generated_fits: bool
 ) -> tuple[list[str], str]:
     """Why a model does not fit, what decides first, and the smallest change for that."""
     flash_bytes, arena_bytes, usable = needs
     found: list[tuple[str, str]] = []
     if device.kind == "microcontroller":
         found += [(f"{check.operator}: {check.reason}", check.mend) for check in known.operators.unsupported]
+    if refused is not None:
+        found.append((refused.why, refused.mend))
     ram_bytes = arena_bytes + STACK_BYTES
     generated = known.generated
     if ram_bytes > usable:
@@ -234,18 +257,20 @@ def _interpreter_code(operators: OperatorReport) -> int:
     return INTERPRETER_CODE_BYTES + _CODE_BYTES_PER_FURTHER_KIND * max(0, kinds - _KINDS_IN_THAT_BUILD)
 
 
-def _measured(model: Model) -> tuple[list[Arena], list[str]]:
-    """The arena of the real interpreter on this machine, or the sentence that says why there is none."""
+def _measured(model: Model) -> tuple[list[Arena], str, Refusal | None]:
+    """The arena of the real interpreter on this machine, or a sentence that says why there is none, and a refusal."""
     from edgelab.engines.tflm import TFLMEngine, arena_search
 
+    decisive: tuple[type[Exception], ...] = (ModelRefused, EngineDied)
     try:
         with contextlib.closing(TFLMEngine(model.path)) as engine:
             allocations, name = engine.allocations(), engine.name
+        if any(model.tensors[index].dtype not in _OF_ANY_VALUE for index in model.inputs):
+            decisive = (ModelRefused,)
         smallest = arena_search(model.path).min_workable
     except (BadFile, BadInput, EngineCrash, MissingFramework) as error:
-        return [], [f"Not measured: {error}"]
-    arena = Arena("x86_64-wheel", "measured", name, allocations.head, allocations.tail, smallest)
-    return [arena], []
+        return [], f"Not measured: {error}", refusal_of(model, error) if isinstance(error, decisive) else None
+    return [Arena("x86_64-wheel", "measured", name, allocations.head, allocations.tail, smallest)], "", None
 
 
 def _devices(wanted: str | Device | Sequence[str | Device] | None) -> tuple[Device, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from edgelab.mcu import frontend
+from edgelab.mcu import fixed_fft
 
 if TYPE_CHECKING:
     from edgelab.mcu.cgen.fixed import Multiplier
@@ -26,9 +26,9 @@ def files(front_end: FrontEnd, factor: Multiplier, zero_point: int, name: str) -
         "LEFT": max(factor.shift, 0),
         "RIGHT": max(-factor.shift, 0),
         "ZERO": zero_point,
-        "NONE": frontend.NO_SHIFT,
-        "SINGLE": frontend.ONE_SHIFT,
-        "COSINES": _array(frontend.cosines(n).tolist()),
+        "NONE": fixed_fft.NO_SHIFT,
+        "SINGLE": fixed_fft.ONE_SHIFT,
+        "COSINES": _array(fixed_fft.cosines(n).tolist()),
         "EDGES": "\n".join(
             f"static const int16_t edges_{i}[{len(s.edges)}] = {{\n{_array(s.edges)}\n}};"
             for i, s in enumerate(front_end.spectra)

@@ -284,7 +284,9 @@ def _tensor(reader: FlatReader, index: int, tensor: Any, buffers: Sequence[bytes
     quantization = None
     if stored is not None and stored.ScaleLength():
         scales, zero_points = reader.scales(stored)
-        quantization = Quantization(scales, zero_points, int(stored.QuantizedDimension()))
+        # Converters leave the axis of a depthwise layer's weights, 3, at its bias. TFLM does not read it there.
+        axis = 0 if len(shape) == 1 else int(stored.QuantizedDimension())
+        quantization = Quantization(scales, zero_points, axis)
         if len(zero_points) not in (0, 1, len(scales)) or (len(scales) > 1 and not 0 <= quantization.axis < len(shape)):
             raise reader.damaged(f"the quantization of the tensor '{name}' does not fit its shape")
     data = buffers[tensor.Buffer()] if tensor.Buffer() else None

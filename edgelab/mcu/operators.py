@@ -54,8 +54,10 @@ _INTEGER_TYPES = frozenset({"int8", "int16"})
 _AT_THE_BORDER = frozenset({"QUANTIZE", "DEQUANTIZE"})
 
 _OUTSIDE = "take it out of the network and compute it in the application"
-_FULL_INTEGER = "convert again with full-integer quantization (a representative data set, int8 input and output)"
-_FIXED = "give the network a fixed input shape before converting, so that the converter computes it"
+FULL_INTEGER = "convert again with full-integer quantization (a representative data set, int8 input and output)"
+"""What to do about types that are not for microcontrollers."""
+FIXED_SHAPE = "give the network a fixed input shape before converting, so that the converter computes it"
+"""What to do about shapes that a model computes while it runs."""
 _STRINGS = "look the text up in the application and feed the network numbers"
 _BOXES = "end the network at boxes and scores and select in the application, or with TFLite_Detection_PostProcess"
 _RECURRENT = "use LSTM layers of one direction (they become UNIDIRECTIONAL_SEQUENCE_LSTM), or convolutions over time"
@@ -76,7 +78,7 @@ _MENDS = {
     "REDUCE_ANY": "use REDUCE_MAX",
     "ONE_HOT": "use GATHER from a constant identity matrix, or feed the vector from the application",
     "TOPK_V2": "use ARG_MAX, or sort the scores in the application",
-    "FAKE_QUANT": f"{_FULL_INTEGER}: this one only simulates quantization",
+    "FAKE_QUANT": f"{FULL_INTEGER}: this one only simulates quantization",
     "DENSIFY": "store the weights dense: strip the pruning before converting",
     "RFFT2D": "use SignalRfft, or compute the spectrum in the application",
     "REVERSE_SEQUENCE": "use REVERSE_V2 with a fixed length",
@@ -86,7 +88,7 @@ _MENDS = {
     **dict.fromkeys(
         ("RNN", "UNIDIRECTIONAL_SEQUENCE_RNN", "BIDIRECTIONAL_SEQUENCE_RNN", "BIDIRECTIONAL_SEQUENCE_LSTM"), _RECURRENT
     ),
-    **dict.fromkeys(("RANGE", "RANK", "WHERE", "UNIQUE"), _FIXED),
+    **dict.fromkeys(("RANGE", "RANK", "WHERE", "UNIQUE"), FIXED_SHAPE),
     **dict.fromkeys(("NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5"), _BOXES),
     **dict.fromkeys(("HASHTABLE", "HASHTABLE_FIND", "HASHTABLE_IMPORT", "HASHTABLE_SIZE", "SKIP_GRAM"), _STRINGS),
     **dict.fromkeys(("HASHTABLE_LOOKUP", "LSH_PROJECTION", "EMBEDDING_LOOKUP_SPARSE"), _STRINGS),
@@ -238,7 +240,7 @@ def _verdict(model: Model, operator: Operator, kind: str) -> tuple[str, str]:
     if code in _WEIGHTED and kind == "float32" and len(operator.inputs) > 1:
         weights = model.tensors[operator.inputs[1]].dtype
         if weights != "float32":
-            return f"its weights are {weights} and its input float32 (dynamic-range quantization)", _FULL_INTEGER
+            return f"its weights are {weights} and its input float32 (dynamic-range quantization)", FULL_INTEGER
     return _kernel_refuses(model, operator, kind)
 
 
@@ -250,7 +252,7 @@ def _kernel_refuses(model: Model, operator: Operator, kind: str) -> tuple[str, s
     if code in FLOAT_ONLY and kind in _INTEGER_TYPES:
         return f"its kernel knows float32 alone, not {kind}", f"{mend_for(code)}, or use one that has an int8 kernel"
     if kind in {"uint8", "float16", "bfloat16", "int4"} and code not in _AT_THE_BORDER:
-        return f"its kernel does not know {kind}", _FULL_INTEGER
+        return f"its kernel does not know {kind}", FULL_INTEGER
     return "", ""
 
 
@@ -265,7 +267,7 @@ def _remarks(model: Model, checks: Sequence[OperatorCheck]) -> list[str]:
     if floats:
         remarks.append(
             f"{floats} of {len(model.operators)} operators compute in float32, with four times the memory of int8: "
-            f"{_FULL_INTEGER}."
+            f"{FULL_INTEGER}."
         )
     open_inputs = _open_inputs(model)
     if open_inputs:
@@ -274,7 +276,7 @@ def _remarks(model: Model, checks: Sequence[OperatorCheck]) -> list[str]:
             "resize it."
         )
     if any(check.operator == "SHAPE" for check in checks):
-        remarks.append(f"It computes shapes while it runs (SHAPE): {_FIXED}.")
+        remarks.append(f"It computes shapes while it runs (SHAPE): {FIXED_SHAPE}.")
     return remarks
 
 

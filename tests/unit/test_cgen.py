@@ -8,7 +8,7 @@ import pytest
 from edgelab.errors import BadFile, BadInput
 from edgelab.mcu.cgen import generate, portable_shared, refused_operators
 from edgelab.mcu.cgen.dsp_pack import scale_of
-from edgelab.mcu.cgen.lowering import lower
+from edgelab.mcu.cgen.registry import FAMILIES, known_operators, lower
 from edgelab.mcu.cgen.settling import settled
 from edgelab.mcu.model import read_model
 from tests.mcu_layers import Net
@@ -36,6 +36,10 @@ def lean(steps, model, *, streams=False):
 def saved(folder, net, *outputs):
     (folder / "net.tflite").write_bytes(net.done(*outputs))
     return folder / "net.tflite"
+
+
+def test_no_operator_is_lowered_in_two_places():
+    assert sum(map(len, FAMILIES)) == len(known_operators())
 
 
 @needs_interpreter

@@ -4,7 +4,7 @@ from edgelab.errors import BadInput
 from edgelab.mcu.cgen.folding import folded
 from edgelab.mcu.cgen.generate import Sources, generate
 from edgelab.mcu.cgen.joining import joined
-from edgelab.mcu.cgen.lowering import known_operators, lower_operator
+from edgelab.mcu.cgen.registry import known_operators, lower_operator
 from edgelab.mcu.cgen.variables import OPERATORS, resolved
 from edgelab.mcu.model import Model
 

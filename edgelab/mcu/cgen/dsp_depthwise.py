@@ -31,7 +31,7 @@ _ARGUMENTS = "const int16_t *x, const int32_t *w, int8_t *o, int rows"
 def fits(step: Convolution) -> bool:
     """Whether these kernels take the layer."""
     w = step.window
-    if w.batch > 1 or w.dilation != (1, 1) or w.pad[1] >= w.width + w.pad[1] or scale_of(step) is None:
+    if w.batch > 1 or w.dilation != (1, 1) or scale_of(step) is None:
         return False
     reach = (w.kernel[0] - 1) * pitch(w) + 4 * (w.stride[1] + w.kernel[1])
     return len(words_of(w)) <= _RESIDENT and reach < 1000 and 2 * w.out_channels < 4000 and w.channels < 2000

@@ -24,7 +24,7 @@ lag, stream_rows = dsp_depthwise.lag, dsp_depthwise.stream_rows
 def fits(step: Convolution) -> bool:
     """Whether the shared kernels take the layer."""
     w = step.window
-    if w.batch > 1 or w.dilation != (1, 1) or w.pad[1] >= w.width + w.pad[1]:
+    if w.batch > 1 or w.dilation != (1, 1):
         return False
     if len(_words(w)) > _MOST_WORDS or dsp_channels.channels_of(step) is None:
         return False

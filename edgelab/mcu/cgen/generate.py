@@ -31,6 +31,7 @@ from edgelab.mcu.cgen import (
     portable_picks,
     portable_products,
     portable_shared,
+    registry,
     settling,
     variables,
 )
@@ -125,7 +126,7 @@ def generate(model: Model, *, kernels: Kernels = "portable", minimise: Minimise 
         raise BadInput(f"kernels={kernels!r}, minimise={minimise!r}: take 'portable' or 'dsp', and 'time' or 'ram'.")
     given, kept = model, variables.resolved(joining.joined(folding.folded(model)))
     model = kept.model
-    steps = [settling.settled(kept.apart(step)) for step in lowering.lower(model)]
+    steps = [settling.settled(kept.apart(step)) for step in registry.lower(model)]
     choice = portable_shared.Choice()
     if kernels == "portable":
         choice = portable_shared.chosen(steps, given, streams=minimise == "ram")

@@ -23,7 +23,6 @@ from edgelab.mcu.cgen.lowering import (
     where,
 )
 from edgelab.mcu.model import Model, Operator, Tensor
-from edgelab.mcu.operators import FIXED_BATCH
 
 
 def _same_scale(model: Model, op: Operator, source: Tensor, target: Tensor) -> None:
@@ -216,46 +215,6 @@ def _depth(model: Model, op: Operator) -> Step:
     return Move(op.index, op.code, (source.index,), (target.index,), (copy,), target.elements)
 
 
-def _batches(model: Model, op: Operator) -> Step:
-    """SPACE_TO_BATCH_ND and BATCH_TO_SPACE_ND: every second, third ... pixel as a picture of its own, and back.
-
-    Converters write a dilated convolution this way, as one that is not dilated between the two.
-    """
-    source, target = needed(model, op, 0), model.tensors[op.outputs[0]]
-    _same_scale(model, op, source, target)
-    apart = op.code == "SPACE_TO_BATCH_ND"
-    picture, parts = (source, target) if apart else (target, source)
-    block = [int(size) for size in constant(model, op, 1).ravel()]
-    edges = constant(model, op, 2).reshape(-1, 2)
-    axes, n = len(block), picture.shape[0]
-    agree(len(edges) == axes < len(picture.shape) == len(parts.shape) and min(block) > 0 <= int(edges.min()), "axes")
-    agree(picture.shape[axes + 1 :] == parts.shape[axes + 1 :] and parts.shape[0] == n * math.prod(block), "shapes")
-    for axis in range(axes):
-        size = picture.shape[axis + 1] + int(edges[axis].sum())
-        agree(size == parts.shape[axis + 1] * block[axis], "shapes")
-    if apart and int(edges.max()) > 0:
-        raise BadInput(
-            f"{where(model, op)} pads with memory that the interpreter never sets, so there is no answer to reproduce; "
-            f"{FIXED_BATCH}."
-        )
-    wide, narrow = strides_of(picture.shape), strides_of(parts.shape)
-    steps = (wide[0], *(s * b for s, b in zip(wide[1:], block, strict=False)), *wide[axes + 1 :])
-    copies = []
-    for number, offsets in enumerate(itertools.product(*map(range, block))):
-        shape, in_picture, in_parts = [n], 0, number * n * narrow[0]
-        for axis, offset in enumerate(offsets):
-            start = offset - int(edges[axis][0])  # the first pixel of this part, in the picture
-            first = max(0, -(start // block[axis]))
-            shape.append(max(0, (picture.shape[axis + 1] - 1 - start) // block[axis] + 1 - first))
-            in_picture += (start + first * block[axis]) * wide[axis + 1]
-            in_parts += first * narrow[axis + 1]
-        if 0 not in shape:
-            places = ((in_picture, steps), (in_parts, narrow))[:: 1 if apart else -1]
-            whole = (*shape, *picture.shape[axes + 1 :])
-            copies.append(Copy(source.index, target.index, whole, *places[0], *places[1]))
-    return Move(op.index, op.code, (source.index,), (target.index,), tuple(copies), target.elements)
-
-
 def _variable(model: Model, op: Operator) -> Step:
     """READ_VARIABLE and ASSIGN_VARIABLE: the bytes of a tensor, from or to the memory of a variable."""
     read = op.code == "READ_VARIABLE"
@@ -284,6 +243,4 @@ MOVES: dict[str, Lower] = {
     "ASSIGN_VARIABLE": _variable,
     "SPACE_TO_DEPTH": _depth,
     "DEPTH_TO_SPACE": _depth,
-    "SPACE_TO_BATCH_ND": _batches,
-    "BATCH_TO_SPACE_ND": _batches,
 }
