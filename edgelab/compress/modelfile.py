@@ -127,6 +127,29 @@ def read(model_path: PathLike) -> Any:
     return model
 
 
+def file_bytes(model_path: PathLike) -> int:
+    """What a model takes on disk: the .onnx file and the files beside it that hold its weights.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "tiny.onnx"
+    >>> _ = path.write_bytes(b"not external")
+    >>> file_bytes(path)
+    12
+    """
+    path = Path(model_path)
+    size = path.stat().st_size
+    if b"location" not in path.read_bytes():  # the key that external data stand under
+        return size
+    import onnx
+    from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+
+    model = onnx.load(os.fspath(path), load_external_data=False)
+    names = {ExternalDataInfo(t).location for t in model.graph.initializer if uses_external_data(t)}
+    return size + sum(file.stat().st_size for name in names if (file := path.parent / name).is_file())
+
+
 def session(content: bytes) -> Any:
     """An ONNX Runtime session on one thread."""
     import onnxruntime as ort
@@ -216,7 +239,7 @@ def keep(
         Path(out_path),
         kind,
         len(content),
-        Path(model_path).stat().st_size,
+        file_bytes(model_path),
         dict(sorted(sizes.items())),
         seconds,
         settings,

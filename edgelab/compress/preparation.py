@@ -20,6 +20,7 @@ LOWEST_IR = 4
 MASKED_BELOW = -1e4
 """Scores are masked by minus infinity, by the lowest number of a type, or by -10,000 as in BERT."""
 PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN"})
+LIMITS = frozenset({"Clip", "Min", "Max"})
 NORMALISATIONS = frozenset(
     {"BatchNormalization", "LayerNormalization", "InstanceNormalization", "GroupNormalization", "RMSNormalization"}
 )
@@ -31,8 +32,6 @@ def modernised(model: Any) -> Any:
     An old model that ONNX's converter cannot raise keeps its operator set; see `opset`.
     """
     import onnx
-    from onnxruntime.quantization.fusions import ReplaceUpsampleWithResize
-    from onnxruntime.quantization.onnx_model import ONNXModel
 
     graph = model.graph
     constants = {constant.name for constant in graph.initializer}
@@ -48,10 +47,9 @@ def modernised(model: Any) -> Any:
         raised = onnx.ModelProto()
         raised.CopyFrom(model)
         try:
-            if version <= 10:  # Upsample ends with operator set 9
-                ReplaceUpsampleWithResize(ONNXModel(raised), version).apply()
-                raised = onnx.version_converter.convert_version(raised, 11)
             raised = onnx.version_converter.convert_version(raised, OPSET)
+            if version < 11:
+                _keep_old_sampling(raised)
             raised.ir_version = max(raised.ir_version, onnx.helper.find_min_ir_version_for(raised.opset_import))
             onnx.checker.check_model(raised)
             model = raised
@@ -59,6 +57,28 @@ def modernised(model: Any) -> Any:
             raised.Clear()
     name_nodes(model)
     return model
+
+
+def _keep_old_sampling(model: Any) -> None:
+    """Say of each Resize how it sampled before operator set 11: the converter leaves the new default, half a pixel off.
+
+    ONNX Runtime rounds down where such an operator enlarges, and up where it shrinks.
+    """
+    import onnx
+
+    constants = {constant.name: constant for constant in model.graph.initializer}
+    for node in model.graph.node:
+        for attribute in node.attribute if node.op_type == "Constant" else ():
+            if attribute.name == "value":
+                constants[node.output[0]] = attribute.t
+    for node in model.graph.node:
+        if node.op_type == "Resize":
+            scales = constants.get(node.input[2]) if len(node.input) > 2 else None
+            shrinks = scales is not None and (onnx.numpy_helper.to_array(scales) < 1).any()
+            new = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "ceil" if shrinks else "floor"}
+            kept = [attribute for attribute in node.attribute if attribute.name not in new]
+            del node.attribute[:]
+            node.attribute.extend([*kept, *(onnx.helper.make_attribute(*entry) for entry in new.items())])
 
 
 def opset(model: Any) -> int:
@@ -101,6 +121,23 @@ def unshare_weights(model: Any) -> bool:
     return shared
 
 
+def shield_selections(model: Any) -> None:
+    """Put an Identity before each Where: the older quantizer forgets to turn its inputs into floats again.
+
+    The runtime removes it when it loads the file.
+    """
+    import onnx
+
+    nodes = []
+    for node in model.graph.node:
+        for position, name in enumerate(node.input) if node.op_type == "Where" else ():
+            node.input[position] = f"{node.name}_input{position}"
+            nodes.append(onnx.helper.make_node("Identity", [name], [node.input[position]], f"{node.name}_{position}"))
+        nodes.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
 def forget_shapes_of_constants(model: Any) -> bool:
     """Drop the shapes that PyTorch's newer exporter notes for constants; whether there was one.
 
@@ -129,14 +166,16 @@ def broken_weight(model: Any) -> str | None:
 
 
 def mask_constants(model: Any) -> set[str]:
-    """Constants that hold infinity or a number that stands for it, and are no weights."""
-    weights = {name for node in model.graph.node if node.op_type in PRODUCTS for name in node.input}
-    return {name for name, values in _floats(model) if name not in weights and is_masked(values)}
+    """Constants that hold infinity or a number that stands for it, and are neither weights nor limits."""
+    others = {name for node in model.graph.node if node.op_type in PRODUCTS | LIMITS for name in node.input}
+    return {name for name, values in _floats(model) if name not in others and is_masked(values)}
 
 
 def is_masked(values: NDArray[Any]) -> bool:
-    """Whether some values are infinite, or so low that they stand for minus infinity."""
-    return bool(np.isinf(values).any() or (values.size and values.min() <= MASKED_BELOW))
+    """Whether some values are infinite, or so low that they stand for minus infinity, and none is NaN."""
+    if not values.size or np.isnan(values).any():
+        return False
+    return bool(np.isinf(values).any() or values.min() <= MASKED_BELOW)
 
 
 def behind(model: Any, names: Iterable[str]) -> set[str]:

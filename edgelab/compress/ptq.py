@@ -143,6 +143,7 @@ def quantize_static(
     BadFile
         If the file is not a float ONNX model, or the result cannot be written.
     """
+    import onnx
     from onnxruntime import quantization as tools
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
 
@@ -167,11 +168,14 @@ def quantize_static(
                 f"{model_path} is of opset {preparation.opset(model)}, which has no scale for each channel and could "
                 f"not be raised to {preparation.OPSET}; export it again, or pass per_channel=False."
             )
-        masks = preparation.mask_constants(model)
+        floats = [*exclude, *preparation.touching(model, preparation.mask_constants(model) | set(ranges.masked))]
         cache = ready.with_name("ranges.json")
         behind = {name: ranges.ranges[output] for name, output in clipped(model).items() if output in ranges.ranges}
         ends = {**ranges.ranges, **behind}
         data = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ends.items()}
+        if format == "qoperator":
+            preparation.shield_selections(model)
+            onnx.save(model, ready)
         tools.save_tensors_data(TensorsData(CalibrationMethod.MinMax, data), cache)
         content = _make(
             ready,
@@ -182,7 +186,7 @@ def quantize_static(
             reduce_range=reduce_range,
             activation_type=_quant_type(activation),
             weight_type=_quant_type(weight),
-            nodes_to_exclude=[*exclude, *preparation.touching(model, masks | set(ranges.masked))],
+            nodes_to_exclude=floats,
         )
     settings = {
         "method": ranges.method,
