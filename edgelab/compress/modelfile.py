@@ -89,9 +89,9 @@ def prepared(model_path: PathLike) -> Iterator[Path]:
             raise BadFile(f"{model_path} cannot be prepared for quantization: {first_line(error)}.") from error
         source.unlink()
         _check_weights(model_path, ready)
-        mends = (preparation.unshare_weights, preparation.name_nodes, preparation.forget_shapes_of_constants)
-        if any([mend(ready) for mend in mends]):  # each of them, not only up to the first that found something
-            onnx.save(ready, path)
+        for mend in (preparation.unshare_weights, preparation.name_nodes, preparation.forget_shapes_of_constants):
+            if mend(ready):
+                onnx.save(ready, path)
         yield path
 
 
