@@ -333,7 +333,15 @@ def _finite(data: Any) -> Any:
 
 
 def _say(text: str) -> None:
-    _print(text, sys.stdout)
+    try:
+        _print(text, sys.stdout)
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # a full disk: what took minutes to find goes where it can still be read
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _print(text, sys.stderr)
+        reason = error.strerror or str(error)
+        raise EdgelabError(f"Standard output could not be written ({reason}); the whole answer stands above.") from None
 
 
 def _complain(text: str) -> int:

@@ -5,8 +5,15 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
 import warnings
 from collections.abc import Iterator
+
+# ECMA-48: a control sequence (colours, cursor), an operating system command (the window's title), a short escape.
+_TERMINAL_COMMAND = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]|\x9b[0-?]*[@-~]"
+)
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 
 
 @contextlib.contextmanager
@@ -38,13 +45,16 @@ def silenced() -> Iterator[list[warnings.WarningMessage]]:
 
 
 def first_line(error: object, limit: int = 200) -> str:
-    r"""The first line of a foreign error's text, short enough to stand inside a sentence.
+    r"""The first line of a foreign error's text, short and clean enough to stand inside a sentence.
+
+    Colours and other commands to a terminal are left out, wherever they come from.
 
     Examples
     --------
-    >>> first_line(ValueError("bad shape.\nTraceback ..."))
+    >>> first_line(ValueError("\x1b[96mbad shape.\x1b[0m\nTraceback ..."))
     'bad shape'
     """
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    plain = _TERMINAL_COMMAND.sub("", str(error))
+    lines = [clean for line in plain.splitlines() if (clean := _CONTROL.sub("", line).strip())]
     text = lines[0] if lines else type(error).__name__
     return (text if len(text) <= limit else text[: limit - 3] + "...").rstrip(".:")

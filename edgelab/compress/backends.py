@@ -112,7 +112,7 @@ def quantize_for_backend(
     if recipe not in RECIPES:
         raise BadInput(f"recipe={recipe!r} is not one of {', '.join(RECIPES)}.")
     chosen = recipe if kernels is None else kernels
-    x = torch.from_numpy(np.ascontiguousarray(calibration_x))
+    x = torch.from_numpy(np.array(calibration_x))  # a copy: the network may work in place
     if x.ndim == 0 or len(x) == 0 or x.dtype != torch.float32 or not torch.isfinite(x).all():
         raise BadInput("The calibration set is not a batch of finite float32 inputs.")
     with using(chosen):

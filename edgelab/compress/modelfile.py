@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from edgelab.compress import preparation
 from edgelab.errors import BadFile, BadInput
 from edgelab.files import write_bytes
 from edgelab.quiet import first_line, silenced
@@ -74,46 +75,34 @@ def prepared(model_path: PathLike) -> Iterator[Path]:
     model = read(model_path)
     if any(node.op_type in QUANTIZED_OPERATORS for node in model.graph.node):
         raise BadFile(f"{model_path} is quantized already; start from the float file.")
-    for constant in model.graph.initializer:
-        if constant.data_type == onnx.TensorProto.FLOAT and not np.isfinite(onnx.numpy_helper.to_array(constant)).all():
-            raise BadFile(f"{model_path} holds NaN or infinity in its weight {constant.name!r}.")
+    _check_weights(model_path, model)
     with tempfile.TemporaryDirectory(prefix="edgelab-") as folder:
-        path = Path(folder) / "prepared.onnx"
+        path, source = Path(folder) / "prepared.onnx", Path(folder) / "source.onnx"
         try:
             with silenced():
+                onnx.save(preparation.modernised(model), source)
+                # By path: from a model in memory the tool takes the constants out, and misses the values of axes then.
                 # Symbolic shapes would cost three seconds (sympy) and serve only operators that are not quantized.
-                quant_pre_process(model, str(path), skip_symbolic_shape=True)
+                quant_pre_process(str(source), str(path), skip_symbolic_shape=True)
+            ready = read(path)
         except Exception as error:
             raise BadFile(f"{model_path} cannot be prepared for quantization: {first_line(error)}.") from error
-        ready = onnx.load(path)
-        if _unshare(ready):
-            onnx.save(ready, path)
+        source.unlink()
+        _check_weights(model_path, ready)
+        for mend in (preparation.unshare_weights, preparation.name_nodes, preparation.forget_shapes_of_constants):
+            if mend(ready):
+                onnx.save(ready, path)
         yield path
+
+
+def _check_weights(model_path: PathLike, model: Any) -> None:
+    if broken := preparation.broken_weight(model):
+        raise BadFile(f"{model_path} holds NaN or infinity in its weight {broken!r}.")
 
 
 QUANTIZED_OPERATORS = frozenset(
     {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "ConvInteger", "MatMulNBits"}
 )
-
-
-def _unshare(model: Any) -> bool:
-    """Give every layer that shares its weights with another a copy of its own; whether there was one.
-
-    ONNX Runtime's quantizer transposes the weights of a linear layer in place, and a second layer that uses them
-    computes nonsense from then on.
-    """
-    constants = {constant.name: constant for constant in model.graph.initializer}
-    seen: set[str] = set()
-    shared = False
-    for i, node in enumerate(model.graph.node):
-        for position, name in enumerate(node.input):
-            if name in constants and name in seen and len(constants[name].dims) > 1:
-                copy = model.graph.initializer.add()
-                copy.CopyFrom(constants[name])
-                copy.name = node.input[position] = f"{name}_copy{i}_{position}"
-                shared = True
-            seen.add(name)
-    return shared
 
 
 def read(model_path: PathLike) -> Any:
@@ -136,6 +125,29 @@ def read(model_path: PathLike) -> Any:
     if not model.graph.node or not model.graph.input:
         raise BadFile(f"{model_path} holds no network.")
     return model
+
+
+def file_bytes(model_path: PathLike) -> int:
+    """What a model takes on disk: the .onnx file and the files beside it that hold its weights.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "tiny.onnx"
+    >>> _ = path.write_bytes(b"not external")
+    >>> file_bytes(path)
+    12
+    """
+    path = Path(model_path)
+    size = path.stat().st_size
+    if b"location" not in path.read_bytes():  # the key that external data stand under
+        return size
+    import onnx
+    from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+
+    model = onnx.load(os.fspath(path), load_external_data=False)
+    names = {ExternalDataInfo(t).location for t in model.graph.initializer if uses_external_data(t)}
+    return size + sum(file.stat().st_size for name in names if (file := path.parent / name).is_file())
 
 
 def session(content: bytes) -> Any:
@@ -183,7 +195,10 @@ def activations(model: Any, x: NDArray[Any], whole: bool = True) -> Iterator[tup
     probe.CopyFrom(model)
     present = {node.name for node in probe.graph.output}
     probe.graph.output.extend(info[name] for name in names if name not in present)
-    runtime = session(probe.SerializeToString())
+    try:
+        runtime = session(probe.SerializeToString())
+    except Exception as error:
+        raise BadInput(f"ONNX Runtime does not run the network: {first_line(error)}.") from error
     feed, fixed = _feed(runtime, x), runtime.get_inputs()[0].shape[0]
     if isinstance(fixed, int) and len(feed) % fixed:
         raise BadInput(f"The network takes batches of {fixed}, which {len(feed)} samples do not fill.")
@@ -224,7 +239,7 @@ def keep(
         Path(out_path),
         kind,
         len(content),
-        Path(model_path).stat().st_size,
+        file_bytes(model_path),
         dict(sorted(sizes.items())),
         seconds,
         settings,

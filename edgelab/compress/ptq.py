@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from edgelab.compress import preparation
 from edgelab.compress.calibration import METHODS, Range, range_minmax
 from edgelab.compress.modelfile import PathLike, Quantized, activations, clipped, keep, prepared, read, session
 from edgelab.errors import BadInput
@@ -32,13 +33,15 @@ class TensorRanges:
 
     ``ranges`` maps the tensor's name in the prepared network to ``(low, high)``, in the order of the network; a
     tensor that goes into a ReLU alone is left out, because the quantizer merges the two. ``samples`` is the size of
-    the calibration set.
+    the calibration set. ``masked`` names the tensors that hold minus infinity, or a number that stands for it, where
+    a mask was added: no range spans both it and the other values, so they stay in float32.
     """
 
     method: str
     samples: int
     ranges: Mapping[str, Range]
     seconds: float
+    masked: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The ranges as JSON-ready data."""
@@ -76,15 +79,22 @@ def collect_ranges(model_path: PathLike, calibration_x: NDArray[Any], method: Me
         raise BadInput(f"method={method!r} is not one of {', '.join(METHODS)}, or a function of the values.")
     name = getattr(method, "__name__", "own") if callable(method) else method
     ranges: dict[str, Range] = {}
+    masked: dict[str, None] = {}
     with prepared(model_path) as ready:
-        for tensor, values in activations(read(ready), calibration_x, whole=chosen is not range_minmax):
+        model = read(ready)
+        candidates = preparation.behind(model, preparation.mask_constants(model))
+        for tensor, values in activations(model, calibration_x, whole=chosen is not range_minmax):
+            if tensor in masked or (tensor in candidates and preparation.is_masked(values)):
+                masked[tensor] = None
+                continue
             try:
                 low, high = chosen(values)
             except BadInput as error:
                 raise BadInput(f"Tensor {tensor!r} has no range: {error}") from error
             known = ranges.get(tensor, (low, high))
             ranges[tensor] = (min(float(low), known[0]), max(float(high), known[1]))
-    return TensorRanges(name, len(calibration_x), ranges, time.perf_counter() - started)
+    ranges = {tensor: ends for tensor, ends in ranges.items() if tensor not in masked}
+    return TensorRanges(name, len(calibration_x), ranges, time.perf_counter() - started, tuple(masked))
 
 
 def quantize_static(
@@ -133,6 +143,7 @@ def quantize_static(
     BadFile
         If the file is not a float ONNX model, or the result cannot be written.
     """
+    import onnx
     from onnxruntime import quantization as tools
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
 
@@ -152,10 +163,19 @@ def quantize_static(
         known = {output for node in graph.node for output in node.output} | {i.name for i in graph.input}
         if not set(ranges.ranges) <= known:
             raise BadInput(f"The ranges were collected from another network than {Path(model_path).name}.")
+        if per_channel and preparation.opset(model) < preparation.OPSET:
+            raise BadInput(
+                f"{model_path} is of opset {preparation.opset(model)}, which has no scale for each channel and could "
+                f"not be raised to {preparation.OPSET}; export it again, or pass per_channel=False."
+            )
+        floats = [*exclude, *preparation.touching(model, preparation.mask_constants(model) | set(ranges.masked))]
         cache = ready.with_name("ranges.json")
         behind = {name: ranges.ranges[output] for name, output in clipped(model).items() if output in ranges.ranges}
         ends = {**ranges.ranges, **behind}
         data = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ends.items()}
+        if format == "qoperator":
+            preparation.shield_selections(model)
+            onnx.save(model, ready)
         tools.save_tensors_data(TensorsData(CalibrationMethod.MinMax, data), cache)
         content = _make(
             ready,
@@ -166,7 +186,7 @@ def quantize_static(
             reduce_range=reduce_range,
             activation_type=_quant_type(activation),
             weight_type=_quant_type(weight),
-            nodes_to_exclude=list(exclude),
+            nodes_to_exclude=floats,
         )
     settings = {
         "method": ranges.method,
@@ -218,12 +238,13 @@ def quantize_dynamic(
     if weight not in ("int8", "uint8"):
         raise BadInput(f"weight={weight!r} does not run dynamically; use 'int8' or 'uint8'.")
     with prepared(model_path) as ready:
+        model = read(ready)
         content = _make(
             ready,
             tools.quantize_dynamic,
             weight_type=_quant_type(weight),
             op_types_to_quantize=list(operators),
-            nodes_to_exclude=list(exclude),
+            nodes_to_exclude=[*exclude, *preparation.touching(model, preparation.mask_constants(model))],
         )
     settings = {"weight": weight, "operators": list(operators), "exclude": list(exclude)}
     return keep(model_path, out_path, content, "dynamic", settings, time.perf_counter() - started)

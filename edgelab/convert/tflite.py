@@ -171,7 +171,7 @@ def _run(traced: Any, x: NDArray[np.float32]) -> NDArray[np.float32]:
     import torch
 
     with torch.no_grad():
-        result: NDArray[np.float32] = traced(torch.from_numpy(x)).numpy()
+        result: NDArray[np.float32] = traced(torch.tensor(x)).numpy()
     return result
 
 

@@ -92,7 +92,7 @@ class Quantizer:
                 return quants[n.name].fake(result) if n.name in quants else result
 
         with torch.no_grad():
-            result: NDArray[np.float32] = Rounding(self._simulated).run(torch.from_numpy(x)).numpy()
+            result: NDArray[np.float32] = Rounding(self._simulated).run(torch.tensor(x)).numpy()
         return result
 
     def _names(self) -> list[str]:
@@ -176,7 +176,7 @@ def calibrate(traced: Any, x: NDArray[np.float32]) -> tuple[dict[str, tuple[int,
     for start in range(0, len(x), CALIBRATION_BATCH):
         try:
             with torch.no_grad():
-                recorder.run(torch.from_numpy(x[start : start + CALIBRATION_BATCH]))
+                recorder.run(torch.tensor(x[start : start + CALIBRATION_BATCH]))
         except BadInput:
             raise
         except Exception as error:

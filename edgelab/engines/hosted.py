@@ -29,6 +29,9 @@ DEFAULT_TIMEOUT_SECONDS = 120.0
 # What an engine feeds at once where the model leaves the batch open: fast, and small enough for any memory.
 DEFAULT_BATCH = 256
 
+# How much of the timeout a series of timed runs is given at a time.
+_TIMING_SHARE = 0.25
+
 Answer = tuple[dict[str, Any], list[NDArray[Any]]]
 
 
@@ -58,6 +61,7 @@ class HostedEngine:
         self.threads: int = options["threads"]
         self._title = title
         self._sent: NDArray[np.float32] | None = None
+        self._seconds = 0.0  # the slowest run of the last series with the inputs that were sent; 0 for unknown
         self._child = Child(module, title, self.path, timeout=timeout)
         try:
             about, _ = self._child.call("open", "opening", path=str(self.path), **options)
@@ -102,8 +106,19 @@ class HostedEngine:
         """
         check_runs(runs, warmup)
         self._send(x)
-        _, (nanoseconds,) = self._child.call("time", "timing", runs=runs, warmup=warmup)
-        return Timing(nanoseconds.astype(np.float64) / 1e9)
+        parts = []
+        while warmup + runs > 0:
+            # The timeout is for one call of the runtime, not for a series: a slow model is asked for a few at a time.
+            room = _TIMING_SHARE * self._child.timeout / self._seconds if self._seconds else float("inf")
+            most = max(1, int(min(room, warmup + runs)))
+            discarded = min(warmup, most)
+            timed = min(runs, most - discarded)
+            _, (nanoseconds,) = self._child.call("time", "timing", runs=timed, warmup=discarded)
+            parts.append(nanoseconds.astype(np.float64) / 1e9)
+            if timed:
+                self._seconds = float(parts[-1].max())
+            warmup, runs = warmup - discarded, runs - timed
+        return Timing(np.concatenate(parts))
 
     def calls_per_run(self, x: NDArray[np.float32]) -> int:
         """How many calls of the runtime one timed run of ``x`` takes: 1 where the model takes the batch whole."""
@@ -137,7 +152,7 @@ class HostedEngine:
     def _send(self, x: NDArray[np.float32]) -> int:
         borders.check_input(x)
         if self._sent is None or self._sent.shape != x.shape or not np.array_equal(self._sent, x):
-            self._sent = None
+            self._sent, self._seconds = None, 0.0
             answer, _ = self._child.call("keep", f"preparing {len(x)} inputs for", [x])
             self._calls = int(answer["calls"])
             self._sent = x.copy()

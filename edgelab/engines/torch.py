@@ -216,11 +216,11 @@ class TorchEngine:
                 handle.remove()
 
     def _tensor(self, x: NDArray[np.float32]) -> torch.Tensor:
-        return self._torch.from_numpy(np.ascontiguousarray(borders.check_input(x)))
+        return self._torch.from_numpy(np.array(borders.check_input(x)))  # a copy: a module may work in place
 
     def _forward(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         try:
-            y = self._module(self._torch.from_numpy(np.ascontiguousarray(x)))
+            y = self._module(self._tensor(x))
         except (RuntimeError, ValueError, TypeError) as error:
             raise self._refusal(x, error) from None
         y = y[0] if isinstance(y, tuple | list) else y

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -13,15 +15,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgelab.compress.modelfile import file_bytes
 from edgelab.engines import open_engine
 from edgelab.engines.base import Engine, OperatorTime, TensorInfo
-from edgelab.errors import BadInput
+from edgelab.errors import BadInput, EdgelabError, EngineCrash
 from edgelab.measure.compare import distinct_names
 from edgelab.measure.latency import Verdict, measure_latency
 from edgelab.measure.machine import machine
 from edgelab.reading import Reading, Table
 
 _PROFILED_RUNS = 20
+_FEWEST_PROFILED_RUNS = 2
+_PROFILE_SECONDS = 30
 _SHOWN_OPERATORS = 5
 _ALL_PAIRS = 4
 
@@ -88,6 +93,8 @@ class BenchReport:
         """For each model its slowest operators and the type in which they really ran."""
         tables = []
         for m in self.models:
+            if not m.operators:
+                continue
             total = sum(o.median_ms for o in m.operators) or 1.0
             slowest = sorted(m.operators, key=lambda o: -o.median_ms)[:_SHOWN_OPERATORS]
             rows = [(o.name, o.type, o.ran_in, 1e3 * o.median_ms, 100 * o.median_ms / total) for o in slowest]
@@ -150,7 +157,8 @@ def bench(
     Raises
     ------
     BadFile, BadInput, EngineCrash
-        If a file cannot be read or run.
+        If a file cannot be read or run. A runtime that dies or times out in a later round, or while it is profiled,
+        takes nothing away from what was measured: the note says what is missing.
     """
     files = [Path(p) for p in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
     if not files:
@@ -164,14 +172,19 @@ def bench(
         inputs = {name: random_inputs(engine.inputs, batch, draw) for name, engine in engines.items()}
         notes = []
         first = {name: 1e3 * float(engine.time(inputs[name], 1).seconds[0]) for name, engine in engines.items()}
+        peaks = {name: _peak_memory(engine, 0) for name, engine in engines.items()}
         race = measure_latency(
             {n: (e, inputs[n]) for n, e in engines.items()}, None, runs, warmup, seed=seed, progress=progress
         )
         for name, engine in engines.items():
             notes += _remarks(name, engine, inputs[name])
         # asked for before the profiler, which keeps a trace of its own
-        peaks = {n: e.peak_memory_bytes() - e.base_memory_bytes for n, e in engines.items()}  # type: ignore[attr-defined]
-        profiles = {n: e.profile(inputs[n], _PROFILED_RUNS) for n, e in engines.items()}
+        peaks = {name: _peak_memory(engine, peaks[name]) for name, engine in engines.items()}
+        profiles: dict[str, Sequence[OperatorTime]] = {}
+        for name, engine in engines.items():
+            profiles[name], complaint = _profile(engine, inputs[name])
+            if complaint and complaint not in race.note:
+                notes.append(f"{name} has no profile: {complaint}")
         models = []
         for name, file in zip(names, files, strict=True):
             engine, figures = engines[name], race.readings[name]
@@ -180,7 +193,7 @@ def bench(
                 Benched(
                     str(file),
                     engine.name,
-                    file.stat().st_size,
+                    file_bytes(file),
                     Reading(1e3 * float(engine.load_seconds), "ms", "measured", once),  # type: ignore[attr-defined]
                     Reading(first[name], "ms", "measured", once),
                     figures["p50"],
@@ -215,6 +228,30 @@ def random_inputs(inputs: Sequence[TensorInfo], batch: int, draw: np.random.Gene
     if inputs[0].scale or inputs[0].dtype.startswith("float"):
         return draw.standard_normal(size, dtype=np.float32)
     return draw.integers(0, 256 if inputs[0].dtype == "uint8" else 2, size).astype(np.float32)
+
+
+def _peak_memory(engine: Engine, known: int) -> int:
+    """Bytes above the bare runtime's; what was ``known`` before where the runtime has died since."""
+    try:
+        return int(engine.peak_memory_bytes() - engine.base_memory_bytes)  # type: ignore[attr-defined]
+    except EngineCrash:
+        return known
+
+
+def _profile(engine: Engine, x: NDArray[np.float32]) -> tuple[Sequence[OperatorTime], str]:
+    """The operators, and why there are none: the timing stands without them.
+
+    A few runs come first. They are what there is of a model whose profile takes long, or outgrows the profiler.
+    """
+    start = time.perf_counter()
+    try:
+        operators = engine.profile(x, _FEWEST_PROFILED_RUNS)
+    except EdgelabError as error:
+        return (), str(error)
+    if (time.perf_counter() - start) * _PROFILED_RUNS / _FEWEST_PROFILED_RUNS < _PROFILE_SECONDS:
+        with contextlib.suppress(EdgelabError):
+            operators = engine.profile(x, _PROFILED_RUNS)
+    return operators, ""
 
 
 def _remarks(name: str, engine: Engine, x: NDArray[np.float32]) -> list[str]:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelab.engines.base import Engine
-from edgelab.errors import BadInput
+from edgelab.errors import BadInput, EngineCrash
 from edgelab.measure import stats
 from edgelab.measure.machine import Watch, machine, on_core, probe, quietest_core
 from edgelab.measure.times import PERCENTILES, SMALLEST_RELEVANT, LatencyReport, Verdict, largest_to_smallest
@@ -78,6 +78,9 @@ def measure_latency(
     ------
     BadInput
         Without contenders or inputs, or with fewer than 2 runs.
+    EngineCrash
+        If a runtime died or timed out before two runs of each were timed; later, the rounds that were finished are
+        kept and the note says so.
     """
     if not contenders:
         raise BadInput("There is nothing to measure: name at least one contender.")
@@ -318,13 +321,21 @@ def _race(
     order = np.random.default_rng(seed)
     times: dict[str, list[NDArray[np.float64]]] = {name: [] for name in pairs}
     names = list(pairs)
-    for _ in tqdm(range(rounds), desc="rounds", disable=not progress, leave=False):
-        for index in order.permutation(len(names)):
-            name = names[index]
-            times[name].append(turn(name, sizes[name], 1))
+    cut = ""
+    try:
+        for _ in tqdm(range(rounds), desc="rounds", disable=not progress, leave=False):
+            for index in order.permutation(len(names)):
+                name = names[index]
+                times[name].append(turn(name, sizes[name], 1))
+    except EngineCrash as error:
+        done = min(len(series) for series in times.values())
+        if done * min(sizes.values()) < 2:
+            raise
+        cut = f"After {done} of {rounds} rounds it ended, and these are the figures of those: {error}"
+        times, rounds = {name: series[:done] for name, series in times.items()}, done
     with on_core(core):
         busy = watch.complaint()
-        note = busy or before.complaint(probe())
+        note = " ".join(filter(None, [cut, busy or before.complaint(probe())]))
     by = {
         name: f"{_describe(engine)}{'' if cores[name] is None else ' on one core'}, {rounds * sizes[name]} runs in "
         f"{rounds} interleaved blocks after {warmup} warm-up runs, batch {len(inputs)}, {machine().cpu}"
