@@ -1,9 +1,9 @@
-"""For all tests: interrupts, the full matrices on request, and the CPU seconds that each file and each lab takes."""
+"""For all tests: interrupts, groups for two processes, and the CPU seconds that each file and each lab takes."""
 
 import json
 import os
 import signal
-from collections import defaultdict
+from collections import Counter
 from pathlib import Path
 
 import psutil
@@ -14,10 +14,7 @@ import pytest
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-CPU_FILE = "EDGELAB_TEST_CPU"  # `edgelab test` names a file here, and sums up what its parts wrote into it
-_SPENT = pytest.StashKey[float]()
-_FOUND = pytest.StashKey[dict]()
-_AT_START = pytest.StashKey[float]()
+CPU_FILE = "EDGELAB_TEST_CPU"  # see edgelab/course/testing.py, which sums it up
 
 
 def cpu_seconds() -> float:
@@ -33,52 +30,50 @@ def cpu_seconds() -> float:
 
 
 def part_of(item) -> str:
-    """The file of a test below the project, and the lab that it is about after a blank, if it is about one."""
+    """The file of a test, and after a blank the lab that it is about, if it is about one."""
     path = item.path.relative_to(item.config.rootpath).as_posix()
-    about = getattr(item, "callspec", None)
-    lab = next((about.params[name] for name in ("case", "lab") if about and name in about.params), None)
-    slug = lab.stem.partition("_")[2] if isinstance(lab, Path) else getattr(getattr(lab, "lab", None), "slug", "")
+    given = getattr(getattr(item, "callspec", None), "params", {})
+    lab, case = given.get("lab"), given.get("case")
+    slug = lab.stem.partition("_")[2] if isinstance(lab, Path) else getattr(getattr(case, "lab", None), "slug", "")
     return f"{path} {slug}".rstrip()
 
 
+class CpuSeconds:
+    """Counts for each test what this process and its children took since the test before, and sums that up."""
+
+    def __init__(self):
+        self.at_start = self.so_far = cpu_seconds()
+        self.found = Counter()
+
+    def pytest_collection_finish(self):
+        self.so_far = cpu_seconds()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item, call):
+        report = yield
+        if call.when == "teardown":
+            now = cpu_seconds()
+            report.user_properties.append(("cpu", [part_of(item), now - self.so_far]))
+            self.so_far = now
+        return report
+
+    def pytest_runtest_logreport(self, report):
+        if report.when == "teardown":
+            self.found.update(dict(value for name, value in report.user_properties if name == "cpu"))
+
+    def pytest_sessionfinish(self, session):
+        target = os.environ.get(CPU_FILE)
+        if target and not hasattr(session.config, "workerinput"):  # the process that has all reports, or the only one
+            between = cpu_seconds() - self.at_start - self.found.total()
+            with Path(target).open("a", encoding="utf-8") as file:
+                file.write(json.dumps({**self.found, "collecting": max(0.0, between)}) + "\n")
+
+
 def pytest_configure(config):
-    config.stash[_AT_START] = cpu_seconds()
-    config.stash[_FOUND] = defaultdict(float)
+    config.pluginmanager.register(CpuSeconds(), "cpu_seconds")
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item):
-    item.config.stash.setdefault(_SPENT, cpu_seconds())
-    return (yield)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item, call):
-    report = yield
-    if call.when == "teardown":
-        now = cpu_seconds()
-        report.user_properties = [*report.user_properties, ("cpu", (part_of(item), now - item.config.stash[_SPENT]))]
-        item.config.stash[_SPENT] = now
-    return report
-
-
-def pytest_runtest_logreport(report):
-    _collected.extend(value for name, value in report.user_properties if name == "cpu")
-
-
-_collected: list = []
-
-
-def pytest_sessionfinish(session):
-    """In the process that has all reports: what the tests took by file and lab, and what stands in no test."""
-    config = session.config
-    if hasattr(config, "workerinput"):
-        return
-    found = config.stash[_FOUND]
-    for part, seconds in _collected:
-        found[part] += seconds
-    found["collecting"] = max(0.0, cpu_seconds() - config.stash[_AT_START] - sum(found.values()))
-    target = os.environ.get(CPU_FILE)
-    if target:
-        with Path(target).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(found) + "\n")
+def pytest_collection_modifyitems(items):
+    """With ``--dist loadgroup`` a file stays in one process, and where it is about labs, each lab does."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(part_of(item)))
