@@ -1,4 +1,4 @@
-"""The unsolved notebook where no browser runs it (tests/browser/test_labs.py does, and sees more); the example always."""
+"""The unsolved notebook where no browser runs it (tests/browser does, and sees more); the example always."""
 
 import tempfile
 

@@ -269,7 +269,7 @@ def test_the_cpu_seconds_of_parts_and_labs_are_said(home, no_browser, monkeypatc
     ]
 
     def run(words, env, **_):
-        with open(env[testing.CPU_FILE], "a", encoding="utf-8") as file:
+        with Path(env[testing.CPU_FILE]).open("a", encoding="utf-8") as file:
             file.write(json.dumps(lines.pop(0)) + "\n")
         return subprocess.CompletedProcess(words, 0)
 
