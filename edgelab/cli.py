@@ -184,8 +184,11 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
+    from edgelab.course import paths
     from edgelab.course.grade import grade
 
+    if options.notebook is None:  # tries are counted there
+        paths.ready(paths.runs())
     with _answer(json_too=options.json) as answer:
         report = grade(options.lab, options.notebook, seconds=options.seconds)
         answer(report.to_dict(), report)

@@ -1,7 +1,7 @@
 """Architectures that people put on microcontrollers, built small with Keras and converted as they convert them.
 
-Run as a program with a folder and names, it writes one .tflite file for each. Weights are random; the statistics of batch
-normalization are spread, so that folded weights and biases look trained.
+Run as a program with a folder and names, it writes one .tflite file for each. Weights are random; the statistics of
+batch normalization are spread, so that folded weights and biases look trained.
 """
 
 import os

@@ -95,7 +95,7 @@ def _number(guess: Any) -> str:
 
 def write_page(path: Path | None = None) -> Path:
     """Write the page, to ``runs/progress.html`` unless told otherwise, and return where it is."""
-    return write_text(path or paths.runs() / "progress.html", page(gather()))
+    return write_text(path or paths.ready(paths.runs()) / "progress.html", page(gather()))
 
 
 def page(labs: list[LabProgress]) -> str:

@@ -57,8 +57,17 @@ def open_lab(name: str | None, port: int, *, browser: bool, say: Callable[[str],
     -------
     int
         0 after the user's interrupt, else the server's exit status.
+
+    Raises
+    ------
+    BadFile
+        If the learner's work or progress could not be saved here.
+    LabError
+        If there is no such lab, or the server does not start.
     """
     lab = find(name) if name else all_labs()[0]
+    paths.ready(paths.runs())
+    paths.ready(paths.notebooks(), "copy the clone to a folder of your own and set EDGELAB_HOME to it")
     with serving(lab, port) as server:
         shown = browser and has_screen() and _open_browser(server.address)
         say(f"JupyterLab {'is open in your browser' if shown else 'serves'} at {server.address}")
