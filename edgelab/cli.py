@@ -28,8 +28,10 @@ Verb = Callable[[argparse.Namespace], int]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0 done, 1 a test or check failed, 2 it could not be done."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments is None:  # a polite kill ends a run like Ctrl-C does, without leaving a kernel behind
+    if arguments is None:  # a polite kill or a hang-up ends a run like Ctrl-C does, without leaving a kernel behind
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup asks to go on
+            signal.signal(signal.SIGHUP, signal.default_int_handler)
     try:
         if words[:1] == ["test"] and words[1:] not in (["-h"], ["--help"]):
             return _test(argparse.Namespace(arguments=words[1:]))  # pytest's own options are passed on as they are
@@ -188,8 +190,11 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
+    from edgelab.course import paths
     from edgelab.course.grade import grade
 
+    if options.notebook is None:  # tries are counted there
+        paths.ready(paths.runs())
     with _answer(json_too=options.json) as answer:
         report = grade(options.lab, options.notebook, seconds=options.seconds)
         answer(report.to_dict(), report)

@@ -1,7 +1,7 @@
 """Architectures that people put on microcontrollers, built small with Keras and converted as they convert them.
 
-Run as a program with a folder, it writes one .tflite file for each. Weights are random; the statistics of batch
-normalization are spread, so that folded weights and biases look trained.
+Run as a program with a folder and names, it writes one .tflite file for each. Weights are random; the statistics of
+batch normalization are spread, so that folded weights and biases look trained.
 """
 
 import os
@@ -235,7 +235,7 @@ class Streaming(tf.Module):
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
-    for name in (*MODELS, "streaming"):
+    for name in sys.argv[2:]:
         rng = np.random.default_rng(len(name))
         if name == "streaming":
             module = Streaming()

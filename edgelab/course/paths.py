@@ -7,9 +7,10 @@ kernel was started (or one above it), else beside the installed package.
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
-from edgelab.errors import LabError
+from edgelab.errors import BadFile, LabError
 
 
 def home() -> Path:
@@ -48,6 +49,36 @@ def runs() -> Path:
     """The folder for executed labs and the learner's progress: ``EDGELAB_RUNS``, else ``runs/`` beside the labs."""
     named = os.environ.get("EDGELAB_RUNS")
     return Path(named).expanduser().resolve() if named else home() / "runs"
+
+
+def ready(folder: Path, cure: str = "set EDGELAB_RUNS to a folder of your own") -> Path:
+    """Make a folder if it is not there, and find out that files can be written to it before anything is promised.
+
+    Parameters
+    ----------
+    folder
+        Where files will go.
+    cure
+        What a person can do if they cannot, as the end of a sentence.
+
+    Raises
+    ------
+    BadFile
+        If the folder cannot be made or written: a read-only clone, somebody else's, a full disk.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp()) / "runs"
+    >>> ready(folder) == folder and folder.is_dir()
+    True
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise BadFile(f"{folder} cannot be written ({error.strerror or error}); {cure}.") from error
 
 
 def shown(path: Path) -> str:

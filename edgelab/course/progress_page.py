@@ -110,7 +110,7 @@ def _row(payload: Mapping[str, Any]) -> tuple[str, str, str]:
 
 def write_page(path: Path | None = None) -> Path:
     """Write the page, to ``runs/progress.html`` unless told otherwise, and return where it is."""
-    return write_text(path or paths.runs() / "progress.html", page(gather()))
+    return write_text(path or paths.ready(paths.runs()) / "progress.html", page(gather()))
 
 
 def page(labs: list[LabProgress]) -> str:

@@ -122,6 +122,7 @@ def run_lab(
     values = parse_parameters(lab, notebook, parameters or {})
     folder = (paths.runs() / lab.slug) if out is None else Path(out).resolve()
     environment = {"EDGELAB_HOME": str(paths.home()), **({} if mine else {"EDGELAB_PROGRESS": "off"})}
+    paths.ready(folder, *([] if out is None else ["choose another folder with --out"]))
     with _staging(folder, lab) as staged:
         draft = staged / f"{lab.slug}.ipynb"
         started = time.perf_counter()

@@ -1,6 +1,7 @@
 """JupyterLab on the labs: in the browser where there is a screen, as an address where there is none.
 
-The server listens on this machine only, on the first free port, and takes the kernel of this interpreter.
+The server listens on this machine only, on the first free port, and takes the kernel of this interpreter. It ends with
+the process that started it, however that ends (see `edgelab.course.lab_server`).
 """
 
 from __future__ import annotations
@@ -56,8 +57,17 @@ def open_lab(name: str | None, port: int, *, browser: bool, say: Callable[[str],
     -------
     int
         0 after the user's interrupt, else the server's exit status.
+
+    Raises
+    ------
+    BadFile
+        If the learner's work or progress could not be saved here.
+    LabError
+        If there is no such lab, or the server does not start.
     """
     lab = find(name) if name else all_labs()[0]
+    paths.ready(paths.runs())
+    paths.ready(paths.notebooks(), "copy the clone to a folder of your own and set EDGELAB_HOME to it")
     with serving(lab, port) as server:
         shown = browser and has_screen() and _open_browser(server.address)
         say(f"JupyterLab {'is open in your browser' if shown else 'serves'} at {server.address}")
@@ -86,7 +96,7 @@ def serving(lab: Lab, port: int, extra: tuple[str, ...] = ()) -> Iterator[Server
             [*command, *extra],
             env=environment,
             cwd=paths.home(),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # held open and never written to: its end tells the server that this process ended
             stdout=words,
             stderr=words,
         )
@@ -98,6 +108,8 @@ def serving(lab: Lab, port: int, extra: tuple[str, ...] = ()) -> Iterator[Server
                 with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
                     process.wait(10)
                 process.kill()
+            if process.stdin is not None:
+                process.stdin.close()
 
 
 def server_command(lab: Lab, port: int, token: str) -> tuple[list[str], Mapping[str, str]]:
@@ -114,7 +126,8 @@ def server_command(lab: Lab, port: int, token: str) -> tuple[list[str], Mapping[
         "PYTHONUNBUFFERED": "1",
     }
     command = [
-        *(sys.executable, "-m", "jupyterlab", "--no-browser", "--log-level=ERROR", "--ServerApp.answer_yes=True"),
+        *(sys.executable, "-m", "edgelab.course.lab_server", "--no-browser", "--log-level=ERROR"),
+        "--ServerApp.answer_yes=True",
         *("--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0"),
         f"--ServerApp.root_dir={home}",
         f"--LabApp.default_url=/lab/tree/{lab.notebook.relative_to(home).as_posix()}",

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from edgelab.course import boxes, results
+from edgelab.course import boxes, paths, results
 from edgelab.course.labs import Lab, find
+from edgelab.course.progress import keeps_score
 from edgelab.course.source import Cell, read_cells
-from edgelab.errors import LabError, MissingFramework
+from edgelab.errors import BadFile, LabError, MissingFramework
 from edgelab.measure.machine import machine
 from edgelab.reading import kernel_shell, listen
 
@@ -111,6 +112,7 @@ def begin(lab: str, *, threads: int = 1) -> None:
     if shell is not None:  # a solution's notebook carries the checks' bodies, which are registered with this
         shell.user_ns.setdefault("checks", checks)
     _pin(threads)
+    _say_if_nothing_can_be_kept()
     facts = [
         f"edgelab {version('edgelab')}",
         f"Python {platform.python_version()}",
@@ -208,6 +210,16 @@ def _made_by_uv() -> bool:
     with contextlib.suppress(OSError):
         return "\nuv = " in "\n" + (Path(sys.prefix) / "pyvenv.cfg").read_text(encoding="utf-8")
     return False
+
+
+def _say_if_nothing_can_be_kept() -> None:
+    """In a learner's kernel, whose progress and predictions go to the folder with the runs."""
+    if kernel_shell() is None or not keeps_score():
+        return
+    try:
+        paths.ready(paths.runs())
+    except BadFile as error:
+        boxes.show_markdown(f"**Your progress and predictions will not be kept:** {error}", str(error))
 
 
 def _pin(threads: int) -> None:

@@ -200,7 +200,8 @@ class OpenNotebook:
         return node
 
     def save(self):
-        self.page.evaluate("() => jupyterapp.commands.execute('docmanager:save')")
+        """Write the notebook with its outputs, as JupyterLab does; the file."""
+        self.page.evaluate("async () => { await jupyterapp.commands.execute('docmanager:save') }")
         return self.file
 
     def until(self, expression, node, seconds=30.0):

@@ -60,6 +60,6 @@ def pytest_terminal_summary(terminalreporter, config):
     if not times:
         return
     terminalreporter.section("labs, network off")
-    for slug, seconds, gigabytes, how in times:
+    for slug, seconds, gigabytes in times:
         slow = f"  SLOWER THAN {LIMIT_SECONDS} s" if seconds > LIMIT_SECONDS else ""
-        terminalreporter.line(f"{slug:20} {seconds:6.1f} s  {gigabytes:5.2f} GB at the peak  ({how}){slow}")
+        terminalreporter.line(f"{slug:20} {seconds:6.1f} s  {gigabytes:5.2f} GB at the peak{slow}")

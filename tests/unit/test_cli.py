@@ -364,7 +364,7 @@ def test_test_passes_pytests_options_on(home, monkeypatch, capfd, tmp_path):
     browser.write_text("", encoding="utf-8")
     monkeypatch.setenv("EDGELAB_CHROMIUM", str(browser))
     assert call("test", "-k", "nothing", "--co") == 5
-    assert calls[0][1:] == ["-m", "pytest", "-k", "nothing", "--co"]
+    assert calls[0][1:] == ["-m", "pytest", "-m", "not thorough", "-k", "nothing", "--co"]
     assert "The browser tests use" in capfd.readouterr().err
 
 

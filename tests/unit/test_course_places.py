@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from html.parser import HTMLParser
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -20,6 +21,8 @@ from edgelab.course import browser, build, doctor, labs, progress, progress_page
 from edgelab.errors import BadInput, LabError, MissingFramework
 
 from .course_home import EXAMPLE
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -236,6 +239,7 @@ def no_browser(home, monkeypatch):
         raise browser.NoBrowser("No browser; install one.")
 
     monkeypatch.setattr(browser, "install", install)
+    monkeypatch.setattr(testing.shutil, "which", lambda program: program)
     calls = []
 
     def run(words, **_):
@@ -250,7 +254,7 @@ def test_without_a_browser_its_tests_are_left_out_and_said_so(no_browser, monkey
     monkeypatch.delenv("CI", raising=False)
     said = []
     assert testing.run_tests(["-x"], said.append) == 0
-    assert no_browser == [["-m", "pytest", "-m", "not browser", "-x"]]
+    assert no_browser == [["-m", "pytest", "-m", "not thorough and not browser", "-x"]]
     assert said[-1] == "No browser; install one. The browser tests are left out."
 
 
@@ -259,6 +263,71 @@ def test_without_a_browser_ci_fails(no_browser, monkeypatch):
     with pytest.raises(browser.NoBrowser):
         testing.run_tests([], lambda text: None)
     assert no_browser == []
+
+
+def test_quick_is_one_part_and_looks_for_no_browser(no_browser, monkeypatch):
+    monkeypatch.setenv("CI", "true")
+    said = []
+    assert testing.run_tests(["--quick", "-x"], said.append) == 0
+    ((*_, last),) = no_browser
+    words = set(no_browser[0])
+    assert last == "-x"
+    assert {"not thorough", "tests/unit", "tests/labs/test_rules.py", "tests/labs/test_mistakes.py", "edgelab"} <= words
+    assert not [word for word in words if word.startswith(("tests/browser", "tests/oracle", "tests/faults"))]
+    assert said == []
+
+
+def test_thorough_leaves_nothing_out(home, no_browser, monkeypatch, tmp_path):
+    monkeypatch.setattr(browser, "find", lambda: tmp_path / "chromium")
+    assert testing.run_tests(["--thorough"], lambda text: None) == 0
+    assert [words[:4] for words in no_browser] == [["-m", "pytest", "-m", ""]] * 2
+    parts = {word for words in no_browser for word in words if word.startswith(("tests/", "edgelab"))}
+    folders = {path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").iterdir() if list(path.glob("test_*.py"))}
+    labs = {path.relative_to(ROOT).as_posix() for path in (ROOT / "tests" / "labs").glob("test_*.py")}
+    assert parts == {*folders - {"tests/labs"}, *labs, "edgelab"}, "every test stands in one part"
+
+
+def test_quick_and_thorough_exclude_each_other():
+    with pytest.raises(BadInput, match="give one of them"):
+        testing.run_tests(["--quick", "--thorough"], lambda text: None)
+
+
+@pytest.mark.parametrize(("codes", "wanted"), [((0, 1), 1), ((5, 0), 0), ((5, 5), 5), ((4, 1), 4), ((2, 0), 2)])
+def test_the_first_part_that_fails_gives_the_status(home, no_browser, monkeypatch, codes, wanted):
+    monkeypatch.delenv("CI", raising=False)
+    left = list(codes)
+    done = subprocess.CompletedProcess
+    monkeypatch.setattr(testing.subprocess, "run", lambda words, **_: done(words, left.pop(0)))
+    assert testing.run_tests([], lambda text: None) == wanted
+    assert bool(left) == (wanted == 2), "after an interrupt nothing is begun"
+
+
+def test_the_cpu_seconds_of_parts_and_labs_are_said(home, no_browser, monkeypatch):
+    monkeypatch.delenv("CI", raising=False)
+    lines = [
+        {"tests/unit/test_a.py": 2, "tests/browser/test_labs.py start": 30.04, "edgelab/files.py": 1, "collecting": 3},
+        {"tests/labs/test_run.py start": 20, "tests/labs/test_run.py mcu": 51, "tests/unit/test_b.py": 0.5},
+    ]
+
+    def run(words, env, **_):
+        with Path(env[testing.CPU_FILE]).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(lines.pop(0)) + "\n")
+        return subprocess.CompletedProcess(words, 0)
+
+    monkeypatch.setattr(testing.subprocess, "run", run)
+    said = []
+    testing.run_tests([], said.append)
+    assert said[-1].splitlines() == [
+        "CPU seconds of the tests: 108",
+        "  tests/labs              71.0",
+        "  tests/browser           30.0",
+        "  collecting               3.0",
+        "  tests/unit               2.5",
+        "  edgelab                  1.0",
+        "of them by lab:",
+        "  mcu                     51.0  (run 51.0)",
+        "  start                   50.0  (browser 30.0, run 20.0)",
+    ]
 
 
 def test_without_pytest(monkeypatch):

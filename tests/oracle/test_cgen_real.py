@@ -11,13 +11,20 @@ from edgelab.engines.cortexm import CortexMEngine
 from edgelab.engines.tflm import TFLMEngine
 from edgelab.mcu.firmware import build_firmware
 
+from .cgen_home import sampled
+
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="tflite-micro has wheels for Linux on x86-64")
 
 
 CASES = {"digits_mlp": (data.digits, 359), "vibration_cnn1d": (data.vibration, 300), "signs_dscnn": (data.signs, 40)}
 
 
-@pytest.fixture(scope="module", params=CASES)
+# Each network once, each kind of kernel; `edgelab test --thorough` crosses them.
+CROSSED = [(name, kernels) for name in CASES for kernels in ("portable", "dsp")]
+EACH_ONCE = [("digits_mlp", "portable"), ("vibration_cnn1d", "dsp"), ("signs_dscnn", "dsp")]
+
+
+@pytest.fixture(scope="module")
 def trained(request, tmp_path_factory):
     """A checkpoint as an int8 model, real test data for it, and what the interpreter answers to them."""
     name, (load, items) = request.param, CASES[request.param]
@@ -33,7 +40,7 @@ def trained(request, tmp_path_factory):
         return path, x, raw, expected, interpreter.predict(x)
 
 
-@pytest.mark.parametrize("kernels", ["portable", "dsp"])
+@pytest.mark.parametrize(("trained", "kernels"), sampled(CROSSED, EACH_ONCE), indirect=["trained"])
 def test_a_checkpoint_gives_the_same_bytes_on_real_data(trained, kernels, tmp_path):
     path, x, raw, expected, predicted = trained
     firmware = build_firmware(path, tmp_path / "firmware", kernels=kernels)

@@ -6,7 +6,7 @@ from edgelab.engines.elf import read_elf, sizes_of
 from edgelab.mcu.model import read_model
 from tests.mcu_layers import Net
 
-from .cgen_home import emulated_job, needs_interpreter, run
+from .cgen_home import emulated_job, needs_interpreter, run, sampled
 
 pytestmark = needs_interpreter
 SPREAD = 24.0
@@ -90,8 +90,12 @@ def gated(net):
     return net.unary("SOFTMAX", net.dense(state, 4))
 
 
-@pytest.mark.parametrize("minimise", ["time", "ram"])
-@pytest.mark.parametrize("network", [mobilenet_v2, mobilenet_v3, residual, dense_blocks, gated])
+NETWORKS = (mobilenet_v2, mobilenet_v3, residual, dense_blocks, gated)
+LARGE = [(network, minimise) for minimise in ("time", "ram") for network in NETWORKS]
+EACH_ONCE = [(mobilenet_v2, "time"), (mobilenet_v3, "ram"), (residual, "time"), (dense_blocks, "time"), (gated, "ram")]
+
+
+@pytest.mark.parametrize(("network", "minimise"), sampled(LARGE, EACH_ONCE))
 def test_flash_of_large_networks_is_the_constants_and_little_more(network, minimise, tmp_path):
     net = Net(network.__name__)
     path = tmp_path / f"{network.__name__}.tflite"

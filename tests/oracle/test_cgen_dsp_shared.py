@@ -2,13 +2,12 @@
 
 import pytest
 
-from edgelab.engines.elf import read_elf, sizes_of
 from edgelab.mcu.cgen import dsp_choice, generate
 from edgelab.mcu.model import read_model
 from tests.mcu_layers import Net
 from tests.mcu_networks import NETWORKS
 
-from .cgen_home import MODELS, emulated_job, emulated_jobs, needs_interpreter, oracle, run, wrong
+from .cgen_home import MODELS, SAMPLE, emulated_job, emulated_jobs, needs_interpreter, oracle, run, sampled, wrong
 
 pytestmark = needs_interpreter
 KINDS = ("conv", "depthwise", "dense", "two", "multiplier", "padded", "relu", "several", "reshape", "output")
@@ -55,10 +54,12 @@ def test_shared_kernels_are_bit_exact(all_shared, tmp_path, minimise):
     assert wrong(names, jobs) == {}
 
 
+@pytest.mark.parametrize("which", sampled(["sample", "all"], ["sample"]))
 @pytest.mark.parametrize("minimise", ["time", "ram"])
-def test_shared_kernels_are_bit_exact_in_whole_networks(all_shared, tmp_path, minimise):
-    jobs = emulated_jobs([oracle(name) for name in MODELS], tmp_path, rows=4, kernels="dsp", minimise=minimise)
-    assert wrong(MODELS, jobs) == {}
+def test_shared_kernels_are_bit_exact_in_whole_networks(all_shared, tmp_path, minimise, which):
+    names = MODELS if which == "all" else SAMPLE
+    jobs = emulated_jobs([oracle(name) for name in names], tmp_path, rows=4, kernels="dsp", minimise=minimise)
+    assert wrong(names, jobs) == {}
     text = generate(read_model(oracle("mobilenet_64_rgb")), kernels="dsp", minimise=minimise).files["model.c"]
     assert "convolve(" in text
     assert "depthwise_planes(" in text
@@ -152,8 +153,11 @@ def gated(net, steps=12, units=16):
     return net.unary("SOFTMAX", net.dense(h, 5))
 
 
-@pytest.mark.parametrize("minimise", ["time", "ram"])
-@pytest.mark.parametrize("network", [mobile_v2, mobile_v3, many_sums, joined, gated])
+LARGE = [(network, m) for m in ("time", "ram") for network in (mobile_v2, mobile_v3, many_sums, joined, gated)]
+EACH_ONCE = [(mobile_v2, "ram"), (mobile_v3, "time"), (many_sums, "ram"), (joined, "ram"), (gated, "time")]
+
+
+@pytest.mark.parametrize(("network", "minimise"), sampled(LARGE, EACH_ONCE))
 def test_flash_of_large_networks_is_the_constants_and_little_more(tmp_path, network, minimise):
     net, path = Net(network.__name__), tmp_path / "net.tflite"
     path.write_bytes(net.done(network(net)))
@@ -163,10 +167,3 @@ def test_flash_of_large_networks_is_the_constants_and_little_more(tmp_path, netw
     assert found["wrong"] == 0
     assert found["flash"] <= constants + 24 * 1024
     assert found["instructions"] < 3.5 * job["macs"] + 300_000
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_flash_of_least_ram_is_the_constants_and_little_more(tmp_path, name):
-    constants = sum(t.size_bytes for t in read_model(oracle(name)).tensors if t.data is not None)
-    job = emulated_job(oracle(name), tmp_path, kernels="dsp", minimise="ram")
-    assert sizes_of(read_elf(job["code"])).flash_bytes <= constants + 24 * 1024

@@ -14,7 +14,18 @@ from edgelab.mcu.model import read_model
 from tests.mcu_layers import Net
 from tests.mcu_networks import NETWORKS
 
-from .cgen_home import MODELS, compile_native, emulated_jobs, native_jobs, needs_interpreter, oracle, run, wrong
+from .cgen_home import (
+    MODELS,
+    compile_native,
+    covering,
+    emulated_jobs,
+    native_jobs,
+    needs_interpreter,
+    oracle,
+    run,
+    sampled,
+    wrong,
+)
 
 SUPPORTED = list(NETWORKS)
 
@@ -57,13 +68,22 @@ def test_every_operator_is_bit_exact(networks, tmp_path):
 
 
 @needs_interpreter
+@pytest.mark.parametrize("which", sampled(["covering", "all"], ["covering"]))
 @pytest.mark.parametrize("minimise", ["time", "ram"])
-def test_functions_that_layers_share_are_bit_exact(networks, tmp_path, monkeypatch, minimise):
+def test_functions_that_layers_share_are_bit_exact(networks, tmp_path, monkeypatch, minimise, which):
     monkeypatch.setattr(portable_shared, "chosen", lean)
-    jobs = native_jobs([networks / f"{name}.tflite" for name in SUPPORTED], tmp_path, rows=40, minimise=minimise)
-    texts = [file.read_text() for file in tmp_path.glob("*/model.c")]
+    models = {name: read_model(networks / f"{name}.tflite") for name in SUPPORTED}
+    texts = [generate(model, minimise=minimise).files["model.c"] for model in models.values()]
     assert sum("_rows(&window_" in text or "combine(&binary_" in text for text in texts) > len(SUPPORTED) / 3
-    assert wrong(SUPPORTED, jobs) == {}
+    names = SUPPORTED if which == "all" else covering(SUPPORTED, texts)
+    jobs = native_jobs([networks / f"{name}.tflite" for name in names], tmp_path, rows=40, minimise=minimise)
+    assert wrong(names, jobs) == {}
+
+
+def test_a_network_with_a_statement_of_its_own_is_in_the_sample():
+    common = "x[3] = clamp(sum, -128);\nsum += a[i] * 0x7f;"
+    texts = [common, f"{common}\ny = other(4);", common.replace("3", "12"), "sum += a[i] * 1;", "layer_03(2);"]
+    assert covering("abcde", texts) == ["b", "e"]
 
 
 @needs_interpreter

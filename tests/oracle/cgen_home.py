@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,48 @@ _MAIN = '#include "model.h"\nint main(void) { for (;;) edgelab_invoke(); }\n'
 needs_interpreter = pytest.mark.skipif(
     not (sys.platform == "linux" and os.uname().machine == "x86_64"), reason="no TFLM interpreter for this machine"
 )
+
+
+# Whole networks that between them hold what the sixteen hold: windows of all kinds, both strides, depthwise layers,
+# sums, concatenation, padding, squeeze and excite, odd shapes. `edgelab test --thorough` takes all sixteen.
+SAMPLE = ("branches_concat_pad", "dscnn_49x10", "leaky_tanh", "mobilenet_avgpool", "odd_shapes", "resnet8_24")
+thorough = pytest.mark.thorough
+
+
+def sampled(cases, sample):
+    """The cases as parameters: those outside of the sample are for `--thorough`."""
+    assert set(sample) <= set(cases)
+    return [
+        case if case in sample else pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=thorough)
+        for case in cases
+    ]
+
+
+def asked_for(request, parameter="name"):
+    """The values of a parameter in the tests of this file that were chosen, for fixtures that serve all of them."""
+    calls = [
+        item.callspec.params
+        for item in request.session.items
+        if item.path == request.path and hasattr(item, "callspec")
+    ]
+    return list(dict.fromkeys(params[parameter] for params in calls if parameter in params))
+
+
+def covering(networks, texts):
+    """Of the networks a few whose generated C holds every statement of all: numbers do not tell statements apart.
+
+    The network with most statements that are still missing comes next, until none is missing.
+    """
+    number = re.compile(r"-?\b(?:0x[\da-f]+|\d+)|(?<=_)\d+")
+    statements = {}
+    for name, text in zip(networks, texts, strict=True):
+        lines = (number.sub("#", line.strip()) for line in text.splitlines())
+        statements[name] = {line for line in lines if re.search("[a-z]{2}.*[;{]$", line)}
+    missing, chosen = set().union(*statements.values()), []
+    while missing:
+        chosen.append(max(networks, key=lambda name: len(statements[name] & missing)))
+        missing -= statements[chosen[-1]]
+    return chosen
 
 
 def oracle(name):

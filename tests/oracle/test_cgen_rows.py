@@ -9,7 +9,7 @@ from edgelab.mcu.cgen import generate
 from edgelab.mcu.model import read_model
 from tests.mcu_layers import Net
 
-from .cgen_home import emulated_jobs, native_jobs, needs_interpreter, oracle, wrong
+from .cgen_home import emulated_jobs, native_jobs, needs_interpreter, oracle, sampled, wrong
 
 
 def bottleneck(net, x, channels, times, stride=1, activation="RELU6"):
@@ -113,10 +113,12 @@ def chains(path, kernels):
 
 
 @needs_interpreter
-def test_row_by_row_is_bit_exact(paths, tmp_path):
-    jobs = native_jobs(paths, tmp_path, rows=30, minimise="ram")
-    assert wrong(range(len(paths)), jobs) == {}
-    assert sum(chains(path, "portable") > 0 for path in paths) > len(paths) / 2
+@pytest.mark.parametrize("seeds", sampled([8, len(RANDOM)], [8]))
+def test_row_by_row_is_bit_exact(paths, tmp_path, seeds):
+    chosen = paths[: len(BY_HAND) + seeds]
+    jobs = native_jobs(chosen, tmp_path, rows=30, minimise="ram")
+    assert wrong(range(len(chosen)), jobs) == {}
+    assert sum(chains(path, "portable") > 0 for path in chosen) > len(chosen) / 2
 
 
 @needs_interpreter

@@ -1,0 +1,57 @@
+"""The suite's own account: CPU seconds by file and lab, children included, alone and in two processes."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = """
+import subprocess, sys
+import pytest
+
+BUSY = "import time\\nwhile time.process_time() < 1.0: pass"
+
+@pytest.fixture(scope="session")
+def server():
+    words = BUSY + "\\nprint(flush=True)\\ntime.sleep(600)"
+    child = subprocess.Popen([sys.executable, "-c", words], stdout=subprocess.PIPE)
+    yield child
+    child.kill()
+    child.wait()
+
+def test_child_that_ends():
+    subprocess.run([sys.executable, "-c", BUSY])
+
+class Case:
+    class lab:
+        slug = "example"
+
+@pytest.mark.parametrize("case", [Case])
+def test_child_that_lives(case, server):
+    server.stdout.readline()
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("-n", "2", "--dist", "loadgroup")], ids=["alone", "two processes"])
+def test_children_are_counted(tmp_path, options):
+    folder = tmp_path / "tests"
+    folder.mkdir()
+    (tmp_path / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    shutil.copy(Path(__file__).parents[1] / "conftest.py", folder)
+    (folder / "test_it.py").write_text(TESTS, encoding="utf-8")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options],
+        cwd=tmp_path,
+        env=clean | {"EDGELAB_TEST_CPU": str(tmp_path / "cpu")},
+        check=True,
+    )
+    (line,) = (tmp_path / "cpu").read_text(encoding="utf-8").splitlines()
+    found = json.loads(line)
+    assert set(found) == {"tests/test_it.py", "tests/test_it.py example", "collecting"}
+    assert 0.9 < found["tests/test_it.py"] < 2.5
+    assert 0.5 < found["tests/test_it.py example"] < 2.5
