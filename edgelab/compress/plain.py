@@ -1,7 +1,7 @@
 """The quantizer as plain functions of numbers and arrays, as a learner writes it by hand.
 
-They take and give what stands on paper: a scale, a zero point, integers. What they compute comes from `affine`; only the
-form differs. A lab lets its learner write each of them, and uses these until the learner's own passes its check.
+They take and give what stands on paper: a scale, a zero point, integers. What they compute is `affine`'s mapping; only
+the form differs. A lab lets its learner write each of them, and uses these until the learner's own passes its check.
 
 Sources: Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference"
 (CVPR 2018), equations 1 to 5.

@@ -3,8 +3,8 @@
 What a lab imports from here: ``begin`` opens it, ``check`` holds an answer against its check, ``whose`` says under a
 figure whose functions drew it, ``finding`` states in words what was found (``by_side``,
 ``side_of`` and ``listed`` help it), ``claim`` computes a verdict from readings,
-``challenge`` measures an attempt at an open task, whose conditions are each a ``Target``. They are loaded when asked for:
-listing labs needs none of them.
+``challenge`` measures an attempt at an open task, whose conditions are each a ``Target``. They are loaded when asked
+for: listing labs needs none of them.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,7 +1,7 @@
 """A challenge: an open task with targets that pull apart, judged by what was measured.
 
-There is no stub and no single answer: whatever meets the targets on the real runtime counts. The best attempt is kept with
-the learner's progress. What edgelab's own solution reaches is measured too, once an attempt has met the targets.
+There is no stub and no single answer: whatever meets the targets on the real runtime counts. The best attempt is kept
+with the learner's progress. What edgelab's own solution reaches is measured too, once an attempt has met the targets.
 """
 
 from __future__ import annotations
@@ -115,7 +115,9 @@ def judge(identity: str, attempt: Any, measure: Measure, targets: tuple[Target, 
     """
     wanted = "; ".join(str(target) for target in targets)
     if attempt is None:
-        return ChallengeResult(identity, "open", targets, {}, f"The targets: {wanted}. Give your attempt and run this cell.")
+        return ChallengeResult(
+            identity, "open", targets, {}, f"The targets: {wanted}. Give your attempt and run this cell."
+        )
     try:
         readings = dict(measure(attempt))
     except Exception as error:  # noqa: BLE001  an attempt may fail in any way
@@ -136,9 +138,7 @@ def judge(identity: str, attempt: Any, measure: Measure, targets: tuple[Target, 
     return ChallengeResult(identity, "met" if met else "not met", targets, readings, f"{said}.", tuple(notes))
 
 
-def _keep(
-    identity: str, *, met: bool, readings: Mapping[str, Reading], targets: tuple[Target, ...]
-) -> list[str]:
+def _keep(identity: str, *, met: bool, readings: Mapping[str, Reading], targets: tuple[Target, ...]) -> list[str]:
     """Note the attempt in the learner's progress; what to say about it."""
     if not progress.keeps_score():
         return []
@@ -162,7 +162,11 @@ def _reference(identity: str, measure: Measure, targets: tuple[Target, ...]) -> 
     except EdgelabError:
         return []
     shell = kernel_shell()
-    room: dict[str, Any] = {**(dict(shell.user_ns) if shell is not None else {}), "np": np, "__name__": "edgelab_challenge"}
+    room: dict[str, Any] = {
+        **(dict(shell.user_ns) if shell is not None else {}),
+        "np": np,
+        "__name__": "edgelab_challenge",
+    }
     for cell in cells:
         try:
             builtins.exec(compile(cell.text, f"<challenge {identity}>", "exec"), room)  # noqa: S102  the lab's own source

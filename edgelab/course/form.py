@@ -1,7 +1,7 @@
 """The form of a lab, measured: pace, pictures, formulas, links, and where the first exercise stands.
 
-A lab whose header says ``form: 2`` keeps these rules; an older one is measured only. The figures of all labs stand in one
-table, which `edgelab build` prints with ``--form``.
+A lab whose header says ``form: 2`` keeps these rules; an older one is measured only. The figures of all labs stand in
+one table, which `edgelab build` prints with ``--form``.
 """
 
 from __future__ import annotations
@@ -119,20 +119,20 @@ def problems(lab: Lab, cells: list[Cell]) -> Iterator[str]:
     found = measure(lab, cells)
     yield from _order(cells)
     if found.first_exercise > LATEST_EXERCISE:
-        yield f"The first exercise stands at {100 * found.first_exercise:.0f} % of the cells; bring it into the first third."
+        yield f"The first exercise stands at {100 * found.first_exercise:.0f} % of the cells; bring it into the first third"
     if found.median_lines > LONGEST_MEDIAN:
-        yield f"The median code cell has {found.median_lines:g} lines, more than {LONGEST_MEDIAN}; split or fold the long ones."
+        yield f"The median code cell has {found.median_lines:g} lines, more than {LONGEST_MEDIAN}; split or fold long ones."
     if found.longest_row > LONGEST_ROW:
         yield f"There are {found.longest_row} code cells in a row without words or a figure; {LONGEST_ROW} is the most."
     if found.widest_line > WIDEST_LINE:
-        yield f"A code line has {found.widest_line} characters; over {WIDEST_LINE} it scrolls sideways on a small screen."
+        yield f"A code line has {found.widest_line} characters; over {WIDEST_LINE} it scrolls on a small screen."
     if found.links < FEWEST_LINKS:
         yield f"The sources carry {found.links} links; give at least {FEWEST_LINKS} (DOI, arXiv, specification)."
     for step in found.bare_steps:
         yield f"The step under `From scratch` lacks something: {step}."
     yield from _questions(cells)
     if not any(cell.tagged("challenge") for cell in cells):
-        yield "There is no challenge: a cell tagged `challenge:ID` and a cell that calls challenge(\"ID\", ...)."
+        yield 'There is no challenge: a cell tagged `challenge:ID` and a cell that calls challenge("ID", ...).'
 
 
 def _order(cells: list[Cell]) -> Iterator[str]:
@@ -147,7 +147,7 @@ def _order(cells: list[Cell]) -> Iterator[str]:
 
 
 def _steps(seen: list[Cell]) -> Iterator[tuple[str, list[str]]]:
-    """Each ``###`` under From scratch, and what it lacks of a picture, a formula, an exercise and its owner's callout."""
+    """Each ``###`` under From scratch, and what it lacks: a picture, a formula, an exercise, whose function drew."""
     inside, title, parts = False, "", list[Cell]()
     steps: list[tuple[str, list[Cell]]] = []
     for cell in seen:

@@ -88,7 +88,9 @@ class Progress:
         """The learner's effort on an exercise, made if there is none yet."""
         return self.exercises.setdefault(exercise, Effort())
 
-    def note_challenge(self, challenge: str, *, met: bool, excess: float, figures: dict[str, str]) -> dict[str, str] | None:
+    def note_challenge(
+        self, challenge: str, *, met: bool, excess: float, figures: dict[str, str]
+    ) -> dict[str, str] | None:
         """Keep an attempt if it is the best so far; the figures of an earlier one where that was better."""
         best = self.challenges.get(challenge)
         if best is None or excess <= best.excess:

@@ -17,8 +17,8 @@ The source is a jupytext percent file. These tags have a meaning; a lab uses no 
 ``finding:ID``
     A function of the readings, ``finding_ID``, that makes the sentence which the cell shows; its code is folded.
 ``challenge:ID``
-    The cell of an attempt at a challenge; the learner gets what stands behind ``### GIVEN``. With ``hidden``: a cell that
-    defines ``reference()``, edgelab's own attempt.
+    The cell of an attempt at a challenge; the learner gets what stands behind ``### GIVEN``. With ``hidden``: a cell
+    that defines ``reference()``, edgelab's own attempt.
 ``folded``
     A code cell whose output matters and whose code does not: the learner sees it when he opens it.
 ``hidden``

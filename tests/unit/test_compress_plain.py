@@ -37,7 +37,7 @@ def test_a_range_of_zeros_has_a_scale():
     assert plain.scale_and_zero_point(0.0, 0.0) == (1.0, 0)
 
 
-@pytest.mark.parametrize("low, high", [(1.0, -1.0), (np.nan, 1.0), (-np.inf, 1.0)])
+@pytest.mark.parametrize(("low", "high"), [(1.0, -1.0), (np.nan, 1.0), (-np.inf, 1.0)])
 def test_no_range_is_refused(low, high):
     with pytest.raises(BadInput):
         plain.scale_and_zero_point(low, high)

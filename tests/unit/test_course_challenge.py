@@ -47,7 +47,7 @@ def test_without_an_attempt_the_targets_are_shown(lab):
     assert progress.load("example").challenges == {}
 
 
-@pytest.mark.parametrize("attempt, met", [((69_000, 0.4), True), ((71_000, 0.4), False), ((69_000, 1.2), False)])
+@pytest.mark.parametrize(("attempt", "met"), [((69_000, 0.4), True), ((71_000, 0.4), False), ((69_000, 1.2), False)])
 def test_every_target_counts(lab, attempt, met):
     found = judge("small", attempt, measured, (SIZE, LOSS))
     assert found.met is met
