@@ -2280,22 +2280,28 @@ claim("Q12", record("loss.rare_minus_common", rare_gap))
 #
 # Everything above is allowed. What made one scale so bad for this network, and does the network need it?
 
+
+# %% tags=["challenge:one_scale", "hidden"]
+def reference():
+    """Channels that are off carry nothing but a constant: move it into the bias, and their weights to 0."""
+    cleaned = copy.deepcopy(network)
+    parts = dict(cleaned.named_modules())
+    with torch.no_grad():
+        for name, off in weights.dead_channels(network).items():
+            norm, conv = parts[name], parts[name.replace("norm", "conv")]
+            shrink = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+            norm.bias[off] -= (norm.running_mean * shrink)[off]
+            norm.running_mean[off], conv.weight[off] = 0.0, 0.0
+    file = export(cleaned, signs.test.x[:1], work / "cleaned.onnx").path
+    return ptq.quantize_static(
+        file, work / "one-scale.onnx", samples, per_channel=False
+    ).path
+
+
 # %% tags=["challenge:one_scale"]
 # `your_file`: the path of an INT8 .onnx file with one scale for each tensor
 ### BEGIN SOLUTION
-cleaned = copy.deepcopy(network)
-parts = dict(cleaned.named_modules())
-with torch.no_grad():
-    for name, channels_off in weights.dead_channels(network).items():
-        norm, conv = parts[name], parts[name.replace("norm", "conv")]
-        shrink = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-        norm.bias[channels_off] -= (norm.running_mean * shrink)[channels_off]
-        norm.running_mean[channels_off] = 0.0
-        conv.weight[channels_off] = 0.0
-cleaned_file = export(cleaned, signs.test.x[:1], work / "cleaned.onnx").path
-your_file = ptq.quantize_static(
-    cleaned_file, work / "your.onnx", samples, per_channel=False
-).path
+your_file = reference()
 ### GIVEN
 # your_file = None
 ### END SOLUTION

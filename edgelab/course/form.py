@@ -69,7 +69,7 @@ class Form:
     bare_steps: tuple[str, ...]
     widest_line: int
 
-    def row(self) -> tuple[object, ...]:
+    def row(self) -> tuple[str | int | float, ...]:
         """The figures as a row of `table`."""
         first = f"{100 * self.first_exercise:.0f} %"
         return (
@@ -119,9 +119,9 @@ def problems(lab: Lab, cells: list[Cell]) -> Iterator[str]:
     found = measure(lab, cells)
     yield from _order(cells)
     if found.first_exercise > LATEST_EXERCISE:
-        yield f"The first exercise stands at {100 * found.first_exercise:.0f} % of the cells; bring it into the first third"
+        yield f"The first exercise stands at {100 * found.first_exercise:.0f} % of the cells, behind the first third."
     if found.median_lines > LONGEST_MEDIAN:
-        yield f"The median code cell has {found.median_lines:g} lines, more than {LONGEST_MEDIAN}; split or fold long ones."
+        yield f"The median code cell has {found.median_lines:g} lines; split or fold those over {LONGEST_MEDIAN}."
     if found.longest_row > LONGEST_ROW:
         yield f"There are {found.longest_row} code cells in a row without words or a figure; {LONGEST_ROW} is the most."
     if found.widest_line > WIDEST_LINE:
