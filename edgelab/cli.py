@@ -283,9 +283,11 @@ def _fit(options: argparse.Namespace) -> int:
 
 
 def _build(options: argparse.Namespace) -> int:
-    from edgelab.course.build import build
+    from edgelab.course.build import build, measured
 
     report = build(options.labs, check=options.check, force=options.force)
+    if not options.check:
+        _say(str(measured(options.labs)))
     for problem in report.problems:
         _complain(problem)
     if report.problems:

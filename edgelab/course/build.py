@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgelab.course import paths, rules
+from edgelab.course import form, paths, rules
 from edgelab.course.labs import Lab, all_labs, find
-from edgelab.course.source import cells_of, read_notebook
+from edgelab.course.source import cells_of, read_cells, read_notebook
 from edgelab.errors import LabError
 from edgelab.files import write_text
+from edgelab.reading import Table
 
 _METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
@@ -82,6 +83,12 @@ def build(names: list[str] | None = None, *, check: bool = False, force: bool = 
             else:
                 written.append(write_text(path, text))
     return BuildReport(len(labs), tuple(written), tuple(stale), tuple(edited), tuple(problems))
+
+
+def measured(names: list[str] | None = None) -> Table:
+    """The form of the labs ``names``, or of all: pace, pictures, formulas, links, place of the first exercise."""
+    labs = [find(name) for name in names] if names else all_labs()
+    return form.table([form.measure(lab, read_cells(lab.source)) for lab in labs])
 
 
 def learner(lab: Lab, source: Any = None) -> Any:
