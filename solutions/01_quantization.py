@@ -726,7 +726,7 @@ dynamic_size = record(
 #
 # PyTorch quantizes for a **backend**: `fbgemm` has kernels for the x86 processors of desktops and servers, `qnnpack` for ARM phones. Nothing stops you
 # from running one on the other's machine. Does anything warn you? A third one, `x86`, is what PyTorch takes if you choose nothing: it picks among two
-# sets of kernels layer by layer, and on a small network that is slow, too. So the wrong backend is held against `fbgemm`, not against a slow default.
+# sets of kernels layer by layer, which can be slow on a small network, too. So the wrong backend is held against `fbgemm`, not against a slow default.
 
 # %%
 native, foreign = backends.native_and_foreign()
@@ -958,8 +958,8 @@ gap = quality.loss_contrast(
 claim(
     "Q12",
     record("loss.rare_minus_common", gap),
-    because="The group that happens to lose most always loses more than the mean, so it tests nothing: "
-    "rare and common were named before.",
+    because=f"{worst.name} happens to lose most; some group always does, so that tests nothing. "
+    "Rare and common were named before.",
 )
 
 # %% [markdown]
