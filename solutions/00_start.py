@@ -57,7 +57,7 @@ from scipy.stats import binom
 
 from edgelab import Reading, Table, nets, record, ui
 from edgelab.convert.onnx import export
-from edgelab.course import begin, by_side, check, claim, finding
+from edgelab.course import begin, by_side, check, claim, finding, side_of
 from edgelab.engines import open_engine
 from edgelab.engines.torch import TorchEngine
 from edgelab.measure import inspect_model, latency
@@ -231,8 +231,8 @@ finding(finding_stopwatch, times[0] / np.median(times), later.max())
 # Look for a floor, which is the work itself, and for spikes above it: the operating system, caches and clocks. One number cannot describe both. The **median** (p50) says what usually happens and
 # the **99th percentile** (p99) what one inference in a hundred exceeds. A percentile from few runs is itself uncertain, and
 # the order of the sorted runs tells how much: no assumption about the shape of the distribution is needed. How many of `n` runs
-# stay below the percentile is a binomial count. Its own 2.5 and 97.5 percent points are the ranks of two runs that bracket
-# the percentile 19 times in 20. If such a rank lies beyond the last run, the runs **cannot tell**.
+# stay below the percentile is a binomial count. Its own <span class="given" title="what leaves 95 percent between">2.5 and 97.5 percent</span> points are the ranks of two
+# runs that bracket the percentile with <span class="given" title="the usual confidence">95 percent</span> confidence. If such a rank lies beyond the last run, the runs **cannot tell**.
 
 
 # %%
@@ -377,8 +377,8 @@ def finding_batches(speed_ups):
         "below": "PyTorch is faster, ONNX Runtime at {} of its speed",
         "unclear": "these runs cannot tell who is faster, {}",
     }
-    each = [f"batch {n}: {by_side(r, 1, **told)}" for n, r in speed_ups.items()]
-    return f"Ratios of PyTorch's time to ONNX Runtime's. {'; '.join(each)}."
+    each = [f"Batch {n}: {by_side(r, 1, **told)}." for n, r in speed_ups.items()]
+    return " ".join(each)
 
 
 finding(finding_batches, speed_ups)
@@ -497,11 +497,38 @@ against_budget(
     camera_peak,
 )
 
+
+# %% tags=["finding:budget"]
+def finding_budget(found, allowed):
+    words = {"below": "kept", "above": "broken", "cannot tell": "not decided"}
+    sides = {name: side_of(found[name], allowed[name]) for name in found}
+    each = [
+        f"{name} {words[sides[name]]}, {r.figure()} of {allowed[name]:,.0f} {r.unit}"
+        for name, r in found.items()
+    ]
+    text = "Whether it fits the camera cannot be told yet"
+    if "above" in sides.values():
+        text = "It does not fit the camera"
+    elif set(sides.values()) == {"below"}:
+        text = "It fits the camera, if that is no slower than this computer"
+    return f"{text}: {'; '.join(each)}."
+
+
+finding(
+    finding_budget,
+    {"deadline": camera_p99, "storage": camera_size, "memory": camera_peak},
+    {
+        "deadline": budget["deadline_ms"],
+        "storage": budget["storage_bytes"],
+        "memory": 0.8 * budget["memory_bytes"],
+    },
+)
+
 # %% [markdown]
 # ## Explore
 #
 # **How many runs are enough?** The panel draws from the times that you measured above, so it answers at once. Move the
-# sliders and watch the p99: how many runs does it take until it can be told at all, and how many until its interval is narrower than <span class="given" title="the question's own bound">10 percent</span>? What
+# sliders and watch the p99: how many runs does it take until it can be told at all, and how many until its interval is narrower than <span class="given" title="the bound of this question">10 percent</span>? What
 # happens to the mean when you keep the warm-up in?
 
 
@@ -626,7 +653,7 @@ each = report.bytes / report.parameters
 claim(
     "S2",
     Reading(4 * 25e6 / 1e6, "MB", "modelled", "25 million parameters, 4 bytes each"),
-    because=f"Your file takes {each:.2f} bytes a parameter, graph included; 500 MB would be 20.",
+    because=f"Your file takes {each:.2f} bytes a parameter, graph included; the claim takes {500 / 25:.0f}.",
 )
 
 # %%
@@ -635,7 +662,7 @@ claim(
     "S3",
     Reading(1000 / 3.2, "items/s", "modelled", "1,000 ms over 3.2 ms"),
     because=f"At its median time this lab's network makes {camera_rate.figure()} here. "
-    "Twelve a second leave a device idle for 96 percent of the time, or the 3.2 ms are not the whole work.",
+    f"Twelve a second leave a device idle for {100 - 12 * 3.2 / 10:.0f} percent of the time, or the claim's time is not the whole work.",
 )
 
 # %% [markdown]

@@ -83,15 +83,22 @@ def test_every_sentence_reads_as_one_on_every_machine(machine, slug, identity):
     assert re.fullmatch(r"[A-Z0-9`'].*\.", text, re.DOTALL), text
     for flaw in ("None", "nan", "inf ", "inf)", "((", "))", "  ", "{", "}", " ,", "..", "-0 "):
         assert flaw not in text
-    if machine == "fast":
-        assert text == recorded(machine, slug)["findings"][identity]["text"]
 
 
 # (lab, finding, machine): words that the sentence must hold, and words that it must not
 SAID = [
-    ("start", "batches", "fast", ["batch 1: ONNX Runtime is faster"], ["PyTorch is faster, "]),
-    ("start", "batches", "slow", ["batch 1: PyTorch is faster, ONNX Runtime at 0."], ["ONNX Runtime is faster"]),
-    ("start", "batches", "busy", ["batch 1: these runs cannot tell"], ["is faster,"]),
+    ("start", "budget", "fast", ["It fits the camera, if", "deadline kept", "memory kept"], ["broken", "not decided"]),
+    ("start", "budget", "slow", ["It does not fit", "deadline broken", "storage kept"], ["It fits"]),
+    (
+        "start",
+        "budget",
+        "busy",
+        ["cannot be told yet", "deadline not decided"],
+        ["fits the camera, if", "does not fit"],
+    ),
+    ("start", "batches", "fast", ["Batch 1: ONNX Runtime is faster"], ["PyTorch is faster, "]),
+    ("start", "batches", "slow", ["Batch 1: PyTorch is faster, ONNX Runtime at 0."], ["ONNX Runtime is faster"]),
+    ("start", "batches", "busy", ["Batch 1: these runs cannot tell"], ["is faster,"]),
     ("start", "threads", "slow", ["the second thread costs time"], ["saves time"]),
     ("start", "threads", "busy", ["cannot be told"], ["saves time", "costs time"]),
     ("quantization", "speed", "fast", ["INT8 is faster here"], ["slower", "cannot be told"]),
@@ -143,7 +150,7 @@ MADE_UP = [
         ["is faster here", "is slower here"],
     ),
     ("quantization", "profile", (WIDE, 99.0, 0.9), ["the race cannot tell"], ["which are"]),
-    ("start", "batches", ({1: WIDE},), ["batch 1: these runs cannot tell"], ["is faster,"]),
+    ("start", "batches", ({1: WIDE},), ["Batch 1: these runs cannot tell"], ["is faster,"]),
     ("start", "stopwatch", (1.1, 1.2), ["a quiet machine"], ["starting up", "something else"]),
     ("start", "stopwatch", (9.0, 4.0), ["starting up", "something else"], ["quiet"]),
     ("start", "threads", ({"a": reading(0.6, 0.5, 0.7)},), ["a: the second thread saves time, 0.60"], ["costs"]),
