@@ -70,8 +70,16 @@ _HEADER = """/* Generated: samples of a sensor to the features of a network. */
 #define @NAME@_SAMPLES @SAMPLES@
 #define @NAME@_FEATURES @FEATURES@
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* @SAMPLES@ samples in, @FEATURES@ features out, quantized for the network's input. */
 void @NAME@_run(const int16_t *samples, int8_t *features);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
 """

@@ -63,6 +63,10 @@ def quantization_header(about: Mapping[str, Any]) -> str:
         "",
         '#include "model.h"',
         "",
+        "#ifdef __cplusplus",
+        'extern "C" {',
+        "#endif",
+        "",
     ]
     for number, entry in enumerate(about["inputs"]):
         if entry["dtype"] not in _LOWEST or entry["scale"] is None:
@@ -92,7 +96,7 @@ def quantization_header(about: Mapping[str, Any]) -> str:
             "}",
             "",
         ]
-    return "\n".join([*parts, "#endif", ""])
+    return "\n".join([*parts, "#ifdef __cplusplus", "}", "#endif", "", "#endif", ""])
 
 
 def main_program(about: Mapping[str, Any]) -> str:
@@ -159,7 +163,7 @@ def notes(about: Mapping[str, Any], core: Core) -> str:
     """A few lines about the folder."""
     return f"""# {_plain(about["model"])} on a {core.title}
 
-- `model.c`, `model.h`: the model as C ({about["kernels"]} kernels), no heap and no library.
+- `model.c`, `model.h`: the model as C ({about["kernels"]} kernels), no heap and no library; compile it as C, call it from C or C++.
 - `quantization.h`: real numbers to the model's integers and back. `main.c`: where your sensor goes.
 - `firmware.ld`, `startup.c`, `runtime.c`, `Makefile`: put your board's memory into `firmware.ld`, then `make`.
 - `firmware.elf`: built already, for the emulated core: `edgelab compare MODEL firmware.elf --data FILE.npz`.
