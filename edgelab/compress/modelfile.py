@@ -146,8 +146,8 @@ def file_bytes(model_path: PathLike) -> int:
     from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
     model = onnx.load(os.fspath(path), load_external_data=False)
-    names = {ExternalDataInfo(t).location for t in model.graph.initializer if uses_external_data(t)}
-    return size + sum(file.stat().st_size for name in names if (file := path.parent / name).is_file())
+    names = {str(ExternalDataInfo(t).location) for t in model.graph.initializer if uses_external_data(t)}
+    return size + sum(int(file.stat().st_size) for name in names if (file := path.parent / name).is_file())
 
 
 def session(content: bytes) -> Any:

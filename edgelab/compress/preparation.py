@@ -203,7 +203,7 @@ def _floats(model: Any) -> Iterator[tuple[str, NDArray[Any]]]:
         if node.op_type in ("Constant", "ConstantOfShape") and node.output:
             tensors += [(node.output[0], a.t) for a in node.attribute if a.name == "value" and a.HasField("t")]
             tensors += [
-                (node.output[0], onnx.numpy_helper.from_array(np.float32([*a.floats, a.f])))
+                (node.output[0], onnx.numpy_helper.from_array(np.array([*a.floats, a.f], np.float32)))
                 for a in node.attribute
                 if a.name in ("value_float", "value_floats")
             ]
