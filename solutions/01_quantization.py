@@ -891,18 +891,19 @@ def _(c, scale_and_zero_point):
             zero,
             tested=f"the zero point for {name}",
             mistakes={
-                "the zero point was cut off, not rounded": math.floor(-lo / scale),
-                "the zero point was rounded up, not to the nearest": math.ceil(
-                    -lo / scale
+                "the zero point was cut off, not rounded": (math.floor(-lo / scale)),
+                "the zero point was rounded up, not to the nearest": (
+                    math.ceil(-lo / scale)
                 ),
-                "the sign is wrong: low maps to the integer 0": -zero,
-                "this is the integer that stands for high": round(hi / scale),
-                "this is a zero point for signed integers": zero - 2 ** (bits - 1),
-                "this is the middle of the integers; only a symmetric range has its zero there": 2
-                ** (bits - 1),
-                "zero is not always the lowest integer": 0,
-                "the zero point does not fit the type it was put into": zero % 256,
+                "the sign is wrong: low maps to the integer 0": (-zero),
+                "this is the integer that stands for high": (round(hi / scale)),
+                "this is a zero point for signed integers": (zero - 2 ** (bits - 1)),
+                "this is the middle of the integers; only a symmetric range has its zero there": (
+                    2 ** (bits - 1)
+                ),
+                "the zero point does not fit the type it was put into": (zero % 256),
             },
+            remember={"zero is not always the lowest integer": (0)},
         )
     scale, zero = c.parts(
         scale_and_zero_point(0.0, 0.0, 8), 2, wanted="scale and zero point"
@@ -986,48 +987,52 @@ def _(c, quantize_uint8):
             uint8(np.rint(q) + zero_point),
             tested=tested,
             mistakes={
-                "the values were cut off, not rounded": uint8(np.trunc(q) + zero_point),
-                "the values were cut off after the shift, not rounded": uint8(
-                    np.floor(q + zero_point)
+                "the values were cut off, not rounded": (
+                    uint8(np.trunc(q) + zero_point)
                 ),
-                "the values were rounded up, not to the nearest": uint8(
-                    np.ceil(q) + zero_point
+                "the values were cut off after the shift, not rounded": (
+                    uint8(np.floor(q + zero_point))
                 ),
-                "the zero point was not added": uint8(np.rint(q)),
-                "multiply by the scale is the way back: divide": uint8(
-                    np.rint(x * scale) + zero_point
+                "the values were rounded up, not to the nearest": (
+                    uint8(np.ceil(q) + zero_point)
                 ),
-                "the zero point is subtracted; that belongs to the way back": uint8(
-                    np.rint(q) - zero_point
+                "the zero point was not added": (uint8(np.rint(q))),
+                "the zero point is subtracted; that belongs to the way back": (
+                    uint8(np.rint(q) - zero_point)
                 ),
-                "the zero point counts integers: it is added after the division": uint8(
-                    np.rint((x + zero_point) / scale)
-                ),
-                "the sign of the values was lost": uint8(
-                    np.rint(np.abs(q)) + zero_point
+                "the sign of the values was lost": (
+                    uint8(np.rint(np.abs(q)) + zero_point)
                 ),
                 "values outside wrap around: clip before you convert": (
                     (np.rint(q) + zero_point).astype(np.int64).astype(np.uint8)
                 ),
-                "this is the range of int8; uint8 goes from 0 to 255": np.clip(
-                    np.rint(q) + zero_point, -128, 127
-                )
-                .astype(np.int64)
-                .astype(np.uint8),
-                "the values were clipped before the zero point was added": (
-                    np.clip(np.rint(q), 0, 255) + zero_point
-                )
-                .astype(np.int64)
-                .astype(np.uint8),
-                "the values were clipped before the zero point was added; clip last": uint8(
-                    np.clip(np.rint(q), -128, 127) + zero_point
+                "this is the range of int8; uint8 goes from 0 to 255": (
+                    np.clip(np.rint(q) + zero_point, -128, 127)
+                    .astype(np.int64)
+                    .astype(np.uint8)
                 ),
-                "the largest integer is 255": np.clip(
-                    np.rint(q) + zero_point, 0, 254
-                ).astype(np.uint8),
-                "the smallest integer is 0": np.clip(
-                    np.rint(q) + zero_point, 1, 255
-                ).astype(np.uint8),
+                "the values were clipped before the zero point was added": (
+                    (np.clip(np.rint(q), 0, 255) + zero_point)
+                    .astype(np.int64)
+                    .astype(np.uint8)
+                ),
+                "the values were clipped before the zero point was added; clip last": (
+                    uint8(np.clip(np.rint(q), -128, 127) + zero_point)
+                ),
+            },
+            remember={
+                "multiply by the scale is the way back: divide": (
+                    uint8(np.rint(x * scale) + zero_point)
+                ),
+                "the zero point counts integers: it is added after the division": (
+                    uint8(np.rint((x + zero_point) / scale))
+                ),
+                "the largest integer is 255": (
+                    np.clip(np.rint(q) + zero_point, 0, 254).astype(np.uint8)
+                ),
+                "the smallest integer is 0": (
+                    np.clip(np.rint(q) + zero_point, 1, 255).astype(np.uint8)
+                ),
             },
         )
     for far, held in [(2e3, "16 bits"), (1.2e8, "32 bits")]:
@@ -1131,39 +1136,54 @@ def _(c, sqnr):
             1e-3,
             tested=tested,
             mistakes={
-                "20 belongs to a ratio of amplitudes; these are powers": 2 * power,
-                "the ratio is upside down": -power,
-                "this is the ratio of the amplitudes: powers are mean squares": power
-                / 2,
-                "this is the ratio, not yet in decibels": signal / noise,
-                "this is the natural logarithm": np.log(signal / noise),
-                "ten times the natural logarithm is not a decibel": 10
-                * np.log(signal / noise),
-                "this is the logarithm to the base 2": 10 * np.log2(signal / noise),
-                "a decibel is a tenth of a bel: ten times the logarithm": np.log10(
-                    signal / noise
+                "the ratio is upside down": (-power),
+                "this is the ratio of the amplitudes: powers are mean squares": (
+                    power / 2
                 ),
-                "the power is the mean square, not the variance: the mean of the signal counts": 10
-                * np.log10(np.var(x) / np.var(error)),
-                "the power of the signal is the mean square, not the variance": 10
-                * np.log10(np.var(x) / noise),
-                "the power of the noise is the mean square, not the variance: a constant error counts": 10
-                * np.log10(signal / np.var(error)),
-                "the power is the mean square, not the mean of the absolute values": 10
-                * np.log10(np.mean(np.abs(x)) / np.mean(np.abs(error))),
-                "square first, then take the mean: signs cancel in a mean": 10
-                * np.log10(np.mean(x) ** 2 / np.mean(error) ** 2),
-                "the signal is the reference, not the approximation": 10
-                * np.log10(np.mean(y**2) / noise),
-                "the peak belongs to PSNR; take the mean square": 10
-                * np.log10(np.max(x**2) / noise),
-                "the mean is taken over all values, not over one axis": np.mean(
-                    10 * np.log10(np.mean(x**2, axis=0) / np.mean(error**2, axis=0))
+                "this is the ratio, not yet in decibels": (signal / noise),
+                "this is the natural logarithm": (np.log(signal / noise)),
+                "this is the logarithm to the base 2": (10 * np.log2(signal / noise)),
+                "one of the powers is a sum and the other a mean": (
+                    10 * np.log10(np.sum(x**2) / noise)
                 ),
-                "take the means first and then the ratio: this averages one ratio for each value": 10
-                * np.log10(np.mean(x**2 / np.maximum(error**2, 1e-300))),
-                "one of the powers is a sum and the other a mean": 10
-                * np.log10(np.sum(x**2) / noise),
+            },
+            remember={
+                "20 belongs to a ratio of amplitudes; these are powers": (2 * power),
+                "ten times the natural logarithm is not a decibel": (
+                    10 * np.log(signal / noise)
+                ),
+                "a decibel is a tenth of a bel: ten times the logarithm": (
+                    np.log10(signal / noise)
+                ),
+                "the power is the mean square, not the variance: the mean of the signal counts": (
+                    10 * np.log10(np.var(x) / np.var(error))
+                ),
+                "the power of the signal is the mean square, not the variance": (
+                    10 * np.log10(np.var(x) / noise)
+                ),
+                "the power of the noise is the mean square, not the variance: a constant error counts": (
+                    10 * np.log10(signal / np.var(error))
+                ),
+                "the power is the mean square, not the mean of the absolute values": (
+                    10 * np.log10(np.mean(np.abs(x)) / np.mean(np.abs(error)))
+                ),
+                "square first, then take the mean: signs cancel in a mean": (
+                    10 * np.log10(np.mean(x) ** 2 / np.mean(error) ** 2)
+                ),
+                "the signal is the reference, not the approximation": (
+                    10 * np.log10(np.mean(y**2) / noise)
+                ),
+                "the peak belongs to PSNR; take the mean square": (
+                    10 * np.log10(np.max(x**2) / noise)
+                ),
+                "the mean is taken over all values, not over one axis": (
+                    np.mean(
+                        10 * np.log10(np.mean(x**2, axis=0) / np.mean(error**2, axis=0))
+                    )
+                ),
+                "take the means first and then the ratio: this averages one ratio for each value": (
+                    10 * np.log10(np.mean(x**2 / np.maximum(error**2, 1e-300)))
+                ),
             },
         )
     c.equal(sqnr(x, x.copy()), np.inf, tested="a perfect copy")
@@ -1245,66 +1265,74 @@ def _(c, fake_quantize_per_channel):
             fake(w, bits, inner),
             tested=f"a weight of shape {shape} at {bits} bits",
             mistakes={
-                "this is one scale for the whole tensor": fake(w, bits, None),
-                "the channels with a scale of their own are the input channels; take the output channels (axis 0)": fake(
-                    w, bits, (0,) + tuple(range(2, len(shape)))
+                "this is one scale for the whole tensor": (fake(w, bits, None)),
+                "the channels with a scale of their own are the input channels; take the output channels (axis 0)": (
+                    fake(w, bits, (0,) + tuple(range(2, len(shape))))
                 ),
-                "a scale was made for each row of the kernel: take the maximum over everything but axis 0": fake(
-                    w, bits, (-1,)
+                "a scale was made for each row of the kernel: take the maximum over everything but axis 0": (
+                    fake(w, bits, (-1,))
                 ),
-                "a scale was made for each place of the kernel: take the maximum over everything but axis 0": fake(
-                    w, bits, (0,)
+                "a scale was made for each place of the kernel: take the maximum over everything but axis 0": (
+                    fake(w, bits, (0,))
                 ),
-                "a scale was made for each pair of channels: take the maximum over everything but axis 0": fake(
-                    w, bits, tuple(range(2, len(shape))) or (0,)
+                "a scale was made for each pair of channels: take the maximum over everything but axis 0": (
+                    fake(w, bits, tuple(range(2, len(shape))) or (0,))
                 ),
-                "symmetric integers of this width end one earlier: 127 for 8 bits": fake(
-                    w, bits, inner, 2 ** (bits - 1)
+                "these are the steps of integers without a sign; half of them are negative": (
+                    fake(w, bits, inner, 2**bits - 1)
                 ),
-                "these are the steps of integers without a sign; half of them are negative": fake(
-                    w, bits, inner, 2**bits - 1
+                "the number of bits is ignored": (
+                    fake(w, 8, inner) if bits != 8 else np.nan
                 ),
-                "the number of bits is ignored": fake(w, 8, inner)
-                if bits != 8
-                else np.nan,
-                "these are the integers: multiply by the scale to come back": np.rint(
-                    w / scale
+                "these are the integers: multiply by the scale to come back": (
+                    np.rint(w / scale)
                 ),
-                "nothing was rounded": w,
-                "the values were cut off, not rounded": fake(
-                    w, bits, inner, rounding=np.trunc
+                "nothing was rounded": (w),
+                "the values were cut off, not rounded": (
+                    fake(w, bits, inner, rounding=np.trunc)
                 ),
-                "the values were rounded down, not to the nearest": fake(
-                    w, bits, inner, rounding=np.floor
+                "the values were rounded down, not to the nearest": (
+                    fake(w, bits, inner, rounding=np.floor)
                 ),
-                "the values were rounded up, not to the nearest": fake(
-                    w, bits, inner, rounding=np.ceil
+                "the values were rounded up, not to the nearest": (
+                    fake(w, bits, inner, rounding=np.ceil)
                 ),
-                "the largest value was taken with its sign: a channel may reach further down than up": np.clip(
-                    np.rint(
-                        w
-                        / (
-                            signed := np.maximum(w.max(axis=inner, keepdims=True), 1e-9)
-                            / most(bits)
-                        )
-                    ),
-                    -most(bits),
-                    most(bits),
+                "the largest value was taken with its sign: a channel may reach further down than up": (
+                    np.clip(
+                        np.rint(
+                            w
+                            / (
+                                signed := np.maximum(
+                                    w.max(axis=inner, keepdims=True), 1e-9
+                                )
+                                / most(bits)
+                            )
+                        ),
+                        -most(bits),
+                        most(bits),
+                    )
+                    * signed
+                ),
+                "this is the mean of the absolute values: the scale needs the largest": (
+                    fake(w, bits, inner, reach=np.mean)
+                ),
+                "this is the spread of a channel: the scale needs its largest absolute value": (
+                    fake(w, bits, inner, size=lambda v: v, reach=np.std)
+                ),
+                "this is half the width of the range, which is right only if the range is symmetric": (
+                    fake(
+                        w,
+                        bits,
+                        inner,
+                        size=lambda v: v,
+                        reach=lambda v, **over: (v.max(**over) - v.min(**over)) / 2,
+                    )
+                ),
+            },
+            remember={
+                "symmetric integers of this width end one earlier: 127 for 8 bits": (
+                    fake(w, bits, inner, 2 ** (bits - 1))
                 )
-                * signed,
-                "this is the mean of the absolute values: the scale needs the largest": fake(
-                    w, bits, inner, reach=np.mean
-                ),
-                "this is the spread of a channel: the scale needs its largest absolute value": fake(
-                    w, bits, inner, size=lambda v: v, reach=np.std
-                ),
-                "this is half the width of the range, which is right only if the range is symmetric": fake(
-                    w,
-                    bits,
-                    inner,
-                    size=lambda v: v,
-                    reach=lambda v, **over: (v.max(**over) - v.min(**over)) / 2,
-                ),
             },
         )
     dead = np.zeros((3, 2, 3, 3))
@@ -1381,23 +1409,26 @@ def _(c, worst_group):
             float(loss),
             tested=f"the loss of that group in points, with {tested}",
             mistakes={
-                "the items that got better were left out: a loss is the accuracy before minus the accuracy after": 100
-                * (b & ~a).mean(),
-                "the sign is wrong: a loss is before minus after": -loss,
-                "this is the accuracy afterwards, not the loss": 100 * a.mean(),
-                "this is the accuracy before, not the loss": 100 * b.mean(),
-                "this is a relative loss: points are a difference of percentages": 100
-                * (1 - a.mean() / b.mean()),
-                "divide by the size of the group, not of the test set": 100
-                * (b.sum() - a.sum())
-                / len(groups),
-                "this is a number of items, not a share": b.sum() - a.sum(),
-                "this is the loss beyond the average of all": loss
-                - 100 * (before.mean() - after.mean()),
-                "the loss was rounded": round(loss, 1),
+                "the items that got better were left out: a loss is the accuracy before minus the accuracy after": (
+                    100 * (b & ~a).mean()
+                ),
+                "the sign is wrong: a loss is before minus after": (-loss),
+                "this is the accuracy afterwards, not the loss": (100 * a.mean()),
+                "this is the accuracy before, not the loss": (100 * b.mean()),
+                "this is a relative loss: points are a difference of percentages": (
+                    100 * (1 - a.mean() / b.mean())
+                ),
+                "this is a number of items, not a share": (b.sum() - a.sum()),
+                "this is the loss beyond the average of all": (
+                    loss - 100 * (before.mean() - after.mean())
+                ),
+                "the loss was rounded": (round(loss, 1)),
             },
             remember={
-                "points are percent: this is a fraction": loss / 100,
+                "divide by the size of the group, not of the test set": (
+                    100 * (b.sum() - a.sum()) / len(groups)
+                ),
+                "points are percent: this is a fraction": (loss / 100),
             },
         )
 
