@@ -726,85 +726,64 @@ def _(c, separable_layer_macs):
             right,
             tested=f"{h} x {w} input, {i} to {o} channels, kernel {k}, stride {s}",
             mistakes={
-                "this is a standard convolution: the depthwise step does not mix channels": oh
-                * ow
-                * o
-                * k
-                * k
-                * i,
-                "the depthwise step runs once for each input channel, not for each pair of channels": oh
-                * ow
-                * i
-                * o
-                * (k * k + 1),
-                "the depthwise step has as many channels as the input, not as the output": oh
-                * ow
-                * o
-                * (k * k + i),
-                "the pointwise step is missing": oh * ow * i * k * k,
-                "the depthwise step is missing": oh * ow * i * o,
-                "the two steps follow each other: add their MACs, do not multiply them": oh
-                * ow
-                * i
-                * k
-                * k
-                * oh
-                * ow
-                * i
-                * o,
-                "the stride is ignored: count the values that are put out": macs(
-                    h, w, i, o, k
+                "this is a standard convolution: the depthwise step does not mix channels": (
+                    oh * ow * o * k * k * i
+                ),
+                "the pointwise step is missing": (oh * ow * i * k * k),
+                "the depthwise step is missing": (oh * ow * i * o),
+                "the stride is ignored: count the values that are put out": (
+                    macs(h, w, i, o, k)
                 ),
                 "the stride shortens one side only": (
                     macs(oh, w, i, o, k) if oh != h else macs(h, ow, i, o, k)
                 ),
-                "the pointwise step works on the input size, but the depthwise one left the output size": oh
-                * ow
-                * i
-                * k
-                * k
-                + h * w * i * o,
-                "the depthwise step is strided, too: it computes only what is put out": h
-                * w
-                * i
-                * k
-                * k
-                + oh * ow * i * o,
-                "there is one row and one column too many where the stride divides the size": macs(
-                    h // s + 1, w // s + 1, i, o, k
+                "the pointwise step works on the input size, but the depthwise one left the output size": (
+                    oh * ow * i * k * k + h * w * i * o
                 ),
-                "the kernel ran without padding, which makes the image smaller": macs(
-                    (h - k) // s + 1, (w - k) // s + 1, i, o, k
+                "there is one row and one column too many where the stride divides the size": (
+                    macs(h // s + 1, w // s + 1, i, o, k)
                 ),
-                "the size of the kernel is ignored: it is not always 3": macs(
-                    oh, ow, i, o, 3
+                "the kernel ran without padding, which makes the image smaller": (
+                    macs((h - k) // s + 1, (w - k) // s + 1, i, o, k)
                 ),
-                "k appears once: the kernel has k * k values": oh * ow * i * (k + o),
-                "these are two operations for each MAC": 2 * right,
-                "biases are additions, no multiply-accumulates": right
-                + oh * ow * (i + o),
-                "the count does not fit 32 bits: it wrapped around": int32(right),
+                "the size of the kernel is ignored: it is not always 3": (
+                    macs(oh, ow, i, o, 3)
+                ),
+                "k appears once: the kernel has k * k values": (oh * ow * i * (k + o)),
+                "these are two operations for each MAC": (2 * right),
+                "the count does not fit 32 bits: it wrapped around": (int32(right)),
             },
             remember={
-                "sizes that the stride does not divide round up": macs(
-                    h // s, w // s, i, o, k
+                "the depthwise step runs once for each input channel, not for each pair of channels": (
+                    oh * ow * i * o * (k * k + 1)
                 ),
-                "sizes that the stride does not divide round up, not to the nearest": macs(
-                    round(h / s), round(w / s), i, o, k
+                "the depthwise step has as many channels as the input, not as the output": (
+                    oh * ow * o * (k * k + i)
                 ),
-                "sizes that the stride does not divide round up; the nearest may be below": macs(
-                    int(h / s + 0.5), int(w / s + 0.5), i, o, k
+                "the two steps follow each other: add their MACs, do not multiply them": (
+                    oh * ow * i * k * k * oh * ow * i * o
                 ),
-                "each size is rounded up by itself, not the product of the sizes": math.ceil(
-                    h * w / s**2
-                )
-                * i
-                * (k * k + o),
-                "the output has a whole number of rows": h
-                / s
-                * (w / s)
-                * i
-                * (k * k + o),
+                "the depthwise step is strided, too: it computes only what is put out": (
+                    h * w * i * k * k + oh * ow * i * o
+                ),
+                "biases are additions, no multiply-accumulates": (
+                    right + oh * ow * (i + o)
+                ),
+                "sizes that the stride does not divide round up": (
+                    macs(h // s, w // s, i, o, k)
+                ),
+                "sizes that the stride does not divide round up, not to the nearest": (
+                    macs(round(h / s), round(w / s), i, o, k)
+                ),
+                "sizes that the stride does not divide round up; the nearest may be below": (
+                    macs(int(h / s + 0.5), int(w / s + 0.5), i, o, k)
+                ),
+                "each size is rounded up by itself, not the product of the sizes": (
+                    math.ceil(h * w / s**2) * i * (k * k + o)
+                ),
+                "the output has a whole number of rows": (
+                    h / s * (w / s) * i * (k * k + o)
+                ),
             },
         )
     c.equal(
@@ -999,42 +978,46 @@ def _(c, speed_up):
             right,
             tested=f"series of {n} and {m} runs, one of them with an outlier",
             mistakes={
-                "the ratio is upside down": 1 / right,
-                "these are means: one outlier moved the answer": reference.mean()
-                / candidate.mean(),
-                "these are sums, which follow the outlier": reference.sum()
-                / candidate.sum(),
-                "this is a difference, not a ratio": np.median(reference)
-                - np.median(candidate),
-                "this is the median of run-by-run ratios, but the runs are not pairs": np.median(
-                    ratios
+                "the ratio is upside down": (1 / right),
+                "these are means: one outlier moved the answer": (
+                    reference.mean() / candidate.mean()
                 ),
-                "this is the mean of run-by-run ratios, but the runs are not pairs": ratios.mean(),
-                "the fastest runs say what is possible, not what is typical": reference.min()
-                / candidate.min(),
-                "these are the slowest runs": reference.max() / candidate.max(),
-                "one of the two is a mean": reference.mean() / np.median(candidate),
-                "one of the two is a mean, the other a median": np.median(reference)
-                / candidate.mean(),
-                "this is the gain in percent": 100 * (right - 1),
-                "this is a percentage, not the ratio": 100 * right,
-                "this is the gain, not the ratio: equal times give 1": right - 1,
-                "this is the share of the time that is saved": 1 - 1 / right,
-                "the middle of the series was taken before it was sorted": reference[
-                    n // 2
-                ]
-                / candidate[m // 2],
-                "the ratio was rounded": round(right, 2),
+                "these are sums, which follow the outlier": (
+                    reference.sum() / candidate.sum()
+                ),
+                "this is a difference, not a ratio": (
+                    np.median(reference) - np.median(candidate)
+                ),
+                "this is the median of run-by-run ratios, but the runs are not pairs": (
+                    np.median(ratios)
+                ),
+                "this is the mean of run-by-run ratios, but the runs are not pairs": (
+                    ratios.mean()
+                ),
+                "these are the slowest runs": (reference.max() / candidate.max()),
+                "one of the two is a mean": (reference.mean() / np.median(candidate)),
+                "one of the two is a mean, the other a median": (
+                    np.median(reference) / candidate.mean()
+                ),
+                "this is the gain in percent": (100 * (right - 1)),
+                "this is a percentage, not the ratio": (100 * right),
+                "this is the gain, not the ratio: equal times give 1": (right - 1),
+                "this is the share of the time that is saved": (1 - 1 / right),
+                "the middle of the series was taken before it was sorted": (
+                    reference[n // 2] / candidate[m // 2]
+                ),
+                "the ratio was rounded": (round(right, 2)),
             },
             remember={
-                "the median of an even number of runs is the mean of the two in the middle": upper(
-                    reference
-                )
-                / upper(candidate),
-                "the median of an even number of runs is the mean of the two in the middle, not the lower": lower(
-                    reference
-                )
-                / lower(candidate),
+                "the fastest runs say what is possible, not what is typical": (
+                    reference.min() / candidate.min()
+                ),
+                "the median of an even number of runs is the mean of the two in the middle": (
+                    upper(reference) / upper(candidate)
+                ),
+                "the median of an even number of runs is the mean of the two in the middle, not the lower": (
+                    lower(reference) / lower(candidate)
+                ),
             },
         )
     c.equal(
@@ -1096,7 +1079,7 @@ def _(c, verdict):
             steps[runs // 2] = 0.0
         return np.array([m + unit * width * draw.permutation(steps) for m in medians])
 
-    def ask(a, b, right, tested, mistakes):
+    def ask(a, b, right, tested, mistakes, remember=()):
         """Both ways round, so that neither name is favoured."""
         other = {"a": "b", "b": "a", "noise": "noise"}
         for swap in draw.permutation([False, True]):
@@ -1104,9 +1087,9 @@ def _(c, verdict):
                 verdict(*((b, a) if swap else (a, b))),
                 other[right] if swap else right,
                 tested=tested,
-                mistakes={
-                    text: other[wrong] if swap else wrong
-                    for text, wrong in mistakes.items()
+                mistakes={t: other[w] if swap else w for t, w in mistakes.items()},
+                remember={
+                    t: other[w] if swap else w for t, w in dict(remember).items()
                 },
             )
 
@@ -1120,6 +1103,7 @@ def _(c, verdict):
         spread(drift - d / 2),
         "a",
         "a clear difference on a machine that gets slower",
+        {},
         {
             "the smaller time is the faster one": "b",
             "the standard error is the standard deviation divided by the root of the number of blocks": "noise",
@@ -1143,6 +1127,7 @@ def _(c, verdict):
         spread(drift, 1),
         "noise",
         "two series without a difference",
+        {},
         {
             "a mean is never exactly zero: compare it with two standard errors": "b",
             "a mean is never exactly zero; compare it with two standard errors": "a",
@@ -1154,6 +1139,7 @@ def _(c, verdict):
         spread(drift, 1),
         "noise",
         "a difference of 1.4 standard errors",
+        {},
         {"two standard errors are asked for, not one": "b"},
     )
     d = shaped([-1.3, -1.0, -0.2, 0.4, 1.0, 1.1], 1.3)
@@ -1162,6 +1148,7 @@ def _(c, verdict):
         spread(np.full(6, level), 9, 0.02),
         "noise",
         "few blocks of many runs that differ from block to block",
+        {},
         {
             "the runs of one block share its luck: a block counts once, by its median over axis 1": "b"
         },
@@ -1179,6 +1166,7 @@ def _(c, verdict):
         spread(level - unit * q[order], 1),
         "noise",
         "four pairs of blocks, one slow where the other is fast",
+        {},
         {
             "the blocks are pairs: subtract before you average, or the blocks look surer than they are": "b"
         },
@@ -1219,6 +1207,7 @@ def _(c, verdict):
         spread(np.full(40, level), 3),
         "b",
         "a difference of 2.5 standard errors in forty blocks",
+        {},
         {"two standard errors are asked for, not three": "noise"},
     )
     d = shaped(ramp, 0.5)
@@ -1227,6 +1216,7 @@ def _(c, verdict):
         spread(drift, 2, 0.1),
         "noise",
         "blocks of two runs, which lie further apart in one series",
+        {},
         {
             "the median of two runs is their mean, not the slower one": "b",
             "the median of two runs is their mean, not the faster one": "a",
@@ -1237,6 +1227,7 @@ def _(c, verdict):
         np.full((2, 1), level),
         "noise",
         "a mean of exactly two standard errors",
+        {},
         {"within two standard errors means that exactly two are noise, too": "b"},
     )
 
@@ -1322,20 +1313,20 @@ def _(c, broken_limits):
         ),
         (
             *(calm, 0.7, 0.82, ["memory"], "82 percent of the memory used"),
+            {},
             {
                 "20 percent of the memory must stay free, which is more than 20 percent of what the network takes": []
             },
-            {},
         ),
         (
             *(calm, 0.7, 0.93, ["memory"], "93 percent of the memory used"),
-            {"20 percent of the memory must stay free": []},
             {},
+            {"20 percent of the memory must stay free": []},
         ),
         (
             *(calm, 0.7, 0.79, [], "79 percent of the memory used"),
-            {"20 percent stay free, so 80 percent may be used": ["memory"]},
             {},
+            {"20 percent stay free, so 80 percent may be used": ["memory"]},
         ),
         (
             *(calm, 0.95, 0.15, [], "95 percent of the storage used"),

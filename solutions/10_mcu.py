@@ -1245,48 +1245,52 @@ def _(c, lifetimes):
             reference(*given),
             tested=tested,
             mistakes={
-                "weights are in it: they stay in flash": reference(
-                    *given, weights=True
+                "weights are in it: they stay in flash": (
+                    reference(*given, weights=True)
                 ),
-                "operator number i runs at step i + 1, because step 0 belongs to the inputs": reference(
-                    *given, base=0
+                "the outputs live one step too short: the last step is the number of operators": (
+                    reference(*given, end=-1)
                 ),
-                "operator number i runs at step i + 1; the outputs live to the last of these steps": reference(
-                    *given, base=0, end=-1
+                "the outputs live one step too long: the last step is the number of operators": (
+                    reference(*given, end=1)
                 ),
-                "the outputs must live to the last step": reference(*given, end=None),
-                "the outputs live one step too short: the last step is the number of operators": reference(
-                    *given, end=-1
+                "the first reader ends the life, but a later operator reads it again": (
+                    reference(*given, reader=lambda f, r: min(r, default=f))
                 ),
-                "the outputs live one step too long: the last step is the number of operators": reference(
-                    *given, end=1
+                "these are first step and length: the last step is asked for": (
+                    {n: (f, e - f) for n, (f, e) in reference(*given).items()}
                 ),
-                "the inputs are there from step 0": reference(*given, start=1),
-                "a tensor lives until its last reader, not only while it is written": reference(
-                    *given, reader=lambda f, r: f
+                "these are first step and number of steps: the last step is asked for": (
+                    {n: (f, e - f + 1) for n, (f, e) in reference(*given).items()}
                 ),
-                "the reader needs it, too: the step that reads belongs to the life": reference(
-                    *given, reader=lambda f, r: max([f] + [n - 1 for n in r])
+            },
+            remember={
+                "operator number i runs at step i + 1, because step 0 belongs to the inputs": (
+                    reference(*given, base=0)
                 ),
-                "a life ends with the step that reads last, not one later": reference(
-                    *given, reader=lambda f, r: max([f] + [n + 1 for n in r])
+                "operator number i runs at step i + 1; the outputs live to the last of these steps": (
+                    reference(*given, base=0, end=-1)
                 ),
-                "the first reader ends the life, but a later operator reads it again": reference(
-                    *given, reader=lambda f, r: min(r, default=f)
+                "the outputs must live to the last step": (reference(*given, end=None)),
+                "the inputs are there from step 0": (reference(*given, start=1)),
+                "a tensor lives until its last reader, not only while it is written": (
+                    reference(*given, reader=lambda f, r: f)
                 ),
-                "what nobody reads was written all the same, and needs memory at that step": reference(
-                    *given, unread=True
+                "the reader needs it, too: the step that reads belongs to the life": (
+                    reference(*given, reader=lambda f, r: max([f] + [n - 1 for n in r]))
                 ),
-                "what nobody reads needs memory only while it is written": reference(
-                    *given,
-                    reader=lambda f, r: max(r, default=len(operators)),
+                "a life ends with the step that reads last, not one later": (
+                    reference(*given, reader=lambda f, r: max([f] + [n + 1 for n in r]))
                 ),
-                "these are first step and length: the last step is asked for": {
-                    n: (f, e - f) for n, (f, e) in reference(*given).items()
-                },
-                "these are first step and number of steps: the last step is asked for": {
-                    n: (f, e - f + 1) for n, (f, e) in reference(*given).items()
-                },
+                "what nobody reads was written all the same, and needs memory at that step": (
+                    reference(*given, unread=True)
+                ),
+                "what nobody reads needs memory only while it is written": (
+                    reference(
+                        *given,
+                        reader=lambda f, r: max(r, default=len(operators)),
+                    )
+                ),
             },
         )
 
@@ -1396,34 +1400,37 @@ def _(c, tightest_gap):
             right,
             tested=tested,
             mistakes={
-                "this is the first gap that is large enough, not the tightest": walk(
-                    *args, lambda new, old: False
+                "this is the first gap that is large enough, not the tightest": (
+                    walk(*args, lambda new, old: False)
                 ),
-                "this is the largest gap": walk(*args, lambda new, old: new > old),
-                "this is the last of equal gaps; of equal gaps take the lowest": walk(
-                    *args, lambda new, old: new <= old
+                "this is the largest gap": (walk(*args, lambda new, old: new > old)),
+                "this is the last of equal gaps; of equal gaps take the lowest": (
+                    walk(*args, lambda new, old: new <= old)
                 ),
-                "the ranges come in any order: sort them": walk(
-                    *args, tighter, ordered=False
+                "the ranges were sorted by their end; a gap ends where the next range starts": (
+                    walk(*args, tighter, key=lambda r: r[1])
                 ),
-                "the ranges were sorted by their end; a gap ends where the next range starts": walk(
-                    *args, tighter, key=lambda r: r[1]
+                "the largest end so far was forgotten; ranges may overlap: the free space begins at the largest end so far": (
+                    walk(*args, tighter, longest=False)
                 ),
-                "the largest end so far was forgotten; ranges may overlap: the free space begins at the largest end so far": walk(
-                    *args, tighter, longest=False
+                "the gap was refused, but a gap of exactly that size is large enough": (
+                    walk(*args, tighter, strict=True)
                 ),
-                "the gap was refused, but a gap of exactly that size is large enough": walk(
-                    *args, tighter, strict=True
+                "the gaps were not looked at: this is the address behind the last range": (
+                    max((e for _, e in taken), default=0)
                 ),
-                "the memory before the first range is a gap, too": walk(
-                    *args, tighter, zero=False
+                "this is where the buffer ends: its address is where it starts": (
+                    right + size
                 ),
-                "the gaps were not looked at: this is the address behind the last range": max(
-                    (e for _, e in taken), default=0
+            },
+            remember={
+                "the ranges come in any order: sort them": (
+                    walk(*args, tighter, ordered=False)
                 ),
-                "the buffer lies at the lower end of its gap": upper_end(*args),
-                "this is where the buffer ends: its address is where it starts": right
-                + size,
+                "the memory before the first range is a gap, too": (
+                    walk(*args, tighter, zero=False)
+                ),
+                "the buffer lies at the lower end of its gap": (upper_end(*args)),
             },
         )
 
@@ -1694,13 +1701,13 @@ def _(c, broken):
         ),
         (
             *(50, 64, 2, 0.5, ["SRAM"], f"two thirds of the SRAM, {half}"),
-            {"headroom is a share of the SRAM, not of what the network needs": []},
             {},
+            {"headroom is a share of the SRAM, not of what the network needs": []},
         ),
         (
             *(50, 35, 2, 0.7, ["SRAM"], "37 percent of the SRAM, 70 to be free"),
-            {"headroom is what stays free, not what may be used": []},
             {},
+            {"headroom is what stays free, not what may be used": []},
         ),
         (
             *(50, 79, 2, 0.2, ["SRAM"], "an arena that fits without its stack"),
@@ -1709,8 +1716,8 @@ def _(c, broken):
         ),
         (
             *(50, 70, 2, 0.2, [], "72 percent of the largest piece"),
-            {"the stack shares the piece once, not twice": ["SRAM"]},
             {},
+            {"the stack shares the piece once, not twice": ["SRAM"]},
         ),
         (
             *(250, 60, 2, 0.2, [], "a flash that is nearly full"),

@@ -1191,59 +1191,83 @@ def _(c, quantize_multiplier):
             right,
             tested=f"the factor {real!r}",
             mistakes={
-                "a mantissa of 2**31 does not fit 32 bits with a sign: halve it and raise the shift": [
+                "the mantissa was left at 2**31, which does not fit 32 bits with a sign: halve it and raise the shift": [
                     2**31,
                     exponent,
                 ],
-                "a mantissa of 2**31 was cut to the largest integer, which loses accuracy: halve it and raise the shift": [
-                    2**31 - 1,
-                    exponent,
-                ],
-                "a mantissa of 2**31 was halved and the shift was not raised": [
-                    2**30,
-                    exponent,
-                ],
-                "a mantissa of 2**31 was halved, but the shift went down: raise it": [
-                    2**30,
-                    exponent - 1,
-                ],
-                "the mantissa was cut off, not rounded": [
-                    int(fraction * 2**31),
-                    exponent,
-                ],
-                "the mantissa was rounded up, not to the nearest": [
-                    math.ceil(fraction * 2**31),
-                    exponent,
-                ],
-                "the mantissa came from float32, which has 24 bits of the 31": [
-                    int(np.float32(fraction) * 2.0**31),
-                    exponent,
-                ],
-                "the sign of the shift is wrong: a factor below one half shifts to the right, which is negative": [
-                    right[0],
-                    -right[1],
-                ],
-                "this mantissa lies in [1, 2): frexp gives a fraction in [0.5, 1)": [
-                    right[0] // 2,
-                    right[1] - 1,
-                ],
-                "this mantissa has 30 bits after the point: multiply the fraction by 2**31": [
-                    round(fraction * 2**30),
-                    exponent,
-                ],
-                "this mantissa has 32 bits and no room for a sign: multiply the fraction by 2**31": [
-                    round(fraction * 2**32),
-                    exponent,
-                ],
-                "the shift was forgotten: every factor becomes one between 0.5 and 1": [
-                    right[0],
-                    0,
-                ],
-                "the 31 of the mantissa was left in the shift": [
-                    right[0],
-                    right[1] - 31,
-                ],
-                "these two are in the wrong order": right[::-1],
+                "a mantissa of 2**31 was cut to the largest integer, which loses accuracy: halve it and raise the shift": (
+                    [
+                        2**31 - 1,
+                        exponent,
+                    ]
+                ),
+                "a mantissa of 2**31 was halved and the shift was not raised": (
+                    [
+                        2**30,
+                        exponent,
+                    ]
+                ),
+                "a mantissa of 2**31 was halved, but the shift went down: raise it": (
+                    [
+                        2**30,
+                        exponent - 1,
+                    ]
+                ),
+                "the mantissa was cut off, not rounded": (
+                    [
+                        int(fraction * 2**31),
+                        exponent,
+                    ]
+                ),
+                "the mantissa was rounded up, not to the nearest": (
+                    [
+                        math.ceil(fraction * 2**31),
+                        exponent,
+                    ]
+                ),
+                "the mantissa came from float32, which has 24 bits of the 31": (
+                    [
+                        int(np.float32(fraction) * 2.0**31),
+                        exponent,
+                    ]
+                ),
+                "the sign of the shift is wrong: a factor below one half shifts to the right, which is negative": (
+                    [
+                        right[0],
+                        -right[1],
+                    ]
+                ),
+                "this mantissa lies in [1, 2): frexp gives a fraction in [0.5, 1)": (
+                    [
+                        right[0] // 2,
+                        right[1] - 1,
+                    ]
+                ),
+                "this mantissa has 30 bits after the point: multiply the fraction by 2**31": (
+                    [
+                        round(fraction * 2**30),
+                        exponent,
+                    ]
+                ),
+                "this mantissa has 32 bits and no room for a sign: multiply the fraction by 2**31": (
+                    [
+                        round(fraction * 2**32),
+                        exponent,
+                    ]
+                ),
+                "the shift was forgotten: every factor becomes one between 0.5 and 1": (
+                    [
+                        right[0],
+                        0,
+                    ]
+                ),
+                "the 31 of the mantissa was left in the shift": (
+                    [
+                        right[0],
+                        right[1] - 31,
+                    ]
+                ),
+                "these two are in the wrong order": (right[::-1]),
             },
         )
 
@@ -1305,48 +1329,52 @@ def _(c, saturating_high_multiply):
         lambda a, b: (a * b + 2**30) >> 31,
         tested=lambda a, b: f"{a:,} times {b:,}",
         mistakes={
-            "half of the divisor is 2**30": lambda a, b: (a * b + 2**31) >> 31,
-            "int() cuts towards zero; >> rounds down": lambda a, b: int(
-                (a * b + 2**30) / 2**31
+            "a half was rounded down; here a half goes up": (
+                lambda a, b: -((-a * b + 2**30) >> 31)
             ),
-            "a half goes up here, not away from zero (that is the other rounding)": lambda a, b: (
-                (abs(a * b) + 2**30 >> 31) * (1 if a * b >= 0 else -1)
+            "the product was cut off, not rounded: add 2**30 before the shift": (
+                lambda a, b: a * b >> 31
             ),
-            "Python's round goes to the even neighbour; here a half goes up": lambda a, b: (
-                round(a * b / 2**31)
+            "the product was cut off towards zero, not rounded": (
+                lambda a, b: int(a * b / 2**31)
             ),
-            "a half was rounded down; here a half goes up": lambda a, b: (
-                -((-a * b + 2**30) >> 31)
+            "the product was rounded up, not to the nearest": (
+                lambda a, b: -(-a * b >> 31)
             ),
-            "the product was cut off, not rounded: add 2**30 before the shift": lambda a, b: (
-                a * b >> 31
+            "this keeps the high half without doubling: shift by 31, not by 32": (
+                lambda a, b: (a * b + 2**31) >> 32
             ),
-            "the product was cut off towards zero, not rounded": lambda a, b: int(
-                a * b / 2**31
+            "the product went through a float, whose 53 bits do not hold it: stay with integers": (
+                lambda a, b: math.floor(a * b / 2**31 + 0.5)
             ),
-            "the product was rounded up, not to the nearest": lambda a, b: (
-                -(-a * b >> 31)
+            "the product went through 32 bits, which do not hold it": (
+                lambda a, b: (int32(a * b) + 2**30) >> 31
             ),
-            "this keeps the high half without doubling: shift by 31, not by 32": lambda a, b: (
-                (a * b + 2**31) >> 32
+            "the sign was lost": (lambda a, b: (abs(a * b) + 2**30) >> 31),
+        },
+        remember={
+            "half of the divisor is 2**30": (lambda a, b: (a * b + 2**31) >> 31),
+            "int() cuts towards zero; >> rounds down": (
+                lambda a, b: int((a * b + 2**30) / 2**31)
             ),
-            "the product went through a float, whose 53 bits do not hold it: stay with integers": lambda a, b: (
-                math.floor(a * b / 2**31 + 0.5)
+            "a half goes up here, not away from zero (that is the other rounding)": (
+                lambda a, b: (abs(a * b) + 2**30 >> 31) * (1 if a * b >= 0 else -1)
             ),
-            "the product went through 32 bits, which do not hold it": lambda a, b: (
-                (int32(a * b) + 2**30) >> 31
+            "Python's round goes to the even neighbour; here a half goes up": (
+                lambda a, b: round(a * b / 2**31)
             ),
-            "the sign was lost": lambda a, b: (abs(a * b) + 2**30) >> 31,
         },
     )
     c.equal(
         saturating_high_multiply(low, low),
         high,
         tested="the smallest integer times itself",
-        mistakes={
-            "2**31 does not fit 32 bits with a sign: saturate to 2**31 - 1": 2**31,
-            "it wrapped around: saturate to 2**31 - 1": low,
-            "the product is positive: saturate to 2**31 - 1, the largest integer": -high,
+        mistakes={"it wrapped around: saturate to 2**31 - 1": (low)},
+        remember={
+            "2**31 does not fit 32 bits with a sign: saturate to 2**31 - 1": (2**31),
+            "the product is positive: saturate to 2**31 - 1, the largest integer": (
+                -high
+            ),
         },
     )
 
@@ -1410,31 +1438,33 @@ def _(c, rounding_divide):
         away,
         tested=lambda x, bits: f"{x:,} / 2**{bits}",
         mistakes={
-            "an exact half of a negative number goes away from zero, and here it went up": lambda x, bits: (
-                (x + (1 << bits - 1)) >> bits
+            "an exact half of a negative number goes away from zero, and here it went up": (
+                lambda x, bits: (x + (1 << bits - 1)) >> bits
             ),
-            "Python's round goes to the even neighbour; here a half goes away from zero": lambda x, bits: (
-                round(x / 2**bits)
+            "an exact half goes away from zero, and here it went towards it": (
+                lambda x, bits: away(x - (1 if x > 0 else -1 if x < 0 else 0), bits)
             ),
-            "an exact half goes away from zero, and here it went towards it": lambda x, bits: (
-                away(x - (1 if x > 0 else -1 if x < 0 else 0), bits)
+            "an exact half of a positive number goes away from zero, and here it went down: one less belongs to negative numbers alone": (
+                lambda x, bits: -(((1 << bits - 1) - x) >> bits)
             ),
-            "an exact half of a positive number goes away from zero, and here it went down: one less belongs to negative numbers alone": lambda x, bits: (
-                -(((1 << bits - 1) - x) >> bits)
+            "the number was cut off towards zero, not rounded": (
+                lambda x, bits: int(x / 2**bits)
             ),
-            "the number was cut off towards zero, not rounded": lambda x, bits: int(
-                x / 2**bits
+            "the number was cut off, not rounded": (lambda x, bits: x >> bits),
+            "the number was rounded up, not to the nearest": (
+                lambda x, bits: -(-x >> bits)
             ),
-            "the number was cut off, not rounded": lambda x, bits: x >> bits,
-            "the number was rounded up, not to the nearest": lambda x, bits: (
-                -(-x >> bits)
+            "half of the divisor does not fit 32 bits beside this number": (
+                lambda x, bits: int32(x + (1 << bits - 1) - (x < 0)) >> bits
             ),
-            "half of 2**bits is 2**(bits - 1)": lambda x, bits: (x + 2**bits) >> bits,
-            "half of the divisor does not fit 32 bits beside this number": lambda x, bits: (
-                int32(x + (1 << bits - 1) - (x < 0)) >> bits
+            "the sign was lost": (lambda x, bits: away(abs(x), bits)),
+        },
+        remember={
+            "Python's round goes to the even neighbour; here a half goes away from zero": (
+                lambda x, bits: round(x / 2**bits)
             ),
-            "the sign was lost": lambda x, bits: away(abs(x), bits),
-            "the shift goes to the right": lambda x, bits: x << bits,
+            "half of 2**bits is 2**(bits - 1)": (lambda x, bits: (x + 2**bits) >> bits),
+            "the shift goes to the right": (lambda x, bits: x << bits),
         },
     )
     c.equal(
@@ -1492,11 +1522,11 @@ def _(c, first_difference):
         first_difference(right.copy(), right.copy()),
         None,
         tested="two equal arrays",
-        mistakes={
-            "argmax of nothing is 0: return None where no row differs": 0,
-            "None says that nothing differs, not the number of rows": 50,
-            "None says that nothing differs, not -1": -1,
-            "None says that nothing differs, not False": False,
+        remember={
+            "argmax of nothing is 0: return None where no row differs": (0),
+            "None says that nothing differs, not the number of rows": (50),
+            "None says that nothing differs, not -1": (-1),
+            "None says that nothing differs, not False": (False),
         },
     )
     row = int(c.rng.integers(20, 39))
@@ -1508,16 +1538,18 @@ def _(c, first_difference):
         row,
         tested=f"a difference of one step in row {row} and many in row 40",
         mistakes={
-            "a difference of one step was overlooked: compare exactly, without a tolerance": 40,
-            "the difference was overlooked": None,
-            "this is the place in the flat array: rows are wanted": int(
-                np.flatnonzero((wrong != right).ravel())[0]
+            "a difference of one step was overlooked: compare exactly, without a tolerance": (
+                40
             ),
-            "this counts the rows that differ": 2,
-            "this says that they differ, not where": True,
-            "rows are counted from 0": row + 1,
-            "this is the first row that agrees": 0,
+            "the difference was overlooked": (None),
+            "this is the place in the flat array: rows are wanted": (
+                int(np.flatnonzero((wrong != right).ravel())[0])
+            ),
+            "this counts the rows that differ": (2),
+            "this says that they differ, not where": (True),
+            "this is the first row that agrees": (0),
         },
+        remember={"rows are counted from 0": (row + 1)},
     )
     wrong = right.copy()
     wrong[9, 1, 1:3], right[9, 1, 1:3] = (11, 12), (12, 11)
@@ -1649,45 +1681,63 @@ def _(c, flash_and_ram):
             [flash, ram],
             tested=f"a firmware with {len(sections)} sections",
             mistakes={
-                ".data counts twice: its first values lie in flash, too": [code, ram],
-                ".data counts twice: it lives in RAM, too": [flash, ram - s[".data"]],
-                ".data lies in flash once": [flash + s[".data"], ram],
-                "the stack was forgotten: it is RAM": [flash, ram - s[".stack"]],
-                ".bss was forgotten: it is RAM": [flash, ram - s[".bss"]],
-                ".bss starts as zero, so nothing of it lies in flash": [
-                    flash + s[".bss"],
-                    ram,
-                ],
-                "the stack has no content to keep, so nothing of it lies in flash": [
-                    flash + s[".stack"],
-                    ram,
-                ],
-                "the vector table was forgotten: it is the start of flash": [
-                    flash - s[".vectors"],
-                    ram,
-                ],
-                "the constants were forgotten: .rodata lies in flash": [
-                    flash - s[".rodata"],
-                    ram,
-                ],
-                "the program runs from flash and takes no RAM": [
-                    flash,
-                    ram + s[".text"],
-                ],
-                "constants are read from flash and take no RAM": [
-                    flash,
-                    ram + s[".rodata"],
-                ],
-                "notes for the debugger stay in the file on your computer": [
-                    flash + rest,
-                    ram,
-                ],
-                "notes for the debugger stay in the file, and in no RAM": [
-                    flash,
-                    ram + rest,
-                ],
-                "these two are in the wrong order": [ram, flash],
-                "these are KiB: bytes are wanted": [flash / 1024, ram / 1024],
+                "the stack was forgotten: it is RAM": ([flash, ram - s[".stack"]]),
+                ".bss was forgotten: it is RAM": ([flash, ram - s[".bss"]]),
+                "the vector table was forgotten: it is the start of flash": (
+                    [
+                        flash - s[".vectors"],
+                        ram,
+                    ]
+                ),
+                "the constants were forgotten: .rodata lies in flash": (
+                    [
+                        flash - s[".rodata"],
+                        ram,
+                    ]
+                ),
+                "these two are in the wrong order": ([ram, flash]),
+                "these are KiB: bytes are wanted": ([flash / 1024, ram / 1024]),
+            },
+            remember={
+                ".data counts twice: its first values lie in flash, too": ([code, ram]),
+                ".data counts twice: it lives in RAM, too": ([flash, ram - s[".data"]]),
+                ".data lies in flash once": ([flash + s[".data"], ram]),
+                ".bss starts as zero, so nothing of it lies in flash": (
+                    [
+                        flash + s[".bss"],
+                        ram,
+                    ]
+                ),
+                "the stack has no content to keep, so nothing of it lies in flash": (
+                    [
+                        flash + s[".stack"],
+                        ram,
+                    ]
+                ),
+                "the program runs from flash and takes no RAM": (
+                    [
+                        flash,
+                        ram + s[".text"],
+                    ]
+                ),
+                "constants are read from flash and take no RAM": (
+                    [
+                        flash,
+                        ram + s[".rodata"],
+                    ]
+                ),
+                "notes for the debugger stay in the file on your computer": (
+                    [
+                        flash + rest,
+                        ram,
+                    ]
+                ),
+                "notes for the debugger stay in the file, and in no RAM": (
+                    [
+                        flash,
+                        ram + rest,
+                    ]
+                ),
             },
         )
 
@@ -1758,51 +1808,58 @@ def _(c, shortest_interval):
             right,
             tested=f"{goal:g} years on {mah:g} mAh, {awake:g} ms at {active:g} mA, {sleep:g} uA asleep, {leak:g} percent a year",
             mistakes={
-                "the sleep current was left out": solve(
-                    goal, mah, awake, active, 0.0, leak
+                "the sleep current was left out": (
+                    solve(goal, mah, awake, active, 0.0, leak)
                 ),
-                "the sleep current was left out of what is allowed": awake
-                / 1000
-                * (1000 * active - sleep)
-                / (1000 * mah * (1 / goal - leak / 100) / 8766),
-                "the self-discharge was left out": solve(
-                    goal, mah, awake, active, sleep, 0.0
+                "the sleep current was left out of what is allowed": (
+                    awake
+                    / 1000
+                    * (1000 * active - sleep)
+                    / (1000 * mah * (1 / goal - leak / 100) / 8766)
                 ),
-                "the self-discharge was added: it takes from what is allowed": solve(
-                    goal, mah, awake, active, sleep, -leak
+                "the self-discharge was left out": (
+                    solve(goal, mah, awake, active, sleep, 0.0)
                 ),
-                "this is in milliseconds: the interval is wanted in seconds": 1000
-                * right,
-                "this is in minutes: the interval is wanted in seconds": right / 60,
-                "while it is awake it does not sleep: the current rises by active - sleep": right
-                * 1000
-                * active
-                / (1000 * active - sleep),
-                "the sleep current was added to the active one: the current rises by active - sleep": right
-                * (1000 * active + sleep)
-                / (1000 * active - sleep),
-                "percent are hundredths: divide the leak by 100": max(
-                    solve(goal, mah, awake, active, sleep, 100 * leak), 0.0
-                )
-                or math.inf,
-                "the leak is a share of the capacity each year, not of what is left over all years": solve(
-                    goal, mah * (1 - leak / 100), awake, active, sleep, 0.0
+                "the self-discharge was added: it takes from what is allowed": (
+                    solve(goal, mah, awake, active, sleep, -leak)
                 ),
-                "the leak takes its share each year, not once": 1e-3
-                * awake
-                * (1000 * active - sleep)
-                / (1000 * mah * (1 - leak / 100) / goal / 8766 - sleep),
-                "this is the duty cycle: the interval is awake time over duty cycle": duty,
-                "this is the sleep alone: the interval goes from one wake-up to the next": right
-                - awake / 1000,
-                "the active current is in mA, the sleep current in uA": solve(
-                    goal, mah, awake, active / 1000, sleep, leak
+                "this is in milliseconds: the interval is wanted in seconds": (
+                    1000 * right
                 ),
-                "this is how often it wakes up, not the time between": 1 / right,
+                "this is in minutes: the interval is wanted in seconds": (right / 60),
+                "the sleep current was added to the active one: the current rises by active - sleep": (
+                    right * (1000 * active + sleep) / (1000 * active - sleep)
+                ),
+                "this is the duty cycle: the interval is awake time over duty cycle": (
+                    duty
+                ),
+                "this is the sleep alone: the interval goes from one wake-up to the next": (
+                    right - awake / 1000
+                ),
+                "this is how often it wakes up, not the time between": (1 / right),
             },
             remember={
-                "a year has 365.25 days here": solve(
-                    goal, mah, awake, active, sleep, leak, 8760.0
+                "while it is awake it does not sleep: the current rises by active - sleep": (
+                    right * 1000 * active / (1000 * active - sleep)
+                ),
+                "percent are hundredths: divide the leak by 100": (
+                    max(solve(goal, mah, awake, active, sleep, 100 * leak), 0.0)
+                    or math.inf
+                ),
+                "the leak is a share of the capacity each year, not of what is left over all years": (
+                    solve(goal, mah * (1 - leak / 100), awake, active, sleep, 0.0)
+                ),
+                "the leak takes its share each year, not once": (
+                    1e-3
+                    * awake
+                    * (1000 * active - sleep)
+                    / (1000 * mah * (1 - leak / 100) / goal / 8766 - sleep)
+                ),
+                "the active current is in mA, the sleep current in uA": (
+                    solve(goal, mah, awake, active / 1000, sleep, leak)
+                ),
+                "a year has 365.25 days here": (
+                    solve(goal, mah, awake, active, sleep, leak, 8760.0)
                 ),
             },
         )
@@ -1818,17 +1875,19 @@ def _(c, shortest_interval):
             math.inf,
             tested=why,
             mistakes={
-                "a negative interval means that sleep and leak alone empty the battery: return math.inf": got
-                if negative
-                else -1.0,
-                "the sign was taken away, but sleep and leak alone empty the battery: return math.inf": -solve(
-                    goal, 235, 10, 8.0, sleep, leak
+                "a negative interval means that sleep and leak alone empty the battery: return math.inf": (
+                    got if negative else -1.0
                 ),
-                "no interval is long enough, so return math.inf, not 0": 0.0,
-                "no interval is long enough, which is math.inf and not None": None,
-                "the sleep current alone was compared: the leak takes its share, too": solve(
-                    goal, 235, 10, 8.0, sleep, 0.0
+                "the sign was taken away, but sleep and leak alone empty the battery: return math.inf": (
+                    -solve(goal, 235, 10, 8.0, sleep, leak)
                 ),
+                "the sleep current alone was compared: the leak takes its share, too": (
+                    solve(goal, 235, 10, 8.0, sleep, 0.0)
+                ),
+            },
+            remember={
+                "no interval is long enough, so return math.inf, not 0": (0.0),
+                "no interval is long enough, which is math.inf and not None": (None),
             },
         )
 

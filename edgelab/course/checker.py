@@ -105,11 +105,12 @@ class Checker:
         *,
         tested: Callable[..., str],
         mistakes: Mapping[str, Callable[..., Any]] | None = None,
+        remember: Mapping[str, Callable[..., Any]] | None = None,
     ) -> None:
         """``answer(*case)`` equals ``right(*case)`` in every case.
 
-        ``tested`` and the values of ``mistakes`` are functions of a case, too. Of the mistakes that explain the first
-        case that is wrong, the one is named that explains the most cases.
+        ``tested`` and the values of ``mistakes`` and ``remember`` are functions of a case, too. Of those that explain
+        the first case that is wrong, the one is named that explains the most cases.
         """
         cases = list(cases)
         found, calls = [], []
@@ -121,10 +122,15 @@ class Checker:
             self.passed += [tested(*case) for case in cases]
             return
         self.last_call, self.last_result = calls[first]
-        likely = {name: wrong for name, wrong in (mistakes or {}).items() if same(found[first], wrong(*cases[first]))}
-        explained = {name: sum(map(same, found, (wrong(*c) for c in cases))) for name, wrong in likely.items()}
-        named = dict.fromkeys(sorted(explained, key=lambda name: -explained[name])[:1], found[first])
-        self.equal(found[first], right(*cases[first]), tested=tested(*cases[first]), mistakes=named)
+        case, value = cases[first], found[first]
+        explained = {
+            name: sum(map(same, found, (wrong(*c) for c in cases)))
+            for name, wrong in {**(mistakes or {}), **(remember or {})}.items()
+            if same(value, wrong(*case))
+        }
+        named = dict.fromkeys(sorted(explained, key=lambda name: -explained[name])[:1], value)
+        true = named if set(named) <= set(remember or {}) else {}
+        self.equal(value, right(*case), tested=tested(*case), mistakes={} if true else named, remember=true)
 
     def close(
         self,
