@@ -72,6 +72,8 @@ from edgelab.mcu.frontend import FrontEnd, Spectrum, band_edges, real_fft, to_co
 from edgelab.mcu.model import read_model
 
 begin("firmware")
+
+# %% tags=["setup"]
 chip = devices.find_device(device)
 if not (chip.active_mw and chip.sleep_mw):
     raise BadInput(f"No power is quoted for {device}; choose another device.")
