@@ -79,6 +79,10 @@ def _parser() -> argparse.ArgumentParser:
     new.add_argument("--port", type=_count, default=8888, help="the port to try first (8888)")
     new.add_argument("--no-browser", action="store_true", help="only serve, and print the address")
 
+    new = add("reset", _reset, "Give a lab's notebook back as new; yours stays beside it under another name.")
+    new.add_argument("lab", help="the lab's name or number")
+    new.add_argument("--keep-progress", action="store_true", help="keep the count of tries and what was solved")
+
     add("labs", _labs, "List the labs.")
     add("doctor", _doctor, "Say which labs run here, what is missing, and the command that adds it.")
 
@@ -151,6 +155,16 @@ def _open(options: argparse.Namespace) -> int:
     for sentence in left_out(find(options.lab) if options.lab else all_labs()[0]):
         _say(sentence)
     return open_lab(options.lab, options.port, browser=not options.no_browser, say=_say)
+
+
+def _reset(options: argparse.Namespace) -> int:
+    from edgelab.course.copies import reset
+    from edgelab.course.labs import find
+
+    with _answer(json_too=options.json) as answer:
+        copied = reset(find(options.lab), keep_progress=options.keep_progress)
+        answer(copied.to_dict(), copied)
+    return 0
 
 
 def _labs(options: argparse.Namespace) -> int:

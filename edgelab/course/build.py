@@ -134,9 +134,15 @@ def _notebook(lab: Lab, source: Any, *, for_learner: bool) -> Any:
             metadata["jupyter"] = {"source_hidden": True}
         new = nbformat.v4.new_code_cell if cell["cell_type"] == "code" else nbformat.v4.new_markdown_cell
         notebook["cells"].append(new(source=text, metadata=metadata, id=f"{lab.stem.replace('_', '-')}-{number:03d}"))
-    notebook["metadata"]["edgelab"] = {"lab": lab.slug, "built": _digest(notebook["cells"])}
+    shipped = {cell["id"]: fingerprint(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"}
+    notebook["metadata"]["edgelab"] = {"lab": lab.slug, "built": _digest(notebook["cells"]), "cells": shipped}
     nbformat.validate(notebook)
     return notebook
+
+
+def fingerprint(source: str) -> str:
+    """A short digest of a cell's text: whether somebody changed what was shipped."""
+    return hashlib.sha256(source.encode()).hexdigest()[:8]
 
 
 def _digest(cells: list[Any]) -> str:

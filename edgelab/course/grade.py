@@ -22,7 +22,7 @@ from typing import Any
 
 import psutil
 
-from edgelab.course import paths
+from edgelab.course import copies, paths
 from edgelab.course.attempt import SETUP_SECONDS, Grade
 from edgelab.course.labs import Lab, find
 from edgelab.course.owners import has_fallback
@@ -83,7 +83,7 @@ def grade(name: str, notebook: Path | None = None, *, seconds: float = 30.0) -> 
         If the notebook is missing, is not a notebook, lacks an exercise's cell, or its setup cells fail.
     """
     lab = find(name)
-    path = lab.notebook if notebook is None else Path(notebook)
+    path = copies.learners(lab) if notebook is None else Path(notebook)
     request = _request(lab, path)
     request["seconds"] = seconds
     environment = {**os.environ, "EDGELAB_HOME": str(paths.home()), "PYTHONIOENCODING": "utf-8"}

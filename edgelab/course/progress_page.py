@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgelab.course import paths, progress, results
+from edgelab.course import copies, paths, progress, results
 from edgelab.course.labs import Lab, all_labs
 from edgelab.course.results import PREDICTION_MIME
 from edgelab.course.source import exercises, read_cells
@@ -83,7 +83,7 @@ def predictions(lab: Lab) -> tuple[tuple[str, str, str], ...]:
         for entry in results.load()["predictions"]:
             if entry["lab"] == lab.slug:
                 kept[entry["question"]] = _row(entry)
-    return (*kept.values(), *(row for row in saved_predictions(lab.notebook) if row[0] not in kept))
+    return (*kept.values(), *(row for row in saved_predictions(copies.learners(lab)) if row[0] not in kept))
 
 
 def saved_predictions(notebook: Path) -> tuple[tuple[str, str, str], ...]:

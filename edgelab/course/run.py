@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgelab.course import build, paths, results
+from edgelab.course import build, copies, paths, results
 from edgelab.course.kernel import Watch, manager_class, quiet_loggers
 from edgelab.course.labs import Lab, find
 from edgelab.course.results import CLAIM_MIME
@@ -118,7 +118,7 @@ def run_lab(
         If the results cannot be written.
     """
     lab = find(name)
-    notebook = read_notebook(lab.notebook) if mine else build.solution(lab)
+    notebook = read_notebook(copies.learners(lab)) if mine else build.solution(lab)
     values = parse_parameters(lab, notebook, parameters or {})
     folder = (paths.runs() / lab.slug) if out is None else Path(out).resolve()
     environment = {"EDGELAB_HOME": str(paths.home()), **({} if mine else {"EDGELAB_PROGRESS": "off"})}

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from edgelab.course import build, paths
+from edgelab.course import build, copies, paths
 from edgelab.course.labs import Lab, all_labs, find
 from edgelab.errors import LabError
 
@@ -66,12 +66,15 @@ def open_lab(name: str | None, port: int, *, browser: bool, say: Callable[[str],
         If there is no such lab, or the server does not start.
     """
     lab = find(name) if name else all_labs()[0]
+    if not os.environ.get("EDGELAB_RUNS") and not copies.is_own(paths.home()):
+        os.environ["EDGELAB_RUNS"] = str(copies.folder().parent)
+        say(f"{paths.home()} is not yours to write to, so your work goes to {copies.folder().parent}.")
     paths.ready(paths.runs())
-    paths.ready(paths.notebooks(), "copy the clone to a folder of your own and set EDGELAB_HOME to it")
+    say(str(copies.ready(lab)))
     with serving(lab, port) as server:
         shown = browser and has_screen() and _open_browser(server.address)
         say(f"JupyterLab {'is open in your browser' if shown else 'serves'} at {server.address}")
-        say("Stop it with Ctrl-C. Your work is saved in the notebooks under labs/.")
+        say(f"Stop it with Ctrl-C. Your work is saved in {paths.shown(copies.folder())}.")
         try:
             return server.process.wait()
         except KeyboardInterrupt:
@@ -87,10 +90,11 @@ def serving(lab: Lab, port: int, extra: tuple[str, ...] = ()) -> Iterator[Server
     LabError
         If no port is free, or the server does not start; its last words are in the message.
     """
-    if not lab.notebook.exists():
+    notebook = copies.learners(lab)
+    if not notebook.exists():
         build.build([lab.slug])
     free, token = free_port(port), secrets.token_urlsafe(16)
-    command, environment = server_command(lab, free, token)
+    command, environment = server_command(notebook, free, token)
     with tempfile.TemporaryFile() as words:
         process = subprocess.Popen(
             [*command, *extra],
@@ -101,7 +105,7 @@ def serving(lab: Lab, port: int, extra: tuple[str, ...] = ()) -> Iterator[Server
             stderr=words,
         )
         try:
-            yield Server(process, _when_ready(process, free, token, lab, words), free, token)
+            yield Server(process, _when_ready(process, free, token, notebook, words), free, token)
         finally:
             if process.poll() is None:
                 process.terminate()
@@ -112,9 +116,10 @@ def serving(lab: Lab, port: int, extra: tuple[str, ...] = ()) -> Iterator[Server
                 process.stdin.close()
 
 
-def server_command(lab: Lab, port: int, token: str) -> tuple[list[str], Mapping[str, str]]:
-    """The command and the environment of a JupyterLab for ``lab`` on the loopback address."""
+def server_command(notebook: Path, port: int, token: str) -> tuple[list[str], Mapping[str, str]]:
+    """The command and the environment of a JupyterLab that shows ``notebook``, on the loopback address."""
     home = paths.home()
+    root = _root(notebook)
     environment = {
         **os.environ,
         "JUPYTER_TOKEN": token,  # not on the command line, where every user of the machine can read it
@@ -125,16 +130,24 @@ def server_command(lab: Lab, port: int, token: str) -> tuple[list[str], Mapping[
         "EDGELAB_HOME": str(home),
         "PYTHONUNBUFFERED": "1",
     }
+    if root != home:  # what a kernel keeps of tries and guesses goes where the copies are
+        environment.setdefault("EDGELAB_RUNS", str(root))
     command = [
         *(sys.executable, "-m", "edgelab.course.lab_server", "--no-browser", "--log-level=ERROR"),
         "--ServerApp.answer_yes=True",
         *("--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0"),
-        f"--ServerApp.root_dir={home}",
-        f"--LabApp.default_url=/lab/tree/{lab.notebook.relative_to(home).as_posix()}",
+        f"--ServerApp.root_dir={root}",
+        f"--LabApp.default_url=/lab/tree/{notebook.relative_to(root).as_posix()}",
     ]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")
     return command, environment
+
+
+def _root(notebook: Path) -> Path:
+    """The folder that JupyterLab serves: the clone, or where the learner's copies are if they lie outside of it."""
+    home = paths.home()
+    return home if notebook.is_relative_to(home) else notebook.parent.parent
 
 
 def free_port(first: int) -> int:
@@ -173,7 +186,7 @@ def _open_browser(address: str) -> bool:
         return False
 
 
-def _when_ready(process: subprocess.Popen[bytes], port: int, token: str, lab: Lab, words: IO[bytes]) -> str:
+def _when_ready(process: subprocess.Popen[bytes], port: int, token: str, notebook: Path, words: IO[bytes]) -> str:
     """Wait until the server answers with its token; the address that opens the lab."""
     asked = urllib.request.Request(  # our own server
         f"http://127.0.0.1:{port}/api/status", headers={"Authorization": f"token {token}"}
@@ -186,7 +199,7 @@ def _when_ready(process: subprocess.Popen[bytes], port: int, token: str, lab: La
             said = words.read().decode(errors="replace").strip().splitlines() or ["it gave no reason"]
             raise LabError(f"JupyterLab did not start ({said[-1][:200]}).")
         with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError), direct.open(asked, timeout=5):
-            path = lab.notebook.relative_to(paths.home()).as_posix()
+            path = notebook.relative_to(_root(notebook)).as_posix()
             return f"http://127.0.0.1:{port}/lab/tree/{path}?token={token}"
         time.sleep(0.1)
     raise LabError(f"JupyterLab did not answer within {_START_SECONDS:g} s.")

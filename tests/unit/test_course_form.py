@@ -103,7 +103,9 @@ def test_a_step_that_lacks_something(model, old, new, kind, lack):
     lab, cells = model
     if old == "$$":  # the first step alone
         cells = [
-            replace(c, text=c.text.replace("$", "")) if c.kind == "markdown" and "describe the whole mapping" in c.text else c
+            replace(c, text=c.text.replace("$", ""))
+            if c.kind == "markdown" and "describe the whole mapping" in c.text
+            else c
             for c in cells
         ]
     else:
