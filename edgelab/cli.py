@@ -19,6 +19,7 @@ from typing import Any, NoReturn, TextIO
 
 from edgelab import __version__
 from edgelab.errors import EdgelabError
+from edgelab.quiet import without_commands
 
 FAILED = 1
 BROKEN = 2
@@ -371,6 +372,7 @@ def _complain(text: str) -> int:
 
 
 def _print(text: str, stream: TextIO) -> None:
+    text = without_commands(text)
     try:
         print(text, file=stream, flush=True)
     except UnicodeEncodeError:  # a terminal with few characters

@@ -114,6 +114,25 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise BadFile(f"{path} is not readable JSON ({error}).") from error
 
 
+def refuse_pointer(path: str | os.PathLike[str]) -> None:
+    """Raise if a file is what Git LFS leaves in place of a large one.
+
+    Raises
+    ------
+    BadFile
+        If it is (https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md), with the way to the file itself.
+    """
+    with Path(path).open("rb") as stream:
+        if stream.read(len(_LFS_POINTER)) == _LFS_POINTER:
+            raise BadFile(
+                f"{path} is a Git LFS pointer, not the file itself; fetch that with `git lfs pull` in its repository, "
+                "or download it from its page."
+            )
+
+
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

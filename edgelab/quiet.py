@@ -54,7 +54,19 @@ def first_line(error: object, limit: int = 200) -> str:
     >>> first_line(ValueError("\x1b[96mbad shape.\x1b[0m\nTraceback ..."))
     'bad shape'
     """
-    plain = _TERMINAL_COMMAND.sub("", str(error))
-    lines = [clean for line in plain.splitlines() if (clean := _CONTROL.sub("", line).strip())]
+    lines = [line.strip() for line in without_commands(str(error)).splitlines() if line.strip()]
     text = lines[0] if lines else type(error).__name__
     return (text if len(text) <= limit else text[: limit - 3] + "...").rstrip(".:")
+
+
+def without_commands(text: str) -> str:
+    r"""The text without what a terminal would obey: names in a file from outside may hold such commands.
+
+    Line ends and tabs stay.
+
+    Examples
+    --------
+    >>> without_commands("evil\x1b[2J name\x07")
+    'evil name'
+    """
+    return _CONTROL.sub("", _TERMINAL_COMMAND.sub("", text))

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from edgelab.compress import preparation
 from edgelab.errors import BadFile, BadInput
-from edgelab.files import write_bytes
+from edgelab.files import refuse_pointer, write_bytes
 from edgelab.quiet import first_line, silenced
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
@@ -117,6 +117,7 @@ def read(model_path: PathLike) -> Any:
 
     if not Path(model_path).is_file():
         raise BadFile(f"{model_path} does not exist.")
+    refuse_pointer(model_path)
     try:
         model = onnx.load(os.fspath(model_path))
         onnx.checker.check_model(model)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from edgelab.errors import BadFile
+from edgelab.files import refuse_pointer
 
 ModelFormat = Literal["onnx", "tflite", "elf"]
 
@@ -39,6 +40,7 @@ def existing_file(path: str | os.PathLike[str]) -> Path:
         with file.open("rb") as stream:
             if not stream.read(1):
                 raise BadFile(f"{file} is empty; write or download the model again.")
+        refuse_pointer(file)
     except FileNotFoundError:
         raise BadFile(f"{file} does not exist; check the path.") from None
     except (OSError, ValueError) as error:

@@ -279,3 +279,10 @@ def test_no_message_names_a_temporary_file(tmp_path):
             quantize()
         assert "edgelab-" not in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+def test_a_pointer_of_git_lfs_is_named(tmp_path):
+    path = CASES / "13_git_lfs_pointer.onnx"
+    for _, quantize in quantizers(path, PICTURES, tmp_path / "q.onnx"):
+        with pytest.raises(BadFile, match=r"13_git_lfs_pointer\.onnx is a Git LFS pointer.*git lfs pull"):
+            quantize()

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgelab.cli import main
 from edgelab.engines.base import Timing
 from edgelab.engines.onnxruntime import OnnxRuntimeEngine
-from edgelab.errors import BadInput, EngineCrash
+from edgelab.errors import BadFile, BadInput, EngineCrash
 from edgelab.measure import latency
 from edgelab.measure.bench import bench
 
@@ -164,3 +165,16 @@ def test_a_full_disk_sends_the_answer_elsewhere(form, tmp_path):
 def test_weights_in_a_file_beside_are_counted():
     beside = SMALL.with_suffix(".bin")
     assert bench(SMALL, runs=16, warmup=0).models[0].bytes == SMALL.stat().st_size + beside.stat().st_size
+
+
+def test_a_pointer_of_git_lfs_is_named():
+    with pytest.raises(BadFile, match=r"is a Git LFS pointer.*git lfs pull"):
+        bench(CASES / "13_git_lfs_pointer.onnx")
+
+
+@pytest.mark.parametrize("verb", [["inspect"], ["bench", "--runs", "4"], ["inspect", "--json"]])
+def test_what_a_file_calls_things_gives_the_terminal_no_orders(verb, capsys):
+    assert main([verb[0], str(CASES / "ansi.onnx"), *verb[1:]]) == 0
+    said = capsys.readouterr()
+    assert not set(said.out) & {chr(code) for code in (*range(9), *range(14, 32), *range(127, 160))}
+    assert "--json" not in verb or json.loads(said.out)
