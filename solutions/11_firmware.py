@@ -63,11 +63,10 @@ from edgelab.course import begin, check, claim, finding, listed
 from edgelab.engines import elf, open_engine
 from edgelab.engines.tflm import TFLMEngine
 from edgelab.errors import BadInput, MissingFramework
-from edgelab.mcu import arena, cgen, devices, emulator, handmade, tflm_app, timing
+from edgelab.mcu import arena, cgen, devices, emulator, fit, handmade, tflm_app, timing
 from edgelab.mcu.compiler import compile_firmware
 from edgelab.mcu.custom import Buffer, build_custom, embedded
 from edgelab.mcu.firmware import build_firmware
-from edgelab.mcu.fit import INTERPRETER_CODE_BYTES
 from edgelab.mcu.frontend import FrontEnd, Spectrum, band_edges, real_fft, to_counts
 from edgelab.mcu.model import read_model
 
@@ -1116,7 +1115,7 @@ claim(
     "S5",
     record(
         "interpreter.code",
-        Reading(INTERPRETER_CODE_BYTES / 1000, "KB", "modelled", by),
+        Reading(fit.INTERPRETER_CODE_BYTES / 1000, "KB", "modelled", by),
     ),
     because="A figure of that size counts the core of the runtime without the kernels of the operators. The generated C of this lab, weights included, "
     f"takes {firmware['dsp'].run.sizes.flash_bytes / 1000:.1f} KB of flash.",
