@@ -1715,6 +1715,11 @@ def _(c, broken):
             {},
         ),
         (
+            *(50, 59, 25, 0.2, ["SRAM"], "a large stack beside an arena that fits"),
+            {"the stack was added after the headroom: both together leave it free": []},
+            {},
+        ),
+        (
             *(50, 70, 2, 0.2, [], "72 percent of the largest piece"),
             {},
             {"the stack shares the piece once, not twice": ["SRAM"]},

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import numbers
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ from numpy import all as every
 
 _RELATIVE = {"float16": 4e-3, "float32": 1e-5, "complex64": 1e-5}
 _RELATIVE_DOUBLE = 1e-6
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _ORDINALS = {1: "st", 2: "nd", 3: "rd"}
 
 
@@ -249,5 +251,5 @@ def describe(value: Any, length: int = 90) -> str:
     elif callable(value) and hasattr(value, "__name__"):
         text = str(value.__name__)  # its address would help nobody
     else:
-        text = " ".join(repr(value).split())
+        text = _ADDRESS.sub("", " ".join(repr(value).split()))
     return text if len(text) <= length else text[: length - 3] + "..."

@@ -324,6 +324,8 @@ def _trouble(c: Checker, error: BaseException) -> str:
             )
         return f"Your function raised {reason}, in {c.last_call}.{extra}"
     # What follows was raised by the check's own line that took the answer apart: its words would not help.
+    if isinstance(error, NameError) and error.name:
+        return f"The check needs `{error.name}`, which the setup cells make: run them first."
     if c.last_call and c.last_result is None:
         return f"Your function returned None for {c.last_call}; does every path end in a return?"
     if c.last_call:

@@ -1,6 +1,9 @@
 """What a check says of good, wrong and hostile answers."""
 
+import functools
+import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -221,3 +224,127 @@ def test_everything_is_the_same_as_itself_and_can_be_described(value):
 def test_same_never_raises(left, right):
     assert same(left, right) in (True, False)
     assert same(np.zeros(2), right) in (True, False)
+
+
+def test_a_truth_is_introduced_by_remember_and_a_deed_by_likely_mistake():
+    def check(c, f):
+        c.equal(f(1), 2, tested="it", mistakes={"it was halved": 0.5}, remember={"two is more": 1})
+        c.that(f(1) > 0, tested="the sign", found="a sign", remember="twice is never less")
+
+    assert "Likely mistake: it was halved." in found(lambda x: x / 2, check).message
+    assert "Remember: two is more." in found(lambda x: x, check).message
+    assert "Likely mistake" not in found(lambda x: x, check).message
+    assert "Remember" not in found(lambda x: 7, check).message
+
+
+def drawn(c, double):
+    x = c.rng.normal(size=3)
+    c.equal(double(x), 2 * x, tested="three numbers")
+
+
+def test_inputs_come_from_a_seed_that_a_failure_names():
+    outcome = found(lambda x: x, drawn, seed=4711)
+    assert "(Inputs of seed 4711.)" in outcome.message
+    assert found(lambda x: x, drawn, seed=4711) == outcome
+    assert found(lambda x: x, drawn, seed=4712).message != outcome.message
+    assert found(lambda x: 2 * x, drawn, seed=4711).message == "Tested: three numbers."
+    assert "seed" not in found(lambda x: x).message  # no random inputs, so no seed
+    crash = found(lambda x: x.nothing, drawn, seed=4711)
+    assert "AttributeError" in crash.message
+    assert "seed 4711" in crash.message
+
+
+def test_a_process_draws_its_seed_once_and_takes_it_from_the_environment():
+    code = "from edgelab.course.checker import Checker; print(Checker().seed, Checker().seed)"
+
+    def seeds(**environment):
+        clean = {key: value for key, value in os.environ.items() if key != "EDGELAB_CHECK_SEED"}
+        done = subprocess.run(
+            [sys.executable, "-c", code], env={**clean, **environment}, capture_output=True, text=True, check=True
+        )
+        return done.stdout.split()
+
+    assert seeds(EDGELAB_CHECK_SEED="4711") == ["4711", "4711"]
+    first, second = seeds(), seeds(EDGELAB_CHECK_SEED="no number")
+    assert first[0] == first[1]
+    assert second[0] == second[1]
+    assert first[0] != second[0] or first[0] != seeds()[0]  # one in 81 million
+
+
+def test_parts_are_taken_from_whatever_has_them():
+    def check(c, f):
+        mantissa, shift = c.parts(f(1), 2, wanted="the mantissa and the shift")
+        c.equal([c.whole(mantissa, tested="the mantissa"), c.whole(shift, tested="the shift")], [3, 4], tested="both")
+
+    for right in ((3, 4), [3.0, np.int8(4)], np.array([3, 4]), torch.tensor([3, 4]), (np.array(3), np.float32(4))):
+        assert found(lambda x, right=right: right, check).status == "passed"
+    for wrong, says in [
+        ({"mantissa": 3, "shift": 4}, "which is a dict; return the mantissa and the shift as a tuple"),
+        ("34", "which is a str; return the mantissa"),
+        (3, "Found 3; return the mantissa"),
+        ((3, 4, 5), "Found (3, 4, 5); return"),
+        (None, "Found None"),
+        ((3.5, 4), "Tested: the mantissa. Found 3.5, expected an integer"),
+        (("3", 4), "Found '3', expected an integer"),
+        ((np.nan, 4), "Found nan, expected an integer"),
+        ((3 + 4j, 4), "expected an integer"),
+    ]:
+        assert says in found(lambda x, wrong=wrong: wrong, check).message
+
+
+@pytest.mark.parametrize("given", [{"flash": 1}, "flash", 5, object(), [[1], [2, 3]], np.zeros((2, 2)), lambda: 1])
+def test_no_error_of_the_checks_own_line_reaches_a_learner(given):
+    def check(c, f):
+        flash, ram = map(int, f(1))
+        c.equal(flash + ram, 3, tested="the sum")
+
+    message = found(lambda x: given, check).message
+    assert "The check could not use" in message
+    for raw in ("Error", "invalid literal", "unpack", "not iterable", "0x"):
+        assert raw not in message
+
+
+def test_each_names_the_mistake_that_explains_most():
+    def check(c, f):
+        c.each(
+            f,
+            [(1,), (2,), (3,), (-4,)],
+            lambda x: x * x,
+            tested=lambda x: f"the square of {x}",
+            mistakes={"it was doubled": lambda x: 2 * x, "it was tripled": lambda x: 3 * x},
+            remember={"a square has no sign": lambda x: x * abs(x)},
+        )
+
+    assert found(lambda x: x * x, check).status == "passed"
+    assert "Tested: the square of 1. Found 2" in found(lambda x: 2 * x, check).message
+    assert "Likely mistake: it was doubled" in found(lambda x: 2 * x, check).message
+    assert "`<lambda>(-4)`. Remember: a square has no sign" in found(lambda x: x * abs(x), check).message
+    assert "mistake" not in found(lambda x: -x, check).message
+
+
+def test_whatever_can_be_called_is_an_answer():
+    class Doubler:
+        factor = 2
+
+        def __call__(self, x):
+            return self.factor * x
+
+    def check(c, f):
+        c.equal(f(np.array([1.0, 2.0])), [2.0, 4.0], tested="a call")
+
+    answers = [Doubler(), np.vectorize(lambda x: 2 * x), functools.partial(np.multiply, 2), functools.cache(abs)]
+    assert [
+        found(answer, lambda c, f: c.equal(f(np.float64(3)), 6.0, tested="a call")).status for answer in answers
+    ] == [
+        *["passed"] * 3,
+        "failed",
+    ]
+    assert "your_function" in found(lambda x: x, check).message or "<lambda>" in found(lambda x: x, check).message
+    assert found(Doubler(), lambda c, f: c.equal(f.factor, 2, tested="an attribute")).status == "passed"
+
+
+def test_a_notebooks_own_numpy_decides_nothing(monkeypatch):
+    for name in ("allclose", "array_equal", "isclose", "all", "equal"):
+        monkeypatch.setattr(np, name, lambda *a, **k: True)
+    assert found(lambda x: x).status == "failed"
+    assert found(lambda x: x, lambda c, f: c.that(np.array([True, False]), tested="it", found="no")).status == "failed"

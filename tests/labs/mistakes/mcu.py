@@ -614,6 +614,14 @@ def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
             """
 def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
     found = ['flash'] if flash_bytes > chip.flash_bytes else []
+    return found + (['SRAM'] if arena_bytes / (1 - headroom) + stack_bytes > chip.sram_bytes else [])
+""",
+            "the stack was added after the headroom",
+        ),
+        (
+            """
+def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
+    found = ['flash'] if flash_bytes > chip.flash_bytes else []
     ram = arena_bytes + stack_bytes
     return found + (['SRAM'] if ram >= (1 - headroom) * chip.sram_bytes else [])
 """,
