@@ -111,6 +111,7 @@ def plotly_css() -> str:
         for tag, kind in (("text", "fill"), ("tspan", "fill"), ("path", "stroke"))
     ]
     rules.append(f'{scope} rect[style*="fill: {rgb(PATCH)}"]{{fill:var(--el-paper)!important}}')
+    rules.append(f"{scope}.jp-RenderedPlotly{{overflow:hidden}}")  # else a scroll bar that no key reaches
     return "\n".join([variables_css(".js-plotly-plot"), *rules])
 
 
