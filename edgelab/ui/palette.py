@@ -116,12 +116,9 @@ def plotly_css() -> str:
 
 
 def dark_page_css(selector: str) -> str:
-    """CSS for a page outside JupyterLab that follows the reader's system into the dark.
-
-    Only a page whose own background follows may use it.
-    """
+    """CSS for the exported page of a lab, whose own background follows the reader's system into the dark."""
     plain = ";".join(f"--el-{name}:{value}" for name, value in TOKENS["dark"].items())
-    return f"@media screen and (prefers-color-scheme: dark){{{selector}{{{plain}}}}}"
+    return f"@media screen and (prefers-color-scheme: dark){{.edgelab-page {selector}{{{plain}}}}}"
 
 
 def _declarations(tokens: Mapping[str, str]) -> str:
