@@ -111,16 +111,14 @@ def plotly_css() -> str:
         for tag, kind in (("text", "fill"), ("tspan", "fill"), ("path", "stroke"))
     ]
     rules.append(f'{scope} rect[style*="fill: {rgb(PATCH)}"]{{fill:var(--el-paper)!important}}')
+    rules.append(f"{scope}.jp-RenderedPlotly{{overflow:hidden}}")  # else a scroll bar that no key reaches
     return "\n".join([variables_css(".js-plotly-plot"), *rules])
 
 
 def dark_page_css(selector: str) -> str:
-    """CSS for a page outside JupyterLab that follows the reader's system into the dark.
-
-    Only a page whose own background follows may use it.
-    """
+    """CSS for the exported page of a lab, whose own background follows the reader's system into the dark."""
     plain = ";".join(f"--el-{name}:{value}" for name, value in TOKENS["dark"].items())
-    return f"@media screen and (prefers-color-scheme: dark){{{selector}{{{plain}}}}}"
+    return f"@media screen and (prefers-color-scheme: dark){{.edgelab-page {selector}{{{plain}}}}}"
 
 
 def _declarations(tokens: Mapping[str, str]) -> str:

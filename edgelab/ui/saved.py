@@ -14,14 +14,15 @@ from typing import Any
 REST_SECONDS = 0.5
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 _CHILD = ".jp-OutputArea-child"
+_LIVE = f".jp-OutputArea:has(.edgelab-box)>{_CHILD}"
+_GONE = f".jp-OutputArea:not(:has(.edgelab-box))>{_CHILD}"
 STYLE = (
     "<style>"
-    # live: the saved state is hidden, and so is the figure just before it
-    f".jp-OutputArea:has(.edgelab-box)>{_CHILD}:has(.edgelab-saved),"
-    f".jp-OutputArea:has(.edgelab-box)>{_CHILD}:has(+{_CHILD} .edgelab-saved-figure){{display:none}}"
-    # not live: the message that stands in the widget's place is hidden
-    f'.jp-OutputArea:not(:has(.edgelab-box)):has(.edgelab-saved)>{_CHILD}:has([data-mime-type="{WIDGET_MIME}"])'
-    "{display:none}"
+    # live: hides the saved state, and the figure just before its words
+    f"{_LIVE}:has(.edgelab-saved),{_LIVE}:has(+{_CHILD} .edgelab-saved-figure),"
+    # not live: hides what stands in the widget's place, the output before the saved state
+    f"{_GONE}:has(+{_CHILD} .edgelab-saved:not(.edgelab-saved-figure)),"
+    f"{_GONE}:has(+{_CHILD}+{_CHILD} .edgelab-saved-figure){{display:none}}"
     ".edgelab-saved p{margin:4px 0}</style>"
 )
 Bundle = dict[str, Any]

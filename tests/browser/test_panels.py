@@ -163,8 +163,10 @@ def test_a_prediction_is_kept_and_held_against_the_reading(own):
     cell = own.show(INDEX["predict"])
     dial = cell.query_selector(".edgelab-predict .noUi-handle")
     assert dial.get_attribute("aria-label")
+    assert dial.get_attribute("aria-valuetext") == "no answer yet"
     dial.focus()
     own.page.keyboard.press("ArrowRight")
+    assert own.until("(node) => !node.querySelector('button').disabled", cell)
     cell.query_selector("button").press("Enter")
     assert own.until("(node) => node.querySelector('button').disabled", cell)
     said = run_cell(own, "against")

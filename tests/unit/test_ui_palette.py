@@ -11,6 +11,7 @@ from edgelab.course import boxes
 from edgelab.course.claims import claim
 from edgelab.ui import palette
 from edgelab.ui.palette import COLOURS, INK, PAPERS, QUIET, ROLES, TOKENS
+from edgelab.ui.pictures.picture import STYLE
 
 TEXT, GRAPHICS = 4.5, 3.0
 HUES = ("blue", "orange", "green", "pink")
@@ -72,6 +73,13 @@ def test_the_inks_are_found_by_both_style_sheets():
         assert wanted in palette.plotly_css()
         assert wanted in page
     assert INK != QUIET
+
+
+def test_pictures_follow_the_exported_page_into_the_dark():
+    page = (Path(boxes.__file__).parent / "page" / "page.html").read_text(encoding="utf-8")
+    assert '<body class="edgelab-page">' in page
+    assert "@media screen and (prefers-color-scheme: dark){.edgelab-page .edgelab-picture{--el-ink:" in STYLE
+    assert STYLE.index(".edgelab-page") > STYLE.index("--el-ink")  # the later of two that match wins
 
 
 def test_no_figure_is_a_white_slab():

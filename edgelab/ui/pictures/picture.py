@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgelab.errors import BadInput
-from edgelab.ui.palette import TOKENS, variables_css
+from edgelab.ui.palette import TOKENS, dark_page_css, variables_css
 from edgelab.ui.pictures.canvas import Canvas
 
 SELECTOR = ".edgelab-picture"
@@ -27,7 +27,7 @@ def _style() -> str:
         f"{SELECTOR} .edgelab-alt{{font-size:13px;line-height:1.45;margin:6px 0 0}}"
         f"{SELECTOR} summary{{cursor:pointer;color:var(--el-quiet)}}{SELECTOR} .edgelab-alt p{{margin:4px 0 0}}"
     )
-    return f"{variables_css(SELECTOR)}\n{frame}\n{shapes}"
+    return f"{variables_css(SELECTOR)}\n{dark_page_css(SELECTOR)}\n{frame}\n{shapes}"
 
 
 STYLE = _style()
