@@ -10,7 +10,7 @@ for: listing labs needs none of them.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgelab.course.challenge import Target, challenge
+    from edgelab.course.challenges import Target, challenge
     from edgelab.course.checks import check
     from edgelab.course.claims import claim
     from edgelab.course.findings import by_side, finding, listed, side_of
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["Target", "begin", "by_side", "challenge", "check", "claim", "finding", "listed", "side_of", "whose"]
 
 _ROOMS = {
-    "Target": "challenge",
+    "Target": "challenges",
     "begin": "session",
     "by_side": "findings",
-    "challenge": "challenge",
+    "challenge": "challenges",
     "check": "checks",
     "claim": "claims",
     "finding": "findings",

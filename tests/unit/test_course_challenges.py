@@ -3,9 +3,9 @@
 import pytest
 
 from edgelab import Reading
-from edgelab.course import challenge as challenges
+from edgelab.course import challenges
 from edgelab.course import progress, session
-from edgelab.course.challenge import Target, judge
+from edgelab.course.challenges import Target, judge
 from edgelab.course.source import Cell
 from edgelab.errors import BadInput
 
@@ -94,3 +94,11 @@ def test_the_result_as_data(lab):
     assert data["met"] is True
     assert data["readings"]["file"]["value"] == 69_000
     assert challenges.CHALLENGE_MIME.endswith("challenge+json")
+
+
+def test_the_face_gives_the_function_not_a_module(lab):
+    from edgelab.course import Target as Shown
+    from edgelab.course import challenge
+
+    assert Shown is Target
+    assert callable(challenge)
