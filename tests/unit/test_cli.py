@@ -207,7 +207,8 @@ def test_check_and_progress(home, capfd):
     out, err = capfd.readouterr()
     report = json.loads(out)
     assert list(report) == ["checks", "exercises", "lab", "notebook", "solved"]
-    assert [list(c) for c in report["checks"]] == [["compared", "hint", "hints", "id", "message", "passed", "status"]] * 2
+    keys = ["compared", "hint", "hints", "id", "message", "passed", "status"]
+    assert [list(c) for c in report["checks"]] == [keys] * 2
     assert err == ""
     assert call("check", "90") == 0
     assert "to do" in capfd.readouterr().out
