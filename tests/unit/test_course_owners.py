@@ -1,6 +1,5 @@
 """Whose function a lab goes on with: the learner's once it passed, edgelab's before, and what a callout says of it."""
 
-import shutil
 import tempfile
 from functools import partial
 
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgelab.course import check, progress, session, whose
-from edgelab.course.checks import CHECK_MIME, OWN, run_check
+from edgelab.course.checks import CHECK_MIME, OWN, fingerprint, run_check
 from edgelab.course.kernel import Watch, manager_class
 from edgelab.course.owners import WHOSE_MIME
 from edgelab.errors import LabError
@@ -106,7 +105,6 @@ def run_cells(folder, *cells):
     with tempfile.TemporaryFile() as words:
         manager = manager_class(Watch(), environment, words)
         nbclient.NotebookClient(notebook, timeout=120, kernel_manager_class=manager).execute()
-    shutil.rmtree(folder / "progress", ignore_errors=True)
     return notebook.cells
 
 
@@ -119,7 +117,7 @@ def printed(cell):
     return next(o.text for o in cell.outputs if o.output_type == "stream").strip()
 
 
-def test_in_a_kernel_only_a_passed_function_feeds_a_figure(tmp_path):
+def test_in_a_kernel_only_a_passed_function_feeds_a_figure(tmp_path, monkeypatch):
     cells = run_cells(
         tmp_path,
         SETUP,
@@ -153,3 +151,7 @@ def test_in_a_kernel_only_a_passed_function_feeds_a_figure(tmp_path):
     assert said(cells[12]) == {**empty, "package": ["percentile"]}
     assert said(cells[14]) == {**empty, "unproven": ["percentile"]}
     assert [o.data[CHECK_MIME]["passed"] for o in cells[4].outputs] == [False]
+    monkeypatch.setenv("EDGELAB_RUNS", str(tmp_path))
+    effort = progress.load("example").exercises["percentile"]  # of five checks two were new attempts
+    assert effort == progress.Effort(tries=2, hints=1, solved=True)
+    assert effort.seen == [fingerprint(None, WRONG), fingerprint(None, RIGHT)]  # as `edgelab check` takes it
