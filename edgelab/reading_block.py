@@ -13,7 +13,7 @@ from typing import Any
 
 _STYLE = (
     "<style>.edgelab-readings{margin:6px 0;font-size:13px;line-height:1.45}"
-    ".edgelab-readings summary{cursor:pointer;opacity:.85}"
+    ".edgelab-readings summary{cursor:pointer}"
     ".edgelab-readings table{border-collapse:collapse;margin:4px 0 4px 1em;font-size:13px}"
     ".edgelab-readings :is(th,td){padding:2px 12px 2px 0;text-align:left;border:0;background:none;font-weight:400;"
     "vertical-align:top}"
