@@ -41,7 +41,7 @@ _COLOURS: Mapping[str, boxes.Colour] = {
     "not here": "info",  # a good result where it is true, not a failure
     "arithmetic": "info",
     "modelled": "info",
-    "cannot tell": "info",
+    "cannot tell": "neutral",
 }
 
 
