@@ -22,7 +22,7 @@ SAMPLES, SIZE, CLASSES = 16, 64, 10
 NOISE_DB = 0.5
 """How far two quantizations of the same prepared network may lie apart."""
 CHANCE_DB = 2.0
-"""How far the tool's own results with and without its preprocessing lie apart, either way: 1.7 dB were seen over seeds."""
+"""How far the tool's own results with and without its preprocessing lie apart, either way; 1.7 dB were seen."""
 SAMPLE = ["squeezenet1_1"]
 MATRIX = ["resnet18", "mobilenet_v3_small", "mnasnet0_5", "shufflenet_v2_x0_5"]
 LEAST_DB = 3.0
