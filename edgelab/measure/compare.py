@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from edgelab.compress.modelfile import file_bytes
 from edgelab.engines import open_engine
 from edgelab.engines.base import Engine
 from edgelab.errors import BadInput
@@ -192,7 +193,7 @@ def compare(
             Compared(
                 file=str(path),
                 runtime=engine.name,
-                bytes=path.stat().st_size,
+                bytes=file_bytes(path),
                 result=result,
                 losses=quality.group_differences(results[0].correct, result.correct, groups) if groups else None,
                 loss=quality.difference(results[0].correct, result.correct),
@@ -206,7 +207,7 @@ def compare(
         about = {
             "file": str(paths[0]),
             "runtime": engines[0].name,
-            "bytes": paths[0].stat().st_size,
+            "bytes": file_bytes(paths[0]),
             "accuracy": results[0].accuracy.to_dict(),
             "p50_ms": None if (side := sides[names[0]]) is None else side.readings[names[0]]["p50"].to_dict(),
             "by_class": results[0].to_dict()["by_class"],

@@ -19,8 +19,10 @@ from edgelab.compress.ptq import quantize_dynamic, quantize_static
 from edgelab.quiet import silenced
 
 SAMPLES, SIZE, CLASSES = 16, 64, 10
-NOISE_DB = 1.0
-"""Two quantizations of one deep network that round in another order differ by as much, either way."""
+NOISE_DB = 0.5
+"""How far two quantizations of the same prepared network may lie apart."""
+CHANCE_DB = 2.0
+"""How far the tool's own results with and without its preprocessing lie apart, either way; 1.7 dB were seen."""
 SAMPLE = ["squeezenet1_1"]
 MATRIX = ["resnet18", "mobilenet_v3_small", "mnasnet0_5", "shufflenet_v2_x0_5"]
 LEAST_DB = 3.0
@@ -87,10 +89,6 @@ def theirs(exported, folder, tool, *arguments, first, **settings):
         return None
 
 
-def best(*results):
-    return max((result for result in results if result is not None), default=None)
-
-
 @pytest.mark.parametrize("by_channel", [True, False])
 def test_static_is_no_worse_than_by_the_tools_own_call(exported, tmp_path, by_channel):
     from onnxruntime import quantization as tools
@@ -103,9 +101,10 @@ def test_static_is_no_worse_than_by_the_tools_own_call(exported, tmp_path, by_ch
         theirs(exported, tmp_path, tool, Reader(exported), first=first, per_channel=by_channel, **types)
         for first in (True, False)
     ]
-    limit = best(*results)
-    assert limit is not None, "ONNX Runtime's own call fails both ways: there is nothing to compare with"
-    assert ours >= limit - NOISE_DB, (ours, results)
+    prepared, plain = results
+    assert prepared is not None, "ONNX Runtime's own call fails: there is nothing to compare with"
+    assert ours >= prepared - NOISE_DB, (ours, results)
+    assert plain is None or ours >= plain - CHANCE_DB, (ours, results)
     assert ours > LEAST_DB
 
 
@@ -115,8 +114,8 @@ def test_dynamic_is_no_worse_than_by_the_tools_own_call(exported, tmp_path):
     quantize_dynamic(exported.path, tmp_path / "ours.onnx")
     ours = sqnr_db(exported.expected, run(tmp_path / "ours.onnx", exported.x))
     results = [theirs(exported, tmp_path, tools.quantize_dynamic, first=first) for first in (True, False)]
-    limit = best(*results)  # None for every network that ends in a linear layer: the tool contradicts itself there
-    assert ours >= (limit or 0) - NOISE_DB, (ours, results)
+    # The tool fails on every network that ends in a linear layer: the shapes that it writes contradict each other.
+    assert all(result is None or ours >= result - NOISE_DB for result in results), (ours, results)
     assert ours > LEAST_DB
 
 
