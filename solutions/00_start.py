@@ -375,7 +375,7 @@ def finding_batches(speed_ups):
     told = {
         "above": "ONNX Runtime is faster, {}",
         "below": "PyTorch is faster, ONNX Runtime at {} of its speed",
-        "unclear": "these runs cannot tell who is faster, {}",
+        "unclear": "these runs cannot tell which runtime is ahead, {}",
     }
     each = [f"Batch {n}: {by_side(r, 1, **told)}." for n, r in speed_ups.items()]
     return " ".join(each)

@@ -196,7 +196,7 @@ MADE_UP = [
         "quantization",
         "groups",
         ("dusk", points(5.0, 2.0, 9.0), True, points(4.0)),
-        ["dusk loses most, 5.0"],
+        ["The group dusk loses most, 5.0"],
         ["chance"],
     ),
     ("quantization", "size", (reading(3.97), reading(3.9)), ["little else than its weights"], ["graph"]),
