@@ -541,6 +541,7 @@ def mark(name, at, height):
     return {**line, "line": dash}, {**label, "xanchor": "left", "xshift": 4}
 
 
+# %%
 def tail(runs, dropped):
     kept = times[dropped : dropped + runs]
     found = {q: percentile_interval(kept, q) for q in (50, 99)}
