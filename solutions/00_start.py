@@ -360,8 +360,8 @@ for batch, ratio in speed_ups.items():
 figure = ui.bars(
     [f"batch {batch}" for batch in speed_ups],
     list(speed_ups.values()),
-    title=f"ONNX Runtime is {speed_ups[1].value:.1f} times as fast as PyTorch on one image, "
-    f"{speed_ups[16].value:.1f} times on sixteen",
+    title=f"PyTorch's time over ONNX Runtime's: {speed_ups[1].value:.1f} on one image, "
+    f"{speed_ups[16].value:.1f} on sixteen",
     y="times as fast",
 )
 ui.show(
@@ -375,7 +375,7 @@ def finding_batches(speed_ups):
     told = {
         "above": "ONNX Runtime is faster, {}",
         "below": "PyTorch is faster, ONNX Runtime at {} of its speed",
-        "unclear": "these runs cannot tell who is faster, {}",
+        "unclear": "these runs cannot tell which runtime is ahead, {}",
     }
     each = [f"Batch {n}: {by_side(r, 1, **told)}." for n, r in speed_ups.items()]
     return " ".join(each)
@@ -436,7 +436,7 @@ finding(finding_threads, two_threads)
 # ### Where the time goes
 #
 # ONNX Runtime can time every operator. Operations that look cheap on paper can be slow (they move memory), and the
-# operators that you worry about can be a rounding error. Compare the share of time with the share of MACs.
+# operators that you worry about can be a rounding error. Look for operators that compute next to nothing.
 
 # %%
 profile = onnxruntime.profile(images[:1], runs=20)

@@ -79,6 +79,8 @@ def side_of(reading: Reading, bound: float) -> Side:
 def by_side(reading: Reading, bound: float, *, above: str, below: str, unclear: str) -> str:
     """The text for the side of ``bound`` on which a reading lies; its figure with the interval stands for ``{}``.
 
+    A reading in doubt gives ``unclear``, and its figure the reason: "1.34x (1.32 to 1.36), as other programs ...".
+
     Examples
     --------
     >>> ratio = Reading(1.3, "x", "measured", "a race", low=1.2, high=1.4)
@@ -86,7 +88,10 @@ def by_side(reading: Reading, bound: float, *, above: str, below: str, unclear: 
     'faster, 1.30x (1.20 to 1.40)'
     """
     text = {"above": above, "below": below, "cannot tell": unclear}[side_of(reading, bound)]
-    return text.replace("{}", replace(reading, doubt="").figure())  # the words around it say what the doubt does
+    figure = replace(reading, doubt="").figure()  # the words around it say that it cannot tell
+    if reading.doubt:
+        figure += f", as {reading.doubt[0].lower()}{reading.doubt[1:].rstrip('.').replace('. ', '; ')}"
+    return text.replace("{}", figure)
 
 
 def listed(words: Sequence[str]) -> str:

@@ -72,6 +72,8 @@ def test_a_reading_in_doubt_tells_nothing():
     doubted = Reading(1.3, "x", "measured", "a race", low=1.2, high=1.4, doubt="Other programs kept the machine busy.")
     assert findings.side_of(doubted, 1) == "cannot tell"
     assert findings.from_data(findings.to_data(doubted)) == doubted
+    said = findings.by_side(doubted, 1, above="Faster.", below="Slower.", unclear="It cannot be told: {}.")
+    assert said == "It cannot be told: 1.30x (1.20 to 1.40), as other programs kept the machine busy."
 
 
 def test_lists_in_words():
