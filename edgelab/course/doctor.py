@@ -5,6 +5,7 @@ No framework is imported: whether one is there is read from the installation.
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any
 import edgelab
 from edgelab.course import browser, paths
 from edgelab.course.labs import Lab, all_labs
-from edgelab.course.session import add_command, installed, left_out, version
+from edgelab.course.session import GROUPS, add_command, installed, left_out, made_by_uv, version
 from edgelab.errors import BadInput
 from edgelab.measure.machine import Machine, machine
 from edgelab.reading import Table
@@ -131,6 +132,12 @@ def _reasons(lab: Lab, versions: dict[str, str | None], here: Machine) -> tuple[
 
 def _warnings(here: Machine, free: int) -> list[str]:
     found = []
+    light = made_by_uv() and not any(installed(name) for name in GROUPS)
+    if light and os.environ.get("UV_NO_DEFAULT_GROUPS", "").casefold() not in ("1", "true"):
+        found.append(
+            "This is the light environment, and the next `uv run` would add the rest to it: set UV_NO_DEFAULT_GROUPS=1 "
+            "to keep it light."
+        )
     if not PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:
         found.append(f"Python {here.python} is untested; use 3.11 to 3.13.")
     if free < _SPARE_DISK_GB * 2**30:

@@ -200,13 +200,14 @@ def version(name: str) -> str:
 
 def add_command(name: str) -> str:
     """The command that adds a missing framework to this environment."""
-    if _made_by_uv():
+    if made_by_uv():
         group = GROUPS.get(name)
         return f"uv sync --inexact --group {group}" if group else "uv sync --inexact"
     return f"python -m pip install {DISTRIBUTIONS.get(name, (name,))[0]}"
 
 
-def _made_by_uv() -> bool:
+def made_by_uv() -> bool:
+    """Whether uv made this environment, as `uv run` does."""
     with contextlib.suppress(OSError):
         return "\nuv = " in "\n" + (Path(sys.prefix) / "pyvenv.cfg").read_text(encoding="utf-8")
     return False

@@ -241,7 +241,7 @@ def test_begin_pins_threads(example, monkeypatch):
     ],
 )
 def test_the_command_that_adds_a_framework(monkeypatch, uv, name, command):
-    monkeypatch.setattr(session, "_made_by_uv", lambda: uv)
+    monkeypatch.setattr(session, "made_by_uv", lambda: uv)
     assert session.add_command(name) == command
 
 

@@ -50,7 +50,7 @@ def test_the_doctor_names_what_is_missing_and_the_command(home, monkeypatch):
     source.write_text(text, encoding="utf-8")
     real = session.installed
     monkeypatch.setattr(doctor, "installed", lambda name: name != "tensorflow" and real(name))
-    monkeypatch.setattr(session, "_made_by_uv", lambda: True)
+    monkeypatch.setattr(session, "made_by_uv", lambda: True)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1))
     health = doctor.examine()
     assert not health.ok
@@ -263,6 +263,32 @@ def test_without_a_browser_ci_fails(no_browser, monkeypatch):
     with pytest.raises(browser.NoBrowser):
         testing.run_tests([], lambda text: None)
     assert no_browser == []
+
+
+@pytest.mark.parametrize(
+    ("by_uv", "tensorflow", "variable", "told"),
+    [(True, False, "", True), (True, False, "1", False), (True, True, "", False), (False, False, "", False)],
+)
+def test_the_doctor_tells_how_a_light_environment_stays_light(home, monkeypatch, by_uv, tensorflow, variable, told):
+    monkeypatch.setattr(doctor, "made_by_uv", lambda: by_uv)
+    monkeypatch.setattr(doctor, "installed", lambda name: tensorflow or name not in session.GROUPS)
+    monkeypatch.setenv("UV_NO_DEFAULT_GROUPS", variable)
+    assert any("UV_NO_DEFAULT_GROUPS=1" in warning for warning in doctor.examine().warnings) == told
+
+
+@pytest.mark.skipif(not shutil.which("uv"), reason="uv is not installed")
+def test_uv_adds_no_group_to_a_light_environment(monkeypatch):
+    if not (ROOT / "uv.lock").exists():
+        pytest.skip("this environment was not made by `uv run`")
+    command = ["uv", "export", "--project", str(ROOT), "--offline", "--frozen", "--quiet", "--no-hashes"]
+    listed = {}
+    for value in ("0", "1"):
+        monkeypatch.setenv("UV_NO_DEFAULT_GROUPS", value)
+        listed[value] = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "tensorflow" in listed["0"]
+    assert "coremltools" in listed["0"]
+    assert not [word for word in ("tensorflow", "coremltools", "pytest==") if word in listed["1"]]
+    assert "onnxruntime" in listed["1"]
 
 
 def test_quick_is_one_part_and_looks_for_no_browser(no_browser, monkeypatch):
