@@ -488,7 +488,7 @@ def _(c, quantize):
 quantize = check("quantize", my_quantize, plain.quantize)
 
 # %% [markdown]
-# Look at one image on its way through fewer and fewer bits. Nothing here is a network yet: these are pixels, your mapping, and back.
+# Look at six signs on their way through fewer and fewer bits. Nothing here is a network yet: these are pixels, your mapping, and back.
 
 
 # %% tags=["setup"]
@@ -505,7 +505,8 @@ by_width = {f"{bits} bits": round_trip(six.x, 0.0, 1.0, bits) for bits in (8, 4,
 # %% tags=["folded"]
 widths_of = np.repeat(list(by_width), len(six.x))
 pixels, labels = np.concatenate(list(by_width.values())), np.tile(six.y, len(by_width))
-display(ui.images_by(pixels, labels, signs.class_names, widths_of))
+title = "The same six signs, and what fewer bits leave of them"
+display(ui.images_by(pixels, labels, signs.class_names, widths_of, title=title))
 whose("affine", "quantize")
 
 # %% [markdown]
@@ -653,7 +654,7 @@ def _(c, sqnr):
 sqnr = check("sqnr", my_sqnr, affine.sqnr_db)
 
 # %% [markdown]
-# Three sets of values, two to twelve bits, your three functions. Does each bit buy the $6.02$ dB of the derivation? And what does one outlier cost?
+# Three sets of values, two to eight bits, your three functions. Does each bit buy the $6.02$ dB of the derivation? And what does one outlier cost?
 
 # %%
 normal = generator.standard_normal(20_000)
@@ -851,11 +852,11 @@ whose("affine", "quantize", "calibrate")
 #
 # A convolution has one kernel for each output channel, and they may be of very different size. Three channels by hand: their largest
 # weights are 0.1, 0.2 and 12.7. One scale for all must reach 12.7, so a step is 0.1 with 127 integers on each side: the first two channels are left with the
-# integers -1, 0, 1 and -2 to 2. With a scale each, every channel uses all 127.
+# integers -1, 0, 1 and -2 to 2. With a scale each, every channel uses as many as the largest does. Each has 99 weights here.
 
 # %%
-by_channel = np.array([[0.1, -0.04, 0.06], [0.2, 0.11, -0.15], [12.7, -3.1, 8.0]])
-ui.scale_per_channel(by_channel, bits=8)
+weights_of = np.array([[0.1], [0.2], [12.7]]) * np.linspace(-1, 1, 99)
+ui.scale_per_channel(weights_of, bits=8)
 
 # %% [markdown]
 # Weights lie on both sides of zero, so their mapping is **symmetric**: $z = 0$, and the integers go from $-(2^{b-1} - 1)$ to $2^{b-1} - 1$. With $W_c$ the weights of
@@ -1396,6 +1397,7 @@ ui.side_by_side(
     after=logits["per tensor"][changed].argmax(1),
     truth=signs.test.y[changed],
     names=signs.class_names,
+    labels=("float32", "one scale"),
 )
 
 # %% [markdown]

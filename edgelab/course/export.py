@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from edgelab.course import formulas
 from edgelab.errors import BadFile
 from edgelab.files import write_text
 
@@ -87,6 +88,7 @@ def page(notebook: Any, folder: Path, name: str) -> str:
             cell["outputs"], found = _shown(cell.get("outputs", []))
             figures += found
     notebook["metadata"].pop("widgets", None)
+    kept = formulas.set_aside(notebook)
     exporter = HTMLExporter(
         template_name="basic",
         exclude_input_prompt=True,
@@ -94,7 +96,7 @@ def page(notebook: Any, folder: Path, name: str) -> str:
         exclude_anchor_links=True,
     )
     body, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"path": str(folder), "name": name}})
-    body, title = _tidy(body, folder)
+    body, title = _tidy(formulas.put_back(body, kept), folder)
     frame = jinja2.Environment(autoescape=False).from_string(_asset("page.html"))  # noqa: S701  parts are HTML already
     return frame.render(
         title=title or name,

@@ -264,3 +264,20 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(export, tmp_path, monk
     monkeypatch.undo()
     assert "Old" in (tmp_path / "lab.html").read_text()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["lab.html", "lab.ipynb"]
+
+
+def test_formulas_read_without_a_network(tmp_path):
+    cells = [
+        nbformat.v4.new_markdown_cell(
+            "A step $s = \\frac{a_1}{b}$ costs $5; `$x$` is code.\n\n$$ \\sum_i x_i^2 \\approx 1 $$"
+        ),
+        nbformat.v4.new_markdown_cell("<details><summary>More</summary>\n\n$e^{-s/2}$ and \\$3\n\n</details>"),
+        nbformat.v4.new_markdown_cell("Broken: $\\frac{$"),
+    ]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "a.ipynb")
+    page = to_html(tmp_path / "a.ipynb", tmp_path / "a.html").read_text(encoding="utf-8")
+    assert page.count("<math") == 3
+    assert len(re.findall(r'<math[^>]*display="block"', page)) == 1
+    assert "<code>$x$</code>" in page
+    assert "edgelabformula" not in page
+    assert "\\sum" not in page.replace("<annotation", "")
