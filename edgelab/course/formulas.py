@@ -1,4 +1,4 @@
-"""Formulas of a page that has to read without a network: LaTeX in markdown becomes MathML, which browsers draw themselves.
+"""Formulas of a page that has to read without a network: LaTeX becomes MathML, which browsers draw themselves.
 
 JupyterLab draws LaTeX with a library that it brings; an exported page brings none.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 _CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
@@ -31,7 +32,7 @@ def set_aside(notebook: Any) -> dict[str, str]:
             text = cell["source"]
             code = list(_CODE.finditer(text))
             ends = [0, *(edge for match in code for edge in match.span()), len(text)]
-            parts = [text[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+            parts = [text[start:end] for start, end in pairwise(ends)]
             cell["source"] = "".join(part if i % 2 else _FORMULA.sub(token, part) for i, part in enumerate(parts))
     return kept
 

@@ -163,7 +163,7 @@ def notes(about: Mapping[str, Any], core: Core) -> str:
     """A few lines about the folder."""
     return f"""# {_plain(about["model"])} on a {core.title}
 
-- `model.c`, `model.h`: the model as C ({about["kernels"]} kernels), no heap and no library; compile it as C, call it from C or C++.
+- `model.c`, `model.h`: C ({about["kernels"]} kernels), no heap, no library; compiled as C, called from C or C++.
 - `quantization.h`: real numbers to the model's integers and back. `main.c`: where your sensor goes.
 - `firmware.ld`, `startup.c`, `runtime.c`, `Makefile`: put your board's memory into `firmware.ld`, then `make`.
 - `firmware.elf`: built already, for the emulated core: `edgelab compare MODEL firmware.elf --data FILE.npz`.

@@ -3,8 +3,7 @@
 import pytest
 
 from edgelab import Reading
-from edgelab.course import challenges
-from edgelab.course import progress, session
+from edgelab.course import challenges, progress, session
 from edgelab.course.challenges import Target, judge
 from edgelab.course.source import Cell
 from edgelab.errors import BadInput

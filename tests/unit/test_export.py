@@ -269,7 +269,7 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(export, tmp_path, monk
 def test_formulas_read_without_a_network(tmp_path):
     cells = [
         nbformat.v4.new_markdown_cell(
-            "A step $s = \\frac{a_1}{b}$ costs $5; `$x$` is code.\n\n$$ \\sum_i x_i^2 \\approx 1 $$"
+            "A step $s = \\frac{a_1}{b}$ is small; `$x$` is code.\n\n$$ \\sum_i x_i^2 \\approx 1 $$"
         ),
         nbformat.v4.new_markdown_cell("<details><summary>More</summary>\n\n$e^{-s/2}$ and \\$3\n\n</details>"),
         nbformat.v4.new_markdown_cell("Broken: $\\frac{$"),
