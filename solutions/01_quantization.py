@@ -2119,7 +2119,8 @@ whose("worst_group")
 
 # %% tags=["finding:groups"]
 def finding_groups(name, loss, tells, average):
-    text = f"{name} loses most, {loss.figure()}; all images together: {average.figure()}."
+    text = f"The group {name} loses most, {loss.figure()}; "
+    text += f"all images together lose {average.figure()}."
     text += "" if tells else " That group alone may be chance."
     return (
         f"{text} Some group always loses most. Whether rare classes lose more than common "

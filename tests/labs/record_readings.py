@@ -93,6 +93,11 @@ CHANGES: dict[str, dict[str, tuple[str, Change]]] = {
             "3 points more lost with a scale for each channel, as where sums of two products saturate",
             lambda a: [a[0], shifted(a[1], 3.0)],
         ),
+        "simulation": (
+            "3 points more lost by the integer runtime, as where sums of two products saturate",
+            lambda a: [a[0], shifted(a[1], 3.0), 88.0],
+        ),
+        "recap_groups": ("no group that pays more than all together", lambda a: [a[0], a[1], a[0].value]),
         "recap_scales": (
             "3 points less gained by a scale for each channel, and its time times 1.3",
             lambda a: [shifted(a[0], -6.0), scaled(a[1], 1.3)],

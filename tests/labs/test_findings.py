@@ -88,6 +88,10 @@ def test_every_sentence_reads_as_one_on_every_machine(machine, slug, identity):
 # (lab, finding, machine): words that the sentence must hold, and words that it must not
 SAID = [
     ("start", "budget", "fast", ["It fits the camera, if", "deadline kept", "memory kept"], ["broken", "not decided"]),
+    ("quantization", "simulation", "fast", ["the two agree"], ["differ"]),
+    ("quantization", "simulation", "slow", ["the two differ"], ["agree within"]),
+    ("quantization", "recap_groups", "fast", ["paid", "more than the top line says"], ["no group"]),
+    ("quantization", "recap_groups", "slow", ["no group paid more"], ["more than the top line"]),
     ("start", "budget", "slow", ["It does not fit", "deadline broken", "storage kept"], ["It fits"]),
     (
         "start",
