@@ -34,7 +34,7 @@ def test_the_formula():
 
 
 @pytest.mark.parametrize(
-    ("colour", "paper"), [*product({*COLOURS, *ROLES.values()}, [*PAPERS["light"], *PAPERS["dark"]])]
+    ("colour", "paper"), [*product(sorted({*COLOURS, *ROLES.values()}), [*PAPERS["light"], *PAPERS["dark"]])]
 )
 def test_series_stand_out_in_both_themes(colour, paper):
     assert contrast(colour, paper) >= GRAPHICS
