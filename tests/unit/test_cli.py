@@ -17,7 +17,7 @@ from .course_home import EXAMPLE
 
 VERBS = ("open", "labs", "doctor", "run", "check", "progress", "claims", "bench", "compare", "inspect", "build", "test")
 VERBS += ("fit", "firmware")
-JSON_VERBS = ("run", "check", "bench", "inspect", "compare", "labs", "fit", "firmware")
+JSON_VERBS = ("run", "check", "reset", "bench", "inspect", "compare", "labs", "fit", "firmware")
 ORACLE = EXAMPLE.parents[1] / "data" / "mcu_oracle"
 
 
@@ -326,6 +326,7 @@ def same_shape(found, stated, reading, place="$"):
         ["doctor"],
         ["run", "example"],
         ["check", "example"],
+        ["reset", "example"],
         ["claims"],
         ["bench", "m.onnx", "m.onnx", "--runs", "20"],
         ["compare", "m.onnx", "m.onnx", "--data", "d.npz"],
