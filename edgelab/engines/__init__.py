@@ -12,7 +12,8 @@ __all__ = ["Engine", "OperatorTime", "TensorInfo", "Timing", "model_format", "op
 
 
 def open_engine(path: str | os.PathLike[str], threads: int = 1, **options: Any) -> Engine:
-    """Open a model file in its runtime: .onnx in ONNX Runtime, .tflite in LiteRT, firmware (.elf) on its emulated core.
+    """Open a model file in its runtime: .onnx in ONNX Runtime, .tflite in LiteRT, firmware (.elf) on its emulated core,
+    a Core ML package (.mlpackage) in Core ML on macOS and in edgelab's evaluator elsewhere.
 
     The file's content decides, not its suffix.
 
@@ -24,7 +25,8 @@ def open_engine(path: str | os.PathLike[str], threads: int = 1, **options: Any) 
         Threads of the runtime.
     **options
         What the engine takes: see `edgelab.engines.onnxruntime.OnnxRuntimeEngine`,
-        `edgelab.engines.litert.LiteRTEngine` and `edgelab.engines.cortexm.CortexMEngine`.
+        `edgelab.engines.litert.LiteRTEngine`, `edgelab.engines.cortexm.CortexMEngine` and
+        `edgelab.engines.coreml.CoreMLEngine`.
 
     Raises
     ------
@@ -45,6 +47,10 @@ def open_engine(path: str | os.PathLike[str], threads: int = 1, **options: Any) 
             from edgelab.engines.onnxruntime import OnnxRuntimeEngine
 
             return OnnxRuntimeEngine(path, threads, **options)
+        if kind == "coreml":
+            from edgelab.engines.coreml import CoreMLEngine
+
+            return CoreMLEngine(path, threads, **options)
         if kind == "elf":
             from edgelab.engines.cortexm import CortexMEngine
 

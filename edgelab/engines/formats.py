@@ -8,8 +8,9 @@ from typing import IO, Literal
 
 from edgelab.errors import BadFile
 from edgelab.files import refuse_pointer
+from edgelab.models import is_mlpackage
 
-ModelFormat = Literal["onnx", "tflite", "elf"]
+ModelFormat = Literal["onnx", "tflite", "elf", "coreml"]
 
 # Fields of ModelProto (onnx/onnx.proto3) with their protobuf wire types: 0 varint, 2 length-delimited.
 _MODEL_PROTO = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2, 26: 2}
@@ -36,7 +37,7 @@ def existing_file(path: str | os.PathLike[str]) -> Path:
     file = Path(path)
     try:
         if file.is_dir():
-            raise BadFile(f"{file} is a folder; name a model file (.onnx or .tflite).")
+            raise BadFile(f"{file} is a folder; name a model file (.onnx or .tflite) or a Core ML package (.mlpackage).")
         with file.open("rb") as stream:
             if not stream.read(1):
                 raise BadFile(f"{file} is empty; write or download the model again.")
@@ -60,8 +61,10 @@ def model_format(path: str | os.PathLike[str]) -> ModelFormat:
     Raises
     ------
     BadFile
-        If the file is missing, empty, truncated, or neither ONNX, TensorFlow Lite nor ELF (firmware).
+        If the file is missing, empty, truncated, or neither ONNX, TensorFlow Lite, ELF (firmware) nor a Core ML package.
     """
+    if is_mlpackage(path):
+        return "coreml"
     file = existing_file(path)
     with file.open("rb") as stream:
         start = stream.read(16)
