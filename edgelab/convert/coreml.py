@@ -106,8 +106,7 @@ def program(
     if image:
         if x.ndim != 4 or x.shape[1] not in (1, 3):
             raise BadInput(f"An image has 1 or 3 channels, (1, C, H, W), not the shape {tuple(x.shape)}.")
-        layout = ct.colorlayout.RGB if x.shape[1] == 3 else ct.colorlayout.GRAYSCALE
-        inputs = [ct.ImageType(name="image", shape=tuple(x.shape), scale=1 / 255.0, color_layout=layout)]
+        inputs = [image_input(tuple(x.shape))]
     settings: dict[str, Any] = {"outputs": [ct.TensorType(name="logits", **kind)]}
     if class_names:
         settings = {"classifier_config": ct.ClassifierConfig(list(class_names))}
@@ -133,6 +132,16 @@ def program(
     finally:
         for module in training:
             module.training = True
+
+
+def image_input(shape: Sequence[int]) -> Any:
+    """An image input for coremltools: pixels from 0 to 255, which the network sees as 0 to 1.
+
+    ``shape`` is (1, C, H, W) with three channels for red, green and blue, or one for grey.
+    """
+    ct = mlpackage.coremltools()
+    layout = ct.colorlayout.RGB if shape[1] == 3 else ct.colorlayout.GRAYSCALE
+    return ct.ImageType(name="image", shape=tuple(shape), scale=1 / 255.0, color_layout=layout)
 
 
 def save(

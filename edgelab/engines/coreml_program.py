@@ -63,11 +63,12 @@ class Port:
 
 @dataclass(frozen=True)
 class Compressed:
-    """A constant that the package stores compressed: by which operators, and the decoded values."""
+    """A constant that the package stores compressed: by which operators, from which parts, and the decoded values."""
 
     name: str
     how: tuple[str, ...]
     values: NDArray[Any]
+    parts: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,17 @@ class Program:
                 shapes = "; ".join(f"{p.name} {tuple(tensors[p.name].shape)}" for p in self.inputs)
                 raise BadInput(f"{self.path} takes a batch of 1, and was given {shapes}.")
         return {p.name: _array(found[p.name], p, self.labels) for p in self.outputs if p.name in found}
+
+    def weights(self) -> dict[str, NDArray[np.float32]]:
+        """The decoded weight of every convolution and linear layer, by the operator's name."""
+        found = {s.name: _resolved(s.arguments["weight"], self.constants) for s in self.steps if "weight" in s.arguments}
+        return {name: value.numpy() for name, value in found.items()}
+
+    def parts(self, operator: str) -> Mapping[str, NDArray[Any]]:
+        """What an operator's compressed weight is stored as: scales and integers, or a table and indices; or nothing."""
+        source = next(s.arguments.get("weight") for s in self.steps if s.name == operator)
+        name = source.name if isinstance(source, Reference) else ""
+        return next((c.parts for c in self.compressed if c.name == name), {})
 
     def _each(self, tensors: dict[str, torch.Tensor], count: int) -> dict[str, torch.Tensor]:
         """Every item as a call of its own: chunks of them at once by `torch.vmap`, which keeps all shapes as written."""
@@ -228,7 +240,8 @@ def _translated(folder: Path, spec: Any, function: Any) -> Program:
             continue
         if op.op_type.startswith("constexpr_"):
             used = [v for v in op.outputs if any(not c.op_type.startswith("constexpr_") for c in v.child_ops)]
-            compressed += [Compressed(v.name, tuple(_chain(v)), np.asarray(decoded(v))) for v in used]
+            parts = {name: np.asarray(decoded(v)) for name, v in op.inputs.items() if v is not None}
+            compressed += [Compressed(v.name, tuple(_chain(v)), np.asarray(decoded(v)), parts) for v in used]
             for var in used:
                 constants[var.name] = _constant(compressed[-1].values)
             continue

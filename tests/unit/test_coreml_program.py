@@ -268,8 +268,8 @@ def test_several_outputs_and_inputs_by_name(tmp_path):
         traced = torch.jit.trace(Two(), (torch.from_numpy(a), torch.from_numpy(b)))
         model = ct.convert(
             traced,
-            inputs=[ct.TensorType("a", a.shape, np.float32), ct.TensorType("b", b.shape, np.float32)],
-            outputs=[ct.TensorType("product", np.float32), ct.TensorType("sums", np.float32)],
+            inputs=[ct.TensorType(n, x.shape, dtype=np.float32) for n, x in (("a", a), ("b", b))],
+            outputs=[ct.TensorType(n, dtype=np.float32) for n in ("product", "sums")],
             compute_precision=ct.precision.FLOAT32,
             minimum_deployment_target=ct.target.iOS17,
             skip_model_load=True,
