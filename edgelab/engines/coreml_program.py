@@ -40,6 +40,15 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class Block:
+    """The body or the condition of a loop: what it takes, does and gives back, by name."""
+
+    inputs: tuple[str, ...]
+    steps: tuple[Step, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Step:
     """One operator: its type as the program names it, arguments (constants decoded), results and their types."""
 
@@ -49,6 +58,7 @@ class Step:
     outputs: tuple[str, ...]
     dtypes: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...] = ()
+    blocks: tuple[Block, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -140,19 +150,35 @@ class Program:
 
     def _evaluate(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         values: dict[str, Any] = {**self.constants, **tensors}
-        for step in self.steps:
-            function = coreml_operators.OPERATORS.get(step.type)
-            if function is None:
-                raise ModelRefused(_unknown(self.path, step.type, step.name))
+        self._take(self.steps, values)
+        return {port.name: values[port.name] for port in self.outputs}
+
+    def _take(self, steps: Sequence[Step], values: dict[str, Any]) -> None:
+        """Run the operators in their order; their results join the values."""
+        for step in steps:
             arguments = {name: _resolved(value, values) for name, value in step.arguments.items()}
-            try:
-                results = function(**arguments)
-            except (NotImplementedError, TypeError) as error:
-                raise ModelRefused(_unknown(self.path, step.type, step.name, first_line(error))) from None
+            if step.type == "while_loop":
+                results: Any = self._loop(step, arguments["loop_vars"], values)
+            else:
+                try:
+                    results = coreml_operators.OPERATORS[step.type](**arguments)
+                except (KeyError, NotImplementedError, TypeError) as error:
+                    raise ModelRefused(_unknown(self.path, step.type, step.name, first_line(error))) from None
             results = results if isinstance(results, tuple) else (results,)
             for name, dtype, result in zip(step.outputs, step.dtypes, results, strict=False):
                 values[name] = _rounded(result, dtype)
-        return {port.name: values[port.name] for port in self.outputs}
+
+    def _loop(self, step: Step, variables: list[Any], values: dict[str, Any]) -> tuple[Any, ...]:
+        """Run the second block as long as the first says so."""
+        condition, body = step.blocks
+        while True:
+            inside = {**values, **dict(zip(condition.inputs, variables, strict=True))}
+            self._take(condition.steps, inside)
+            if not bool(inside[condition.outputs[0]]):
+                return tuple(variables)
+            inside = {**values, **dict(zip(body.inputs, variables, strict=True))}
+            self._take(body.steps, inside)
+            variables = [inside[name] for name in body.outputs]
 
 
 def read_program(path: str | os.PathLike[str]) -> Program:
@@ -205,9 +231,11 @@ def _refuse_unknown(block: Any, folder: Path, weights: Path) -> None:
     """Name the first operator that the evaluator lacks, and hold each constant's place against the file."""
     for operation in block.operations:
         names = [out.name for out in operation.outputs]
-        known = operation.type == "const" or operation.type.startswith("constexpr_") or operation.type == "classify"
+        known = operation.type in ("const", "classify", "while_loop") or operation.type.startswith("constexpr_")
         if not known and operation.type not in coreml_operators.OPERATORS:
             raise ModelRefused(_unknown(folder, operation.type, names[0] if names else "?"))
+        for inner in operation.blocks:
+            _refuse_unknown(inner, folder, weights)
         stored = [*operation.attributes.values()]
         stored += [b.value for a in operation.inputs.values() for b in a.arguments if b.WhichOneof("binding") == "value"]
         for value in stored:
@@ -231,28 +259,14 @@ def _translated(folder: Path, spec: Any, function: Any) -> Program:
     )
     constants: dict[str, Any] = {}
     compressed: list[Compressed] = []
-    steps: list[Step] = []
-    labels: tuple[str, ...] = ()
     outputs: dict[str, Any] = {var.name: var for var in function.outputs}
+    steps = _steps(function, constants, compressed)
+    labels: tuple[str, ...] = ()
     renamed: dict[str, str] = {}
     for op in function.operations:
-        if op.op_type == "const":
-            continue
-        if op.op_type.startswith("constexpr_"):
-            used = [v for v in op.outputs if any(not c.op_type.startswith("constexpr_") for c in v.child_ops)]
-            parts = {name: np.asarray(decoded(v)) for name, v in op.inputs.items() if v is not None}
-            compressed += [Compressed(v.name, tuple(_chain(v)), np.asarray(decoded(v)), parts) for v in used]
-            for var in used:
-                constants[var.name] = _constant(compressed[-1].values)
-            continue
         if op.op_type == "classify":
             labels = tuple(str(label) for label in np.asarray(op.classes.val).tolist())
             renamed = {op.outputs[0].name: op.probabilities.name, op.outputs[1].name: op.probabilities.name}
-            continue
-        arguments = {name: _argument(value) for name, value in op.inputs.items() if value is not None}
-        kinds = tuple(_dtype(var) for var in op.outputs)
-        names, shapes = tuple(v.name for v in op.outputs), tuple(tuple(map(_size, v.shape)) for v in op.outputs)
-        steps.append(Step(op.op_type, names[0], arguments, names, kinds, shapes))
     for var in outputs.values():
         if var.val is not None:
             constants[var.name] = _constant(var.val)
@@ -267,6 +281,34 @@ def _translated(folder: Path, spec: Any, function: Any) -> Program:
         else:
             ports.append(Port(name, shape, _KINDS.get(_dtype(var), _dtype(var))))
     return Program(folder, inputs, tuple(ports), tuple(steps), constants, tuple(compressed), labels)
+
+
+def _steps(block: Any, constants: dict[str, Any], compressed: list[Compressed]) -> list[Step]:
+    """The operators of a block; constants that are compressed, or a block's result, are entered by name."""
+    steps: list[Step] = []
+    for op in block.operations:
+        if op.op_type in ("const", "classify"):
+            continue
+        if op.op_type.startswith("constexpr_"):
+            used = [v for v in op.outputs if any(not c.op_type.startswith("constexpr_") for c in v.child_ops)]
+            parts = {name: np.asarray(decoded(v)) for name, v in op.inputs.items() if v is not None}
+            compressed += [Compressed(v.name, tuple(_chain(v)), np.asarray(decoded(v)), parts) for v in used]
+            constants.update({c.name: _constant(c.values) for c in compressed[len(compressed) - len(used) :]})
+            continue
+        arguments = {
+            name: _argument(value)
+            for name, value in op.inputs.items()
+            if value is not None and not name.startswith("_")  # a loop's blocks stand among its inputs
+        }
+        inner = []
+        for inside in op.blocks:
+            constants.update({var.name: _constant(var.val) for var in inside.outputs if var.val is not None})
+            names = tuple(var.name for var in inside.inputs), tuple(var.name for var in inside.outputs)
+            inner.append(Block(names[0], tuple(_steps(inside, constants, compressed)), names[1]))
+        kinds, names_ = tuple(_dtype(var) for var in op.outputs), tuple(v.name for v in op.outputs)
+        shapes = tuple(tuple(map(_size, v.shape)) for v in op.outputs)
+        steps.append(Step(op.op_type, names_[0], arguments, names_, kinds, shapes, tuple(inner)))
+    return steps
 
 
 def decoded(var: Any) -> Any:

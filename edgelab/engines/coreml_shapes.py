@@ -219,6 +219,25 @@ def gather_along_axis(x: Tensor, indices: Tensor, axis: Any = 0, validate_indice
 
 
 @operator()
+def scatter(
+    data: Tensor,
+    indices: Tensor,
+    updates: Tensor,
+    axis: Any = 0,
+    mode: str = "add",
+    validate_indices: Any = False,
+) -> Tensor:
+    """Data with entries of an axis replaced, or added to, at the named places."""
+    del validate_indices
+    if mode not in ("add", "update"):
+        raise NotImplementedError(f"scatter in the mode {mode}")
+    place = int(number(axis)) % data.ndim
+    places = indices.reshape(-1).long() % data.shape[place]
+    parts = updates.reshape(*data.shape[:place], len(places), *data.shape[place + 1 :])
+    return data.index_add(place, places, parts) if mode == "add" else data.index_copy(place, places, parts)
+
+
+@operator()
 def pad(x: Tensor, pad: Any, mode: str = "constant", constant_val: Any = 0.0) -> Tensor:
     """Values before and after the last axes: a constant, the mirror image or the edge."""
     sides = whole_numbers(pad)

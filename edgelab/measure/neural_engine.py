@@ -101,7 +101,7 @@ class Broken:
 class NeuralEngineReport:
     """Which of the rules a program breaks, and where.
 
-    ``operators`` counts all operators; ``shares`` those that no rule sends to another processor.
+    ``operators`` counts all operators.
     """
 
     operators: int
@@ -110,7 +110,7 @@ class NeuralEngineReport:
     @property
     def stays(self) -> Reading:
         """Share of the operators that the rules leave on the engine, in percent, as a modelled reading."""
-        elsewhere = {b.operator for b in self.broken if b.rule.effect == "falls back"}
+        elsewhere = {b.operator for b in self.broken if b.rule.effect == "falls back" and b.kind != "input"}
         share = 100 * (self.operators - len(elsewhere)) / max(self.operators, 1)
         return Reading(share, "%", "modelled", f"published rules over {self.operators} operators; no engine was here")
 

@@ -240,7 +240,7 @@ CASES = {
     "lstm both": (SIGNAL, lambda x, r: r(x)[0], [nn.LSTM(24, 5, batch_first=True, bidirectional=True)]),
     "gru": (SIGNAL, lambda x, r: r(x)[0], [nn.GRU(24, 5, num_layers=2, batch_first=True)]),
     "rnn": (SIGNAL, lambda x, r: r(x)[0], [nn.RNN(24, 5, batch_first=True)]),
-    "attention": (SIGNAL, lambda x, a: a(x, x, x)[0], [nn.MultiheadAttention(24, 4, batch_first=True)]),
+    "attention": (SIGNAL, lambda x, a: torch.nn.functional.scaled_dot_product_attention(a(x), x, x), [nn.Linear(24, 24)]),
 }
 
 
