@@ -1255,9 +1255,9 @@ own_report
 
 # %% tags=["finding:recap"]
 def finding_recap(half, further, best, loss):
-    text = f"float16 made the weights {half.value:.2f} times smaller, INT8 once more"
-    text += f" {further.value:.2f} times."
-    return f"{text} The smallest package that lost less than a point is `{best}` ({loss.figure()})."
+    text = f"Weights in float16 are {half.value:.2f} times smaller, and in INT8 once more"
+    text += f" {further.value:.2f} times. The smallest package that lost less than a point is"
+    return f"{text} `{best}`: it lost {loss.figure()}."
 
 
 finding(finding_recap, half_size, further, best, measured[best][2])

@@ -1,5 +1,6 @@
-"""Weights as indices into a short list of values, or as integers with a scale for each block: the ideas behind Core ML's
-compressed constants, in numpy.
+"""Weights as indices into a short list of values, or as integers with a scale for each block, in numpy.
+
+These are the two ideas behind Core ML's compressed constants.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def palette_bytes(count: int, bits: int, groups: int = 1) -> int:
     >>> palette_bytes(1000, 4)
     532
     """
-    return math.ceil(count * bits / 8) + groups * 2**bits * _FLOAT16_BYTES
+    return math.ceil(count * bits / 8) + groups * (1 << bits) * _FLOAT16_BYTES
 
 
 def block_scales(weight: ArrayLike, bits: int, block: int) -> NDArray[np.float64]:

@@ -114,7 +114,7 @@ def program(
     net.eval()
     try:
         with silenced(), torch.no_grad():
-            traced = torch.jit.trace(net, x, check_trace=False)
+            traced = torch.jit.trace(net, x, check_trace=False)  # type: ignore[no-untyped-call]
             return ct.convert(
                 traced,
                 inputs=inputs,

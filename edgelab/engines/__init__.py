@@ -12,9 +12,10 @@ __all__ = ["Engine", "OperatorTime", "TensorInfo", "Timing", "model_format", "op
 
 
 def open_engine(path: str | os.PathLike[str], threads: int = 1, **options: Any) -> Engine:
-    """Open a model file in its runtime: .onnx in ONNX Runtime, .tflite in LiteRT, firmware (.elf) on its emulated core,
-    a Core ML package (.mlpackage) in Core ML on macOS and in edgelab's evaluator elsewhere.
+    """Open a model file in its runtime.
 
+    An .onnx file runs in ONNX Runtime, a .tflite file in LiteRT, firmware (.elf) on its emulated core, and a Core ML
+    package (.mlpackage) in Core ML on macOS and in edgelab's evaluator elsewhere.
     The file's content decides, not its suffix.
 
     Parameters

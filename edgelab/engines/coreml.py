@@ -97,7 +97,7 @@ class CoreMLEngine:
         return tuple(port.name for port in self.program.inputs)
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Every output by name for every input by name; images as pixels from 0 to 255, channels first.
+        """Every output by name for every input by name; images as red, green and blue pixels from 0 to 255.
 
         Raises
         ------
@@ -184,7 +184,7 @@ class CoreMLEngine:
                 f"{self.path} takes an image of 8-bit pixels, so x must lie between 0 and 1, not {x.min():g} to "
                 f"{x.max():g}; for other values give pixels from 0 to 255 to run."
             )
-        return np.rint(x * np.float32(_PIXEL)).astype(np.float32)
+        return np.asarray(np.rint(x * np.float32(_PIXEL)), np.float32)
 
     def _only_native(self, what: str) -> None:
         if not self._native:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+from torch.nn import functional
 
 Operator = Callable[..., Any]
 Tensor = torch.Tensor
@@ -57,15 +57,15 @@ _UNARY: dict[str, Operator] = {
     "identity": lambda x: x,
     "logical_not": torch.logical_not,
     "relu": torch.relu,
-    "relu6": F.relu6,
+    "relu6": functional.relu6,
     "round": torch.round,
     "sigmoid": torch.sigmoid,
     "sign": torch.sign,
-    "silu": F.silu,
+    "silu": functional.silu,
     "sin": torch.sin,
     "sinh": torch.sinh,
-    "softplus": F.softplus,
-    "softsign": F.softsign,
+    "softplus": functional.softplus,
+    "softsign": functional.softsign,
     "sqrt": torch.sqrt,
     "square": torch.square,
     "tan": torch.tan,
@@ -136,13 +136,13 @@ def threshold(x: Tensor, alpha: Any) -> Tensor:
 @operator()
 def elu(x: Tensor, alpha: Any) -> Tensor:
     """X where positive, alpha (exp(x) - 1) elsewhere."""
-    return F.elu(x, number(alpha))
+    return functional.elu(x, number(alpha))
 
 
 @operator()
 def leaky_relu(x: Tensor, alpha: Any) -> Tensor:
     """X where positive, alpha x elsewhere."""
-    return F.leaky_relu(x, number(alpha))
+    return functional.leaky_relu(x, number(alpha))
 
 
 @operator()
@@ -180,7 +180,7 @@ def prelu(x: Tensor, alpha: Tensor) -> Tensor:
 def softplus_parametric(x: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
     """Alpha log(1 + exp(beta x)), one pair a channel."""
     shape = (1, -1, *[1] * (x.ndim - 2))
-    return alpha.reshape(shape) * F.softplus(beta.reshape(shape) * x)
+    return alpha.reshape(shape) * functional.softplus(beta.reshape(shape) * x)
 
 
 @operator()
@@ -188,7 +188,7 @@ def gelu(x: Tensor, mode: str = "EXACT") -> Tensor:
     """Gaussian error linear unit, exact or by one of the two approximations of the specification."""
     if mode == "SIGMOID_APPROXIMATION":
         return x * torch.sigmoid(1.702 * x)
-    return F.gelu(x, approximate="tanh" if mode == "TANH_APPROXIMATION" else "none")
+    return functional.gelu(x, approximate="tanh" if mode == "TANH_APPROXIMATION" else "none")
 
 
 @operator()
@@ -216,7 +216,7 @@ def select(cond: Tensor, a: Tensor, b: Tensor) -> Tensor:
 @operator()
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """X times the transposed weight, plus the bias."""
-    return F.linear(x, weight, bias)
+    return functional.linear(x, weight, bias)
 
 
 @operator()
@@ -242,8 +242,12 @@ def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn
     return torch.softmax(scores, -1) @ value
 
 
-_CONVOLUTIONS: dict[int, Operator] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
-_TRANSPOSED: dict[int, Operator] = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+_CONVOLUTIONS: dict[int, Operator] = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
+_TRANSPOSED: dict[int, Operator] = {
+    1: functional.conv_transpose1d,
+    2: functional.conv_transpose2d,
+    3: functional.conv_transpose3d,
+}
 
 
 @operator()
@@ -265,7 +269,8 @@ def conv(
     padding: list[int] = sides[0::2]
     if sides[0::2] != sides[1::2]:
         x, padding = _padded(x, sides), [0] * axes
-    return _CONVOLUTIONS[axes](x, weight, bias, steps, padding, holes, int(number(groups)))
+    result: Tensor = _CONVOLUTIONS[axes](x, weight, bias, steps, padding, holes, int(number(groups)))
+    return result
 
 
 @operator()
@@ -283,7 +288,7 @@ def conv_transpose(
     """The transpose of a convolution, cut as padding and output shape say."""
     axes = x.ndim - 2
     steps, holes = _per_axis(strides, axes), _per_axis(dilations, axes)
-    y = _TRANSPOSED[axes](x, weight, bias, steps, 0, 0, int(number(groups)), holes)
+    y: Tensor = _TRANSPOSED[axes](x, weight, bias, steps, 0, 0, int(number(groups)), holes)
     sizes = list(y.shape[2:])
     if output_shape is not None:
         sizes = whole_numbers(output_shape)[-axes:]
@@ -300,10 +305,10 @@ def conv_transpose(
             start = cut // 2 if pad_type == "same" else cut - cut // 2
         y = y.narrow(2 + i, start, min(size, full - start))
         if size > y.shape[2 + i]:  # an output padding that the kernel does not reach: the bias alone
-            extra = F.pad(torch.zeros_like(y), [0, 0] * (axes - 1 - i) + [0, size - y.shape[2 + i]])
+            extra = functional.pad(torch.zeros_like(y), [0, 0] * (axes - 1 - i) + [0, size - y.shape[2 + i]])
             level = 0 if bias is None else bias.reshape(1, -1, *[1] * axes)
-            keep = F.pad(torch.ones_like(y), [0, 0] * (axes - 1 - i) + [0, size - y.shape[2 + i]])
-            y = F.pad(y, [0, 0] * (axes - 1 - i) + [0, size - y.shape[2 + i]]) + (1 - keep) * level + extra
+            keep = functional.pad(torch.ones_like(y), [0, 0] * (axes - 1 - i) + [0, size - y.shape[2 + i]])
+            y = functional.pad(y, [0, 0] * (axes - 1 - i) + [0, size - y.shape[2 + i]]) + (1 - keep) * level + extra
     return y
 
 
@@ -359,7 +364,7 @@ def batch_norm(
     epsilon: Any = 1e-5,
 ) -> Tensor:
     """Channels scaled by stored means and variances."""
-    return F.batch_norm(x, mean, variance, gamma, beta, False, 0.0, number(epsilon))
+    return functional.batch_norm(x, mean, variance, gamma, beta, False, 0.0, number(epsilon))
 
 
 @operator()
@@ -393,7 +398,7 @@ def l2_norm(x: Tensor, epsilon: Any = 1e-6) -> Tensor:
 @operator()
 def local_response_norm(x: Tensor, size: Any, alpha: Any = 1e-4, beta: Any = 0.75, k: Any = 1.0) -> Tensor:
     """Channels divided by the power of their neighbours."""
-    return F.local_response_norm(x, int(number(size)), number(alpha), number(beta), number(k))
+    return functional.local_response_norm(x, int(number(size)), number(alpha), number(beta), number(k))
 
 
 # Helpers
@@ -408,9 +413,7 @@ def _per_axis(value: Any, axes: int) -> list[int]:
     return [1] * axes if value is None else whole_numbers(value)
 
 
-def _sides(
-    pad_type: str, pad: Any, sizes: Sequence[int], spans: Sequence[int], steps: Sequence[int]
-) -> list[int]:
+def _sides(pad_type: str, pad: Any, sizes: Sequence[int], spans: Sequence[int], steps: Sequence[int]) -> list[int]:
     """Padding before and after each spatial axis, in the order of the axes."""
     if pad_type == "custom":
         return whole_numbers(pad)
@@ -427,7 +430,7 @@ def _sides(
 def _padded(x: Tensor, sides: Sequence[int], value: float = 0.0) -> Tensor:
     pairs = [(sides[i], sides[i + 1]) for i in range(0, len(sides), 2)]
     flat = [n for pair in reversed(pairs) for n in pair]
-    return F.pad(x, flat, value=value) if any(flat) else x
+    return functional.pad(x, flat, value=value) if any(flat) else x
 
 
 def _windows(

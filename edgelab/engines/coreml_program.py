@@ -109,7 +109,7 @@ class Program:
         unknown = set(feeds) - set(tensors)
         if unknown:
             known = ", ".join(tensors)
-            raise BadInput(f"{self.path} has no input named {sorted(unknown)[0]!r}; it has {known}.")
+            raise BadInput(f"{self.path} has no input named {min(unknown)!r}; it has {known}.")
         counts = {len(tensors[p.name]) for p in self.inputs if _many(p, tensors[p.name])}
         with torch.inference_mode():
             if not counts:
@@ -123,28 +123,32 @@ class Program:
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
         """The decoded weight of every convolution and linear layer, by the operator's name."""
-        found = {s.name: _resolved(s.arguments["weight"], self.constants) for s in self.steps if "weight" in s.arguments}
+        found = {
+            s.name: _resolved(s.arguments["weight"], self.constants) for s in self.steps if "weight" in s.arguments
+        }
         return {name: value.numpy() for name, value in found.items()}
 
     def parts(self, operator: str) -> Mapping[str, NDArray[Any]]:
-        """What an operator's compressed weight is stored as: scales and integers, or a table and indices; or nothing."""
+        """What an operator's weight is stored as: scales and integers, a table and indices, or (plain) nothing."""
         source = next(s.arguments.get("weight") for s in self.steps if s.name == operator)
         name = source.name if isinstance(source, Reference) else ""
         return next((c.parts for c in self.compressed if c.name == name), {})
 
     def _each(self, tensors: dict[str, torch.Tensor], count: int) -> dict[str, torch.Tensor]:
-        """Every item as a call of its own: chunks of them at once by `torch.vmap`, which keeps all shapes as written."""
+        """Every item as a call of its own, many at once by `torch.vmap`, which keeps all shapes as written."""
         items = {
             name: (x if len(x) == count else x.expand(count, *x.shape[1:])).unsqueeze(1) for name, x in tensors.items()
         }
-        parts: list[dict[str, torch.Tensor]] = []
+        parts: list[dict[str, torch.Tensor]]
         try:
             together = torch.vmap(self._evaluate)
-            for start in range(0, count, _CHUNK):
-                parts.append(together({name: x[start : start + _CHUNK] for name, x in items.items()}))
+            starts = range(0, count, _CHUNK)
+            parts = [together({name: x[i : i + _CHUNK] for name, x in items.items()}) for i in starts]
         except RuntimeError:  # an operator that looks at its values cannot run for many items at once
             parts = [self._evaluate({name: x[i] for name, x in items.items()}) for i in range(count)]
-            return {name: torch.cat([torch.atleast_1d(part[name]) for part in parts]) for name in parts[0]}
+            return {
+                name: torch.cat([part[name].reshape(part[name].shape or (1,)) for part in parts]) for name in parts[0]
+            }
         joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         return {name: x.flatten(0, 1) if x.ndim > 1 else x for name, x in joined.items()}
 
@@ -237,7 +241,9 @@ def _refuse_unknown(block: Any, folder: Path, weights: Path) -> None:
         for inner in operation.blocks:
             _refuse_unknown(inner, folder, weights)
         stored = [*operation.attributes.values()]
-        stored += [b.value for a in operation.inputs.values() for b in a.arguments if b.WhichOneof("binding") == "value"]
+        stored += [
+            b.value for a in operation.inputs.values() for b in a.arguments if b.WhichOneof("binding") == "value"
+        ]
         for value in stored:
             if value.WhichOneof("value") == "blobFileValue":
                 mlpackage.check_blob(weights / Path(value.blobFileValue.fileName).name, value.blobFileValue.offset)
@@ -376,6 +382,7 @@ def _fed(port: Port, feeds: Mapping[str, NDArray[Any]], path: Path) -> torch.Ten
     if not fits or not x.size:
         wanted = "(" + ", ".join("?" if n is None else str(n) for n in port.shape) + ")"
         raise BadInput(f"{path} takes {port.name!r} in the shape {wanted}, and was given {x.shape}.")
+    x = x[:, ::-1] if port.image == "BGR" else x  # images are given as red, green, blue
     whole = port.dtype == "int32" and x.dtype.kind in "iu"
     tensor = torch.from_numpy(np.array(x, np.int32 if whole else np.float32))
     return tensor.half().float() if port.dtype == "float16" else tensor
@@ -388,8 +395,9 @@ def _many(port: Port, x: torch.Tensor) -> bool:
 def _array(x: torch.Tensor, port: Port, labels: Sequence[str]) -> NDArray[Any]:
     array: NDArray[Any] = torch.as_tensor(x).numpy()
     if port.dtype == "str":
-        return np.asarray(labels)[array.argmax(-1)]
-    return array.astype(port.dtype) if port.dtype in ("float16", "int32", "bool") else array
+        array = np.asarray([labels[int(i)] for i in array.argmax(-1).reshape(-1)])
+        return array
+    return np.asarray(array, port.dtype) if port.dtype in ("float16", "int32", "bool") else array
 
 
 def _dtype(var: Any) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+from torch.nn import functional
 
 from edgelab.engines.coreml_operators import OPERATORS, Operator, Tensor, number, operator, whole_numbers
 
@@ -243,7 +243,7 @@ def pad(x: Tensor, pad: Any, mode: str = "constant", constant_val: Any = 0.0) ->
     sides = whole_numbers(pad)
     pairs = [(sides[i], sides[i + 1]) for i in range(0, len(sides), 2)]
     if mode == "constant":
-        return F.pad(x, [n for pair in reversed(pairs) for n in pair], value=number(constant_val))
+        return functional.pad(x, [n for pair in reversed(pairs) for n in pair], value=number(constant_val))
     for axis, (before, after) in enumerate(pairs, x.ndim - len(pairs)):
         n = x.shape[axis]
         places = torch.arange(-before, n + after)
@@ -282,7 +282,8 @@ def fill(shape: Any, value: Any = 0.0) -> Tensor:
 @operator()
 def fill_like(ref_tensor: Tensor, value: Any = 0.0) -> Tensor:
     """One value in the shape of another tensor."""
-    return fill(torch.tensor(ref_tensor.shape), value)
+    given = torch.as_tensor(value)
+    return torch.full(ref_tensor.shape, given.item(), dtype=given.dtype)
 
 
 @operator("shape")
@@ -299,9 +300,7 @@ def range_1d(end: Any, start: Any, step: Any) -> Tensor:
 
 
 @operator()
-def one_hot(
-    indices: Tensor, one_hot_vector_size: Any, axis: Any = -1, on_value: Any = 1, off_value: Any = 0
-) -> Tensor:
+def one_hot(indices: Tensor, one_hot_vector_size: Any, axis: Any = -1, on_value: Any = 1, off_value: Any = 0) -> Tensor:
     """One value at the named place and another elsewhere."""
     size = int(number(one_hot_vector_size))
     hit = (indices.unsqueeze(-1) == torch.arange(size)).movedim(-1, int(number(axis)))
@@ -322,13 +321,13 @@ def band_part(x: Tensor, lower: Any = -1, upper: Any = -1) -> Tensor:
 @operator()
 def pixel_shuffle(x: Tensor, upscale_factor: Any) -> Tensor:
     """Channels into blocks of pixels."""
-    return F.pixel_shuffle(x, int(number(upscale_factor)))
+    return functional.pixel_shuffle(x, int(number(upscale_factor)))
 
 
 @operator()
 def pixel_unshuffle(x: Tensor, downscale_factor: Any) -> Tensor:
     """Blocks of pixels into channels."""
-    return F.pixel_unshuffle(x, int(number(downscale_factor)))
+    return functional.pixel_unshuffle(x, int(number(downscale_factor)))
 
 
 # Resizing
@@ -356,10 +355,10 @@ def upsample_bilinear(
 
 def _grown(x: Tensor, height: Any, width: Any, mode: str, corners: bool | None) -> Tensor:
     size = [int(x.shape[-2] * number(height)), int(x.shape[-1] * number(width))]
-    return F.interpolate(x, size, mode=mode, align_corners=corners)
+    return functional.interpolate(x, size, mode=mode, align_corners=corners)
 
 
 @operator()
 def resize_nearest_neighbor(x: Tensor, target_size_height: Any, target_size_width: Any) -> Tensor:
     """The image in another size, each pixel the nearest one."""
-    return F.interpolate(x, [int(number(target_size_height)), int(number(target_size_width))], mode="nearest")
+    return functional.interpolate(x, [int(number(target_size_height)), int(number(target_size_width))], mode="nearest")

@@ -37,7 +37,9 @@ def existing_file(path: str | os.PathLike[str]) -> Path:
     file = Path(path)
     try:
         if file.is_dir():
-            raise BadFile(f"{file} is a folder; name a model file (.onnx or .tflite) or a Core ML package (.mlpackage).")
+            raise BadFile(
+                f"{file} is a folder; name a model file (.onnx or .tflite) or a Core ML package (.mlpackage)."
+            )
         with file.open("rb") as stream:
             if not stream.read(1):
                 raise BadFile(f"{file} is empty; write or download the model again.")
@@ -61,7 +63,8 @@ def model_format(path: str | os.PathLike[str]) -> ModelFormat:
     Raises
     ------
     BadFile
-        If the file is missing, empty, truncated, or neither ONNX, TensorFlow Lite, ELF (firmware) nor a Core ML package.
+        If the file is missing, empty, truncated, or neither ONNX, TensorFlow Lite, ELF (firmware) nor a Core ML
+        package.
     """
     if is_mlpackage(path):
         return "coreml"

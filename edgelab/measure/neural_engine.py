@@ -199,4 +199,4 @@ def _elsewhere(step: Step) -> str:
 
 def _numbers(step: Step, name: str) -> list[int]:
     value = step.arguments.get(name)
-    return [int(n) for n in value.reshape(-1).tolist()] if hasattr(value, "reshape") else []
+    return [] if value is None or isinstance(value, str) else [int(n) for n in value.reshape(-1).tolist()]

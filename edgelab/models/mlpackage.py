@@ -138,7 +138,7 @@ def model_file(folder: Path) -> Path:
     manifest = json.loads((folder / "Manifest.json").read_text(encoding="utf-8"))
     try:
         entry = manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"]
-        model = (folder / "Data" / entry).resolve()
+        model: Path = (folder / "Data" / entry).resolve()
     except (KeyError, TypeError, ValueError, OSError):
         raise BadFile(f"{folder} is damaged: its Manifest.json names no model.") from None
     if not model.is_file() or folder.resolve() not in model.parents:

@@ -88,7 +88,12 @@ def variants():
         "groups": (
             co.palettize_weights,
             made(
-                kind=palette, nbits=4, granularity="per_grouped_channel", group_size=8, mode="kmeans", weight_threshold=0
+                kind=palette,
+                nbits=4,
+                granularity="per_grouped_channel",
+                group_size=8,
+                mode="kmeans",
+                weight_threshold=0,
             ),
         ),
         "pruned": (
@@ -97,7 +102,10 @@ def variants():
         ),
     }
     for bits in (8, 6, 4, 2):
-        chosen[f"{bits} bits"] = (co.palettize_weights, made(kind=palette, nbits=bits, mode="kmeans", weight_threshold=0))
+        chosen[f"{bits} bits"] = (
+            co.palettize_weights,
+            made(kind=palette, nbits=bits, mode="kmeans", weight_threshold=0),
+        )
     return chosen
 
 
@@ -196,7 +204,11 @@ CASES = {
     "conv1d": (SIGNAL, lambda x, c: c(x), [nn.Conv1d(4, 6, 5, stride=2, padding=2, dilation=2)]),
     "conv1d same": (SIGNAL, lambda x, c: c(x), [nn.Conv1d(4, 6, 4, padding="same")]),
     "conv transpose": (IMAGE, lambda x, c: c(x), [nn.ConvTranspose2d(4, 3, 3, stride=2, padding=1)]),
-    "conv transpose out": (IMAGE, lambda x, c: c(x), [nn.ConvTranspose2d(4, 3, 3, stride=2, padding=1, output_padding=1)]),
+    "conv transpose out": (
+        IMAGE,
+        lambda x, c: c(x),
+        [nn.ConvTranspose2d(4, 3, 3, stride=2, padding=1, output_padding=1)],
+    ),
     "max pool": (IMAGE, lambda x, c: c(x), [nn.MaxPool2d(3, 2, 1)]),
     "max pool ceil": (IMAGE, lambda x, c: c(x), [nn.MaxPool2d(3, 2, ceil_mode=True)]),
     "avg pool": (IMAGE, lambda x, c: c(x), [nn.AvgPool2d(3, 2, 1)]),
@@ -240,7 +252,11 @@ CASES = {
     "lstm both": (SIGNAL, lambda x, r: r(x)[0], [nn.LSTM(24, 5, batch_first=True, bidirectional=True)]),
     "gru": (SIGNAL, lambda x, r: r(x)[0], [nn.GRU(24, 5, num_layers=2, batch_first=True)]),
     "rnn": (SIGNAL, lambda x, r: r(x)[0], [nn.RNN(24, 5, batch_first=True)]),
-    "attention": (SIGNAL, lambda x, a: torch.nn.functional.scaled_dot_product_attention(a(x), x, x), [nn.Linear(24, 24)]),
+    "attention": (
+        SIGNAL,
+        lambda x, a: torch.nn.functional.scaled_dot_product_attention(a(x), x, x),
+        [nn.Linear(24, 24)],
+    ),
 }
 
 
@@ -293,11 +309,11 @@ def test_several_outputs_and_inputs_by_name(tmp_path):
 
 def test_an_unknown_operator_is_refused_by_name(tmp_path):
     ct = mlpackage.coremltools()
-    from coremltools.converters.mil import Builder as mb
+    from coremltools.converters.mil import Builder
 
-    @mb.program(input_specs=[mb.TensorSpec(shape=(1, 4, 6))])
+    @Builder.program(input_specs=[Builder.TensorSpec(shape=(1, 4, 6))])
     def program(x):
-        return mb.non_zero(x=x, name="places")
+        return Builder.non_zero(x=x, name="places")
 
     with convert.silenced():
         model = ct.convert(program, convert_to="mlprogram", skip_model_load=True)

@@ -195,6 +195,7 @@ def test_listing_labs_loads_no_notebook_tool():
         ("onnxruntime", {"engines/onnxruntime.py", "convert/onnx.py", "compress"}),
         ("ai_edge_litert", {"convert/tflite", "engines/litert.py", "measure/flatbuffer.py"}),
         ("tensorflow", set()),
+        ("coremltools", {"models/mlpackage.py", "engines/coreml_program.py"}),
         ("tflite_micro", {"engines/tflm.py"}),
     ],
 )
