@@ -938,42 +938,30 @@ guess_palette.against(measured["palette 4"][2])
 # %% tags=["folded"]
 first = quality.accuracy_reading(hits["float32"], EVALUATOR)
 rows = [("float32", f"{size(files['float32']):,}", first.figure(), "-", 0)]
-rows += [(n, f"{b:,}", a.figure(), lo.figure(), ch) for n, (b, a, lo, ch) in measured.items()]
+rows += [
+    (n, f"{b:,}", a.figure(), f"{lo.value:.1f} ({lo.low:.1f} to {lo.high:.1f})", ch)
+    for n, (b, a, lo, ch) in measured.items()
+]
 Table(
     f"Each package on {len(test.y):,} test images (measured, by {EVALUATOR})",
-    ("variant", "bytes of the package", "accuracy", "lost against float32", "answers changed"),
+    ("variant", "bytes", "accuracy", "points lost", "changed"),
     rows,
 )
 
-
-# %%
-def kilobytes(names):
-    return [size(files[name]) / 1000 for name in names]
-
-
-families = {
-    "integers": ["int4 blocks", "int8 blocks", "int8"],
-    "palettes": ["palette 2", "palette 4", "palette 6", "palette 8"],
-    "grouped palette": ["palette 4 grouped"],
-    "pruned": ["pruned half", "pruned, palette 6"],
-}
 
 # %% tags=["folded"]
 best = min(
     (n for n, (_, _, lo, _) in measured.items() if lo.value < 1), key=lambda n: measured[n][0]
 )
-title = f"Smallest that loses less than a point: {best}"
-figure = ui.scatter(
-    {
-        f: (kilobytes(names), [measured[n][1].value for n in names])
-        for f, names in families.items()
-    },
-    title,
-    "KB of the package",
+by_bytes = sorted(measured, key=lambda name: measured[name][0])
+figure = ui.bars(
+    [f"{name}, {measured[name][0] / 1000:.0f} KB" for name in by_bytes],
+    [measured[name][1] for name in by_bytes],
+    f"Smallest that loses less than a point: {best}",
     "accuracy in %",
-    names=families,
+    horizontal=True,
 )
-ui.show(figure, alt="Accuracy over size for each variant. " + title)
+ui.show(figure, alt="Accuracy of each package, the smallest first. " + figure.layout.title.text)
 
 
 # %% tags=["finding:palettes"]

@@ -45,7 +45,13 @@ class Rule:
 RULES = {
     rule.name: rule
     for rule in (
-        Rule("float16", "The engine computes in 16 bits.", _TYPES, "falls back", "convert with float16 precision"),
+        Rule(
+            "float16",
+            "The engine computes in 16 bits.",
+            _TYPES,
+            "falls back",
+            "convert with float16 precision; fold an image's scale into the first layer",
+        ),
         Rule(
             "static shapes",
             "With a range of shapes only the default shape runs on the engine; each of a list of shapes can.",

@@ -386,3 +386,32 @@ def test_sizes_and_hashes_are_those_of_the_files(dscnn, tmp_path):
     (copy / "link").symlink_to(one / "Manifest.json")
     with pytest.raises(BadFile, match="link"):
         mlpackage.folder_hash(copy)
+
+
+TORCHVISION = {
+    "mobilenet_v3_small": 64,
+    "resnet18": 64,
+    "efficientnet_b0": 64,
+    "squeezenet1_1": 64,
+    "shufflenet_v2_x0_5": 64,
+    "vit": 32,
+}
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+@pytest.mark.parametrize("name", list(TORCHVISION))
+def test_torchvisions_networks_answer_as_pytorch_does(name, precision, tmp_path):
+    import torchvision
+
+    torch.manual_seed(0)
+    size = TORCHVISION[name]
+    if name == "vit":
+        net = torchvision.models.VisionTransformer(size, 8, 2, 4, 64, 128, num_classes=10)
+        torch.nn.init.normal_(net.heads.head.weight, std=0.1)
+    else:
+        net = getattr(torchvision.models, name)(num_classes=10)
+    torch.backends.mha.set_fastpath_enabled(False)
+    x = inputs((3, size, size), 2)
+    made = convert.export(net.eval(), x[:1], tmp_path / "net.mlpackage", precision=precision)
+    assert difference(CoreMLEngine(made.path).predict(x), nets.predict_logits(net, x)) < 1e-2
