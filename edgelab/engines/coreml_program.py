@@ -19,13 +19,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgelab.engines import coreml_operators, coreml_recurrent, coreml_shapes
+from edgelab.engines import coreml_operators, coreml_recurrent, coreml_shapes, coreml_windows
 from edgelab.errors import BadFile, BadInput, ModelRefused
 from edgelab.models import mlpackage
 from edgelab.quiet import first_line, silenced
 
 assert coreml_recurrent
-assert coreml_shapes  # they enter their operators into the table
+assert coreml_shapes
+assert coreml_windows  # they enter their operators into the table
 
 NAME = "edgelab's evaluator, not Core ML"
 _CHUNK = 128  # items that run at once where the program takes one
@@ -395,8 +396,7 @@ def _many(port: Port, x: torch.Tensor) -> bool:
 def _array(x: torch.Tensor, port: Port, labels: Sequence[str]) -> NDArray[Any]:
     array: NDArray[Any] = torch.as_tensor(x).numpy()
     if port.dtype == "str":
-        array = np.asarray([labels[int(i)] for i in array.argmax(-1).reshape(-1)])
-        return array
+        return np.asarray([labels[int(i)] for i in array.argmax(-1).reshape(-1)], dtype=str)
     return np.asarray(array, port.dtype) if port.dtype in ("float16", "int32", "bool") else array
 
 
