@@ -113,17 +113,21 @@ def program(
     training = [module for module in net.modules() if module.training]
     net.eval()
     try:
+        settings |= {"convert_to": "mlprogram", "minimum_deployment_target": ct.target.iOS18, "skip_model_load": True}
+        settings["compute_precision"] = getattr(ct.precision, precision.upper())
         with silenced(), torch.no_grad():
-            traced = torch.jit.trace(net, x, check_trace=False)  # type: ignore[no-untyped-call]
-            return ct.convert(
-                traced,
-                inputs=inputs,
-                convert_to="mlprogram",
-                minimum_deployment_target=ct.target.iOS18,
-                compute_precision=getattr(ct.precision, precision.upper()),
-                skip_model_load=True,
-                **settings,
-            )
+            try:
+                traced = torch.jit.trace(net, x, check_trace=False)  # type: ignore[no-untyped-call]
+                return ct.convert(traced, inputs=inputs, **settings)
+            except Exception as error:  # noqa: BLE001 - coremltools raises anything
+                first = error
+            # A traced network computes with its shapes, which coremltools 9 cannot read under numpy 2.4; an exported
+            # program holds them as numbers.
+            try:
+                exported = torch.export.export(net, (x,)).run_decompositions({})
+                return ct.convert(exported, inputs=inputs, **settings)
+            except Exception:  # noqa: BLE001
+                raise first from None
     except Exception as error:
         raise BadInput(
             f"{type(net).__name__} cannot be converted to Core ML: {first_line(error)}. Replace that operation, or "
