@@ -239,6 +239,8 @@ def inspect_model(path: str | os.PathLike[str]) -> ModelReport:
     kind = model_format(file)
     if kind == "elf":
         raise BadFile(f"{file} is firmware; inspect the .tflite file that it was made from.")
+    if kind == "coreml":
+        raise BadFile(f"{file} is a Core ML package, which inspect does not read yet; lab coreml shows what is in one.")
     size = file.stat().st_size
     limit = _BASE_MEMORY_BYTES + _MEMORY_FACTOR * size
     child = Child(

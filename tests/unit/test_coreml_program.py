@@ -371,6 +371,14 @@ def test_damaged_packages_give_a_sentence(dscnn, tmp_path):
         read_program(tmp_path / "nothing.mlpackage")
 
 
+def test_inspect_says_that_it_does_not_read_packages_yet(dscnn, tmp_path):
+    from edgelab.measure import inspect_model
+
+    package = convert.save(dscnn[1], tmp_path / "whole.mlpackage").path
+    with pytest.raises(BadFile, match="Core ML package, which inspect does not read yet"):
+        inspect_model(package)
+
+
 def test_sizes_and_hashes_are_those_of_the_files(dscnn, tmp_path):
     _, program, _, _ = dscnn
     one = convert.save(program, tmp_path / "one.mlpackage").path
@@ -418,4 +426,9 @@ def test_torchvisions_networks_answer_as_pytorch_does(name, precision, tmp_path)
         net.train()(torch.from_numpy(inputs((3, size, size), 16, seed=1)))
     x = inputs((3, size, size), 2)
     made = convert.export(net.eval(), x[:1], tmp_path / "net.mlpackage", precision=precision)
-    assert difference(CoreMLEngine(made.path).predict(x), nets.predict_logits(net, x)) < 1e-2
+    wanted = nets.predict_logits(net, x)
+    allowed = 1e-2
+    if precision == "float16":  # some of these lose more than that in PyTorch's own float16
+        with torch.no_grad():
+            allowed = max(allowed, 1.5 * difference(net.half()(torch.from_numpy(x).half()).float(), wanted))
+    assert difference(CoreMLEngine(made.path).predict(x), wanted) < allowed < 0.1
