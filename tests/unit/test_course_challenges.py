@@ -110,5 +110,5 @@ def test_the_progress_page_shows_the_best_attempt(lab):
     judge("small", (69_000, 0.4), measured, (SIZE, LOSS))
     text = page([LabProgress(find("quantization"), {}, progress.load("example"))])
     assert "Challenges" in text
-    assert "<td>met</td><td>file 69,000 bytes, loss 0.40 points" in text
+    assert "<td>met</td><td>file 69,000 bytes, loss 0.400 points (0.100 to 0.700)" in text
     assert "Challenges" not in page([LabProgress(find("quantization"), {}, progress.Progress("example"))])
