@@ -506,7 +506,7 @@ by_width = {f"{bits} bits": round_trip(six.x, 0.0, 1.0, bits) for bits in (8, 4,
 widths_of = np.repeat(list(by_width), len(six.x))
 pixels, labels = np.concatenate(list(by_width.values())), np.tile(six.y, len(by_width))
 title = "The same six signs, and what fewer bits leave of them"
-display(ui.images_by(pixels, labels, signs.class_names, widths_of, title=title))
+display(ui.images_by(pixels, labels, signs.class_names, widths_of, rows=list(by_width), title=title))
 whose("affine", "quantize")
 
 # %% [markdown]
@@ -1323,7 +1323,7 @@ for name, found in simulated.items():
 figure = ui.bars(
     list(bars),
     list(bars.values()),
-    title="What 8 bits cost: your quantizer, simulated, and ONNX Runtime's integer kernels",
+    title="What 8 bits cost: this quantizer, simulated, and ONNX Runtime's integer kernels",
     y="points of accuracy lost",
 )
 ui.show(
@@ -1667,7 +1667,7 @@ finding(finding_methods, by_method, costly, narrowest, kept[narrowest], widened)
 # %% [markdown]
 # ### How few bits, and in which layer?
 #
-# Fewer bits make every difference visible. Only the weights are rounded here, with your function; the rest stays in float32, so the accuracy is real, and no
+# Fewer bits make every difference visible. Only the weights are rounded here; the rest stays in float32, so the accuracy is real, and no
 # speed is claimed: no CPU kernel here runs a 4-bit convolution.
 
 # %%
@@ -2165,7 +2165,7 @@ ui.Panel(
 )
 
 # %% [markdown]
-# **Bits and answers.** Twelve signs and a network whose weights went through your rounding. Which signs turn over first? Is it always the same light?
+# **Bits and answers.** Twelve signs, and a network whose weights are rounded to fewer and fewer bits. Which signs turn over first? Is it always the same light?
 #
 # <details><summary>Discussion</summary>
 #
