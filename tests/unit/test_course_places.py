@@ -428,6 +428,8 @@ def test_open_serves_the_lab_and_ends_on_an_interrupt(home):
     assert json.loads(get(f"{base}/api/contents/labs/90_example.ipynb?content=0", token))["type"] == "notebook"
     settings = json.loads(get(f"{base}/lab/api/settings/@jupyterlab/apputils-extension:notification", token))
     assert settings["schema"]["properties"]["fetchNews"]["default"] == "false"
+    settings = json.loads(get(f"{base}/lab/api/settings/@jupyterlab/notebook-extension:tracker", token))
+    assert settings["schema"]["properties"]["codeCellConfig"]["default"]["lineWrap"] is True
     assert notebook.exists()
     server = next(int(line.split()[0]) for line in processes() if f"--ServerApp.port={base.rsplit(':')[-1]}" in line)
     command = next(line for line in processes() if line.split()[0] == str(server))
