@@ -60,6 +60,8 @@ def test_lab(lab, page, open_notebook, chromium):
     if newcomer is not None:
         newcomer.solves()
         newcomer.moves_the_panel()
+        newcomer.looks_around()
+        newcomer.comes_back()
 
     saved = notebook.save()
     notebook.shutdown()  # its memory is not the next lab's
