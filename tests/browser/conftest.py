@@ -21,7 +21,7 @@ FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
-RUN_SECONDS = 150
+RUN_SECONDS = 300
 # anywidget says so of every widget whose script is not there after 2 s, however well it works later.
 TIMER = "[anywidget] Failed to initialize model."
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")

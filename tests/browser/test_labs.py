@@ -18,7 +18,7 @@ def figures_of(outputs):
     return [o["data"][PLOTLY_MIME] for o in outputs if PLOTLY_MIME in o.get("data", {})]
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("lab", LABS, ids=lambda path: path.stem)
 def test_lab(lab, page, open_notebook, chromium):
     notebook = open_notebook(page, f"labs/{lab.name}")
