@@ -1249,9 +1249,7 @@ def _(c, verdict):
         "a",
         "runs that are no pairs",
         {},
-        {
-            "the runs of a block are no pairs: take each median before you subtract": "b"
-        },
+        {"the runs of a block are no pairs: take each median before you subtract": "b"},
     )
     ask(
         np.full((8, 3), level),
@@ -1259,7 +1257,9 @@ def _(c, verdict):
         "a",
         "the same difference in each block",
         {},
-        {"a standard error of zero leaves no doubt: only a mean of zero is noise": "noise"},
+        {
+            "a standard error of zero leaves no doubt: only a mean of zero is noise": "noise"
+        },
     )
     ask(
         level + unit * np.array([[3.0], [1.0]]),

@@ -1172,7 +1172,14 @@ def _(c, quantize_multiplier):
         )
 
     cases = [below(0.0037131), above(0.0021), 0.75, 0.5, 1.0, 3.3, 0.0999999, 0.25]
-    cases += [1 - 2.0**-31, 1 - 2.0**-40, 2 - 2.0**-36, 0.125 - 2.0**-41, 2.0**-9, 117.25]
+    cases += [
+        1 - 2.0**-31,
+        1 - 2.0**-40,
+        2 - 2.0**-36,
+        0.125 - 2.0**-41,
+        2.0**-9,
+        117.25,
+    ]
     cases += [drawn(0.0001, 0.01), drawn(0.01, 0.5), drawn(0.5, 1), drawn(1, 3000)]
     for real in cases:
         fraction, exponent = math.frexp(real)
@@ -1684,6 +1691,9 @@ def _(c, flash_and_ram):
             tested=f"a firmware with {len(sections)} sections",
             mistakes={
                 "the stack was forgotten: it is RAM": ([flash, ram - s[".stack"]]),
+                ".stack_sizes is a note for the debugger, no stack: compare whole names": (
+                    [flash, ram + sections.get(".stack_sizes", -1)]
+                ),
                 ".bss was forgotten: it is RAM": ([flash, ram - s[".bss"]]),
                 "the vector table was forgotten: it is the start of flash": (
                     [

@@ -22,10 +22,10 @@ def run(path, x):
     return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
 
 
-@pytest.mark.parametrize("format", ["qdq", "qoperator"])
+@pytest.mark.parametrize("form", ["qdq", "qoperator"])
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_an_activation_counts_where_its_input_has_other_readers(tmp_path, activation, shared, format):
+def test_an_activation_counts_where_its_input_has_other_readers(tmp_path, activation, shared, form):
     rng = np.random.default_rng(3)
     nodes, constants = ACTIVATIONS[activation]
     constants = {**constants, "w": rng.normal(0, 0.3, (8, 3, 3, 3)).astype(np.float32)}
@@ -42,6 +42,6 @@ def test_an_activation_counts_where_its_input_has_other_readers(tmp_path, activa
     source = tmp_path / "float.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), source)
     x = rng.normal(0, 1, (32, 3, 8, 8)).astype(np.float32)
-    made = quantize_static(source, tmp_path / "int8.onnx", x, format=format).path
+    made = quantize_static(source, tmp_path / "int8.onnx", x, format=form).path
     right = run(source, x)
     assert np.abs(run(made, x) - right).max() < 0.15 * right.std()

@@ -575,7 +575,7 @@ def flash_and_ram(sections):
     f = sum(v for k, v in sections.items() if k.startswith(('.vectors', '.text', '.rodata', '.data')))
     return f, sum(v for k, v in sections.items() if k.startswith(('.data', '.bss', '.stack')))
 """,
-            "stay in the file",
+            "whole names",
         ),
     ],
     "interval": [

@@ -118,7 +118,7 @@ def separable_layer_macs(height, width, c_in, c_out, kernel=3, stride=1):
     h, w = -(-height // stride), -(-width // stride)
     return h * w * min(c_in, c_out) * kernel * kernel + h * w * c_in * c_out
 """,
-            "for each input channel",
+            "as many channels as the input",
         ),
     ],
     "summary": [
