@@ -1585,6 +1585,17 @@ def _(c, release):
                 if found > 1.5 / 255
                 else "the ranges come from other images than from those that were given",
             )
+        ptq.quantize_static(source, Path(place, "right.onnx"), images.astype(np.float32))
+        found, wanted = (
+            stored_integers(path).activations[-1].scale
+            for path in (made, Path(place, "right.onnx"))
+        )
+        c.that(
+            found / wanted > 0.7,
+            tested="the scale of the answers",
+            found=f"{found:.3f}, where these images need {wanted:.3f}",
+            mistake="the ranges come from other values than from `images`: noise excites no class as a sign does",
+        )
         with open_engine(made, threads=1) as engine:
             answers = engine.predict(0.4 * signs.validation.x[:300]).argmax(axis=1)
         c.that(
@@ -2143,6 +2154,22 @@ def _(c, worst_group):
         {"the argument `smallest` is ignored: it is not always 30": "large"},
         {"groups below `smallest` are left out": "tiny"},
         smallest=20,
+    )
+    ask(
+        *outcome(clear=(170, 24, 4, 2), dim=(40, 9, 1, 50 + n)),
+        "clear",
+        "a group that was nearly always right and one that seldom was",
+        {
+            "dim loses the larger part of what it had, but fewer points: subtract, do not divide": "dim"
+        },
+    )
+    ask(
+        *outcome(near=(20, 6, 0, 8 + n), far=(90, 9, 1, 4)),
+        "near",
+        "a group of some 40 items, few of them right before",
+        {
+            "a group counts with all its items, not only with those that were right before": "far"
+        },
     )
     ask(
         *outcome(one=(400, 30, 3, 60 + n), two=(40, 50, 0, 9), three=(30, 3, 0, 0)),
