@@ -31,6 +31,9 @@ SOLUTIONS = Path(__file__).parents[2] / "solutions"
 WALKS = {"quantization": "affine"}  # the exercise that the newcomer solves
 PRESSES = 12
 ARROWS = 3
+# What the title of the visible figure states: it follows the dials, and is the same whatever the width of the figure.
+FINDING = """(node) => [...node.querySelectorAll('.gtitle')]
+  .filter((title) => title.checkVisibility()).map((title) => title.textContent).join(' ')"""
 # From a key press to the frame after plotly has drawn.
 TIMED = """(cell) => {
   const plot = edgelab.plots(cell)[0];
@@ -189,7 +192,8 @@ class Newcomer:
     def comes_back(self):
         """Save, restart the kernel and reload: the page is as it was, and what was committed and solved is known."""
         notebook, page = self.notebook, self.page
-        panel = notebook.drawn(notebook.show(self.panel))
+        panel = page.evaluate(FINDING, notebook.show(self.panel))
+        assert panel, "the panel's figure states nothing"
         notebook.save()
         page.wait_for_function("() => !jupyterapp.shell.currentWidget.context.model.dirty")
         before = notebook.outputs()
@@ -202,7 +206,7 @@ class Newcomer:
         assert f"Drawn with your {bound_name(self.exercise)}." in self.told(self.figure)
         assert f"You predicted {self.predicted}" in self.told(self.dial)
         cell = notebook.show(self.panel)
-        assert notebook.until("([node, panel]) => edgelab.drawn(node) === panel", [cell, panel]), "another last state"
+        assert notebook.until(f"([node, panel]) => ({FINDING})(node) === panel", [cell, panel]), "another last state"
         for index in (i for i, cell in enumerate(self.cells) if "ui.Panel(" in cell.text or "ui.predict(" in cell.text):
             seen = self.told(index)
             assert "Run the cell to" in seen, f"cell {index}: {seen}"
