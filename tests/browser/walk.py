@@ -91,6 +91,7 @@ class Newcomer:
             dial.focus()
             self.page.keyboard.press("ArrowRight")
         assert self.notebook.until("(node) => !node.querySelector('button').disabled", cell)
+        self.page.wait_for_timeout(2000)  # a person looks at the dial before committing; its last step is in the kernel
         self.predicted = dial.get_attribute("aria-valuetext")
         commit.press("Enter")
         told = f"(node) => node.innerText.includes('You predict {self.predicted}')"
