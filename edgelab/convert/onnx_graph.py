@@ -25,14 +25,14 @@ _OPSET, _IR = 17, 8
 _WINDOW = ("kernel_shape", "strides", "pads", "dilations")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Node:
     """One operator of a graph: its type, the names of the tensors that it reads, and of the one that it makes."""
 
     type: str
     inputs: tuple[str, ...]
     output: str
-    attributes: Mapping[str, Any] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = field(default_factory=dict, hash=False)
     name: str = ""
 
 

@@ -108,6 +108,23 @@ def run_all(path: str | os.PathLike[str], x: NDArray[np.float32]) -> dict[str, N
     return dict(zip(made, session.run(made, {session.get_inputs()[0].name: x}), strict=True))
 
 
+def run_file(
+    path: str | os.PathLike[str], x: NDArray[np.float32], *, optimise: bool = True, batch: int = 200
+) -> NDArray[Any]:
+    """The first output of a file for all of ``x``, in batches: memory grows with the largest tensor of a batch.
+
+    ``optimise=False`` runs the nodes as they stand in the file.
+    """
+    import onnxruntime as ort
+
+    options = _options()
+    if not optimise:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(os.fspath(path), options, providers=[CPU])
+    name = session.get_inputs()[0].name
+    return np.concatenate([session.run(None, {name: x[i : i + batch]})[0] for i in range(0, len(x), batch)])
+
+
 def placed(path: str | os.PathLike[str], x: NDArray[np.float32]) -> list[tuple[str, str, float]]:
     """Which node ran where: (type, execution provider, microseconds) in the order of one inference, from the profile."""
     import onnxruntime as ort
