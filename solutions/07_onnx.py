@@ -1621,7 +1621,7 @@ val_answers = nets.predict_logits(network, signs.validation.x).argmax(axis=1)
 
 
 def measured(path):
-    with open_engine(path, threads=1) as small, open_engine(files["traced"], threads=1) as large:
+    with open_engine(path) as small, open_engine(files["traced"]) as large:
         same = small.predict(signs.validation.x).argmax(axis=1) == val_answers
         pair = {"yours": small, "traced": large}
         race = latency.measure_latency(pair, signs.validation.x[:1], runs=80, seed=seed)
