@@ -109,9 +109,7 @@ def run_graph(
     return known
 
 
-def window_size(
-    size: int, kernel: int, stride: int = 1, pads: tuple[int, int] = (0, 0), dilation: int = 1
-) -> int:
+def window_size(size: int, kernel: int, stride: int = 1, pads: tuple[int, int] = (0, 0), dilation: int = 1) -> int:
     """How many places a window finds along one axis: ``floor((size + pads - dilation (kernel - 1) - 1) / stride) + 1``.
 
     Examples
@@ -264,4 +262,3 @@ def write_graph(
         raise BadInput(f"ONNX's checker refuses the graph: {reason}.") from error
     write_bytes(path, model.SerializeToString())
     return Path(path)
-

@@ -51,7 +51,14 @@ def batch_normalization(
 
 
 def gemm(
-    a: Array, b: Array, c: Array | float = 0.0, *, alpha: float = 1.0, beta: float = 1.0, transA: int = 0, transB: int = 0
+    a: Array,
+    b: Array,
+    c: Array | float = 0.0,
+    *,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    transA: int = 0,
+    transB: int = 0,
 ) -> Array:
     """``alpha * a @ b + beta * c``, with a or b transposed where the attribute says so."""
     found: Array = alpha * ((a.T if transA else a) @ (b.T if transB else b)) + beta * np.asarray(c)

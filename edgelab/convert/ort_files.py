@@ -126,7 +126,7 @@ def run_file(
 
 
 def placed(path: str | os.PathLike[str], x: NDArray[np.float32]) -> list[tuple[str, str, float]]:
-    """Which node ran where: (type, execution provider, microseconds) in the order of one inference, from the profile."""
+    """Which node ran where, from the profile of one inference, in its order: (type, provider, microseconds)."""
     import onnxruntime as ort
 
     with tempfile.TemporaryDirectory() as folder:
@@ -172,9 +172,7 @@ def to_ort(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> OrtF
     return OrtFile(target, len(content), lines)
 
 
-def serve(
-    path: str | os.PathLike[str], images: NDArray[np.uint8], provider: str = CPU
-) -> NDArray[np.float32]:
+def serve(path: str | os.PathLike[str], images: NDArray[np.uint8], provider: str = CPU) -> NDArray[np.float32]:
     """Logits of images (N, H, W, C) of bytes, from a file that takes float32 (N, C, H, W) between 0 and 1.
 
     Raises

@@ -1,4 +1,4 @@
-"""Keras on TensorFlow, imported without its start-up noise, and after triton, which aborts a process that loads it second.
+"""Keras on TensorFlow, imported without its start-up noise, and after triton: loaded second, that aborts a process.
 
 The one place of this room that imports TensorFlow. It takes seconds, so it is imported when somebody asks.
 """

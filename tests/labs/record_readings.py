@@ -132,7 +132,10 @@ CHANGES: dict[str, dict[str, tuple[str, Change]]] = {
             "the provider that was asked for is there",
             lambda a: [a[0], [a[0], *a[1]], False, a[3], [a[0]]],
         ),
-        "ort": ("an ORT file of 50,000 bytes less, and one answer that turned", lambda a: [a[0], shifted(a[1], -50_000), a[2], 1, a[4]]),
+        "ort": (
+            "an ORT file of 50,000 bytes less, and one answer that turned",
+            lambda a: [a[0], shifted(a[1], -50_000), a[2], 1, a[4]],
+        ),
         "frameworks": (
             "no Keras, and 0.5 points less agreement with scikit-learn",
             lambda a: [

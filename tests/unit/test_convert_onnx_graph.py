@@ -60,7 +60,11 @@ def test_folding_leaves_no_batch_normalisation_and_the_same_answers(raw, images,
     graph = onnx_graph.fold_all(onnx_graph.read_graph(raw))
     assert "BatchNormalization" not in {node.type for node in graph.nodes}
     path = onnx_graph.write_graph(
-        tmp_path / "folded.onnx", graph.nodes, graph.constants, inputs={"input": ("n", 3, 32, 32)}, outputs={"logits": ("n", 10)}
+        tmp_path / "folded.onnx",
+        graph.nodes,
+        graph.constants,
+        inputs={"input": ("n", 3, 32, 32)},
+        outputs={"logits": ("n", 10)},
     )
     assert near(answer(path, images), answer(raw, images))
     basic = ort_files.operators(ort_files.optimized(raw, "basic", tmp_path / "basic.onnx"))
@@ -124,7 +128,9 @@ def test_a_dense_network_is_written_from_its_weights(tmp_path, images):
     wanted = np.maximum(x @ layers[0][0] + layers[0][1], 0) @ layers[1][0] + layers[1][1]
     assert near(answer(path, x), wanted)
     with pytest.raises(BadInput, match="checker refuses"):
-        onnx_graph.write_graph(tmp_path / "no.onnx", nodes[1:], constants, inputs={"input": ("n", 4)}, outputs={last: ("n", 2)})
+        onnx_graph.write_graph(
+            tmp_path / "no.onnx", nodes[1:], constants, inputs={"input": ("n", 4)}, outputs={last: ("n", 2)}
+        )
     assert not (tmp_path / "no.onnx").exists()
 
 
