@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 import re
+import sys
 import warnings
 from collections.abc import Iterator
 
@@ -42,6 +44,29 @@ def silenced() -> Iterator[list[warnings.WarningMessage]]:
             yield caught
     finally:
         logging.disable(disabled)
+
+
+@contextlib.contextmanager
+def natively_silenced() -> Iterator[list[warnings.WarningMessage]]:
+    """As `silenced`, and what native libraries write to the process's standard error by themselves is dropped, too.
+
+    For an import or a first call in this process; what other threads write meanwhile is lost as well.
+
+    Examples
+    --------
+    >>> with natively_silenced():
+    ...     _ = os.write(2, b"chatter of a library")
+    """
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        with silenced() as caught:
+            yield caught
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def first_line(error: object, limit: int = 200) -> str:

@@ -128,6 +128,41 @@ CHANGES: dict[str, dict[str, tuple[str, Change]]] = {
         "rounding": ("no way of rounding shows a difference", lambda a: [dict.fromkeys(a[0], 0), *a[1:]]),
         "awake": ("a sleep current of 100 uA", lambda a: [a[0], 100.0]),
     },
+    "onnx": {
+        "exporters": (
+            "the newer exporter keeps opset 17 and its file is the smaller one",
+            lambda a: [a[0], a[0], a[2], -a[3]],
+        ),
+        "yours": ("three tensors and two of the rest differ", lambda a: [a[0], 3, "stem", a[3], 2]),
+        "optimise": (
+            "the same bits at every level, and two answers that turned all the same",
+            lambda a: [*a[:2], dict.fromkeys(a[2], 0), scaled(a[3], 0), 2, a[5]],
+        ),
+        "providers": (
+            "the provider that was asked for is there",
+            lambda a: [a[0], [a[0], *a[1]], False, a[3], [a[0]]],
+        ),
+        "ort": (
+            "an ORT file of 50,000 bytes less, and one answer that turned",
+            lambda a: [a[0], shifted(a[1], -50_000), a[2], 1, a[4]],
+        ),
+        "frameworks": (
+            "no Keras, and 0.5 points less agreement with scikit-learn",
+            lambda a: [
+                {"PyTorch": a[0]["PyTorch"], "scikit-learn": shifted(a[0]["scikit-learn"], -0.5)},
+                ["Keras"],
+            ],
+        ),
+        "race": (
+            "the speed-ups times 0.1, as where PyTorch has kernels that ONNX Runtime lacks",
+            lambda a: [{name: scaled(ratio, 0.1) for name, ratio in a[0].items()}],
+        ),
+        "recap_promise": ("the provider that was asked for is there", lambda a: [*a[:2], [a[1]], *a[3:]]),
+        "recap_speed": (
+            "the speed-ups times 0.1",
+            lambda a: [{name: scaled(ratio, 0.1) for name, ratio in a[0].items()}],
+        ),
+    },
 }
 
 

@@ -193,9 +193,9 @@ def test_listing_labs_loads_no_notebook_tool():
 @pytest.mark.parametrize(
     ("framework", "home"),
     [
-        ("onnxruntime", {"engines/onnxruntime.py", "convert/onnx.py", "compress"}),
+        ("onnxruntime", {"engines/onnxruntime.py", "convert/onnx.py", "convert/ort_files.py", "compress"}),
         ("ai_edge_litert", {"convert/tflite", "engines/litert.py", "measure/flatbuffer.py"}),
-        ("tensorflow", set()),
+        ("tensorflow", {"nets/keras_import.py"}),
         ("tflite_micro", {"engines/tflm.py"}),
     ],
 )
