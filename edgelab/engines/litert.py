@@ -138,6 +138,15 @@ class Host(hosted.Host):
         except (RuntimeError, ValueError) as error:
             raise BadInput(f"{TITLE} could not run {self.path}: {one_line(error)}.") from None
 
+    def call(self, feeds: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        """`set_tensor` for every input, `invoke`, `get_tensor` for every output; open dimensions take the arrays'."""
+        self._fill_all(self._interpreter, feeds)
+        try:
+            self._interpreter.invoke()
+            return [np.asarray(self._interpreter.get_tensor(entry["index"])) for entry in self._outputs]
+        except (RuntimeError, ValueError) as error:
+            raise BadInput(f"{TITLE} could not run {self.path}: {one_line(error)}.") from None
+
     def timed_call(self, feed: NDArray[Any]) -> Callable[[], object]:
         """`Interpreter.invoke` alone; the input is set once, the runtime does not write over it."""
         if len(self._kept) == 1:
@@ -199,6 +208,21 @@ class Host(hosted.Host):
         self._outputs = self._interpreter.get_output_details()
         self._batch_now = int(self._inputs[0]["shape"][0])
         return False
+
+    def _fill_all(self, interpreter: Any, feeds: list[NDArray[Any]]) -> None:
+        entries = interpreter.get_input_details()
+        try:
+            resized = [(e, f) for e, f in zip(entries, feeds, strict=True) if tuple(e["shape"]) != f.shape]
+            for entry, feed in resized:
+                interpreter.resize_tensor_input(entry["index"], list(feed.shape))
+            if resized:
+                self._batch_now = 0  # whatever predict had, it resizes anew
+                interpreter.allocate_tensors()
+            for entry, feed in zip(entries, feeds, strict=True):
+                interpreter.set_tensor(entry["index"], feed)
+        except (RuntimeError, ValueError) as error:
+            shapes = ", ".join(str(feed.shape) for feed in feeds)
+            raise BadInput(f"{TITLE} does not take {shapes} for {self.path}: {one_line(error)}.") from None
 
     def _fill(self, feed: NDArray[Any]) -> None:
         if len(feed) != self._batch_now and not self._resized(len(feed)):
