@@ -20,7 +20,7 @@ _TEXT = frozenset({"string", "str", "object"})
 
 
 def in_order(inputs: object, names: Sequence[str], owner: str) -> list[NDArray[Any]]:
-    """The arrays of ``inputs`` in the order of ``names``.
+    """The arrays of ``inputs`` in the order of ``names``; a name may be given as `plain_name` has it.
 
     Raises
     ------
@@ -30,17 +30,32 @@ def in_order(inputs: object, names: Sequence[str], owner: str) -> list[NDArray[A
     if not isinstance(inputs, Mapping):
         raise BadInput(f"run takes a mapping of input names to arrays, not {type(inputs).__name__}.")
     known = ", ".join(f"'{name}'" for name in names) or "none"
-    for name, array in inputs.items():
-        if name not in names:
+    short = {plain_name(name): name for name in names}
+    found: dict[str, NDArray[Any]] = {}
+    for key, array in inputs.items():
+        name = key if key in names or len(short) < len(names) else short.get(key, key)
+        if name not in names or name in found:
             raise BadInput(f"{owner} has no input '{name}'; its inputs are {known}.")
         if not isinstance(array, np.ndarray):
             raise BadInput(f"The input '{name}' must be a numpy array, not {type(array).__name__}.")
         if array.dtype.kind not in "fiubUS":
             raise BadInput(f"The input '{name}' must hold numbers or text, not {array.dtype}.")
+        found[name] = array
     for name in names:
-        if name not in inputs:
+        if name not in found:
             raise BadInput(f"The input '{name}' is missing; {owner} takes {known}.")
-    return [inputs[name] for name in names]
+    return [found[name] for name in names]
+
+
+def plain_name(name: str) -> str:
+    """A tensor's name without what TensorFlow's converter puts around the one that its author gave.
+
+    Examples
+    --------
+    >>> plain_name("serving_default_ids:0")
+    'ids'
+    """
+    return str(name).removeprefix("serving_default_").removesuffix(":0")
 
 
 def fitted(
