@@ -7,14 +7,14 @@ import os
 import re
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelab.engines import borders, hosted
+from edgelab.engines import borders, feeds, hosted
 from edgelab.engines.base import OperatorTime, TensorInfo
 from edgelab.engines.child import last_line
 from edgelab.errors import BadFile, BadInput, MissingFramework
@@ -81,6 +81,21 @@ class LiteRTEngine(hosted.HostedEngine):
         )
         super().__init__(__name__, TITLE, path, timeout, **settings)
 
+    def tensors(self, inputs: Mapping[str, NDArray[Any]]) -> list[tuple[str, str, NDArray[Any]]]:
+        """What each operator gives for one call: the tensor's name, the operator and the value, in the order of the run.
+
+        A second interpreter that keeps every tensor runs the built-in kernels, since a delegate hides what is inside
+        of it. Quantized tensors come dequantized, as float32.
+
+        Raises
+        ------
+        BadInput
+            If an input does not fit, or this version of LiteRT does not keep tensors.
+        """
+        arrays = feeds.in_order(inputs, self.input_names, str(self.path))
+        answer, values = self._child.call("tensors", "looking into", arrays)
+        return [(name, kind, value) for (name, kind), value in zip(answer["tensors"], values, strict=True)]
+
     def profile(self, x: NDArray[np.float32], runs: int) -> Sequence[OperatorTime]:
         """Per-operator times for the batch ``x`` from LiteRT's own profiler, which counts whole microseconds.
 
@@ -117,6 +132,7 @@ class Host(hosted.Host):
         self._interpreter = self._open()
         self.load_seconds = time.perf_counter() - start
         self._batch_now = 0
+        self._keeping: Any = None
         self._learn()
 
     def batch_size(self, count: int, *, whole: bool) -> int:
@@ -159,6 +175,37 @@ class Host(hosted.Host):
             self._interpreter.invoke()
 
         return call
+
+    def tensors(self, *arrays: NDArray[Any]) -> hosted.Answer:
+        """Answer ``tensors``."""
+        if self._keeping is None:
+            without = self._litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+            try:
+                self._keeping = self._open(
+                    experimental_op_resolver_type=without, experimental_preserve_all_tensors=True
+                )
+                self._operators = self._keeping._get_ops_details()  # noqa: SLF001 - the only list of operators
+            except (TypeError, AttributeError):
+                raise BadInput(f"{self.name} does not keep the tensors between its operators.") from None
+        interpreter = self._keeping
+        settings: dict[str, Any] = {"layout": self.layout, "prefer": self.prefer, "file": self.path}
+        fitted = [feeds.fitted(array, info, **settings) for array, info in zip(arrays, self.inputs, strict=True)]
+        self._fill_all(interpreter, fitted)
+        known = {int(entry["index"]): entry for entry in interpreter.get_tensor_details()}
+        named: list[tuple[str, str]] = []
+        values: list[NDArray[Any]] = []
+        try:
+            interpreter.invoke()
+            for operator in self._operators:
+                for index in map(int, operator["outputs"]):
+                    if index in known:
+                        info = _info(known[index])
+                        value = np.asarray(interpreter.get_tensor(index))
+                        values.append(borders.to_float(value, info) if info.scale else value)
+                        named.append((info.name, str(operator["op_name"])))
+        except (RuntimeError, ValueError) as error:
+            raise BadInput(f"{TITLE} could not look into {self.path}: {one_line(error)}.") from None
+        return {"tensors": named}, values
 
     def _open(self, **settings: Any) -> Any:
         kinds = self._litert.OpResolverType
