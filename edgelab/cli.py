@@ -138,25 +138,22 @@ def _add_golden(add: Callable[..., argparse.ArgumentParser]) -> None:
     parser = add("golden", _golden_make, text, json_too=False)
     verbs = parser.add_subparsers(metavar="make|check", required=True, parser_class=_Parser)
 
-    new = verbs.add_parser("make", help="write a golden file", description="Write a golden file.")
-    new.set_defaults(verb=_golden_make)
+    new = verbs.add_parser("make", help="write a golden file")
     new.add_argument("model", metavar="MODEL", help="the reference")
     new.add_argument("--data", required=True, metavar="FILE.npz", help="inputs by name (x for one), and y if there is")
     new.add_argument("-o", "--output", required=True, metavar="GOLDEN", help="the golden file")
-    new.add_argument("--overwrite", action="store_true", help="replace a file that is there")
-    new.add_argument("--json", action="store_true", help="print JSON and nothing else (docs/json.md)")
 
-    text = "Hold model files against a golden file; status 1 if one does not keep the limits."
-    new = verbs.add_parser("check", help="hold files against it", description=text)
+    new = verbs.add_parser("check", help="hold files against it; status 1 if one does not keep the limits")
     new.set_defaults(verb=_golden_check)
     new.add_argument("golden", metavar="GOLDEN", help="what `edgelab golden make` wrote")
     new.add_argument("models", nargs="+", metavar="MODEL", help="a model file")
-    new.add_argument("--max-loss", type=float, metavar="POINTS", help="accuracy that may be lost (1, if no limit is set)")
+    new.add_argument("--max-loss", type=float, metavar="POINTS", help="accuracy that may be lost (1 without limits)")
     new.add_argument("--min-sqnr", type=float, metavar="DB", help="the lowest SQNR of any output")
     new.add_argument("--reference", metavar="MODEL", help="the reference, to make sure that it is the golden file's")
     new.add_argument("--exclude-out", type=Path, metavar="FILE", help="write the nodes to keep in float, one a line")
-    new.add_argument("--overwrite", action="store_true", help="replace that file if it is there")
-    new.add_argument("--json", action="store_true", help="print JSON and nothing else (docs/json.md)")
+    for each in verbs.choices.values():
+        each.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+        each.add_argument("--json", action="store_true", help="print JSON and nothing else (docs/json.md)")
 
 
 def _add_microcontroller(add: Callable[[str, Verb, str], argparse.ArgumentParser]) -> None:
@@ -300,13 +297,8 @@ def _golden_make(options: argparse.Namespace) -> int:
 
 
 def _golden_check(options: argparse.Namespace) -> int:
-    from edgelab.files import write_text
     from edgelab.measure import golden
 
-    listed = options.exclude_out
-    if listed is not None:
-        read = [Path(options.golden), *map(Path, options.models)]
-        golden.refuse_to_replace(listed, overwrite=options.overwrite, inputs=read)
     with _answer(json_too=options.json) as answer:
         report = golden.check(
             options.golden,
@@ -314,11 +306,11 @@ def _golden_check(options: argparse.Namespace) -> int:
             max_loss=options.max_loss,
             min_sqnr=options.min_sqnr,
             reference=options.reference,
+            exclude_out=options.exclude_out,
+            overwrite=options.overwrite,
             progress=True,
         )
         answer(report.to_dict(), report)
-    if listed is not None:
-        write_text(listed, "".join(f"{node}\n" for node in report.exclude()))
     return 0 if report.passed else FAILED
 
 

@@ -33,7 +33,7 @@ def in_order(inputs: object, names: Sequence[str], owner: str) -> list[NDArray[A
     short = {plain_name(name): name for name in names}
     found: dict[str, NDArray[Any]] = {}
     for key, array in inputs.items():
-        name = key if key in names or len(short) < len(names) else short.get(key, key)
+        name = str(key) if key in names or len(short) < len(names) else short.get(str(key), str(key))
         if name not in names or name in found:
             raise BadInput(f"{owner} has no input '{name}'; its inputs are {known}.")
         if not isinstance(array, np.ndarray):

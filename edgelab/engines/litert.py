@@ -81,8 +81,10 @@ class LiteRTEngine(hosted.HostedEngine):
         )
         super().__init__(__name__, TITLE, path, timeout, **settings)
 
-    def tensors(self, inputs: Mapping[str, NDArray[Any]]) -> list[tuple[str, str, NDArray[Any]]]:
-        """What each operator gives for one call: the tensor's name, the operator and the value, in the order of the run.
+    def tensors(self, inputs: Mapping[str, NDArray[Any]]) -> list[tuple[str, str, tuple[str, ...], NDArray[Any]]]:
+        """What each operator gives for one call: the tensor's name, the operator, what it reads, and the value.
+
+        In the order in which the operators run.
 
         A second interpreter that keeps every tensor runs the built-in kernels, since a delegate hides what is inside
         of it. Quantized tensors come dequantized, as float32.
@@ -94,7 +96,8 @@ class LiteRTEngine(hosted.HostedEngine):
         """
         arrays = feeds.in_order(inputs, self.input_names, str(self.path))
         answer, values = self._child.call("tensors", "looking into", arrays)
-        return [(name, kind, value) for (name, kind), value in zip(answer["tensors"], values, strict=True)]
+        told = zip(answer["tensors"], values, strict=True)
+        return [(name, kind, tuple(reads), value) for (name, kind, reads), value in told]
 
     def profile(self, x: NDArray[np.float32], runs: int) -> Sequence[OperatorTime]:
         """Per-operator times for the batch ``x`` from LiteRT's own profiler, which counts whole microseconds.
@@ -192,17 +195,18 @@ class Host(hosted.Host):
         fitted = [feeds.fitted(array, info, **settings) for array, info in zip(arrays, self.inputs, strict=True)]
         self._fill_all(interpreter, fitted)
         known = {int(entry["index"]): entry for entry in interpreter.get_tensor_details()}
-        named: list[tuple[str, str]] = []
+        named: list[tuple[str, str, list[str]]] = []
         values: list[NDArray[Any]] = []
         try:
             interpreter.invoke()
             for operator in self._operators:
+                reads = [str(known[int(i)]["name"]) for i in operator["inputs"] if int(i) in known]
                 for index in map(int, operator["outputs"]):
                     if index in known:
                         info = _info(known[index])
                         value = np.asarray(interpreter.get_tensor(index))
                         values.append(borders.to_float(value, info) if info.scale else value)
-                        named.append((info.name, str(operator["op_name"])))
+                        named.append((info.name, str(operator["op_name"]), reads))
         except (RuntimeError, ValueError) as error:
             raise BadInput(f"{TITLE} could not look into {self.path}: {one_line(error)}.") from None
         return {"tensors": named}, values

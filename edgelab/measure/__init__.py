@@ -19,7 +19,7 @@ _HOMES = {
     "sweep": "latency",
     "top_k": "quality",
 }
-__all__ = ["golden", *_HOMES]
+__all__ = [*_HOMES, "golden"]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:

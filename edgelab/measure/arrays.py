@@ -126,9 +126,7 @@ def open_archive(file: Path) -> Iterator[Any]:
     try:
         with zipfile.ZipFile(file) as packed:
             size = sum(entry.file_size for entry in packed.infolist())
-        if size > _LARGEST_BYTES:
-            limit = f"{_LARGEST_BYTES / 2**30:.0f} GB"
-            raise BadFile(f"{file} unpacks to {size / 2**30:.0f} GB, more than the {limit} read here.")
+        _refuse_bomb(file, size)
         with np.load(file, allow_pickle=False) as arrays:
             yield arrays
     except EdgelabError:
@@ -136,7 +134,7 @@ def open_archive(file: Path) -> Iterator[Any]:
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError, NotImplementedError, MemoryError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
         raise BadFile(f"{file} is not a readable .npz of plain arrays ({' '.join(reason.split())[:160]}).") from None
-    except Exception as error:  # zlib.error and whatever a damaged header provokes
+    except Exception as error:  # noqa: BLE001 - zlib.error and whatever a damaged header provokes
         raise BadFile(f"{file} is damaged ({type(error).__name__}); write it again.") from None
 
 
@@ -166,6 +164,12 @@ def _input_names(held: Sequence[str], wanted: Sequence[str]) -> list[str]:
     if by_name:
         return by_name
     return ["x"] if "x" in held else [key for key in held if key not in ("y", "group")]
+
+
+def _refuse_bomb(file: Path, size: int) -> None:
+    if size > _LARGEST_BYTES:
+        limit = f"{_LARGEST_BYTES / 2**30:.0f} GB"
+        raise BadFile(f"{file} unpacks to {size / 2**30:.0f} GB, more than the {limit} read here.")
 
 
 def _native(array: NDArray[Any]) -> NDArray[Any]:

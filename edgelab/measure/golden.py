@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 from edgelab.compress.modelfile import file_bytes
 from edgelab.engines import model_format, open_engine
-
 from edgelab.errors import BadFile, BadInput
+from edgelab.files import write_text
 from edgelab.measure.arrays import Arrays, load_arrays
 from edgelab.measure.golden_file import Golden, model_hash, read_golden, write_golden
+from edgelab.measure.golden_judge import judge
 from edgelab.measure.golden_layers import keep_layers, walk
-from edgelab.measure.golden_report import Gates, GoldenReport, judge
-from edgelab.measure.matching import AxisOrder, Fed, match_inputs, match_outputs, outputs_of
+from edgelab.measure.golden_report import Gates, GoldenReport
+from edgelab.measure.matching import AxisOrder, Fed, first_logits, match_inputs, match_outputs, native_order, outputs_of
 
 PathLike = str | os.PathLike[str]
 
@@ -36,7 +37,7 @@ class GoldenMade:
     golden: Golden
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON-ready data: golden, items, labels, reference, inputs, outputs, logits, layers, layers_note, matched."""
+        """As JSON-ready data: see docs/json.md."""
         g = self.golden
         return {
             "golden": str(self.path),
@@ -54,7 +55,7 @@ class GoldenMade:
     def __str__(self) -> str:
         g = self.golden
         labels = "with labels" if g.data.y is not None else "without labels"
-        layers = g.layers.note or f"{len(g.layers.values)} layers of the first {g.layers.items} items are kept with them."
+        layers = g.layers.note or f"With them are {len(g.layers.values)} layers of the first {g.layers.items} items."
         return (
             f"{self.path} holds the answers of {g.model['file']} to {len(g.data):,} items, {labels}. {layers}\n"
             f"The reference's SHA-256 is {g.model['sha256']}."
@@ -92,7 +93,7 @@ def make(model: PathLike, data: PathLike | Arrays, out: PathLike, *, overwrite: 
     kind = model_format(path)
     with open_engine(path, layout="channels_first") as engine:
         arrays = data if isinstance(data, Arrays) else load_arrays(data, engine.input_names)
-        fed = match_inputs(arrays.inputs, engine.inputs, path.name, _native_order(kind))
+        fed = match_inputs(arrays.inputs, engine.inputs, path.name, native_order(kind))
         used = {f.match.golden: _dequantized(arrays.inputs[f.match.golden], f) for f in fed}
         outputs = outputs_of(engine, fed, arrays.inputs, str(path))
         about = {
@@ -105,7 +106,7 @@ def make(model: PathLike, data: PathLike | Arrays, out: PathLike, *, overwrite: 
     broken = [name for name, y in outputs.items() if y.dtype.kind == "f" and not np.isfinite(y).all()]
     if broken:
         raise BadInput(f"{path} answers with NaN or infinity in '{broken[0]}'; a reference has to be sound.")
-    logits = _logits(outputs, arrays.y)
+    logits = first_logits(outputs, arrays.y)
     if arrays.y is not None and logits is None:
         shapes = ", ".join(f"'{name}' {y.dtype} {y.shape}" for name, y in outputs.items())
         raise BadInput(
@@ -130,6 +131,8 @@ def check(
     max_loss: float | None = None,
     min_sqnr: float | None = None,
     reference: PathLike | None = None,
+    exclude_out: PathLike | None = None,
+    overwrite: bool = False,
     progress: bool = False,
 ) -> GoldenReport:
     """Hold model files against a golden file.
@@ -147,6 +150,10 @@ def check(
         one point; where there are no labels, it has to give the same top answer for 99 percent of the items.
     reference
         The reference itself, which is held against the hash in the golden file.
+    exclude_out
+        Write the nodes that a quantizer should leave in float to this file, one a line.
+    overwrite
+        Replace that file if it is there.
     progress
         Show progress bars.
 
@@ -162,6 +169,9 @@ def check(
     paths = [Path(models)] if isinstance(models, str | os.PathLike) else [Path(path) for path in models]
     if not paths:
         raise BadInput("Name at least one model to check.")
+    listed = None if exclude_out is None else Path(exclude_out)
+    if listed is not None:
+        refuse_to_replace(listed, overwrite=overwrite, inputs=[Path(golden), *paths])
     kept = read_golden(golden)
     gates = Gates.of(max_loss, min_sqnr, kept, str(golden))
     if reference is not None and model_hash(reference) != kept.model["sha256"]:
@@ -179,7 +189,10 @@ def check(
         layers = walk(path, kind, fed, kept.data.inputs, kept.layers)
         checked.append(judge(path, title, kept, gates, [f.match for f in fed], matched, layers))
     about = {**kept.model, "items": len(kept.data), "labels": kept.data.y is not None}
-    return GoldenReport(str(golden), about, gates, tuple(checked))
+    report = GoldenReport(str(golden), about, gates, tuple(checked))
+    if listed is not None:
+        write_text(listed, "".join(f"{node}\n" for node in report.exclude()))
+    return report
 
 
 def refuse_to_replace(target: Path, *, overwrite: bool, inputs: Sequence[Path] = ()) -> None:
@@ -192,17 +205,12 @@ def refuse_to_replace(target: Path, *, overwrite: bool, inputs: Sequence[Path] =
         raise BadFile(f"{target} is there already; name another file, or replace it with --overwrite.")
 
 
-def _native_order(kind: str) -> AxisOrder:
-    """What to do with data whose channels come first, where several orders of axes fit."""
-    return "as given" if kind == "onnx" else "first to last"
-
-
 def _orders(golden: Golden, kind: str) -> Mapping[str, AxisOrder]:
     """For each input the order to prefer: the reference's, or the one that its format and this one's make likely."""
-    same = _native_order(golden.model["format"]) == _native_order(kind)
+    same = native_order(golden.model["format"]) == native_order(kind)
     to_last: dict[str, AxisOrder] = {"as given": "first to last", "last to first": "as given"}
     to_first: dict[str, AxisOrder] = {"first to last": "as given", "as given": "last to first"}
-    turned = to_last if _native_order(kind) == "first to last" else to_first
+    turned = to_last if native_order(kind) == "first to last" else to_first
     known: dict[str, AxisOrder] = {"as given": "as given", "first to last": "first to last"}
     known["last to first"] = "last to first"
     return {
@@ -217,15 +225,3 @@ def _dequantized(array: NDArray[Any], fed: Fed) -> NDArray[Any]:
     if not info.scale or array.dtype.name != info.dtype:
         return array
     return (array.astype(np.float32) - np.float32(info.zero_point or 0)) * np.float32(info.scale)
-
-
-def _logits(outputs: Mapping[str, NDArray[Any]], y: NDArray[np.int64] | None) -> str | None:
-    """The first output of floats (N, classes) in which every label is a class."""
-    least = 2 if y is None else max(2, int(y.max()) + 1)
-    for name, value in outputs.items():
-        flat = [n for n in value.shape[1:] if n != 1]
-        if value.dtype.kind == "f" and len(flat) == 1 and flat[0] >= least:
-            return name
-    return None
-
-

@@ -73,7 +73,7 @@ class LayerError:
 
 @dataclass(frozen=True)
 class Walk:
-    """The layers of a file against the reference's, in the order in which they run; ``note`` says why there are none."""
+    """The layers of a file against the reference's, as they run; ``note`` says why there are none."""
 
     errors: tuple[LayerError, ...] = field(default_factory=tuple)
     note: str = ""
@@ -94,7 +94,8 @@ class Walk:
             if error.tensor.quantized and error.tensor.node:
                 came = max((noise.get(name, 0.0) for name in error.tensor.inputs), default=0.0)
                 own[error.tensor.node] = max(own.get(error.tensor.node, 0.0), error.noise - came)
-        total, named, sum_of = sum(own.values()), [], 0.0
+        named: list[str] = []
+        total, sum_of = sum(own.values()), 0.0
         for node, brought in sorted(own.items(), key=lambda entry: -entry[1]):
             if not brought or sum_of >= _SHARE_EXPLAINED * total or len(named) == _MOST_EXCLUDED:
                 break
@@ -185,16 +186,16 @@ class _Probe:
         """Each tensor of floating values with what it holds, in the order of the run."""
         if isinstance(self._engine, LiteRTEngine):
             full = _filled(feed, self._engine)
-            for name, operator, value in self._engine.tensors(full):
-                if value.dtype.kind == "f":
-                    yield Tensor(name, name, name, operator, quantized=operator not in ("QUANTIZE", "DEQUANTIZE")), value
+            for name, operator, reads, value in self._engine.tensors(full):
+                if value.dtype.kind == "f" and operator not in ("QUANTIZE", "DEQUANTIZE"):
+                    yield Tensor(name, name, name, operator, reads, quantized=True), value
             return
         answers = self._engine.run(_filled(feed, self._engine))
         batch = max((info.shape[0] or 1 for info in self._engine.inputs if info.shape), default=1)
         for tensor in self._tensors:
-            value = answers.get(tensor.read_from)
-            if value is not None and value.dtype.kind == "f":
-                yield tensor, value[:1] if batch > 1 and value.shape[:1] == (batch,) else value
+            y = answers[tensor.read_from]
+            if y.dtype.kind == "f":
+                yield tensor, y[:1] if batch > 1 and y.shape[:1] == (batch,) else y
 
 
 @contextlib.contextmanager
@@ -219,7 +220,7 @@ def _probe(path: Path, kind: str) -> Iterator[_Probe]:
         probe = Path(folder) / path.name
         try:
             onnx.save(model, probe)
-        except Exception as error:  # a model of more than 2 GB, a full disk
+        except Exception as error:  # noqa: BLE001 - a model of more than 2 GB, a full disk
             raise BadFile(f"{path} could not be written with its tensors as outputs ({error}).") from None
         with OnnxRuntimeEngine(probe, graph_optimization=False, layout="channels_first") as engine:
             yield _Probe(engine, tensors)

@@ -106,8 +106,8 @@ def match_inputs(
         if cast is None:
             low, high = (array.min(), array.max()) if array.dtype.kind in "fiub" else ("text", "text")
             raise BadInput(
-                f"{file} takes {info.dtype} for '{info.name}', and the data's '{golden}' ({array.dtype}, from {low:g} to "
-                f"{high:g}) is not made of such values."
+                f"{file} takes {info.dtype} for '{info.name}', and the data's '{golden}' ({array.dtype}, {low} to "
+                f"{high}) is not made of such values."
             )
         dtype, said = cast
         did = tuple(filter(None, (how, _IN_WORDS.get(order, ""), said)))
@@ -140,7 +140,9 @@ def outputs_of(
         outputs = engine.run(feed)
         for name, y in outputs.items():
             if y.ndim == 0 or len(y) != rows:
-                raise BadInput(f"The output '{name}' of {file} has the shape {y.shape} for {rows} items, not a row each.")
+                raise BadInput(
+                    f"The output '{name}' of {file} has the shape {y.shape} for {rows} items, not a row each."
+                )
         parts.append(outputs)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -179,47 +181,53 @@ def match_outputs(
     return tuple(rows)
 
 
-def pair(
-    golden: Sequence[str], model: Sequence[str], suits: Callable[[str, str], bool]
-) -> list[tuple[str, str, str]]:
+def first_logits(outputs: Mapping[str, NDArray[Any]], y: NDArray[np.int64] | None) -> str | None:
+    """The first output of floats (N, classes) in which every label is a class."""
+    least = 2 if y is None else max(2, int(y.max()) + 1)
+    for name, value in outputs.items():
+        flat = [n for n in value.shape[1:] if n != 1]
+        if value.dtype.kind == "f" and len(flat) == 1 and flat[0] >= least:
+            return name
+    return None
+
+
+def pair(golden: Sequence[str], model: Sequence[str], suits: Callable[[str, str], bool]) -> list[tuple[str, str, str]]:
     """Pairs of names with how they were found: by name, by what alone fits, or by their order.
 
     Examples
     --------
-    >>> pair(["ids", "x"], ["input_1", "serving_default_ids:0"], lambda a, b: True)
-    [('ids', 'serving_default_ids:0', "'ids' is called 'serving_default_ids:0' there"), ('x', 'input_1', "'x' is called 'input_1' there")]
+    >>> [found[:2] for found in pair(["ids", "x"], ["input_1", "serving_default_ids:0"], lambda a, b: True)]
+    [('ids', 'serving_default_ids:0'), ('x', 'input_1')]
     """
     left, free = list(golden), list(model)
     found: list[tuple[str, str, str]] = []
 
-    def take(name: str, other: str, how: str) -> None:
-        left.remove(name)
-        free.remove(other)
-        found.append((name, other, how))
-
-    for name in list(left):
-        if name in free:
-            take(name, name, "")
-    for name in list(left):
-        same = [other for other in free if _bare(other) == _bare(name)]
-        if len(same) == 1:
-            take(name, same[0], _renamed(name, same[0]))
-    moved = True
-    while moved and left and free:
-        moved = False
+    def take(choose: Callable[[str], list[str]], how: str = "") -> None:
         for name in list(left):
-            fitting = [other for other in free if suits(name, other)]
-            rivals = [g for g in left if fitting and suits(g, fitting[0])]
-            if len(fitting) == 1 and (len(rivals) == 1):
-                take(name, fitting[0], _renamed(name, fitting[0]))
-                moved = True
-    if len(left) == len(free) == 1:
-        take(left[0], free[0], _renamed(left[0], free[0]))
-    for name in list(left):
+            others = choose(name)
+            if len(others) == 1:
+                left.remove(name)
+                free.remove(others[0])
+                said = "" if name == others[0] else f"'{name}' is called '{others[0]}' there{how}"
+                found.append((name, others[0], said))
+
+    def alone(name: str) -> list[str]:
         fitting = [other for other in free if suits(name, other)]
-        if fitting:
-            take(name, fitting[0], f"{_renamed(name, fitting[0])}, as their order says, for several would fit")
+        return fitting if len(fitting) == 1 and sum(suits(g, fitting[0]) for g in left) == 1 else []
+
+    take(lambda name: [other for other in free if other == name])
+    take(lambda name: [other for other in free if _bare(other) == _bare(name)])
+    for _ in range(len(left)):  # each pair may leave another one alone
+        take(alone)
+    if len(left) == len(free) == 1:
+        take(lambda _: list(free))
+    take(lambda name: [o for o in free if suits(name, o)][:1], ", as their order says, for several would fit")
     return found
+
+
+def native_order(kind: str) -> AxisOrder:
+    """What to do with data whose channels come first, where several orders of axes fit."""
+    return "as given" if kind == "onnx" else "first to last"
 
 
 def reorder(array: NDArray[Any], order: AxisOrder) -> NDArray[Any]:
@@ -288,7 +296,3 @@ def _distance(reference: NDArray[Any], value: NDArray[Any]) -> float:
 
 def _bare(name: str) -> str:
     return plain_name(name).lower().replace(".", "_").replace("/", "_").strip("_")
-
-
-def _renamed(name: str, other: str) -> str:
-    return f"'{name}' is called '{other}' there"

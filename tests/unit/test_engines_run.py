@@ -200,7 +200,7 @@ def test_two_inputs_in_litert_and_tflm(runtime):
         assert sorted(y.shape for y in found.values()) == [(5, 3), (5, 8)]
         ids, mask = feed
         short = engine.run({"ids": feed[ids], "mask": feed[mask]})
-        np.testing.assert_array_equal(list(short.values())[0], list(found.values())[0])
+        np.testing.assert_array_equal(next(iter(short.values())), next(iter(found.values())))
         alone = engine.run({ids: feed[ids][2:3], mask: feed[mask][2:3]})
         for name, rows in found.items():
             np.testing.assert_array_equal(alone[name], rows[2:3])
