@@ -122,8 +122,8 @@ class Comparison:
         """As stable JSON-ready data: data, reference, models, note.
 
         ``data`` is {"file", "items", "inputs", "classes", "groups"}; ``reference`` {"file", "runtime", "bytes",
-        "accuracy", "p50_ms", "by_class"}; each of ``models`` {"file", "runtime", "bytes", "accuracy", "loss", "verdict",
-        "agreement", "max_abs", "sqnr_db", "p50_ms", "speed_up", "speed_verdict", "by_class", "by_group",
+        "accuracy", "p50_ms", "by_class"}; each of ``models`` {"file", "runtime", "bytes", "accuracy", "loss",
+        "verdict", "agreement", "max_abs", "sqnr_db", "p50_ms", "speed_up", "speed_verdict", "by_class", "by_group",
         "worst_group"}; accuracies in percent, losses in points (positive is a loss), all as readings.
         """
         return {

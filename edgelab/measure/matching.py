@@ -211,9 +211,12 @@ def pair(golden: Sequence[str], model: Sequence[str], suits: Callable[[str, str]
                 said = "" if name == others[0] else f"'{name}' is called '{others[0]}' there{how}"
                 found.append((name, others[0], said))
 
+    def fitting(name: str) -> list[str]:
+        return [other for other in free if suits(name, other)]
+
     def alone(name: str) -> list[str]:
-        fitting = [other for other in free if suits(name, other)]
-        return fitting if len(fitting) == 1 and sum(suits(g, fitting[0]) for g in left) == 1 else []
+        only = fitting(name)
+        return only if len(only) == 1 and sum(fitting(g) == only for g in left) == 1 else []
 
     take(lambda name: [other for other in free if other == name])
     take(lambda name: [other for other in free if _bare(other) == _bare(name)])
@@ -221,7 +224,7 @@ def pair(golden: Sequence[str], model: Sequence[str], suits: Callable[[str, str]
         take(alone)
     if len(left) == len(free) == 1:
         take(lambda _: list(free))
-    take(lambda name: [o for o in free if suits(name, o)][:1], ", as their order says, for several would fit")
+    take(lambda name: fitting(name)[:1], ", as their order says, for several would fit")
     return found
 
 
