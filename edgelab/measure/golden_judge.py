@@ -83,12 +83,11 @@ def judge(
 def _error(match: Match, reference: NDArray[Any], value: NDArray[Any]) -> OutputError:
     if reference.dtype.kind in "US":
         same = (reference == value).reshape(len(reference), -1).all(axis=1)
-        different = -math.inf if not same.all() else math.inf
-        return OutputError(match.golden, str(match.model), different, float(not same.all()), 100 * float(same.mean()))
+        return OutputError(match.golden, str(match.model), math.nan, float(not same.all()), 100 * float(same.mean()))
     a, b = reference.astype(np.float64), value.astype(np.float64)
     with np.errstate(all="ignore"):
         apart = np.where(a == b, 0.0, np.abs(a - b))
-        sqnr = decibels(float(np.sum(a**2)), float(np.sum(apart**2)))
+        sqnr = decibels(float(np.sum(a**2)), float(np.sum(apart**2))) if reference.dtype.kind == "f" else math.nan
         largest = float(apart.max())
     same = (apart == 0).reshape(len(a), -1).all(axis=1)
     return OutputError(match.golden, str(match.model), sqnr, largest, 100 * float(same.mean()))

@@ -34,6 +34,7 @@ _GOLDEN_RATIO = 0.6180339887498949
 _SHARE_EXPLAINED = 0.8
 _MOST_EXCLUDED = 10
 _BEHIND = "_DequantizeLinear_Output"
+_INTEGER = "_quantized"
 _NO_TENSOR = ("Sequence", "Optional", "SplitToSequence")
 _MARKS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
@@ -42,7 +43,9 @@ _MARKS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 class Tensor:
     """A tensor between operators: its name in the reference, where to read it, and the operator that makes it.
 
-    ``inputs`` are the names of what the operator reads, and ``quantized`` says whether it computes in integers.
+    ``inputs`` are the names of what the operator reads, and ``quantized`` says whether it computes in integers. An
+    integer tensor has the ``scale`` and ``zero_point`` that turn it into the values that it stands for; it is
+    ``clipped`` if it cannot hold a negative value, because a ReLU behind the operator was merged into it.
     """
 
     name: str
@@ -51,6 +54,9 @@ class Tensor:
     operator: str
     inputs: tuple[str, ...] = ()
     quantized: bool = False
+    scale: float | None = None
+    zero_point: int = 0
+    clipped: bool = False
 
 
 @dataclass(frozen=True)
@@ -146,7 +152,7 @@ def walk(path: Path, kind: str, fed: Sequence[Fed], arrays: Mapping[str, NDArray
                     values = sampled(value)
                     if kept is None or kept[item].shape != values.shape:
                         continue
-                    reference = kept[item].astype(np.float64)
+                    reference = np.maximum(kept[item], 0 if tensor.clipped else -np.inf).astype(np.float64)
                     noise = float(np.sum((values.astype(np.float64) - reference) ** 2))
                     sums = power.setdefault(tensor.name, [0.0, 0.0])
                     sums[0] += float(np.sum(reference**2))
@@ -194,6 +200,8 @@ class _Probe:
         batch = max((info.shape[0] or 1 for info in self._engine.inputs if info.shape), default=1)
         for tensor in self._tensors:
             y = answers[tensor.read_from]
+            if tensor.scale is not None:
+                y = (y.astype(np.float32) - np.float32(tensor.zero_point)) * np.float32(tensor.scale)
             if y.dtype.kind == "f":
                 yield tensor, y[:1] if batch > 1 and y.shape[:1] == (batch,) else y
 
@@ -230,12 +238,16 @@ def onnx_tensors(model: Any) -> list[Tensor]:
     """The tensors between the nodes of an ONNX model, in its order, quantized ones read behind their rounding.
 
     A quantized file keeps a tensor's name and puts QuantizeLinear and DequantizeLinear behind it; the reference's
-    name stands for the rounded values then.
+    name stands for the rounded values then. In the older form the operators give integers themselves, named after the
+    tensor as its scale is.
     """
     import onnx
 
     float_types = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
     types = {v.name: v.type.tensor_type.elem_type for v in (*model.graph.value_info, *model.graph.output)}
+    constants = {c.name: onnx.numpy_helper.to_array(c) for c in model.graph.initializer if math.prod(c.dims) == 1}
+    single = {name: value.item() for name, value in constants.items()}
+    lowest = {name: np.iinfo(v.dtype.name).min for name, v in constants.items() if v.dtype.name in ("int8", "uint8")}
     makers = {output: node for node in model.graph.node for output in node.output if output}
     found = []
     for node in model.graph.node:
@@ -243,8 +255,15 @@ def onnx_tensors(model: Any) -> list[Tensor]:
             continue
         quantized = any(makers[i].op_type == "DequantizeLinear" for i in node.input if i in makers)
         quantized |= node.op_type.startswith("QLinear") or node.op_type in ("ConvInteger", "MatMulInteger")
-        inputs = tuple(i.removesuffix(_BEHIND) for i in node.input if i)
+        inputs = tuple(i.removesuffix(_BEHIND).removesuffix(_INTEGER) for i in node.input if i)
         for output in node.output:
+            bare = output.removesuffix(_INTEGER)
+            if bare != output and f"{bare}_scale" in single:
+                step, zero = single[f"{bare}_scale"], single.get(f"{bare}_zero_point", 0)
+                name = node.name.removesuffix("_quant")
+                clipped = zero == lowest.get(f"{bare}_zero_point", 0)
+                found.append(Tensor(bare, output, name, node.op_type, inputs, True, float(step), int(zero), clipped))
+                continue
             behind = f"{output}{_BEHIND}"
             read_from = behind if behind in makers else output
             if output and types.get(read_from, float_types[0]) in float_types:

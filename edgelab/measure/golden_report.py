@@ -63,7 +63,7 @@ class Gates:
 
 @dataclass(frozen=True)
 class OutputError:
-    """One output: SQNR in dB (infinite where equal), largest deviation, percent of items that are equal."""
+    """One output: SQNR in dB (infinite where equal, NaN of integers), largest deviation, percent of equal items."""
 
     name: str
     model: str
@@ -103,8 +103,8 @@ class Checked:
 
     @property
     def sqnr_db(self) -> float:
-        """The lowest of the outputs, in dB; infinite where all are equal."""
-        return min(output.sqnr_db for output in self.outputs)
+        """The lowest of the outputs of floats, in dB; infinite where all are equal."""
+        return min((output.sqnr_db for output in self.outputs if not math.isnan(output.sqnr_db)), default=math.inf)
 
     @property
     def max_deviation(self) -> float:

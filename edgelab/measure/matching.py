@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -86,7 +87,12 @@ def match_inputs(
     def suits(name: str, other: str) -> bool:
         return bool(_orders(arrays[name].shape, known[other].shape)) and _cast(arrays[name], known[other]) is not None
 
-    pairs = pair(list(arrays), list(known), suits)
+    def of_a_kind(name: str, other: str) -> bool:
+        info = known[other]
+        floats = info.dtype.startswith("float") or bool(info.scale)
+        return suits(name, other) and floats == (arrays[name].dtype.kind == "f")
+
+    pairs = pair(list(arrays), list(known), of_a_kind, suits)
     found = {model: (golden, how) for golden, model, how in pairs}
     fed = []
     for info in infos:
@@ -191,8 +197,10 @@ def first_logits(outputs: Mapping[str, NDArray[Any]], y: NDArray[np.int64] | Non
     return None
 
 
-def pair(golden: Sequence[str], model: Sequence[str], suits: Callable[[str, str], bool]) -> list[tuple[str, str, str]]:
+def pair(golden: Sequence[str], model: Sequence[str], *tests: Callable[[str, str], bool]) -> list[tuple[str, str, str]]:
     """Pairs of names with how they were found: by name, by what alone fits, or by their order.
+
+    ``tests`` say whether two names fit each other, the strictest first.
 
     Examples
     --------
@@ -211,20 +219,24 @@ def pair(golden: Sequence[str], model: Sequence[str], suits: Callable[[str, str]
                 said = "" if name == others[0] else f"'{name}' is called '{others[0]}' there{how}"
                 found.append((name, others[0], said))
 
-    def fitting(name: str) -> list[str]:
-        return [other for other in free if suits(name, other)]
+    def fitting(name: str, fits: Callable[[str, str], bool]) -> list[str]:
+        return [other for other in free if fits(name, other)]
 
-    def alone(name: str) -> list[str]:
-        only = fitting(name)
-        return only if len(only) == 1 and sum(fitting(g) == only for g in left) == 1 else []
+    def alone(name: str, fits: Callable[[str, str], bool]) -> list[str]:
+        only = fitting(name, fits)
+        return only if len(only) == 1 and sum(fitting(g, fits) == only for g in left) == 1 else []
+
+    def first(name: str, fits: Callable[[str, str], bool]) -> list[str]:
+        return fitting(name, fits)[:1]
 
     take(lambda name: [other for other in free if other == name])
     take(lambda name: [other for other in free if _bare(other) == _bare(name)])
-    for _ in range(len(left)):  # each pair may leave another one alone
-        take(alone)
     if len(left) == len(free) == 1:
         take(lambda _: list(free))
-    take(lambda name: fitting(name)[:1], ", as their order says, for several would fit")
+    for fits in tests:
+        for _ in range(len(left)):  # each pair may leave another one alone
+            take(partial(alone, fits=fits))
+        take(partial(first, fits=fits), ", as their order says, for several would fit")
     return found
 
 
