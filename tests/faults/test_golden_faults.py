@@ -1,4 +1,4 @@
-"""Golden files that are cut, flipped, swapped or foreign, and a disk that is full: one sentence, and nothing is lost."""
+"""Golden files that are cut, flipped, exchanged or foreign, and a full disk: one sentence, and nothing is lost."""
 
 import json
 import os

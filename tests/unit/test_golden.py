@@ -344,7 +344,7 @@ def test_what_cannot_be_matched_is_a_sentence(folder, tmp_path):
 
 
 def test_labels_beyond_the_classes_and_a_reference_that_is_not_sound(folder, tmp_path):
-    with pytest.raises(BadInput, match="no output of .* has so many classes"):
+    with pytest.raises(BadInput, match=r"no output of .* has so many classes"):
         golden.make(folder / "float.onnx", Arrays(X, np.full(60, 9)), tmp_path / "g.golden")
     network(tmp_path / "nan.onnx", weights={**WEIGHTS, "head_b": np.full(CLASSES, np.nan, np.float32)})
     with pytest.raises(BadInput, match="NaN or infinity in 'y'"):
