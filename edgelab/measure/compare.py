@@ -18,7 +18,7 @@ from edgelab.errors import BadInput
 from edgelab.measure import quality
 from edgelab.measure.arrays import Arrays, load_arrays
 from edgelab.measure.latency import Verdict, measure_latency
-from edgelab.measure.matching import first_logits, match_inputs, native_order, outputs_of
+from edgelab.measure.matching import first_logits, match_inputs, match_outputs, native_order, outputs_of
 from edgelab.reading import Reading, Table
 
 
@@ -183,7 +183,9 @@ def compare(
         engines = [stack.enter_context(open_engine(path, threads=threads)) for path in paths]
         arrays = data if isinstance(data, Arrays) else load_arrays(data, engines[0].input_names)
         groups = None if arrays.group is None or arrays.y is None else {"group": arrays.group}
-        logits = [_logits(engine, path, arrays, progress) for engine, path in zip(engines, paths, strict=True)]
+        logits: list[NDArray[np.float32]] = []
+        for engine, path in zip(engines, paths, strict=True):
+            logits.append(_logits(engine, path, arrays, logits[0] if logits else None, progress=progress))
         results = [_judge(out, path, arrays, groups) for out, path in zip(logits, paths, strict=True)]
         for out, path in zip(logits, paths, strict=True):
             if out.shape != logits[0].shape:
@@ -257,12 +259,21 @@ def distinct_names(paths: Sequence[Path]) -> list[str]:
     return [f"{path.name} ({number})" for number, path in enumerate(paths, 1)]
 
 
-def _logits(engine: Engine, path: Path, arrays: Arrays, progress: bool) -> NDArray[np.float32]:
-    """The logits of a file: by the short way for one input of floats, else with each input matched to the file's."""
+def _logits(
+    engine: Engine, path: Path, arrays: Arrays, like: NDArray[np.float32] | None, *, progress: bool
+) -> NDArray[np.float32]:
+    """The logits of a file: by the short way for one input of floats, else with each input matched to the file's.
+
+    ``like`` are the reference's, which tell which of several outputs is meant.
+    """
     if _single(arrays) and len(engine.input_names) == 1:
         return quality.predict(engine, arrays.x, progress=progress)
     fed = match_inputs(arrays.inputs, engine.inputs, path.name, native_order(model_format(path)))
     outputs = outputs_of(engine, fed, arrays.inputs, str(path), progress=progress)
+    if like is not None:
+        ((_, found),) = match_outputs({"logits": like}, outputs, str(path))
+        if found is not None:
+            return found.astype(np.float32)
     name = first_logits(outputs, arrays.y)
     if name is None:
         held = ", ".join(f"'{key}' {y.dtype} {y.shape}" for key, y in outputs.items())

@@ -34,6 +34,7 @@ _GOLDEN_RATIO = 0.6180339887498949
 _SHARE_EXPLAINED = 0.8
 _MOST_EXCLUDED = 10
 _BEHIND = "_DequantizeLinear_Output"
+_BEFORE = "_QuantizeLinear_Input"
 _INTEGER = "_quantized"
 _NO_TENSOR = ("Sequence", "Optional", "SplitToSequence")
 _MARKS = frozenset({"QuantizeLinear", "DequantizeLinear"})
@@ -264,11 +265,13 @@ def onnx_tensors(model: Any) -> list[Tensor]:
                 clipped = zero == lowest.get(f"{bare}_zero_point", 0)
                 found.append(Tensor(bare, output, name, node.op_type, inputs, True, float(step), int(zero), clipped))
                 continue
-            behind = f"{output}{_BEHIND}"
+            # an output of the graph keeps its name behind the rounding, and the node's own output gets another one
+            original = output.removesuffix(_BEFORE)
+            behind = original if original != output else f"{output}{_BEHIND}"
             read_from = behind if behind in makers else output
             if output and types.get(read_from, float_types[0]) in float_types:
                 name = node.name.removesuffix("_quant")
-                found.append(Tensor(output, read_from, name, node.op_type, inputs, quantized))
+                found.append(Tensor(original, read_from, name, node.op_type, inputs, quantized))
     return found
 
 
