@@ -154,7 +154,7 @@ def test_a_reading_made_ahead_decides_and_says_when():
 
 def test_not_here_is_no_alarm():
     assert claim("M4", reading(0.5)).box().colour == "info"
-    assert claim("M4", reading(2.0, 0.9, 3.0)).box().colour == "info"
+    assert claim("M4", reading(2.0, 0.9, 3.0)).box().colour == "neutral"
 
 
 def test_several_readings():
