@@ -138,7 +138,7 @@ def test_a_lab_opens_without_what_is_optional_and_says_what_it_leaves_out(home, 
     )
     real = session.installed
     monkeypatch.setattr(session, "installed", lambda name: name != "coremltools" and real(name))
-    monkeypatch.setattr(session, "_made_by_uv", lambda: True)
+    monkeypatch.setattr(session, "made_by_uv", lambda: True)
     says = "Left out here, without coremltools: the size on a phone. `uv sync --inexact --group coreml` adds it."
     shown = []
     monkeypatch.setattr(session.boxes, "show_markdown", lambda markdown, _text: shown.append(markdown))
