@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 import re
+import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 # ECMA-48: a control sequence (colours, cursor), an operating system command (the window's title), a short escape.
 _TERMINAL_COMMAND = re.compile(
@@ -42,6 +45,34 @@ def silenced() -> Iterator[list[warnings.WarningMessage]]:
             yield caught
     finally:
         logging.disable(disabled)
+
+
+@contextlib.contextmanager
+def silenced_natively() -> Iterator[None]:
+    """Send what native libraries write to standard output and standard error into nothing, inside the block.
+
+    The file descriptors are the process's: no other thread is heard meanwhile, so keep the block short. Python's own
+    streams are flushed before and after, so that nothing of theirs is lost or late.
+
+    Examples
+    --------
+    >>> with silenced_natively():
+    ...     _ = os.write(2, b"chatter of a C++ library")
+    """
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    kept = [(descriptor, os.dup(descriptor)) for descriptor in (1, 2)]
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            for descriptor, _ in kept:
+                os.dup2(nowhere.fileno(), descriptor)
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        for descriptor, copy in kept:
+            os.dup2(copy, descriptor)
+            os.close(copy)
 
 
 def first_line(error: object, limit: int = 200) -> str:
