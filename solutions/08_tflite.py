@@ -31,7 +31,7 @@
 seed = 0
 threads = 1
 runs = 200  # timed inferences of each contender
-epochs = 8
+epochs = 6
 representative_items = 200
 limit_ms = 50
 pi_ms = 0.0  # ms an image that you measured on a Raspberry Pi 4
@@ -532,27 +532,28 @@ def _(c, half):
         },
     )
     large = np.array([65504.0, 65519.0, 65520.0, -65520.0, 1e6, -1e9, 0.0])
+    got = np.asarray(half(large.copy()), dtype=float)
+    c.that(
+        not (np.abs(got[2:6]) == 65504).any(),
+        tested="values beyond the largest float16",
+        found="the largest float16",
+        mistake="too large a value becomes infinity, not the largest number",
+    )
     c.equal(
-        half(large.copy()),
-        ruler(large),
-        tested="very large values and zero",
+        np.where(np.isinf(got), np.sign(got), 0).astype(int),
+        np.array([0, 0, 1, -1, 1, -1, 0]),
+        tested="which large values become infinity, with which sign",
         mistakes={
-            "float16 ends at 65504: what rounds to 65536 or more is infinity": ruler(
-                large, top=False
+            "float16 ends at 65504: what rounds to 65536 or more is infinity": np.zeros(
+                7, int
             ),
-            "too large a value becomes infinity, not the largest number": np.clip(
-                ruler(large, top=False), -65504, 65504
-            ),
-            "infinity keeps the sign of the value": np.where(
-                np.abs(ruler(large, top=False)) >= 65536,
-                np.inf,
-                ruler(large, top=False),
-            ),
-            "65504 and what rounds to it are still numbers": np.where(
-                np.abs(large) > 65504, np.copysign(np.inf, large), large
+            "infinity keeps the sign of the value": np.array([0, 0, 1, 1, 1, 1, 0]),
+            "65504 and what rounds to it are still numbers": np.array(
+                [0, 1, 1, -1, 1, -1, 0]
             ),
         },
     )
+    c.equal(got[:2], np.full(2, 65504.0), tested="the largest float16", mistakes={})
     got = half(np.zeros((2, 3), np.float32))
     c.that(
         np.shape(got) == (2, 3),
@@ -671,7 +672,7 @@ def _(c, mapping):
 
     reach = float(c.rng.uniform(0.8, 4.0))
     cut = int(c.rng.integers(60, 90))
-    for part, kind in ((0.3, "list"), (0.7, "generator")):
+    for part, kind in ((0.7, "list"), (0.3, "generator")):
         low, high = -reach * (cut + part) / 255, reach * (255 - cut - part) / 255
         parts = made(low, high, cut)
         got = c.parts(
@@ -990,6 +991,9 @@ def _(c, answer):
                 ).astype(int),
                 "the values were cut off, not rounded": np.clip(
                     np.trunc(q) + zero, ends.min, ends.max
+                ).astype(int),
+                "the values were cut off after the shift, not rounded": np.trunc(
+                    np.clip(q + zero, ends.min, ends.max)
                 ).astype(int),
                 "the values were rounded down, not to the nearest": np.clip(
                     np.floor(q) + zero, ends.min, ends.max
@@ -1501,7 +1505,7 @@ Table(
 )
 
 # %% [markdown]
-# Have the board? Copy the file over, run `uv run edgelab bench float32.tflite --threads 4` there, write the p50 into `pi_ms` at the top, and run this cell again.
+# Have the board? Copy the file over, run `uv run edgelab bench FILE.tflite --threads 4` there, write the p50 into `pi_ms` at the top, and run this cell again.
 
 
 # %% tags=["finding:board"]
@@ -1658,7 +1662,7 @@ claim("Q16", noise_loss)
 # ## Challenge
 #
 # The device has room for a file of <span class="given" title="the task">18,000 bytes</span>, and the road authority asks about the **worst** class: at least
-# <span class="given" title="the task">50 %</span> right on the validation images, on LiteRT. A narrower network makes a smaller file and forgets the rare animals first; what helps the rare class
+# <span class="given" title="the task">45 %</span> right on the validation images, on LiteRT. A narrower network makes a smaller file and forgets the rare animals first; what helps the rare class
 # costs the others. Make a `.tflite` file that meets both. `build`, `train` and `int8_converter` are yours to use; `train` takes a `class_weight`.
 
 
@@ -1668,8 +1672,8 @@ def reference():
     path = work / "reference.tflite"
     if not path.exists():
         tf.keras.utils.set_random_seed(seed)
-        weight = {c: 4.0 if names[c] == "animals" else 1.0 for c in range(len(names))}
-        narrow = train(build(width=8), 8, class_weight=weight)
+        weight = {c: 10.0 if names[c] == "animals" else 1.0 for c in range(len(names))}
+        narrow = train(build(width=8), 6, class_weight=weight)
         from_keras.save_converted(int8_converter(representative, narrow), path)
     return path
 
@@ -1701,7 +1705,7 @@ challenge(
     your_file,
     measured,
     Target("file", at_most=18_000, unit="bytes"),
-    Target("worst class", at_least=50.0, unit="%"),
+    Target("worst class", at_least=45.0, unit="%"),
 )
 
 # %% [markdown]
