@@ -1479,14 +1479,8 @@ def on_a_pi(ratio, published_ms, cores=4):
     )
     by = f"{published_ms} ms of MobileNet v1 (quoted) times a ratio here, 1 to {cores} cores"
     middle = ratio.value * published_ms * math.sqrt(cores)
-    return Reading(
-        middle,
-        "ms",
-        "modelled",
-        by,
-        min(low * published_ms, middle),
-        max(high * published_ms * cores, middle),
-    )
+    ends = min(low * published_ms, middle), max(high * published_ms * cores, middle)
+    return Reading(middle, "ms", "modelled", by, *ends, doubt=ratio.doubt)
 
 
 # %%
@@ -1673,7 +1667,7 @@ def reference():
     if not path.exists():
         tf.keras.utils.set_random_seed(seed)
         weight = {c: 10.0 if names[c] == "animals" else 1.0 for c in range(len(names))}
-        narrow = train(build(width=8), 6, class_weight=weight)
+        narrow = train(build(width=8), 8, class_weight=weight)
         from_keras.save_converted(int8_converter(representative, narrow), path)
     return path
 

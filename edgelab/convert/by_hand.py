@@ -27,8 +27,8 @@ def number(content: bytes, position: int, code: str) -> int:
 def field_position(content: bytes, table: int, index: int) -> int | None:
     """Where the field number ``index`` of the flatbuffer table at ``table`` lies; None if the table has none.
 
-    Follows the FlatBuffers binary format (https://flatbuffers.dev/internals): a table starts with the distance back to its
-    vtable; the vtable holds its own size, the table's size, and one 16-bit offset a field, 0 for a field left out.
+    Follows the FlatBuffers binary format (https://flatbuffers.dev/internals): a table starts with the distance back to
+    its vtable; that holds its own size, the table's size, and one 16-bit offset a field, 0 for a field left out.
 
     Examples
     --------

@@ -7,6 +7,7 @@ loaded first: a process that loads it after TensorFlow is aborted by LLVM.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,7 +48,7 @@ def tensorflow(threads: int = 1, seed: int = 0) -> Any:
         os.environ.setdefault(name, value)
     with silenced(), silenced_natively():
         with contextlib.suppress(ImportError):
-            import triton  # noqa: F401
+            importlib.import_module("triton")
         try:
             import tensorflow as tf
         except ImportError as error:

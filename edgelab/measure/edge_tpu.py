@@ -1,7 +1,7 @@
 """Which operators of a .tflite file Google's Edge TPU takes, by the list that Coral publishes.
 
-Quoted, not tried: the compiler alone decides, and it knows limits of shapes and fused activations that the list states in
-words. Source: https://coral.ai/docs/edgetpu/models-intro/#supported-operations
+Quoted, not tried: the compiler alone decides, and it knows limits of shapes and fused activations that the list
+states in words. Source: https://coral.ai/docs/edgetpu/models-intro/#supported-operations
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from edgelab.reading import Table
 SOURCE = "https://coral.ai/docs/edgetpu/models-intro/#supported-operations"
 SUPPORTED = frozenset(
     {
-        "ADD", "AVERAGE_POOL_2D", "CONCATENATION", "CONV_2D", "DEPTHWISE_CONV_2D", "EXPAND_DIMS", "FULLY_CONNECTED",
-        "L2_NORMALIZATION", "LOGISTIC", "LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM", "MAXIMUM", "MAX_POOL_2D", "MEAN", "MINIMUM",
-        "MUL", "PACK", "PAD", "PRELU", "QUANTIZE", "REDUCE_MAX", "REDUCE_MIN", "RELU", "RELU6", "RELU_N1_TO_1", "RESHAPE",
-        "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "RSQRT", "SLICE", "SOFTMAX", "SPACE_TO_DEPTH", "SPLIT",
-        "SQUARED_DIFFERENCE", "SQUEEZE", "STRIDED_SLICE", "SUB", "SUM", "TANH", "TRANSPOSE", "TRANSPOSE_CONV",
+        "ADD", "AVERAGE_POOL_2D", "CONCATENATION", "CONV_2D", "DEPTHWISE_CONV_2D", "EXPAND_DIMS",
+        "FULLY_CONNECTED", "L2_NORMALIZATION", "LOGISTIC", "LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM", "MAXIMUM",
+        "MAX_POOL_2D", "MEAN", "MINIMUM", "MUL", "PACK", "PAD", "PRELU", "QUANTIZE", "REDUCE_MAX", "REDUCE_MIN",
+        "RELU", "RELU6", "RELU_N1_TO_1", "RESHAPE", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "RSQRT", "SLICE",
+        "SOFTMAX", "SPACE_TO_DEPTH", "SPLIT", "SQUARED_DIFFERENCE", "SQUEEZE", "STRIDED_SLICE", "SUB", "SUM", "TANH",
+        "TRANSPOSE", "TRANSPOSE_CONV",
     }
 )  # fmt: skip
 """The published list, by the names that TensorFlow Lite's schema has for its operators."""

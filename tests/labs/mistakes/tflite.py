@@ -788,7 +788,8 @@ def my_mapping(batches):
 def my_answer(interpreter, image):
     into, out = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     if into["dtype"] in (np.int8, np.uint8):
-        scale, zero_point = into["quantization_parameters"]["scales"][0], into["quantization_parameters"]["zero_points"][0]
+        parameters = into["quantization_parameters"]
+        scale, zero_point = parameters["scales"][0], parameters["zero_points"][0]
         low, high = (-128, 127) if into["dtype"] == np.int8 else (0, 255)
         image = np.minimum(np.maximum(np.round(image / scale + zero_point), low), high).astype(into["dtype"])
     interpreter.set_tensor(into["index"], image)
