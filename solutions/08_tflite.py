@@ -1452,7 +1452,7 @@ published = {
     "MobileNet v3 large": 41,
     "MobileNet v3 small": 14,
 }
-source = "XNNPACK's README, Raspberry Pi 4 (BCM2711), multi-threaded, float32, 12 February 2020"
+source = "XNNPACK's README, Raspberry Pi 4 (BCM2711), all cores, float32, February 2020"
 quoted = {name: Reading(ms, "ms", "quoted", source) for name, ms in published.items()}
 pixels = generator.random((1, 3, 224, 224), dtype=np.float32)
 with (

@@ -131,7 +131,7 @@ SAID = [
     ("tflite", "noise", "slow", ["costs nothing that this test set can tell"], ["loses"]),
     ("tflite", "xnnpack", "fast", ["in float32 faster", "in int8 faster"], ["slower"]),
     ("tflite", "xnnpack", "slow", ["in float32 slower", "in int8 slower"], ["faster"]),
-    ("tflite", "xnnpack", "busy", ["neither shown", "as other programs kept"], ["in float32 faster", "slower, "]),
+    ("tflite", "xnnpack", "busy", ["neither shown", "as other programs kept"], ["in float32 faster"]),
     ("tflite", "mapped", "fast", ["it is mapped", "XNNPACK packs the weights anew"], ["does not tell"]),
     ("tflite", "mapped", "slow", ["does not tell which memory"], ["mapped"]),
     ("tflite", "board", "fast", ["No board was measured", "no measurement"], ["You measured"]),

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from edgelab.convert import by_hand
-from edgelab.convert.tflite_writer import ModelWriter, schema
+from edgelab.convert.tflite_tables import schema
+from edgelab.convert.tflite_writer import TfliteWriter
 
 
 def test_float16_is_numpys_on_all_sizes():
@@ -23,7 +24,9 @@ def test_every_float16_is_its_own_neighbour():
 
 
 def test_fields_are_those_of_the_schemas_reader():
-    writer = ModelWriter("a description")
+    writer = TfliteWriter("a description")
+    given = writer.input("x", (1, 4), 0.1)
+    writer.output(writer.operator("RESHAPE", [given], (4,), 0.1))
     content = writer.to_bytes()
     model = schema().Model.GetRootAs(content)
     root = by_hand.number(content, 0, "I")

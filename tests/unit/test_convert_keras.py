@@ -14,24 +14,31 @@ needs_tensorflow = pytest.mark.skipif(find_spec("tensorflow") is None, reason="T
 TRAIN = """
 import sys
 from pathlib import Path
+import numpy as np
+from edgelab.engines import open_engine
 from edgelab.convert.keras import save_converted, tensorflow
 tf = tensorflow(threads=1, seed=5)
 assert tf.config.threading.get_intra_op_parallelism_threads() == 1
-network = tf.keras.Sequential([tf.keras.Input((6,)), tf.keras.layers.Dense(4)])
+flat = tf.keras.layers.Flatten()  # of an open batch: the graph computes its shapes while it runs
+network = tf.keras.Sequential([tf.keras.Input((3, 2, 1)), flat, tf.keras.layers.Dense(4)])
 converter = tf.lite.TFLiteConverter.from_keras_model(network)
 converter.optimizations = [tf.lite.Optimize.DEFAULT]
-converter.representative_dataset = lambda: ([tf.ones((1, 6))] for _ in range(3))
+converter.representative_dataset = lambda: ([tf.ones((1, 3, 2, 1))] for _ in range(3))
 converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
 converter.inference_input_type = converter.inference_output_type = tf.int8
 path = save_converted(converter, Path(sys.argv[1]) / "made.tflite")
 assert path.read_bytes()[4:8] == b"TFL3"
+with open_engine(path) as engine:
+    x = np.random.default_rng(0).random((300, 1, 3, 2), dtype=np.float32)
+    alone = np.concatenate([engine.predict(x[i : i + 1]) for i in range(9)])
+    assert (engine.predict(x)[:9] == alone).all() and engine.predict(x).shape == (300, 4)
 print("weights", network.get_weights()[0].ravel()[:3].tolist())
 """
 
 
 @needs_tensorflow
 @pytest.mark.timeout(240)
-def test_tensorflow_starts_trains_and_converts_without_a_word_and_the_same_twice(tmp_path):
+def test_tensorflow_starts_and_converts_without_a_word_the_same_twice_and_litert_takes_any_batch(tmp_path):
     runs = [
         subprocess.run(
             [sys.executable, "-c", TRAIN, str(tmp_path)], capture_output=True, text=True, timeout=120, check=False

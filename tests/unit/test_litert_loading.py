@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from edgelab.convert.tflite_writer import ModelWriter
+from edgelab.convert.tflite_writer import TfliteWriter
 from edgelab.engines.litert_loading import loading
 from edgelab.errors import BadFile
 
@@ -15,12 +15,10 @@ BYTES = 8 * 2**20
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
     weights = np.random.default_rng(0).normal(size=(1024, 2048)).astype(np.float32)
-    writer = ModelWriter("one dense layer")
-    given = writer.input("x", (1, 2048), "float32")
+    writer = TfliteWriter("one dense layer")
+    given = writer.input("x", (1, 2048), dtype="float32")
     kernel = writer.constant(weights, name="kernel")
-    out = writer.activation("y", (1, 1024), "float32")
-    writer.operator("FULLY_CONNECTED", [given, kernel, -1], [out])
-    writer.output(out)
+    writer.output(writer.operator("FULLY_CONNECTED", [given, kernel, None], (1, 1024), dtype="float32"))
     path = tmp_path_factory.mktemp("large") / "dense.tflite"
     return writer.write(path)
 
