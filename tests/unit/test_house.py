@@ -193,8 +193,8 @@ def test_listing_labs_loads_no_notebook_tool():
     ("framework", "home"),
     [
         ("onnxruntime", {"engines/onnxruntime.py", "convert/onnx.py", "compress"}),
-        ("ai_edge_litert", {"convert/tflite", "engines/litert.py", "measure/flatbuffer.py"}),
-        ("tensorflow", set()),
+        ("ai_edge_litert", {"convert/tflite", "engines/litert.py", "engines/litert_loading.py", "measure/flatbuffer.py"}),
+        ("tensorflow", {"convert/keras.py"}),
         ("tflite_micro", {"engines/tflm.py"}),
     ],
 )
