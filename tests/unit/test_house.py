@@ -193,7 +193,7 @@ def test_listing_labs_loads_no_notebook_tool():
     ("framework", "home"),
     [
         ("onnxruntime", {"engines/onnxruntime.py", "convert/onnx.py", "compress"}),
-        ("ai_edge_litert", {"convert/tflite", "engines/litert.py", "engines/litert_loading.py", "measure/flatbuffer.py"}),
+        ("ai_edge_litert", {"convert/tflite", "engines/litert.py", "engines/litert_loading", "measure/flatbuffer"}),
         ("tensorflow", {"convert/keras.py"}),
         ("tflite_micro", {"engines/tflm.py"}),
     ],
