@@ -10,6 +10,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 # ECMA-48: a control sequence (colours, cursor), an operating system command (the window's title), a short escape.
 _TERMINAL_COMMAND = re.compile(
@@ -48,24 +49,31 @@ def silenced() -> Iterator[list[warnings.WarningMessage]]:
 
 @contextlib.contextmanager
 def natively_silenced() -> Iterator[list[warnings.WarningMessage]]:
-    """As `silenced`, and what native libraries write to the process's standard error by themselves is dropped, too.
+    """As `silenced`, and what native libraries write to the process's output and error by themselves is dropped, too.
 
-    For an import or a first call in this process; what other threads write meanwhile is lost as well.
+    For an import or a first call in this process: the descriptors are the process's, so what other threads write
+    meanwhile is lost as well. Python's own streams are flushed before and after, so that nothing of theirs is late.
 
     Examples
     --------
     >>> with natively_silenced():
     ...     _ = os.write(2, b"chatter of a library")
     """
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    kept = [(descriptor, os.dup(descriptor)) for descriptor in (1, 2)]
+    nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 2)
+        for descriptor, _ in kept:
+            os.dup2(nowhere, descriptor)
         with silenced() as caught:
             yield caught
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        for descriptor, copy in kept:
+            os.dup2(copy, descriptor)
+            os.close(copy)
         os.close(nowhere)
 
 

@@ -248,7 +248,7 @@ class Host(hosted.Host):
         try:
             self._interpreter.resize_tensor_input(index, [size, *shape[1:]])
             self._interpreter.allocate_tensors()
-            done = all(len(o["shape"]) and o["shape"][0] == size for o in self._interpreter.get_output_details())
+            done = all(_follows(entry, size) for entry in self._interpreter.get_output_details())
         except (RuntimeError, ValueError):
             done = False
         if done:
@@ -289,6 +289,14 @@ def one_line(error: BaseException) -> str:
     words = [word for word in str(error).split() if not re.search(r"\.(cc|h)(:|$)", word)]
     text = re.sub(r"(?<=\S)(?=Node number \d)", "; ", " ".join(words))
     return (text if len(text) <= 240 else text[:239] + "…").rstrip(". ")
+
+
+def _follows(output: dict[str, Any], size: int) -> bool:
+    """Whether an output has this batch. Where the graph computes shapes while it runs, it is known only afterwards."""
+    if len(output["shape"]) and output["shape"][0] == size:
+        return True
+    signature = output.get("shape_signature")
+    return signature is not None and len(signature) > 0 and int(signature[0]) < 0
 
 
 def _info(entry: dict[str, Any]) -> TensorInfo:

@@ -107,6 +107,28 @@ CHANGES: dict[str, dict[str, tuple[str, Change]]] = {
             lambda a: [dict.fromkeys(a[0], max(a[0].values(), key=lambda r: r.value)), a[1]],
         ),
     },
+    "tflite": {
+        "silent": (
+            "every way with an error, and nothing lost",
+            lambda a: [dict.fromkeys(a[0], "Cannot set tensor"), a[1], a[1]],
+        ),
+        "files": ("5 points more lost by int8", lambda a: [{**a[0], "int8": shifted(a[0]["int8"], 5.0)}]),
+        "noise": ("1.5 points less lost by the noise", lambda a: [shifted(a[0], -1.5), *a[1:]]),
+        "xnnpack": (
+            "every speed-up times 0.3, as on a processor for which there are no such kernels",
+            lambda a: [scaled(ratio, 0.3) for ratio in a],
+        ),
+        "mapped": (
+            "no memory that is known, as on macOS and Windows",
+            lambda a: [replace(share, value=0.0, doubt="This system does not tell.") for share in a],
+        ),
+        "board": ("a measured time of 900 ms", lambda a: [900.0, a[1]]),
+        "recap": (
+            "5 points more lost by int8, and 6 less by the noise",
+            lambda a: [a[0], shifted(a[1], 5.0), a[2], shifted(a[3], -6.0)],
+        ),
+        "pi": ("a network that takes 5,000 times as long", lambda a: [scaled(a[0], 5000.0), *a[1:]]),
+    },
     "mcu": {
         "planner": (
             "no figure of TFLM, as on a system for which there is no wheel",

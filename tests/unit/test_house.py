@@ -194,8 +194,8 @@ def test_listing_labs_loads_no_notebook_tool():
     ("framework", "home"),
     [
         ("onnxruntime", {"engines/onnxruntime.py", "convert/onnx.py", "convert/ort_files.py", "compress"}),
-        ("ai_edge_litert", {"convert/tflite", "engines/litert.py", "measure/flatbuffer.py"}),
-        ("tensorflow", {"nets/keras_import.py"}),
+        ("ai_edge_litert", {"convert/tflite", "engines/litert.py", "engines/litert_loading", "measure/flatbuffer"}),
+        ("tensorflow", {"convert/keras.py", "nets/keras_import.py"}),
         ("tflite_micro", {"engines/tflm.py"}),
     ],
 )
