@@ -10,7 +10,6 @@ import re
 import sys
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 
 # ECMA-48: a control sequence (colours, cursor), an operating system command (the window's title), a short escape.
 _TERMINAL_COMMAND = re.compile(

@@ -1470,10 +1470,9 @@ if installed("skl2onnx"):
 
 # %%
 if installed("tensorflow"):
-    from edgelab.nets.keras_import import keras
+    from edgelab.convert.keras import tensorflow
 
-    k = keras()
-    k.utils.set_random_seed(seed)
+    k = tensorflow(threads, seed).keras
     hidden = k.layers.Dense(32, activation="relu")
     mlp = k.Sequential([k.layers.Input((64,)), hidden, k.layers.Dense(10)])
     mlp.compile("adam", k.losses.SparseCategoricalCrossentropy(from_logits=True))

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 import pytest
 
 from edgelab.convert.keras import save_converted, tensorflow
-from edgelab.errors import BadInput
+from edgelab.errors import BadInput, MissingFramework
 
 needs_tensorflow = pytest.mark.skipif(find_spec("tensorflow") is None, reason="TensorFlow is not installed")
 
@@ -77,3 +77,9 @@ def test_a_refusal_is_one_sentence_and_leaves_no_file(content, tmp_path):
 def test_threads_are_at_least_one():
     with pytest.raises(BadInput, match="at least 1"):
         tensorflow(threads=0)
+
+
+def test_without_tensorflow_it_says_how_to_add_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(MissingFramework, match="uv sync --group tensorflow"):
+        tensorflow()

@@ -195,7 +195,7 @@ def test_listing_labs_loads_no_notebook_tool():
     [
         ("onnxruntime", {"engines/onnxruntime.py", "convert/onnx.py", "convert/ort_files.py", "compress"}),
         ("ai_edge_litert", {"convert/tflite", "engines/litert.py", "engines/litert_loading", "measure/flatbuffer"}),
-        ("tensorflow", {"convert/keras.py", "nets/keras_import.py"}),
+        ("tensorflow", {"convert/keras.py"}),
         ("tflite_micro", {"engines/tflm.py"}),
     ],
 )
