@@ -187,7 +187,10 @@ class Newcomer:
             page.set_viewport_size({"width": 1024, "height": 900})
             page.wait_for_timeout(1000)
             wide = of_each_cell(notebook, f"(node) => ({WIDE})(node) || ({WIDE_SOURCE})(node)")
-            assert [index for index, scrolls in enumerate(wide) if scrolls] == []
+            scrolling = [
+                f"cell {index}: {self.cells[index].text[:60]}" for index, is_wide in enumerate(wide) if is_wide
+            ]
+            assert scrolling == []
             page.set_viewport_size({"width": 1300, "height": 1000})
 
     def comes_back(self):
