@@ -223,7 +223,7 @@ class Newcomer:
         assert claimed
         assert {c["id"] for c in kept["claims"] if c["lab"] == self.slug} == claimed
         sentences = [p["sentence"] for p in kept["predictions"] if p["lab"] == self.slug]
-        assert any(f"You predicted {self.predicted};" in sentence for sentence in sentences), sentences
+        assert any(f"You predicted {self.predicted} " in sentence for sentence in sentences), sentences
 
         for index, cell in enumerate(self.cells[: self.check + 1]):
             if "setup" in cell.tags or "parameters" in cell.tags or index in (self.dial, self.answer, self.check):
