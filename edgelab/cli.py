@@ -120,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     new = add("inspect", _inspect, "Tell what is in a model file: inputs, outputs, quantization, operators, sizes.")
     new.add_argument("model", metavar="MODEL", help="an .onnx or .tflite file")
 
+    _add_golden(add)
     _add_microcontroller(add)
 
     new = add("build", _build, "Write the notebooks of the labs from their sources.", json_too=False)
@@ -130,6 +131,29 @@ def _parser() -> argparse.ArgumentParser:
     new = add("test", _test, "Install what the tests need and run every test; options go to pytest.", json_too=False)
     new.add_argument("arguments", nargs="*", metavar="PYTEST_ARGUMENT")
     return parser
+
+
+def _add_golden(add: Callable[..., argparse.ArgumentParser]) -> None:
+    text = "Keep a reference's answers to fixed inputs in a file, and hold other files of the network against them."
+    parser = add("golden", _golden_make, text, json_too=False)
+    verbs = parser.add_subparsers(metavar="make|check", required=True, parser_class=_Parser)
+
+    new = verbs.add_parser("make", help="write a golden file")
+    new.add_argument("model", metavar="MODEL", help="the reference")
+    new.add_argument("--data", required=True, metavar="FILE.npz", help="inputs by name (x for one), and y if there is")
+    new.add_argument("-o", "--output", required=True, metavar="GOLDEN", help="the golden file")
+
+    new = verbs.add_parser("check", help="hold files against it; status 1 if one does not keep the limits")
+    new.set_defaults(verb=_golden_check)
+    new.add_argument("golden", metavar="GOLDEN", help="what `edgelab golden make` wrote")
+    new.add_argument("models", nargs="+", metavar="MODEL", help="a model file")
+    new.add_argument("--max-loss", type=float, metavar="POINTS", help="accuracy that may be lost (1 without limits)")
+    new.add_argument("--min-sqnr", type=float, metavar="DB", help="the lowest SQNR of any output")
+    new.add_argument("--reference", metavar="MODEL", help="the reference, to make sure that it is the golden file's")
+    new.add_argument("--exclude-out", type=Path, metavar="FILE", help="write the nodes to keep in float, one a line")
+    for each in verbs.choices.values():
+        each.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+        each.add_argument("--json", action="store_true", help="print JSON and nothing else (docs/json.md)")
 
 
 def _add_microcontroller(add: Callable[[str, Verb, str], argparse.ArgumentParser]) -> None:
@@ -261,6 +285,33 @@ def _compare(options: argparse.Namespace) -> int:
         report = compare(options.reference, options.models, options.data, progress=True)
         answer(report.to_dict(), report)
     return 0
+
+
+def _golden_make(options: argparse.Namespace) -> int:
+    from edgelab.measure import golden
+
+    with _answer(json_too=options.json) as answer:
+        made = golden.make(options.model, options.data, options.output, overwrite=options.overwrite)
+        answer(made.to_dict(), made)
+    return 0
+
+
+def _golden_check(options: argparse.Namespace) -> int:
+    from edgelab.measure import golden
+
+    with _answer(json_too=options.json) as answer:
+        report = golden.check(
+            options.golden,
+            options.models,
+            max_loss=options.max_loss,
+            min_sqnr=options.min_sqnr,
+            reference=options.reference,
+            exclude_out=options.exclude_out,
+            overwrite=options.overwrite,
+            progress=True,
+        )
+        answer(report.to_dict(), report)
+    return 0 if report.passed else FAILED
 
 
 def _inspect(options: argparse.Namespace) -> int:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 import re
+import sys
 import warnings
 from collections.abc import Iterator
 
@@ -42,6 +44,36 @@ def silenced() -> Iterator[list[warnings.WarningMessage]]:
             yield caught
     finally:
         logging.disable(disabled)
+
+
+@contextlib.contextmanager
+def natively_silenced() -> Iterator[list[warnings.WarningMessage]]:
+    """As `silenced`, and what native libraries write to the process's output and error by themselves is dropped, too.
+
+    For an import or a first call in this process: the descriptors are the process's, so what other threads write
+    meanwhile is lost as well. Python's own streams are flushed before and after, so that nothing of theirs is late.
+
+    Examples
+    --------
+    >>> with natively_silenced():
+    ...     _ = os.write(2, b"chatter of a library")
+    """
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    kept = [(descriptor, os.dup(descriptor)) for descriptor in (1, 2)]
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        for descriptor, _ in kept:
+            os.dup2(nowhere, descriptor)
+        with silenced() as caught:
+            yield caught
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        for descriptor, copy in kept:
+            os.dup2(copy, descriptor)
+            os.close(copy)
+        os.close(nowhere)
 
 
 def first_line(error: object, limit: int = 200) -> str:

@@ -724,6 +724,7 @@ def _(c, separable_layer_macs):
         (4 * a + 1, 4 * b + 2, 5, 4),
         (612, 508, 3, 1),
     ]:
+        i, o = o, i  # more channels out than in, and the other way round
         if h == 612:
             i, o = 512, 1024  # more than 32 bits hold
         oh, ow = -(-h // s), -(-w // s)
@@ -1227,6 +1228,37 @@ def _(c, verdict):
         {
             "the median of two runs is their mean, not the slower one": "b",
             "the median of two runs is their mean, not the faster one": "a",
+        },
+    )
+    d = shaped(np.sin(5.0 * np.arange(100)), 2.004)
+    ask(
+        spread(level + d, 1),
+        spread(np.full(100, level), 1),
+        "b",
+        "a difference of 2.004 standard errors in a hundred blocks",
+        {},
+        {
+            "divide by the root of the number of blocks, not by that of one less: `ddof=1` took care of it": "noise"
+        },
+    )
+    d = shaped(wide, -6.0)[:, None]
+    high = level + 12.0 * unit
+    ask(
+        high + d / 2 + unit * np.array([0.0, 8.0, 9.0, -9.0, -8.0]),
+        high - d / 2 + unit * np.array([-9.0, -8.0, 0.0, 8.0, 9.0]),
+        "a",
+        "runs that are no pairs",
+        {},
+        {"the runs of a block are no pairs: take each median before you subtract": "b"},
+    )
+    ask(
+        np.full((8, 3), level),
+        np.full((8, 3), level + unit),
+        "a",
+        "the same difference in each block",
+        {},
+        {
+            "a standard error of zero leaves no doubt: only a mean of zero is noise": "noise"
         },
     )
     ask(

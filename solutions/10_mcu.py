@@ -596,7 +596,9 @@ def map_of_devices(devices, fitting, flash_bytes, ram_bytes, share, title):
     ends = {"xaxis_range": [1.8, 4.3], "yaxis_range": [0.5, 3.7]}  # powers of ten
     axes = {"x": "flash, KiB", "y": f"SRAM with {share:.0%} kept free, KiB"}
     roles = {"fits": "right", "does not fit": "wrong"}
-    return ui.scatter(series, title=title, log_x=True, log_y=True, roles=roles, **axes, **ends)
+    return ui.scatter(
+        series, title=title, log_x=True, log_y=True, roles=roles, **axes, **ends
+    )
 
 
 # %%

@@ -1172,7 +1172,14 @@ def _(c, quantize_multiplier):
         )
 
     cases = [below(0.0037131), above(0.0021), 0.75, 0.5, 1.0, 3.3, 0.0999999, 0.25]
-    cases += [1 - 2.0**-40, 2 - 2.0**-36, 0.125 - 2.0**-41, 2.0**-9, 117.25]
+    cases += [
+        1 - 2.0**-31,
+        1 - 2.0**-40,
+        2 - 2.0**-36,
+        0.125 - 2.0**-41,
+        2.0**-9,
+        117.25,
+    ]
     cases += [drawn(0.0001, 0.01), drawn(0.01, 0.5), drawn(0.5, 1), drawn(1, 3000)]
     for real in cases:
         fraction, exponent = math.frexp(real)
@@ -1604,6 +1611,7 @@ def _(c, first_difference):
         (right, right[:1], "fifty rows against one"),
         (right[:, :, :1], right, "rows of three against rows of twelve"),
         (right[:49], right, "49 rows against fifty"),
+        (right.reshape(50, 12), right, "the same elements in rows of another shape"),
     ]:
         c.raises(
             ValueError,
@@ -1613,7 +1621,7 @@ def _(c, first_difference):
             tested=tested,
             remember="numpy repeats the single row or column: compare the shapes first",
         )
-    for kind in (np.float32, np.int16):
+    for kind in (np.float32, np.int16, np.uint8):
         c.raises(
             ValueError,
             first_difference,
@@ -1660,7 +1668,7 @@ def flash_and_ram(sections):
 @checks("budget")
 def _(c, flash_and_ram):
     known = (".vectors", ".text", ".rodata", ".data", ".bss", ".stack")
-    notes = (".debug_info", ".symtab", ".comment", ".ARM.attributes", ".debug_line")
+    notes = (".debug_info", ".symtab", ".stack_sizes", ".ARM.attributes", ".debug_line")
 
     def firmware(names):
         sizes = c.rng.choice(np.arange(40, 9000), len(names), replace=False)
@@ -1683,6 +1691,9 @@ def _(c, flash_and_ram):
             tested=f"a firmware with {len(sections)} sections",
             mistakes={
                 "the stack was forgotten: it is RAM": ([flash, ram - s[".stack"]]),
+                ".stack_sizes is a note for the debugger, no stack: compare whole names": (
+                    [flash, ram + sections.get(".stack_sizes", -1)]
+                ),
                 ".bss was forgotten: it is RAM": ([flash, ram - s[".bss"]]),
                 "the vector table was forgotten: it is the start of flash": (
                     [

@@ -139,16 +139,23 @@ def file_bytes(model_path: PathLike) -> int:
     >>> file_bytes(path)
     12
     """
+    return sum(int(file.stat().st_size) for file in files_of(model_path))
+
+
+def files_of(model_path: PathLike) -> list[Path]:
+    """The files that make up a model: the file itself, and of an .onnx file those beside it that hold its weights."""
     path = Path(model_path)
-    size = path.stat().st_size
     if b"location" not in path.read_bytes():  # the key that external data stand under
-        return size
+        return [path]
     import onnx
     from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
-    model = onnx.load(os.fspath(path), load_external_data=False)
+    try:
+        model = onnx.load(os.fspath(path), load_external_data=False)
+    except Exception:  # noqa: BLE001 - another format in which the word happens to stand
+        return [path]
     names = {str(ExternalDataInfo(t).location) for t in model.graph.initializer if uses_external_data(t)}
-    return size + sum(int(file.stat().st_size) for name in names if (file := path.parent / name).is_file())
+    return [path, *(file for name in sorted(names) if (file := path.parent / name).is_file())]
 
 
 def session(content: bytes) -> Any:

@@ -174,6 +174,7 @@ def quantize_static(
         ends = {**ranges.ranges, **behind}
         data = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ends.items()}
         if format == "qoperator":
+            floats += _kept_activations(model)
             preparation.shield_selections(model)
             onnx.save(model, ready)
         tools.save_tensors_data(TensorsData(CalibrationMethod.MinMax, data), cache)
@@ -248,6 +249,15 @@ def quantize_dynamic(
         )
     settings = {"weight": weight, "operators": list(operators), "exclude": list(exclude)}
     return keep(model_path, out_path, content, "dynamic", settings, time.perf_counter() - started)
+
+
+def _kept_activations(model: Any) -> list[str]:
+    """Names of each ReLU and Clip that is no single reader of its input.
+
+    The tool's older form drops them all and trusts the range of what comes before, which is not theirs then.
+    """
+    merged = clipped(model)
+    return [n.name for n in model.graph.node if n.op_type in ("Relu", "Clip") and merged.get(n.input[0]) != n.output[0]]
 
 
 def _quant_type(name: str) -> Any:

@@ -158,7 +158,27 @@ def _section(entry: LabProgress) -> str:
 {rows}
 </tbody>
 </table>
-{_predictions(entry)}</section>"""
+{_challenges(entry)}{_predictions(entry)}</section>"""
+
+
+def _challenges(entry: LabProgress) -> str:
+    if not entry.kept.challenges:
+        return ""
+    rows = []
+    for name, best in entry.kept.challenges.items():
+        figures = ", ".join(f"{what} {figure}" for what, figure in best.figures.items())
+        state = "met" if best.met else "not yet"
+        title = html.escape(name.replace("_", " "))
+        rows.append(f'<tr><th scope="row">{title}</th><td>{state}</td><td>{html.escape(figures)}</td></tr>')
+    body = "\n".join(rows)
+    return f"""<table>
+<caption>Challenges</caption>
+<thead><tr><th scope="col">challenge</th><th scope="col">state</th><th scope="col">your best</th></tr></thead>
+<tbody>
+{body}
+</tbody>
+</table>
+"""
 
 
 def _predictions(entry: LabProgress) -> str:

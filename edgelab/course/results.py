@@ -43,7 +43,8 @@ def load() -> dict[str, list[dict[str, Any]]]:
     try:
         for kind, keys in _LISTS.items():
             for entry in data[kind]:
-                _ = [entry[key] for key in keys], dt.datetime.fromisoformat(entry["date"])
+                _ = [entry[key] for key in keys], {_name(kind, entry)}
+                _ = _date(entry) <= dt.datetime.now(dt.UTC)  # a date without a time zone cannot be compared
         for entry in data["claims"]:
             Reading.from_dict(entry["reading"])
     except (AttributeError, KeyError, TypeError, ValueError, EdgelabError) as error:

@@ -28,7 +28,7 @@ DISTRIBUTIONS = {
     "sklearn": ("scikit-learn",),
 }
 """Distributions of frameworks that are imported under another name."""
-GROUPS = {"tensorflow": "tensorflow", "coremltools": "coreml"}
+GROUPS = {"tensorflow": "tensorflow", "coremltools": "coreml", "skl2onnx": "conversion"}
 """Dependency groups of frameworks outside the light environment."""
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 SECONDS = 20.0

@@ -20,7 +20,14 @@ from edgelab.errors import BadInput, MissingFramework
 # Two processes for what measures nothing; a file stays in one of them, and where a test is about a lab, the file and
 # the lab (tests/conftest.py makes the groups). The longest come first, so that no process waits long for the other.
 _TWO = ("-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder")
-_QUICK = (*_TWO, "tests/labs/test_mistakes.py", "tests/labs/test_rules.py", "tests/unit", "edgelab")
+_QUICK = (
+    *_TWO,
+    "tests/labs/test_mistakes.py",
+    "tests/labs/test_rules.py",
+    "tests/labs/test_findings.py",
+    "tests/unit",
+    "edgelab",
+)
 # Then, alone on the machine, the labs' runs, which measure and have a limit to keep.
 _WHOLE = (
     (*_TWO, "tests/browser", "tests/labs/test_unsolved.py", *_QUICK[len(_TWO) :], "tests/oracle", "tests/faults"),

@@ -1,4 +1,4 @@
-"""One protocol for every runtime: float32 arrays in, logits out.
+"""One protocol for every runtime: arrays by name in, arrays by name out; for one input and its logits a short form.
 
 An engine does its own layout and quantization, so that accuracy, latency and divergence are measured by
 the same code whatever runs the network. Engines for model files run the native runtime in a child process:
@@ -7,7 +7,7 @@ when it crashes, the caller gets an `EngineCrash` with one sentence.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, runtime_checkable
 
@@ -66,8 +66,22 @@ class Engine(Protocol):
     def raw(self) -> Any:
         """The runtime's own object where it lives in this process, else the child process's handle."""
 
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """The names that `run` takes, in the model's order."""
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Every output by name for every input by name, each in its own element type and of any shape.
+
+        An input that is quantized and states its scale also takes float32; an output that does comes as float32.
+        Images and signals may be given channels first to a model that wants them last.
+        """
+
     def predict(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits (N, classes) for inputs (N, ...) as the data set's card scales them, channels first."""
+        """Logits (N, classes) for inputs (N, ...) as the data set's card scales them, channels first.
+
+        The short form of `run` for one input and one output.
+        """
 
     def time(self, x: NDArray[np.float32], runs: int, warmup: int = 0) -> Timing:
         """Run ``x`` as one batch ``warmup + runs`` times and return the times of the last ``runs``.

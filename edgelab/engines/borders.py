@@ -59,8 +59,8 @@ def arrangement(
     if layout not in ("auto", "channels_first", "channels_last"):
         raise BadInput(f"layout={layout!r} is not one of 'auto', 'channels_first', 'channels_last'.")
     item = list(shape[1:])
-    first = _fits(item, wanted[1:])
-    last = _fits([*item[1:], *item[:1]], wanted[1:])
+    first = fits(item, wanted[1:])
+    last = fits([*item[1:], *item[:1]], wanted[1:])
     if layout != "auto":
         first, last = first and layout == "channels_first", last and layout == "channels_last"
     if first and last:
@@ -139,7 +139,14 @@ def show_shape(shape: Sequence[int | None]) -> str:
     return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
 
 
-def _fits(item: Sequence[int], wanted: Sequence[int | None]) -> bool:
+def fits(item: Sequence[int], wanted: Sequence[int | None]) -> bool:
+    """Whether an item's shape is the one wanted, open dimensions and dimensions of size 1 left out.
+
+    Examples
+    --------
+    >>> fits((1, 28, 28), (28, None, 1))
+    True
+    """
     if len(item) == len(wanted):
         return all(w is None or w == n for n, w in zip(item, wanted, strict=True))
     given = [n for n in item if n != 1]

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelab.engines import borders, hosted
+from edgelab.engines import borders, feeds, hosted
 from edgelab.engines.base import OperatorTime, TensorInfo, Timing
 from edgelab.engines.elf import Sizes
 from edgelab.engines.machine import find_core
@@ -102,6 +102,25 @@ class CortexMEngine(hosted.HostedEngine):
         self.kernels: str = about["kernels"]
         self.sizes = Sizes(**about["sizes"])
         self._layers: list[dict[str, Any]] = about["layers"]
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Every output by name for every input by name, as `HostedEngine.run`; every row is one inference.
+
+        Raises
+        ------
+        BadInput, EngineCrash
+            As `HostedEngine.run` and `predict`.
+        """
+        arrays = feeds.in_order(inputs, self.input_names, str(self.path))
+        counts = {len(array) if array.ndim else 0 for array in arrays}
+        rows = counts.pop() if len(counts) == 1 and all(info.shape[:1] == (1,) for info in self.inputs) else 0
+        starts = range(0, rows, _ROWS_A_CALL) if rows > _ROWS_A_CALL else range(1)
+        each = _ROWS_A_CALL if rows > _ROWS_A_CALL else None
+        parts = []
+        for at in starts:
+            cut = inputs if each is None else {name: array[at : at + each] for name, array in inputs.items()}
+            parts.append(super().run(cut))
+        return {name: np.concatenate([part[name] for part in parts]) if each else parts[0][name] for name in parts[0]}
 
     def predict(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits (N, classes) for inputs (N, ...), float32, channels first; every row is one inference on the core.

@@ -64,6 +64,11 @@ class Host(hosted.Host):
         self._infer([feed])
         return self._output(self.output_index())
 
+    def call(self, feeds: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        """One inference with every input and every output."""
+        self._infer(feeds)
+        return [self._output(index) for index in range(len(self.outputs))]
+
     def timed_call(self, feed: NDArray[Any]) -> Callable[[], object]:
         """Nothing here is timed; the parent refuses before it asks."""
         raise BadInput(f"{self.path} cannot be timed ({len(feed)} items): an emulated core keeps no time.")

@@ -11,7 +11,7 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
@@ -19,7 +19,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelab.engines import borders
+from edgelab.engines import borders, feeds
 from edgelab.engines.base import OperatorTime, TensorInfo, Timing
 from edgelab.engines.child import Child
 from edgelab.engines.formats import existing_file
@@ -78,6 +78,39 @@ class HostedEngine:
     def raw(self) -> Child:
         """The child process's handle."""
         return self._child
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """The names that `run` takes, in the model's order."""
+        return tuple(info.name for info in self.inputs)
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Every output by name for every input by name.
+
+        Where the model leaves the batch open, this is one call of the runtime with the arrays as they are; where it
+        fixes the batch, as many calls as the items need.
+
+        Parameters
+        ----------
+        inputs
+            For each of ``inputs`` an array of its element type and shape. A quantized input that states its scale
+            takes float32 as well, and images and signals may come channels first where the model wants them last.
+
+        Returns
+        -------
+        dict
+            For each of ``outputs`` an array; quantized ones dequantized to float32, others in the runtime's type.
+
+        Raises
+        ------
+        BadInput
+            If a name, an element type or a shape is not the model's, or an input is missing.
+        EngineCrash
+            If the runtime died or did not answer in time.
+        """
+        arrays = feeds.in_order(inputs, self.input_names, str(self.path))
+        _, outputs = self._child.call("run_named", "running inputs through", arrays)
+        return {info.name: y for info, y in zip(self.outputs, outputs, strict=True)}
 
     def predict(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits (N, classes) for inputs (N, ...), float32, channels first.
@@ -184,6 +217,10 @@ class Host(abc.ABC):
         """One call of the runtime with one prepared batch; the chosen output as the runtime gives it."""
 
     @abc.abstractmethod
+    def call(self, feeds: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        """One call of the runtime with an array for each input; every output as the runtime gives it."""
+
+    @abc.abstractmethod
     def timed_call(self, feed: NDArray[Any]) -> Callable[[], object]:
         """The runtime's own call on ``feed``, ready to be timed."""
 
@@ -227,6 +264,16 @@ class Host(abc.ABC):
         order = borders.arrangement(x.shape, info.shape, layout=self.layout, prefer=self.prefer, file=self.path)
         feed = borders.to_type(borders.arrange(x, info.shape, order), info, file=self.path)
         return borders.batches(feed, self.batch_size(len(feed), whole=whole))
+
+    def run_named(self, *arrays: NDArray[Any]) -> Answer:
+        """Answer ``run_named``: an array for each input in their order, an array for each output."""
+        settings: dict[str, Any] = {"layout": self.layout, "prefer": self.prefer, "file": self.path}
+        fitted = [feeds.fitted(array, info, **settings) for array, info in zip(arrays, self.inputs, strict=True)]
+        parts = feeds.calls(fitted, self.inputs, self.path)
+        outputs = [self.call(part) for part in parts]
+        cut = [i for i, part in enumerate(parts[0]) if part is not fitted[i]]
+        sizes = (len(parts[0][cut[0]]), len(fitted[cut[0]])) if cut else (0, 0)
+        return {}, feeds.joined(outputs, self.outputs, sizes, self.path)
 
     def predict(self, x: NDArray[np.float32]) -> Answer:
         """Answer ``predict``."""

@@ -7,14 +7,14 @@ import os
 import re
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelab.engines import borders, hosted
+from edgelab.engines import borders, feeds, hosted
 from edgelab.engines.base import OperatorTime, TensorInfo
 from edgelab.engines.child import last_line
 from edgelab.errors import BadFile, BadInput, MissingFramework
@@ -81,6 +81,24 @@ class LiteRTEngine(hosted.HostedEngine):
         )
         super().__init__(__name__, TITLE, path, timeout, **settings)
 
+    def tensors(self, inputs: Mapping[str, NDArray[Any]]) -> list[tuple[str, str, tuple[str, ...], NDArray[Any]]]:
+        """What each operator gives for one call: the tensor's name, the operator, what it reads, and the value.
+
+        In the order in which the operators run.
+
+        A second interpreter that keeps every tensor runs the built-in kernels, since a delegate hides what is inside
+        of it. Quantized tensors come dequantized, as float32.
+
+        Raises
+        ------
+        BadInput
+            If an input does not fit, or this version of LiteRT does not keep tensors.
+        """
+        arrays = feeds.in_order(inputs, self.input_names, str(self.path))
+        answer, values = self._child.call("tensors", "looking into", arrays)
+        told = zip(answer["tensors"], values, strict=True)
+        return [(name, kind, tuple(reads), value) for (name, kind, reads), value in told]
+
     def profile(self, x: NDArray[np.float32], runs: int) -> Sequence[OperatorTime]:
         """Per-operator times for the batch ``x`` from LiteRT's own profiler, which counts whole microseconds.
 
@@ -117,6 +135,7 @@ class Host(hosted.Host):
         self._interpreter = self._open()
         self.load_seconds = time.perf_counter() - start
         self._batch_now = 0
+        self._keeping: Any = None
         self._learn()
 
     def batch_size(self, count: int, *, whole: bool) -> int:
@@ -138,6 +157,15 @@ class Host(hosted.Host):
         except (RuntimeError, ValueError) as error:
             raise BadInput(f"{TITLE} could not run {self.path}: {one_line(error)}.") from None
 
+    def call(self, feeds: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        """`set_tensor` for every input, `invoke`, `get_tensor` for every output; open dimensions take the arrays'."""
+        self._fill_all(self._interpreter, feeds)
+        try:
+            self._interpreter.invoke()
+            return [np.asarray(self._interpreter.get_tensor(entry["index"])) for entry in self._outputs]
+        except (RuntimeError, ValueError) as error:
+            raise BadInput(f"{TITLE} could not run {self.path}: {one_line(error)}.") from None
+
     def timed_call(self, feed: NDArray[Any]) -> Callable[[], object]:
         """`Interpreter.invoke` alone; the input is set once, the runtime does not write over it."""
         if len(self._kept) == 1:
@@ -150,6 +178,38 @@ class Host(hosted.Host):
             self._interpreter.invoke()
 
         return call
+
+    def tensors(self, *arrays: NDArray[Any]) -> hosted.Answer:
+        """Answer ``tensors``."""
+        if self._keeping is None:
+            without = self._litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+            try:
+                self._keeping = self._open(
+                    experimental_op_resolver_type=without, experimental_preserve_all_tensors=True
+                )
+                self._operators = self._keeping._get_ops_details()  # noqa: SLF001 - the only list of operators
+            except (TypeError, AttributeError):
+                raise BadInput(f"{self.name} does not keep the tensors between its operators.") from None
+        interpreter = self._keeping
+        settings: dict[str, Any] = {"layout": self.layout, "prefer": self.prefer, "file": self.path}
+        fitted = [feeds.fitted(array, info, **settings) for array, info in zip(arrays, self.inputs, strict=True)]
+        self._fill_all(interpreter, fitted)
+        known = {int(entry["index"]): entry for entry in interpreter.get_tensor_details()}
+        named: list[tuple[str, str, list[str]]] = []
+        values: list[NDArray[Any]] = []
+        try:
+            interpreter.invoke()
+            for operator in self._operators:
+                reads = [str(known[int(i)]["name"]) for i in operator["inputs"] if int(i) in known]
+                for index in map(int, operator["outputs"]):
+                    if index in known:
+                        info = _info(known[index])
+                        value = np.asarray(interpreter.get_tensor(index))
+                        values.append(borders.to_float(value, info) if info.scale else value)
+                        named.append((info.name, str(operator["op_name"]), reads))
+        except (RuntimeError, ValueError) as error:
+            raise BadInput(f"{TITLE} could not look into {self.path}: {one_line(error)}.") from None
+        return {"tensors": named}, values
 
     def _open(self, **settings: Any) -> Any:
         kinds = self._litert.OpResolverType
@@ -188,7 +248,7 @@ class Host(hosted.Host):
         try:
             self._interpreter.resize_tensor_input(index, [size, *shape[1:]])
             self._interpreter.allocate_tensors()
-            done = all(len(o["shape"]) and o["shape"][0] == size for o in self._interpreter.get_output_details())
+            done = all(_follows(entry, size) for entry in self._interpreter.get_output_details())
         except (RuntimeError, ValueError):
             done = False
         if done:
@@ -199,6 +259,21 @@ class Host(hosted.Host):
         self._outputs = self._interpreter.get_output_details()
         self._batch_now = int(self._inputs[0]["shape"][0])
         return False
+
+    def _fill_all(self, interpreter: Any, feeds: list[NDArray[Any]]) -> None:
+        entries = interpreter.get_input_details()
+        try:
+            resized = [(e, f) for e, f in zip(entries, feeds, strict=True) if tuple(e["shape"]) != f.shape]
+            for entry, feed in resized:
+                interpreter.resize_tensor_input(entry["index"], list(feed.shape))
+            if resized:
+                self._batch_now = 0  # whatever predict had, it resizes anew
+                interpreter.allocate_tensors()
+            for entry, feed in zip(entries, feeds, strict=True):
+                interpreter.set_tensor(entry["index"], feed)
+        except (RuntimeError, ValueError) as error:
+            shapes = ", ".join(str(feed.shape) for feed in feeds)
+            raise BadInput(f"{TITLE} does not take {shapes} for {self.path}: {one_line(error)}.") from None
 
     def _fill(self, feed: NDArray[Any]) -> None:
         if len(feed) != self._batch_now and not self._resized(len(feed)):
@@ -214,6 +289,14 @@ def one_line(error: BaseException) -> str:
     words = [word for word in str(error).split() if not re.search(r"\.(cc|h)(:|$)", word)]
     text = re.sub(r"(?<=\S)(?=Node number \d)", "; ", " ".join(words))
     return (text if len(text) <= 240 else text[:239] + "…").rstrip(". ")
+
+
+def _follows(output: dict[str, Any], size: int) -> bool:
+    """Whether an output has this batch. Where the graph computes shapes while it runs, it is known only afterwards."""
+    if len(output["shape"]) and output["shape"][0] == size:
+        return True
+    signature = output.get("shape_signature")
+    return signature is not None and len(signature) > 0 and int(signature[0]) < 0
 
 
 def _info(entry: dict[str, Any]) -> TensorInfo:

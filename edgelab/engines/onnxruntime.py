@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from edgelab.engines import borders, hosted
 from edgelab.engines.base import OperatorTime, TensorInfo
 from edgelab.engines.child import last_line
+from edgelab.engines.feeds import as_plain
 from edgelab.errors import BadFile, BadInput, MissingFramework
 
 TITLE = "ONNX Runtime"
@@ -127,6 +128,15 @@ class Host(hosted.Host):
                 f"{self.path}'s output '{self._wanted[0]}' is not an array of numbers; choose one with output=..."
             )
         return y
+
+    def call(self, feeds: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        """One `InferenceSession.run` with every input and every output."""
+        arrays = [feed.astype(object) if feed.dtype.kind == "U" else feed for feed in feeds]
+        try:
+            outputs = self._session.run(None, dict(zip((info.name for info in self.inputs), arrays, strict=True)))
+        except Exception as error:  # noqa: BLE001 - as in run
+            raise BadInput(f"{TITLE} could not run {self.path}: {one_line(error)}.") from None
+        return [as_plain(y, info.name, self.path) for y, info in zip(outputs, self.outputs, strict=True)]
 
     def timed_call(self, feed: NDArray[Any]) -> Callable[[], object]:
         """`InferenceSession.run` with a numpy feed, as a bare loop has it."""

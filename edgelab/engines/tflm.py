@@ -264,6 +264,12 @@ class Host(hosted.Host):
         self._invoke(self._interpreter)
         return np.asarray(self._interpreter.get_output(self.output_index()))
 
+    def call(self, feeds: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        """`set_input`, `invoke`, `get_output` for every input and output."""
+        self._set(self._interpreter, feeds)
+        self._invoke(self._interpreter)
+        return [np.array(self._interpreter.get_output(index)) for index in range(len(self.outputs))]
+
     def timed_call(self, feed: NDArray[Any]) -> Callable[[], object]:
         """`Interpreter.invoke` alone; the input is set once, although planning lets later tensors write over it."""
         self._set(self._interpreter, [feed])

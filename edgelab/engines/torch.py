@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import inspect
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelab.engines import borders, hosted
+from edgelab.engines import borders, feeds, hosted
 from edgelab.engines.base import OperatorTime, TensorInfo, Timing
 from edgelab.errors import BadInput, MissingFramework
 
@@ -75,6 +76,48 @@ class TorchEngine:
     def raw(self) -> torch.nn.Module:
         """The module."""
         return self._module
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """The parameters of the module's ``forward`` that have no default."""
+        kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        parameters = inspect.signature(self._module.forward).parameters.values()
+        return tuple(p.name for p in parameters if p.kind in kinds and p.default is p.empty)
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Every output by name for every input by name, in one call of the module.
+
+        Parameters
+        ----------
+        inputs
+            Arrays of any element type by the names of ``forward``'s parameters; those with a default may be left out.
+
+        Returns
+        -------
+        dict
+            A mapping's own keys and a named tuple's fields; else ``output``, or ``output_0`` and so on of several.
+
+        Raises
+        ------
+        BadInput
+            If a name is not a parameter, one is missing, or the module does not take the arrays.
+        """
+        owner = f"The module {type(self._module).__name__}"
+        parameters = inspect.signature(self._module.forward).parameters.values()
+        loose = any(p.kind is p.VAR_KEYWORD for p in parameters)
+        optional = [p.name for p in parameters if p.default is not p.empty and p.kind is not p.POSITIONAL_ONLY]
+        given = dict(inputs) if isinstance(inputs, Mapping) else inputs
+        more = [n for n in given if n in optional or loose] if isinstance(given, dict) else []
+        names = list(dict.fromkeys([*self.input_names, *more]))
+        arrays = feeds.in_order(given, names, owner)
+        try:
+            tensors = {n: self._torch.from_numpy(np.array(a)) for n, a in zip(names, arrays, strict=True)}
+            with self._running():
+                answer = self._module(**tensors)
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            shapes = ", ".join(f"{n}: {a.dtype} {a.shape}" for n, a in zip(names, arrays, strict=True))
+            raise BadInput(f"{owner} does not take {shapes} ({' '.join(str(error).split())[:200]}).") from None
+        return {name: self._plain(value, name, owner) for name, value in _named(answer).items()}
 
     def predict(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits (N, classes) for inputs (N, ...), float32, channels first.
@@ -230,6 +273,13 @@ class TorchEngine:
             )
         return y.dequantize().float().numpy() if y.is_quantized else y.float().numpy()
 
+    def _plain(self, value: Any, name: str, owner: str) -> NDArray[Any]:
+        if not isinstance(value, self._torch.Tensor):
+            raise BadInput(f"{owner} answers '{name}' with {type(value).__name__}, not a tensor.")
+        value = value.dequantize() if value.is_quantized else value
+        value = value.float() if value.dtype == self._torch.bfloat16 else value
+        return np.asarray(value.detach().cpu().resolve_conj().resolve_neg().numpy())
+
     def _element_type(self) -> str:
         parameter = next(self._module.parameters(), None)
         return "float32" if parameter is None else str(parameter.dtype).removeprefix("torch.")
@@ -239,3 +289,13 @@ class TorchEngine:
             f"The module {type(self._module).__name__} does not take an input of shape {x.shape} "
             f"({' '.join(str(error).split())[:200]})."
         )
+
+
+def _named(answer: Any) -> dict[str, Any]:
+    """A module's answer by name."""
+    if isinstance(answer, Mapping):
+        return {str(name): value for name, value in answer.items()}
+    if isinstance(answer, tuple | list) and len(answer) != 1:
+        fields = getattr(answer, "_fields", None) or [f"output_{number}" for number in range(len(answer))]
+        return dict(zip(fields, answer, strict=True))
+    return {"output": answer[0] if isinstance(answer, tuple | list) else answer}

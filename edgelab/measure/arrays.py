@@ -1,17 +1,23 @@
-"""Golden data in .npz files: x as float32, y, optionally group. Files from outside are hostile."""
+"""Labelled data in .npz files: inputs by name, `x` for a single one, optionally y and group.
+
+Files from outside are hostile: nothing is unpickled, and what is wrong with one is a sentence.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edgelab.errors import BadFile, BadInput
+from edgelab.engines.feeds import plain_name
+from edgelab.errors import BadFile, BadInput, EdgelabError
 from edgelab.files import writing
 
 _LARGEST_BYTES = 8 * 2**30
@@ -19,83 +25,168 @@ _LARGEST_BYTES = 8 * 2**30
 
 @dataclass(frozen=True)
 class Arrays:
-    """Inputs (N, ...) float32, channels first; labels (N,) int64; optionally a group label for each item."""
+    """Inputs (N, ...), channels first; optionally labels (N,) int64 and a group label for each item.
 
-    x: NDArray[np.float32]
-    y: NDArray[np.int64]
+    ``x`` is the input of a network with one, float32 or whole numbers; ``inputs`` holds all by name, of any element
+    type (`by_name` makes them), and ``x`` is then the first of them.
+    """
+
+    x: NDArray[Any]
+    y: NDArray[np.int64] | None = None
     group: NDArray[np.str_] | None = None
+    inputs: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.x.ndim < 2 or len(self.x) == 0:
-            raise BadInput(f"x must hold at least one item of at least one value; its shape is {self.x.shape}.")
-        if self.x.dtype != np.float32:
-            raise BadInput(f"x must be float32, not {self.x.dtype}; convert it and scale it as the model was trained.")
-        if not np.isfinite(self.x).all():
-            bad = int(np.flatnonzero(~np.isfinite(self.x).reshape(len(self.x), -1).all(axis=1))[0])
-            raise BadInput(f"x holds NaN or infinity, first in item {bad}.")
-        if self.y.shape != (len(self.x),) or self.y.dtype.kind not in "iu":
-            raise BadInput(f"y must be {len(self.x)} integers, one for each item; it is {self.y.dtype} {self.y.shape}.")
-        if self.y.min() < 0:
-            raise BadInput(f"y holds the label {int(self.y.min())}; classes count from 0.")
+        if not self.inputs:
+            object.__setattr__(self, "inputs", {"x": self.x})
+        for name, array in self.inputs.items():
+            _check_input(name, array, len(self.x) if self.x.ndim else 0)
+        if self.y is not None:
+            if self.y.shape != (len(self.x),) or self.y.dtype.kind not in "iu":
+                found = f"{self.y.dtype} {self.y.shape}"
+                raise BadInput(f"y must be {len(self.x)} integers, one for each item; it is {found}.")
+            if self.y.min() < 0:
+                raise BadInput(f"y holds the label {int(self.y.min())}; classes count from 0.")
         if self.group is not None and self.group.shape != (len(self.x),):
             raise BadInput(f"group must be {len(self.x)} labels, one for each item; its shape is {self.group.shape}.")
 
+    def __len__(self) -> int:
+        return len(self.x)
 
-def load_arrays(path: str | os.PathLike[str]) -> Arrays:
-    """Read x, y and, if there is one, group from an .npz file.
+    @classmethod
+    def by_name(
+        cls, inputs: Mapping[str, ArrayLike], y: ArrayLike | None = None, group: ArrayLike | None = None
+    ) -> Arrays:
+        """Inputs by name, each (N, ...) of its own element type.
+
+        Raises
+        ------
+        BadInput
+            If there is none, or shapes and types do not fit.
+        """
+        named = {str(name): np.asarray(array) for name, array in inputs.items()}
+        if not named:
+            raise BadInput("Name at least one input.")
+        labels = None if y is None else np.asarray(y)
+        return cls(next(iter(named.values())), labels, None if group is None else _labels(group), named)
+
+
+def load_arrays(path: str | os.PathLike[str], inputs: Sequence[str] = ()) -> Arrays:
+    """Read inputs and, if they are there, y and group from an .npz file.
+
+    Parameters
+    ----------
+    path
+        An .npz file.
+    inputs
+        The names of the network's inputs: entries of these names are inputs, also ``y`` and ``group``. Without them,
+        or where none is there, ``x`` is the input, or else every entry but ``y`` and ``group``.
 
     Raises
     ------
     BadFile
-        If it is missing, is no .npz, is truncated, needs unpickling, or lacks x or y.
+        If it is missing, is no .npz, is truncated, needs unpickling, or lacks inputs.
     BadInput
-        If shapes or types do not fit, or x is not finite.
+        If shapes or types do not fit, or an input of floats is not finite.
     """
     file = Path(path)
     if file.is_dir():
         raise BadFile(f"{file} is a folder; name an .npz file with x and y.")
     if not file.is_file():
         raise BadFile(f"{file} does not exist; check the path.")
-    found: dict[str, Any] = {}
+    with open_archive(file) as archive:
+        names = list(archive.files)
+        chosen = _input_names(names, inputs)
+        if not chosen:
+            held = ", ".join(" ".join(name.split()) for name in names)[:160] or "nothing"
+            raise BadFile(f"{file} lacks x, or inputs by their names; it holds {held}.")
+        wanted = [*chosen, *(key for key in ("y", "group") if key in names and key not in chosen)]
+        found = {key: archive[key] for key in wanted}
+    if not all(isinstance(array, np.ndarray) for array in found.values()):  # what numpy makes of an entry of no array
+        raise BadFile(f"{file} holds something other than arrays in {' or '.join(found)}.")
     try:
-        with zipfile.ZipFile(file) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-        if size <= _LARGEST_BYTES:
-            with np.load(file, allow_pickle=False) as arrays:
-                found = {key: arrays[key] for key in ("x", "y", "group") if key in arrays.files}
-                names = arrays.files
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError, NotImplementedError, MemoryError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-        raise BadFile(f"{file} is not a readable .npz of plain arrays ({' '.join(reason.split())[:160]}).") from None
-    except Exception as error:  # zlib.error and whatever a damaged header provokes  # noqa: BLE001
-        raise BadFile(f"{file} is damaged ({type(error).__name__}); write it again.") from None
-    if size > _LARGEST_BYTES:
-        limit = f"{_LARGEST_BYTES / 2**30:.0f} GB"
-        raise BadFile(f"{file} unpacks to {size / 2**30:.0f} GB, more than the {limit} read here.")
-    missing = [key for key in ("x", "y") if key not in found]
-    if missing:
-        held = ", ".join(" ".join(name.split()) for name in names)[:160] or "nothing"
-        raise BadFile(f"{file} lacks {' and '.join(missing)}; it holds {held}.")
-    x, y = found["x"], found["y"]
-    if not isinstance(x, np.ndarray) or not isinstance(y, np.ndarray):  # what numpy makes of an entry of no array
-        raise BadFile(f"{file} holds something other than arrays in x or y.")
-    try:
-        group = None if "group" not in found else _labels(found["group"])
-        x = x.astype(np.float32, copy=False) if x.dtype == np.dtype(np.float32).newbyteorder() else x
-        return Arrays(x, y.astype(np.int64) if y.dtype.kind in "iu" else y, group)
+        group = _labels(found["group"]) if "group" in found and "group" not in chosen else None
+        y = found["y"] if "y" in found and "y" not in chosen else None
+        y = y.astype(np.int64) if y is not None and y.dtype.kind in "iu" else y
+        native = {key: _native(found[key]) for key in chosen}
+        return Arrays(native[chosen[0]], y, group, native)
     except BadInput as error:
         raise BadInput(f"{file}: {error}") from None
 
 
-def save_arrays(path: str | os.PathLike[str], x: ArrayLike, y: ArrayLike, group: ArrayLike | None = None) -> Path:
-    """Write x, y and group as `load_arrays` reads them, whole or not at all."""
-    arrays = Arrays(np.asarray(x), np.asarray(y), None if group is None else _labels(group))
-    parts: dict[str, Any] = {"x": arrays.x, "y": arrays.y}
-    if arrays.group is not None:
-        parts["group"] = arrays.group
+@contextlib.contextmanager
+def open_archive(file: Path) -> Iterator[Any]:
+    """An .npz file as numpy opens it, nothing unpickled; what is wrong with it becomes a sentence.
+
+    Raises
+    ------
+    BadFile
+        If it is no archive, is damaged, or unpacks to more than is read here.
+    """
+    try:
+        with zipfile.ZipFile(file) as packed:
+            size = sum(entry.file_size for entry in packed.infolist())
+        _refuse_bomb(file, size)
+        with np.load(file, allow_pickle=False) as arrays:
+            yield arrays
+    except EdgelabError:
+        raise
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError, NotImplementedError, MemoryError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+        raise BadFile(f"{file} is not a readable .npz of plain arrays ({' '.join(reason.split())[:160]}).") from None
+    except Exception as error:  # noqa: BLE001 - zlib.error and whatever a damaged header provokes
+        raise BadFile(f"{file} is damaged ({type(error).__name__}); write it again.") from None
+
+
+def save_arrays(
+    path: str | os.PathLike[str],
+    x: ArrayLike | Mapping[str, ArrayLike],
+    y: ArrayLike | None = None,
+    group: ArrayLike | None = None,
+) -> Path:
+    """Write inputs (``x``, or several by name), y and group as `load_arrays` reads them, whole or not at all."""
+    arrays = Arrays.by_name(x if isinstance(x, Mapping) else {"x": x}, y, group)
+    parts: dict[str, Any] = dict(arrays.inputs)
+    for key, value in (("y", arrays.y), ("group", arrays.group)):
+        if value is not None:
+            if key in parts:
+                raise BadInput(f"An input is called '{key}' like the labels; leave them out or rename it.")
+            parts[key] = value
     with writing(path) as stream:
         np.savez(stream, **parts)
     return Path(path)
+
+
+def _input_names(held: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """Which entries are inputs, given the network's names."""
+    short = {plain_name(name) for name in wanted} | set(wanted)
+    by_name = [key for key in held if key in short]
+    if by_name:
+        return by_name
+    return ["x"] if "x" in held else [key for key in held if key not in ("y", "group")]
+
+
+def _refuse_bomb(file: Path, size: int) -> None:
+    if size > _LARGEST_BYTES:
+        limit = f"{_LARGEST_BYTES / 2**30:.0f} GB"
+        raise BadFile(f"{file} unpacks to {size / 2**30:.0f} GB, more than the {limit} read here.")
+
+
+def _native(array: NDArray[Any]) -> NDArray[Any]:
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _check_input(name: str, array: NDArray[Any], items: int) -> None:
+    # a vector is an item of one value each where the input has a name of its own, and a slip where it is x
+    if array.ndim < (2 if name == "x" else 1) or len(array) == 0:
+        raise BadInput(f"{name} must hold at least one item of at least one value; its shape is {array.shape}.")
+    if len(array) != items:
+        raise BadInput(f"{name} holds {len(array)} items and the first input {items}; give each input the same number.")
+    if array.dtype.kind not in "fiubUS" or (name == "x" and array.dtype.kind == "f" and array.dtype != np.float32):
+        raise BadInput(f"{name} must be float32, not {array.dtype}; convert it and scale it as the model was trained.")
+    if array.dtype.kind == "f" and np.isnan(array).any() | (name == "x" and not np.isfinite(array).all()):
+        bad = int(np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))[0])
+        raise BadInput(f"{name} holds NaN or infinity, first in item {bad}.")
 
 
 def _labels(group: ArrayLike) -> NDArray[np.str_]:

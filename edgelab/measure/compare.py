@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgelab.compress.modelfile import file_bytes
-from edgelab.engines import open_engine
+from edgelab.engines import model_format, open_engine
 from edgelab.engines.base import Engine
 from edgelab.errors import BadInput
 from edgelab.measure import quality
 from edgelab.measure.arrays import Arrays, load_arrays
 from edgelab.measure.latency import Verdict, measure_latency
+from edgelab.measure.matching import first_logits, match_inputs, match_outputs, native_order, outputs_of
 from edgelab.reading import Reading, Table
 
 
@@ -28,9 +30,10 @@ class Compared:
     file: str
     runtime: str
     bytes: int
-    result: quality.Quality
+    result: quality.Quality | None
     losses: quality.GroupLosses | None
-    loss: quality.Loss
+    loss: quality.Loss | None
+    """None, and so the two before, where the data has no labels."""
     divergence: quality.Divergence
     p50_ms: Reading | None
     speed_up: Reading | None
@@ -44,16 +47,16 @@ class Compared:
             "file": self.file,
             "runtime": self.runtime,
             "bytes": self.bytes,
-            "accuracy": self.result.accuracy.to_dict(),
-            "loss": self.loss.loss.to_dict(),
-            "verdict": self.loss.verdict.text,
+            "accuracy": None if self.result is None else self.result.accuracy.to_dict(),
+            "loss": None if self.loss is None else self.loss.loss.to_dict(),
+            "verdict": None if self.loss is None else self.loss.verdict.text,
             "agreement": self.divergence.agreement.to_dict(),
             "max_abs": self.divergence.max_abs,
             "sqnr_db": self.divergence.sqnr_db,
             "p50_ms": None if self.p50_ms is None else self.p50_ms.to_dict(),
             "speed_up": None if self.speed_up is None else self.speed_up.to_dict(),
             "speed_verdict": None if self.speed_verdict is None else self.speed_verdict.text,
-            "by_class": self.result.to_dict()["by_class"],
+            "by_class": [] if self.result is None else self.result.to_dict()["by_class"],
             "by_group": [] if self.losses is None else [g.to_dict() for g in self.losses.groups],
             "worst_group": None if worst is None else worst.to_dict(),
         }
@@ -74,7 +77,7 @@ class Comparison:
             (
                 Path(self.reference["file"]).name,
                 self.reference["bytes"],
-                Reading.from_dict(self.reference["accuracy"]).figure(),
+                "" if (right := self.reference["accuracy"]) is None else Reading.from_dict(right).figure(),
                 "reference",
                 "",
                 "",
@@ -88,8 +91,8 @@ class Comparison:
                 (
                     Path(m.file).name,
                     m.bytes,
-                    m.result.accuracy.figure(),
-                    m.loss.loss.figure(),
+                    "" if m.result is None else m.result.accuracy.figure(),
+                    "" if m.loss is None else m.loss.loss.figure(),
                     m.divergence.agreement.figure(),
                     sqnr,
                     "untimed" if m.p50_ms is None else m.p50_ms.figure(),
@@ -109,15 +112,19 @@ class Comparison:
 
     def verdicts(self) -> list[str]:
         """Two sentences for each model: accuracy, and time where it was measured."""
+
+        def said(m: Compared) -> str:
+            return "Without labels nothing is known of accuracy." if m.loss is None else m.loss.verdict.text
+
         times = ["" if m.speed_verdict is None else f" {m.speed_verdict.text}" for m in self.models]
-        return [f"{Path(m.file).name}: {m.loss.verdict.text}{t}" for m, t in zip(self.models, times, strict=True)]
+        return [f"{Path(m.file).name}: {said(m)}{t}" for m, t in zip(self.models, times, strict=True)]
 
     def to_dict(self) -> dict[str, Any]:
         """As stable JSON-ready data: data, reference, models, note.
 
-        ``data`` is {"file", "items", "classes", "groups"}; ``reference`` {"file", "runtime", "bytes", "accuracy",
-        "p50_ms", "by_class"}; each of ``models`` {"file", "runtime", "bytes", "accuracy", "loss", "verdict",
-        "agreement", "max_abs", "sqnr_db", "p50_ms", "speed_up", "speed_verdict", "by_class", "by_group",
+        ``data`` is {"file", "items", "inputs", "classes", "groups"}; ``reference`` {"file", "runtime", "bytes",
+        "accuracy", "p50_ms", "by_class"}; each of ``models`` {"file", "runtime", "bytes", "accuracy", "loss",
+        "verdict", "agreement", "max_abs", "sqnr_db", "p50_ms", "speed_up", "speed_verdict", "by_class", "by_group",
         "worst_group"}; accuracies in percent, losses in points (positive is a loss), all as readings.
         """
         return {
@@ -152,7 +159,8 @@ def compare(
     reference, models
         Model files whose output is logits (N, classes).
     data
-        An .npz with x (float32, channels first), y and optionally group, or the arrays.
+        An .npz with inputs by name (``x``, channels first, for a single one), and y and group if there are labels, or
+        the arrays. Several inputs, or other types than float32, are matched to those of each file (`match_inputs`).
     runs, threads
         For the times, batch 1, interleaved.
     seed
@@ -171,12 +179,14 @@ def compare(
         models = [models]
     if not models:
         raise BadInput("Name at least one model to hold against the reference.")
-    arrays = data if isinstance(data, Arrays) else load_arrays(data)
-    groups = None if arrays.group is None else {"group": arrays.group}
     paths = [Path(reference), *map(Path, models)]
     with ExitStack() as stack:
         engines = [stack.enter_context(open_engine(path, threads=threads)) for path in paths]
-        logits = [quality.predict(engine, arrays.x, progress=progress) for engine in engines]
+        arrays = data if isinstance(data, Arrays) else load_arrays(data, engines[0].input_names)
+        groups = None if arrays.group is None or arrays.y is None else {"group": arrays.group}
+        logits: list[NDArray[np.float32]] = []
+        for engine, path in zip(engines, paths, strict=True):
+            logits.append(_logits(engine, path, arrays, logits[0] if logits else None, progress=progress))
         results = [_judge(out, path, arrays, groups) for out, path in zip(logits, paths, strict=True)]
         for out, path in zip(logits, paths, strict=True):
             if out.shape != logits[0].shape:
@@ -185,18 +195,22 @@ def compare(
                     "compare networks of one task."
                 )
         names = distinct_names(paths)
-        timed = {n: e for n, e in zip(names, engines, strict=True) if not why_untimed(e)}
+        untimed = {n: _why_untimed(e, arrays) for n, e in zip(names, engines, strict=True)}
+        timed = {n: e for n, e in zip(names, engines, strict=True) if not untimed[n]}
         race = measure_latency(timed, arrays.x[:1], runs, seed=seed, progress=progress) if timed else None
         sides = {n: (race if race is not None and n in timed else None) for n in names}
         rivals = {n: (race if names[0] in timed else None) for n, race in sides.items()}
+        before = results[0]
         compared = tuple(
             Compared(
                 file=str(path),
                 runtime=engine.name,
                 bytes=file_bytes(path),
                 result=result,
-                losses=quality.group_differences(results[0].correct, result.correct, groups) if groups else None,
-                loss=quality.difference(results[0].correct, result.correct),
+                losses=quality.group_differences(before.correct, result.correct, groups)
+                if groups and before is not None and result is not None
+                else None,
+                loss=None if before is None or result is None else quality.difference(before.correct, result.correct),
                 divergence=quality.divergence(logits[0], out),
                 p50_ms=None if (side := sides[name]) is None else side.readings[name]["p50"],
                 speed_up=None if (rival := rivals[name]) is None else rival.speed_up(name, over=names[0]),
@@ -208,20 +222,19 @@ def compare(
             "file": str(paths[0]),
             "runtime": engines[0].name,
             "bytes": file_bytes(paths[0]),
-            "accuracy": results[0].accuracy.to_dict(),
+            "accuracy": None if before is None else before.accuracy.to_dict(),
             "p50_ms": None if (side := sides[names[0]]) is None else side.readings[names[0]]["p50"].to_dict(),
-            "by_class": results[0].to_dict()["by_class"],
+            "by_class": [] if before is None else before.to_dict()["by_class"],
         }
     described = {
         "file": "arrays given" if isinstance(data, Arrays) else str(data),
-        "items": len(arrays.x),
-        "classes": len(np.unique(arrays.y)),
+        "items": len(arrays),
+        "inputs": {name: str(array.dtype) for name, array in arrays.inputs.items()},
+        "classes": None if arrays.y is None else len(np.unique(arrays.y)),
         "groups": [] if arrays.group is None else sorted(map(str, np.unique(arrays.group))),
     }
     notes = ["" if race is None else race.note]
-    notes += [
-        f"{name} was not timed. {why}." for name, e in zip(names, engines, strict=True) if (why := why_untimed(e))
-    ]
+    notes += [f"{name} was not timed. {why}." for name, why in untimed.items() if why]
     return Comparison(described, about, compared, " ".join(filter(None, notes)))
 
 
@@ -247,7 +260,41 @@ def distinct_names(paths: Sequence[Path]) -> list[str]:
     return [f"{path.name} ({number})" for number, path in enumerate(paths, 1)]
 
 
-def _judge(logits: Any, path: Path, arrays: Arrays, groups: dict[str, Any] | None) -> quality.Quality:
+def _logits(
+    engine: Engine, path: Path, arrays: Arrays, like: NDArray[np.float32] | None, *, progress: bool
+) -> NDArray[np.float32]:
+    """The logits of a file: by the short way for one input of floats, else with each input matched to the file's.
+
+    ``like`` are the reference's, which tell which of several outputs is meant.
+    """
+    if _single(arrays) and len(engine.input_names) == 1:
+        return quality.predict(engine, arrays.x, progress=progress)
+    fed = match_inputs(arrays.inputs, engine.inputs, path.name, native_order(model_format(path)))
+    outputs = outputs_of(engine, fed, arrays.inputs, str(path), progress=progress)
+    if like is not None:
+        ((_, found),) = match_outputs({"logits": like}, outputs, str(path))
+        if found is not None:
+            return found.astype(np.float32)
+    name = first_logits(outputs, arrays.y)
+    if name is None:
+        held = ", ".join(f"'{key}' {y.dtype} {y.shape}" for key, y in outputs.items())
+        raise BadInput(f"{path} has no output of classes (N, classes) that the labels could count; it has {held}.")
+    return outputs[name].astype(np.float32).reshape(len(arrays), -1)
+
+
+def _single(arrays: Arrays) -> bool:
+    return len(arrays.inputs) == 1 and arrays.x.dtype == np.float32 and arrays.x.ndim > 1
+
+
+def _why_untimed(engine: Engine, arrays: Arrays) -> str:
+    if why := why_untimed(engine):
+        return why
+    return "" if _single(arrays) and len(engine.input_names) == 1 else "Only files with one input of floats are timed"
+
+
+def _judge(logits: Any, path: Path, arrays: Arrays, groups: dict[str, Any] | None) -> quality.Quality | None:
+    if arrays.y is None:
+        return None
     try:
         return quality.evaluate(logits, None, arrays.y, groups)
     except BadInput as error:

@@ -94,7 +94,13 @@ class Prediction:
         self.widget.add_class("edgelab-untouched")
         self._saved = Saved(self._state)
         self._restore()
-        control.observe(lambda _: self._touch(), names="value")
+        control.observe(self._dialled, names="value")
+
+    def _dialled(self, change: Any) -> None:
+        """Take a new place of the dial as an answer, unless the browser has only rounded the one where it began."""
+        step, before, after = getattr(self._control, "step", None), change["old"], change["new"]
+        if self._moved or not step or abs(after - before) > step / 2:
+            self._touch()
 
     def _touch(self) -> None:
         """The dial was moved: where it stands is an answer."""
@@ -240,7 +246,7 @@ def predict(
         raise BadInput("predict() needs low= and high=, or options=.")
     else:
         step = _round_step(float(high) - float(low))
-        middle = float(low) + round((float(high) - float(low)) / 2 / step) * step
+        middle = round(float(low) + round((float(high) - float(low)) / 2 / step) * step, 12)
         label = f"your answer ({unit})" if unit else "your answer"
         control = slider(float(low), float(high), step, value=min(middle, float(high)), label=label).widget()
     return Prediction(question.strip(), unit, control, place() if path is None else Path(path))

@@ -21,7 +21,7 @@ FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
-RUN_SECONDS = 150
+RUN_SECONDS = 300
 # anywidget says so of every widget whose script is not there after 2 s, however well it works later.
 TIMER = "[anywidget] Failed to initialize model."
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -161,16 +161,63 @@ class OpenNotebook:
 
     def run_all(self):
         """Run all cells and wait until the last has run or one has failed."""
-        self.page.evaluate("() => { void jupyterapp.commands.execute('notebook:run-all-cells') }")
+        self._run("notebook:run-all-cells", 0, None)
+
+    def run_before(self, index):
+        """Run the cells above one and wait for them."""
+        self._run("notebook:run-all-above", 0, index)
+
+    def run_from(self, index):
+        """Run a cell and all below it and wait for them."""
+        self._run("notebook:run-all-below", index, None)
+
+    def _run(self, command, first, end):
+        self.page.evaluate(
+            """([command, first]) => {
+              jupyterapp.shell.currentWidget.content.activeCellIndex = first;
+              void jupyterapp.commands.execute(command);
+            }""",
+            [command, first if end is None else end],
+        )
         self.page.wait_for_function(
-            """() => {
-              const code = edgelab.cells().filter((c) => c.model.type === 'code' && c.model.sharedModel.source.trim());
+            """([first, end]) => {
+              const code = edgelab.cells().slice(first, end ?? undefined)
+                .filter((c) => c.model.type === 'code' && c.model.sharedModel.source.trim());
               const failed = code.some((c) => edgelab.outputs(c).some((o) => o.output_type === 'error'));
               return failed || (code.every((c) => c.model.executionCount !== null)
                 && jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle');
             }""",
+            arg=[first, end],
             timeout=RUN_SECONDS * 1000,
         )
+
+    def press_run(self, index):
+        """Run one cell by its keys, and wait for it; its outputs."""
+        node = self.show(index)
+        before = self.page.evaluate("(i) => edgelab.cells()[i].model.executionCount", index)
+        self.page.evaluate("() => jupyterapp.shell.currentWidget.content.node.focus()")
+        self.page.keyboard.press("Control+Enter")
+        ran = """([i, before]) => {
+          const count = edgelab.cells()[i].model.executionCount;
+          return count !== null && count !== before
+            && jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle';
+        }"""
+        self.page.wait_for_function(ran, arg=[index, before], timeout=RUN_SECONDS * 1000)
+        assert node.is_visible()
+        return self.page.evaluate("(i) => edgelab.outputs(edgelab.cells()[i])", index)
+
+    def write(self, index, code):
+        """Write ``code`` into a cell in the place of what stands there, by the keyboard."""
+        node = self.show(index)
+        node.query_selector(".cm-content").focus()
+        self.page.keyboard.press("Control+A")
+        self.page.keyboard.insert_text(code)
+        assert self.source(index) == code
+        self.page.keyboard.press("Escape")
+
+    def source(self, index):
+        """What stands in a cell."""
+        return self.page.evaluate("(i) => edgelab.cells()[i].model.sharedModel.source", index)
 
     def restart(self):
         self.page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")

@@ -2,7 +2,8 @@
 
 import nbformat
 import pytest
-from axe_playwright_python.sync_playwright import Axe
+
+from tests.browser.legible import CONTRAST, LIGHT, PAINTED, SEEN, SPOKEN, THEMES, WIDE, marked, switch, violations
 
 CELLS = {
     "setup": """
@@ -58,33 +59,6 @@ guess = ui.predict("How many times faster?", unit="x", low=1, high=9)
 guess""",
 }
 INDEX = {name: position for position, name in enumerate(CELLS)}
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"], "resultTypes": ["violations"]}
-# Contrast of the text in figures, which axe does not judge: as painted, with the paper of the page.
-CONTRAST = """(node) => {
-  const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
-  const paper = getComputedStyle(document.querySelector(".jp-Notebook")).getPropertyValue("--jp-layout-color0");
-  const seen = (...colours) => {
-    canvas.clearRect(0, 0, 1, 1);
-    for (const colour of colours) { canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); }
-    return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
-  };
-  const light = (rgb) => rgb.map((c) => c / 255)
-    .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
-    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0.05);
-  const texts = [...node.querySelectorAll(".js-plotly-plot text, .edgelab-picture svg text")]
-    .filter((text) => text.checkVisibility() && text.textContent.trim() && !text.closest("[fill-opacity='0']"))
-    .filter((text) => !(text.closest(".textpoint") && node.querySelector(".heatmaplayer image")));
-  const low = [];
-  for (const text of texts) {
-    const [one, two] = [light(seen(paper, getComputedStyle(text).fill)), light(seen(paper))].sort((a, b) => b - a);
-    if (one / two < 4.5) low.push(`${text.textContent}: ${(one / two).toFixed(2)}`);
-  }
-  const slabs = [...node.querySelectorAll(".js-plotly-plot, .js-plotly-plot .main-svg, .edgelab-plot")]
-    .filter((part) => !["rgba(0, 0, 0, 0)", "transparent"].includes(getComputedStyle(part).backgroundColor));
-  return { texts: texts.length, low, slabs: slabs.length };
-}"""
-SPOKEN = "(node) => [...node.querySelectorAll('.jp-OutputArea-output')].filter((o) => o.checkVisibility())"
-SEEN = f"(node) => ({SPOKEN})(node).map((o) => o.innerText).join(' ')"
 
 
 @pytest.fixture(scope="module")
@@ -99,36 +73,22 @@ def looks(shared_page, open_notebook, lab_home):
     opened.shutdown()
 
 
-def switch(notebook, theme):
-    notebook.page.evaluate("(theme) => jupyterapp.commands.execute('apputils:change-theme', { theme })", theme)
-    light = str("Light" in theme).lower()
-    notebook.page.wait_for_function(f"() => document.body.dataset.jpThemeLight === '{light}'")
-    notebook.page.wait_for_timeout(500)
-
-
 @pytest.mark.timeout(420)
-@pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
+@pytest.mark.parametrize("theme", THEMES)
 def test_every_output_is_legible(looks, theme):
     assert not [o for outputs in looks.outputs() for o in outputs if o["output_type"] == "error"]
     switch(looks, theme)
     found, texts = [], 0
     for name, index in INDEX.items():
         cell = looks.show(index)
-        painted = "(node) => edgelab.plots(node).every(edgelab.painted)"
-        assert looks.until(painted, cell), name
+        assert looks.until(PAINTED, cell), name
         counted = looks.page.evaluate(CONTRAST, cell)
         texts += counted["texts"]
         found += [f"{name}: {words}" for words in counted["low"]] + [f"{name}: white slab"] * counted["slabs"]
         if not looks.outputs()[index]:
             continue
-        cell.evaluate("(node) => node.setAttribute('data-looked-at', '')")
-        results = Axe().run(looks.page, {"include": ["[data-looked-at] .jp-Cell-outputArea"]}, RULES)
-        cell.evaluate("(node) => node.removeAttribute('data-looked-at')")
-        found += [
-            f"{name}: {v['id']}: {node['html'][:160]} {node['failureSummary']}"
-            for v in results.response["violations"]
-            for node in v["nodes"]
-        ]
+        with marked(cell):
+            found += [f"{name}: {words}" for words in violations(looks)]
     assert found == []
     assert texts > 200
 
@@ -145,13 +105,12 @@ def test_nothing_scrolls_sideways(looks):
     looks.page.wait_for_timeout(500)
     for name in ("range", "flow", "scales", "convolution", "answers", "boxes", "readings"):
         cell = looks.show(INDEX[name])
-        wide = looks.page.evaluate(f"(node) => ({SPOKEN})(node).some((o) => o.scrollWidth > o.clientWidth + 1)", cell)
-        assert not wide, name
+        assert not looks.page.evaluate(WIDE, cell), name
     looks.page.set_viewport_size({"width": 1300, "height": 1000})
 
 
 def test_a_stop_leaves_the_last_state(looks):
-    switch(looks, "JupyterLab Light")
+    switch(looks, LIGHT)
     page = looks.page
     cell = looks.show(INDEX["predict"])
     dial = cell.query_selector(".noUi-handle")

@@ -34,9 +34,11 @@ def test_a_round_trip(tmp_path):
 @pytest.mark.parametrize(
     ("parts", "says"),
     [
-        ({"x": X}, "lacks y"),
-        ({"y": Y}, "lacks x"),
-        ({"data": X}, "lacks x and y; it holds data"),
+        ({"y": Y}, "lacks x, or inputs by their names; it holds y"),
+        ({"y": Y, "group": Y}, "lacks x, or inputs by their names; it holds y, group"),
+        ({"ids": Y, "mask": Y[:4]}, "mask holds 4 items and the first input 6"),
+        ({"mask": np.full((6, 2), np.nan)}, "mask holds NaN"),
+        ({"ids": Y.astype(complex)}, "ids must be float32, not complex128"),
         ({"x": X.astype(np.float64), "y": Y}, "must be float32"),
         ({"x": X, "y": Y.astype(float)}, "integers"),
         ({"x": X, "y": Y[:-1]}, "6 integers"),
@@ -52,6 +54,35 @@ def test_a_round_trip(tmp_path):
 def test_wrong_arrays(tmp_path, parts, says):
     np.savez(tmp_path / "a.npz", **parts)
     assert says in refused(tmp_path / "a.npz")
+
+
+def test_labels_are_optional_and_inputs_have_names(tmp_path):
+    path = save_arrays(tmp_path / "x.npz", X)
+    assert load_arrays(path).y is None
+    assert list(load_arrays(path).inputs) == ["x"]
+    ids, mask = np.arange(12).reshape(6, 2), np.full((6, 2), -np.inf, np.float32)
+    path = save_arrays(tmp_path / "two.npz", {"ids": ids, "mask": mask}, Y)
+    arrays = load_arrays(path)
+    assert list(arrays.inputs) == ["ids", "mask"]
+    assert arrays.inputs["ids"].dtype == np.int64
+    assert arrays.y.tolist() == Y.tolist()
+    assert len(arrays) == 6
+
+
+def test_y_and_group_are_labels_unless_an_input_is_called_so(tmp_path):
+    np.savez(tmp_path / "a.npz", x=X, y=X + 1)
+    assert "integers" in refused(tmp_path / "a.npz")
+    arrays = load_arrays(tmp_path / "a.npz", ["x", "y"])
+    assert arrays.y is None
+    assert np.array_equal(arrays.inputs["y"], X + 1)
+    np.savez(tmp_path / "b.npz", x=X, other=X, y=Y)
+    assert list(load_arrays(tmp_path / "b.npz").inputs) == ["x"]
+    assert list(load_arrays(tmp_path / "b.npz", ["serving_default_x:0", "serving_default_other:0"]).inputs) == [
+        "x",
+        "other",
+    ]
+    with pytest.raises(BadInput, match="called 'y' like the labels"):
+        save_arrays(tmp_path / "c.npz", {"y": X}, Y)
 
 
 def test_a_pickle_is_never_opened(tmp_path):

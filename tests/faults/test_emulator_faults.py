@@ -14,7 +14,9 @@ from edgelab.engines.elf import read_elf
 from edgelab.errors import BadFile, EdgelabError, EngineCrash, MissingFramework
 from edgelab.mcu.compiler import compile_firmware
 
-SPEC = importlib.util.spec_from_file_location("emulator_tests", Path(__file__).parents[1] / "unit" / "test_emulator.py")
+SPEC = importlib.util.spec_from_file_location(
+    "emulator_tests", Path(__file__).parents[1] / "oracle" / "test_emulator.py"
+)
 EMULATOR = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(EMULATOR)
 ROW = [np.zeros((2, 8), np.int8)]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgelab.course import boxes, build, labs, session
+from edgelab.course import boxes, build, session
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "labs" / "example"
 NAMED = "cannot be written (Not a directory); set EDGELAB_RUNS to a folder of your own."
@@ -72,19 +72,6 @@ def test_a_notebook_says_that_nothing_will_be_kept(home, monkeypatch):
     assert not [text for text in shown if "EDGELAB_RUNS" in text]
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="permissions do not bind root")
-def test_a_read_only_clone(home, monkeypatch, tmp_path):
-    monkeypatch.setenv("EDGELAB_RUNS", str(tmp_path / "mine"))
-    (home / "labs").chmod(0o555)
-    try:
-        done = edgelab("open", "example", "--no-browser")
-    finally:
-        (home / "labs").chmod(0o755)
-    assert done.returncode == 2
-    assert "copy the clone to a folder of your own and set EDGELAB_HOME to it" in done.stderr
-    assert labs.find("example")
-
-
 MOUNTED = """
 mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" || exit 77
 shift
@@ -92,22 +79,45 @@ exec "$@"
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux" or not shutil.which("unshare"), reason="needs Linux's mount namespaces")
-@pytest.mark.parametrize(("runs", "cure"), [(None, "set EDGELAB_RUNS"), ("mine", "set EDGELAB_HOME")])
-def test_a_clone_on_a_read_only_file_system(home, monkeypatch, tmp_path, runs, cure):
-    monkeypatch.delenv("EDGELAB_RUNS")
-    if runs:
-        monkeypatch.setenv("EDGELAB_RUNS", str(tmp_path / runs))
-    command = [sys.executable, "-m", "edgelab", "open", "example", "--no-browser"]
+def in_a_read_only_clone(home, *words):
+    """Start a command where the clone is read-only, in a session of its own; its standard error goes to its output."""
     user = [] if os.geteuid() == 0 else ["--map-root-user"]
-    done = subprocess.run(
+    command = [sys.executable, "-m", "edgelab", *words]
+    return subprocess.Popen(
         ["unshare", "--mount", *user, "sh", "-c", MOUNTED, "sh", str(home), *command],
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        check=False,
+        start_new_session=True,
     )
-    if done.returncode == 77 or done.stderr.startswith("unshare"):
-        pytest.skip(f"no mount of its own is allowed here ({done.stderr.strip()})")
-    assert done.returncode == 2, done.stderr
-    assert "(Read-only file system)" in done.stderr
-    assert cure in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not shutil.which("unshare"), reason="needs Linux's mount namespaces")
+def test_a_run_in_a_read_only_clone_says_what_to_set(home, monkeypatch):
+    monkeypatch.delenv("EDGELAB_RUNS")
+    child = in_a_read_only_clone(home, "run", "example")
+    said, _ = child.communicate(timeout=120)
+    if child.returncode == 77 or said.startswith("unshare"):
+        pytest.skip(f"no mount of its own is allowed here ({said.strip()})")
+    assert child.returncode == 2, said
+    assert "(Read-only file system)" in said
+    assert "set EDGELAB_RUNS" in said
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not shutil.which("unshare"), reason="needs Linux's mount namespaces")
+def test_a_lab_of_a_read_only_clone_opens_in_the_learners_home(home, monkeypatch, tmp_path):
+    monkeypatch.delenv("EDGELAB_RUNS")
+    monkeypatch.setenv("HOME", str(tmp_path / "person"))
+    child = in_a_read_only_clone(home, "open", "example", "--no-browser", "--port", "9470")
+    said = [child.stdout.readline()]
+    while said[-1] and "serves at http" not in said[-1]:
+        said.append(child.stdout.readline())
+    child.terminate()  # the command itself: the shell before it has become it
+    child.communicate(timeout=60)
+    if child.returncode == 77 or said[0].startswith("unshare"):
+        pytest.skip(f"no mount of its own is allowed here ({said[0].strip()})")
+    place = tmp_path / "person" / "edgelab"
+    assert f"is not yours to write to, so your work goes to {place}." in said[0]
+    assert "/lab/tree/my/90_example.ipynb" in said[-1]
+    assert (place / "my" / "90_example.ipynb").exists()
+    assert not (home / "my").exists()

@@ -48,8 +48,11 @@ def descendants(child):
 
 def serving(child):
     """Wait for the address and start a kernel; the server's process and the kernel's."""
-    line = child.stdout.readline()
-    assert "serves at http" in line, line
+    said = [child.stdout.readline()]  # first where the learner's copy is
+    while said[-1] and "serves at http" not in said[-1]:
+        said.append(child.stdout.readline())
+    assert said[-1], said
+    line = said[-1]
     address = urlsplit(line.split()[-1])
     request = urllib.request.Request(
         f"http://{address.netloc}/api/kernels",

@@ -113,6 +113,28 @@ CHANGES: dict[str, dict[str, tuple[str, Change]]] = {
         "palettes": ("a grouped palette that loses as much", lambda a: [a[0], a[0], a[2]]),
         "recap_engine": ("no operator that falls back", lambda a: [a[0], shifted(a[1], -a[1].value)]),
     },
+    "tflite": {
+        "silent": (
+            "every way with an error, and nothing lost",
+            lambda a: [dict.fromkeys(a[0], "Cannot set tensor"), a[1], a[1]],
+        ),
+        "files": ("5 points more lost by int8", lambda a: [{**a[0], "int8": shifted(a[0]["int8"], 5.0)}]),
+        "noise": ("1.5 points less lost by the noise", lambda a: [shifted(a[0], -1.5), *a[1:]]),
+        "xnnpack": (
+            "every speed-up times 0.3, as on a processor for which there are no such kernels",
+            lambda a: [scaled(ratio, 0.3) for ratio in a],
+        ),
+        "mapped": (
+            "no memory that is known, as on macOS and Windows",
+            lambda a: [replace(share, value=0.0, doubt="This system does not tell.") for share in a],
+        ),
+        "board": ("a measured time of 900 ms", lambda a: [900.0, a[1]]),
+        "recap": (
+            "5 points more lost by int8, and 6 less by the noise",
+            lambda a: [a[0], shifted(a[1], 5.0), a[2], shifted(a[3], -6.0)],
+        ),
+        "pi": ("a network that takes 5,000 times as long", lambda a: [scaled(a[0], 5000.0), *a[1:]]),
+    },
     "mcu": {
         "planner": (
             "no figure of TFLM, as on a system for which there is no wheel",
@@ -133,6 +155,41 @@ CHANGES: dict[str, dict[str, tuple[str, Change]]] = {
         "chain": ("4 rows fewer are equal", lambda a: [shifted(a[0], -4), *a[1:]]),
         "rounding": ("no way of rounding shows a difference", lambda a: [dict.fromkeys(a[0], 0), *a[1:]]),
         "awake": ("a sleep current of 100 uA", lambda a: [a[0], 100.0]),
+    },
+    "onnx": {
+        "exporters": (
+            "the newer exporter keeps opset 17 and its file is the smaller one",
+            lambda a: [a[0], a[0], a[2], -a[3]],
+        ),
+        "yours": ("three tensors and two of the rest differ", lambda a: [a[0], 3, "stem", a[3], 2]),
+        "optimise": (
+            "the same bits at every level, and two answers that turned all the same",
+            lambda a: [*a[:2], dict.fromkeys(a[2], 0), scaled(a[3], 0), 2, a[5]],
+        ),
+        "providers": (
+            "the provider that was asked for is there",
+            lambda a: [a[0], [a[0], *a[1]], False, a[3], [a[0]]],
+        ),
+        "ort": (
+            "an ORT file of 50,000 bytes less, and one answer that turned",
+            lambda a: [a[0], shifted(a[1], -50_000), a[2], 1, a[4]],
+        ),
+        "frameworks": (
+            "no Keras, and 0.5 points less agreement with scikit-learn",
+            lambda a: [
+                {"PyTorch": a[0]["PyTorch"], "scikit-learn": shifted(a[0]["scikit-learn"], -0.5)},
+                ["Keras"],
+            ],
+        ),
+        "race": (
+            "the speed-ups times 0.1, as where PyTorch has kernels that ONNX Runtime lacks",
+            lambda a: [{name: scaled(ratio, 0.1) for name, ratio in a[0].items()}],
+        ),
+        "recap_promise": ("the provider that was asked for is there", lambda a: [*a[:2], [a[1]], *a[3:]]),
+        "recap_speed": (
+            "the speed-ups times 0.1",
+            lambda a: [{name: scaled(ratio, 0.1) for name, ratio in a[0].items()}],
+        ),
     },
 }
 

@@ -216,6 +216,26 @@ def test_time_is_refused_and_says_what_there_is(files):
                 refused()
 
 
+def test_run_takes_and_gives_arrays_by_name(files):
+    x = (
+        np.random.default_rng(3).normal(scale=20, size=(40, 2, 2, 2)).astype(np.float32)
+    )  # more rows than one call takes
+    with open_engine(files["cortex-m4"]) as engine:
+        (name,) = engine.input_names
+        found = engine.run({name: x})
+        assert list(found) == [info.name for info in engine.outputs]
+        logits = engine.predict(x)
+        assert any(np.array_equal(y.reshape(40, -1), logits) for y in found.values() if y.dtype == np.float32)
+        for wrong, says in (
+            ({}, "is missing"),
+            ({name: x, "other": x}, "no input 'other'"),
+            ({name: x[:, :1]}, "takes the shape"),
+            ({name: x.astype(np.float64)}, "not float64"),
+        ):
+            with pytest.raises(BadInput, match=says):
+                engine.run(wrong)
+
+
 def test_compare_takes_firmware_without_times(files):
     from edgelab.measure.arrays import Arrays
 

@@ -16,8 +16,9 @@ from edgelab.errors import LabError
 from .course_home import EXAMPLE
 
 VERBS = ("open", "labs", "doctor", "run", "check", "progress", "claims", "bench", "compare", "inspect", "build", "test")
-VERBS += ("fit", "firmware")
+VERBS += ("fit", "firmware", "golden", "reset")
 JSON_VERBS = ("run", "check", "reset", "bench", "inspect", "compare", "labs", "fit", "firmware")
+JSON_VERBS += ("golden_make", "golden_check")
 ORACLE = EXAMPLE.parents[1] / "data" / "mcu_oracle"
 
 
@@ -331,20 +332,37 @@ def same_shape(found, stated, reading, place="$"):
         ["bench", "m.onnx", "m.onnx", "--runs", "20"],
         ["compare", "m.onnx", "m.onnx", "--data", "d.npz"],
         ["inspect", "m.onnx"],
+        ["golden", "make", "m.onnx", "--data", "d.npz", "-o", "made.golden"],
+        ["golden", "check", "kept.golden", "m.onnx", "other.onnx"],
         ["fit", str(ORACLE / "sine_mlp.tflite"), "--device", "himax-we2"],
     ],
-    ids=lambda words: words[0],
+    ids=lambda words: "_".join(words[:2]) if words[0] == "golden" else words[0],
 )
 def test_the_json_is_as_documented(model, capfd, words):
     build.build()
     if words == ["claims"]:
         assert call("run", "example") == 0
         capfd.readouterr()
-    assert call(*words, "--json") == 0
+    failing = words[:2] == ["golden", "check"]
+    if failing:
+        other_model()
+        assert call("golden", "make", "m.onnx", "--data", "d.npz", "-o", "kept.golden") == 0
+        capfd.readouterr()
+    assert call(*words, "--json") == int(failing)
     out = capfd.readouterr().out
     found, stated = json.loads(out), documented()
-    same_shape(found, stated[words[0]], stated["reading"])
+    same_shape(found, stated["_".join(words[:2]) if words[0] == "golden" else words[0]], stated["reading"])
     assert out == json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def other_model():
+    """The model with its classes exchanged, which fails every golden check."""
+    import onnx
+
+    model = onnx.load("m.onnx")
+    weights = onnx.numpy_helper.to_array(model.graph.initializer[0])[:, ::-1].copy()
+    model.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(weights, "w"))
+    onnx.save(model, "other.onnx")
 
 
 def test_the_documentation_states_every_verb_with_json():

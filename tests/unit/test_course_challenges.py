@@ -101,3 +101,14 @@ def test_the_face_gives_the_function_not_a_module(lab):
 
     assert Shown is Target
     assert callable(challenge)
+
+
+def test_the_progress_page_shows_the_best_attempt(lab):
+    from edgelab.course.labs import find
+    from edgelab.course.progress_page import LabProgress, page
+
+    judge("small", (69_000, 0.4), measured, (SIZE, LOSS))
+    text = page([LabProgress(find("quantization"), {}, progress.load("example"))])
+    assert "Challenges" in text
+    assert "<td>met</td><td>file 69,000 bytes, loss 0.400 points (0.100 to 0.700)" in text
+    assert "Challenges" not in page([LabProgress(find("quantization"), {}, progress.Progress("example"))])

@@ -17,7 +17,19 @@ import nbformat
 import pytest
 
 from edgelab import cli
-from edgelab.course import browser, build, doctor, labs, progress, progress_page, results, serve, session, testing
+from edgelab.course import (
+    browser,
+    build,
+    copies,
+    doctor,
+    labs,
+    progress,
+    progress_page,
+    results,
+    serve,
+    session,
+    testing,
+)
 from edgelab.errors import BadInput, LabError, MissingFramework
 
 from .course_home import EXAMPLE
@@ -138,7 +150,7 @@ def test_a_lab_opens_without_what_is_optional_and_says_what_it_leaves_out(home, 
     )
     real = session.installed
     monkeypatch.setattr(session, "installed", lambda name: name != "coremltools" and real(name))
-    monkeypatch.setattr(session, "_made_by_uv", lambda: True)
+    monkeypatch.setattr(session, "made_by_uv", lambda: True)
     says = "Left out here, without coremltools: the size on a phone. `uv sync --inexact --group coreml` adds it."
     shown = []
     monkeypatch.setattr(session.boxes, "show_markdown", lambda markdown, _text: shown.append(markdown))
@@ -404,8 +416,8 @@ def get(address, token=""):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
 def test_open_serves_the_lab_and_ends_on_an_interrupt(home):
-    notebook = labs.find("example").notebook
-    notebook.unlink()  # it is built again
+    notebook = copies.place(labs.find("example"))
+    assert not notebook.exists()  # it is made
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         child = subprocess.Popen(
@@ -416,18 +428,21 @@ def test_open_serves_the_lab_and_ends_on_an_interrupt(home):
             # a shell's background job, as the tests may be, ignores interrupts, and so would its children
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
         )
-        line = child.stdout.readline()
+        first, line = child.stdout.readline(), child.stdout.readline()
+    assert first.startswith("Your copy of the lab is "), child.communicate()
     assert line.startswith("JupyterLab serves at http://127.0.0.1:"), child.communicate()
     address = line.split()[-1]
     base, token = address.split("/lab/")[0], address.split("token=")[1]
     assert not base.endswith(f":{port}")
-    assert address.startswith(f"{base}/lab/tree/labs/90_example.ipynb")
+    assert address.startswith(f"{base}/lab/tree/my/90_example.ipynb")
     assert "JupyterLab" in get(address)
     with pytest.raises(urllib.error.HTTPError, match="403"):
         get(f"{base}/api/contents")
-    assert json.loads(get(f"{base}/api/contents/labs/90_example.ipynb?content=0", token))["type"] == "notebook"
+    assert json.loads(get(f"{base}/api/contents/my/90_example.ipynb?content=0", token))["type"] == "notebook"
     settings = json.loads(get(f"{base}/lab/api/settings/@jupyterlab/apputils-extension:notification", token))
     assert settings["schema"]["properties"]["fetchNews"]["default"] == "false"
+    settings = json.loads(get(f"{base}/lab/api/settings/@jupyterlab/notebook-extension:tracker", token))
+    assert settings["schema"]["properties"]["codeCellConfig"]["default"]["lineWrap"] is True
     assert notebook.exists()
     server = next(int(line.split()[0]) for line in processes() if f"--ServerApp.port={base.rsplit(':')[-1]}" in line)
     command = next(line for line in processes() if line.split()[0] == str(server))

@@ -142,3 +142,14 @@ def test_in_a_kernel_a_broken_file_is_one_sentence_under_the_cell(runs):
     assert any("This was not kept for `edgelab claims`" in text for text in texts)
     assert any("M2: held" in text for text in texts)
     assert results.location().read_text(encoding="utf-8") == "{"
+
+
+@pytest.mark.parametrize("field", [{"date": "2099-01-01T00:00:00"}, {"id": ["M2"]}])
+def test_a_date_without_a_zone_and_a_name_that_is_none_are_reported(field):
+    results.add("start", "notebook", claims=[verdict()])
+    data = json.loads(results.location().read_text())
+    data["claims"][0].update(field)
+    results.location().write_text(json.dumps(data))
+    for act in (last_claims, lambda: results.add("start", "notebook", claims=[verdict()])):
+        with pytest.raises(BadFile, match="does not hold what labs found"):
+            act()

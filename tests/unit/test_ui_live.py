@@ -209,6 +209,18 @@ def test_a_prediction_has_no_answer_until_the_dial_is_moved():
     assert prediction.value == "b"
 
 
+def test_a_browser_that_rounds_the_dial_has_not_answered():
+    prediction = ui.predict("How many times?", low=0.2, high=5.0)
+    assert prediction._control.value == 2.6
+    prediction._control.value = 2.6000000000000005
+    assert prediction._commit.disabled
+    assert "edgelab-untouched" in prediction.widget._dom_classes
+    prediction._control.value = 2.65
+    prediction._control.value = 2.6  # moved away and back: this is an answer
+    prediction._commit.click()
+    assert prediction.value == 2.6
+
+
 def test_what_stays_of_a_prediction_is_its_answer():
     prediction = ui.predict("How <much>?", unit="x", low=0.5, high=10)
     assert "No prediction was made" in prediction._state()[0]["text/html"]

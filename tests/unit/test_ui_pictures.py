@@ -189,6 +189,8 @@ def test_groups_are_rows_and_show_the_same_classes():
     picture = ui.images_by(IMAGES, TRUTH, NAMES[:3], group, classes=["yield", "stop"])
     assert [alt for alt, _ in images_in(picture)] == ["yield, day", "stop, day", "yield, glare", "stop, glare"]
     assert "day: yield, stop; glare: yield, stop" in picture.alt
+    picture = ui.images_by(IMAGES, TRUTH, NAMES[:3], group, classes=["stop"], rows=["glare", "day"])
+    assert [alt for alt, _ in images_in(picture)] == ["stop, glare", "stop, day"]
 
 
 def test_lost_and_gained_are_told_without_colour():

@@ -43,6 +43,7 @@ def images_by(
     title: str = "",
     per_row: int = 6,
     classes: Sequence[str] | None = None,
+    rows: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Picture:
     """Small multiples: one row a class, or one row a group, with examples drawn at random.
@@ -65,6 +66,8 @@ def images_by(
         Images in a row, 1 to 12.
     classes
         With ``group``: the names of the classes to show, in this order; the first ``per_row`` of them without it.
+    rows
+        With ``group``: the groups to show, in this order; all of them by name without it.
     seed
         Of the draw.
 
@@ -79,23 +82,23 @@ def images_by(
     if not 1 <= per_row <= 12:
         raise BadInput(f"images_by(): per_row={per_row} must be between 1 and 12.")
     generator = np.random.default_rng(seed)
-    rows: list[tuple[str, list[int]]] = []
+    strips: list[tuple[str, list[int]]] = []
     if group is None:
         for c in np.unique(labels):
             found = generator.permutation(np.flatnonzero(labels == c))[:per_row]
-            rows.append((names[c], [int(i) for i in found]))
+            strips.append((names[c], [int(i) for i in found]))
     else:
         groups = np.asarray(group).astype(str)
         if groups.shape != labels.shape:
             raise BadInput(f"images_by(): there are {len(labels)} items and group has the shape {groups.shape}.")
         wanted = _classes(classes, names, labels)[:per_row]
-        for value in dict.fromkeys(sorted(groups.tolist())):
+        for value in dict.fromkeys(sorted(groups.tolist()) if rows is None else rows):
             picks = [np.flatnonzero((groups == value) & (labels == c)) for c in wanted]
             chosen = [int(generator.choice(found)) for found in picks if len(found)]
             if not chosen:
                 continue
-            rows.append((value, chosen))
-    shown = [i for _, row in rows for i in row]
+            strips.append((value, chosen))
+    shown = [i for _, row in strips for i in row]
     if not 1 <= len(shown) <= _MOST_IMAGES:
         raise BadInput(f"images_by() shows 1 to {_MOST_IMAGES} images; these settings give {len(shown)}.")
     low, high = _span(images[shown])
@@ -103,16 +106,16 @@ def images_by(
         f'<div class="label">{html.escape(name)}</div><div class="strip">'
         + "".join(_tag(images[i], low, high, f"{names[labels[i]]}, {name}" if group is not None else name) for i in row)
         + "</div>"
-        for name, row in rows
+        for name, row in strips
     ]
     what = "groups" if group is not None else "classes"
     told = "; ".join(
-        f"{name}: {', '.join(names[labels[i]] for i in row) if group is not None else len(row)}" for name, row in rows
+        f"{name}: {', '.join(names[labels[i]] for i in row) if group is not None else len(row)}" for name, row in strips
     )
     return Picture(
         f'{_STYLE}<div class="rows">{"".join(parts)}</div>',
-        title or f"Examples of {len(rows)} {what}",
-        f"Small images, one row for each of {len(rows)} {what}. {told}.",
+        title or f"Examples of {len(strips)} {what}",
+        f"Small images, one row for each of {len(strips)} {what}. {told}.",
     )
 
 

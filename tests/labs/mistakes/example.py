@@ -74,14 +74,14 @@ def speed_up(before, after):
 VARIANTS = {
     "percentile": [
         """
-def percentile(values, q):
+def my_percentile(values, q):
     ordered = sorted(float(value) for value in values)
     for rank, value in enumerate(ordered, start=1):
         if 100 * rank >= q * len(ordered):
             return value
 """,
         """
-def percentile(values, q):
+def my_percentile(values, q):
     return np.percentile(np.asarray(values, dtype=np.float32), q, method="inverted_cdf")
 """,
     ],

@@ -116,6 +116,16 @@ def quantize_multiplier(real):
 """,
             "return the mantissa and the shift",
         ),
+        (
+            """
+def quantize_multiplier(real):
+    f, s = math.frexp(real)
+    m = round(f * 2**31)
+    if m >= 2**31 - 1: m, s = 2**30, s + 1
+    return m, s
+""",
+            "",
+        ),
     ],
     "high_multiply": [
         (
@@ -451,6 +461,24 @@ def first_difference(found, expected):
 """,
             "not -1",
         ),
+        (
+            """
+def first_difference(found, expected):
+    if found.shape != expected.shape or found.dtype.itemsize != expected.dtype.itemsize: raise ValueError
+    d = (found != expected).reshape(len(found), -1).any(axis=1)
+    return int(d.argmax()) if d.any() else None
+""",
+            "compare dtype",
+        ),
+        (
+            """
+def first_difference(found, expected):
+    if found.size != expected.size or found.dtype != expected.dtype: raise ValueError
+    d = (found.reshape(len(found), -1) != expected.reshape(len(found), -1)).any(axis=1)
+    return int(d.argmax()) if d.any() else None
+""",
+            "compare the shapes",
+        ),
     ],
     "budget": [
         (
@@ -540,6 +568,14 @@ def flash_and_ram(sections):
     return get('.vectors', '.text', '.rodata', '.data') / 1024, get('.data', '.bss', '.stack') / 1024
 """,
             "these are KiB",
+        ),
+        (
+            """
+def flash_and_ram(sections):
+    f = sum(v for k, v in sections.items() if k.startswith(('.vectors', '.text', '.rodata', '.data')))
+    return f, sum(v for k, v in sections.items() if k.startswith(('.data', '.bss', '.stack')))
+""",
+            "whole names",
         ),
     ],
     "interval": [

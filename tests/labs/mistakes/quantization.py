@@ -621,6 +621,15 @@ def my_release(float_file, int8_file, images):
 """,
             "written somewhere else",
         ),
+        (
+            """
+def my_release(float_file, int8_file, images):
+    rng = np.random.default_rng(0)
+    noise = rng.uniform(0, images.max(), images.shape).astype(np.float32)
+    return ptq.quantize_static(float_file, int8_file, noise).path
+""",
+            "noise excites",
+        ),
     ],
     "worst_group": [
         (
@@ -779,6 +788,26 @@ def my_worst_group(correct_before, correct_after, groups, smallest=30):
 """,
             "divide by the size of the group",
         ),
+        (
+            """
+def my_worst_group(correct_before, correct_after, groups, smallest=30):
+    names = [str(g) for g in np.unique(groups) if (groups == g).sum() >= smallest]
+    l = {g: 1 - correct_after[groups == g].mean() / correct_before[groups == g].mean() for g in names}
+    w = max(l, key=l.get)
+    return w, 100 * (correct_before[groups == w].mean() - correct_after[groups == w].mean())
+""",
+            "do not divide",
+        ),
+        (
+            """
+def my_worst_group(correct_before, correct_after, groups, smallest=30):
+    names = [str(g) for g in np.unique(groups) if correct_before[groups == g].sum() >= smallest]
+    l = {g: 100 * (correct_before[groups == g].mean() - correct_after[groups == g].mean()) for g in names}
+    w = max(l, key=l.get)
+    return w, l[w]
+""",
+            "all its items",
+        ),
     ],
 }
 
@@ -927,6 +956,10 @@ def my_release(float_file, int8_file, images):
         """
 def my_release(float_file, int8_file, images):
     return ptq.quantize_static(Path(float_file), Path(int8_file), images[::-1].copy(), per_channel=True)
+""",
+        """
+def my_release(float_file, int8_file, images):
+    ptq.quantize_static(float_file, int8_file, images, per_channel=False)
 """,
     ],
     "worst_group": [

@@ -112,6 +112,14 @@ def separable_layer_macs(height, width, c_in, c_out, kernel=3, stride=1):
 """,
             "two operations for each MAC",
         ),
+        (
+            """
+def separable_layer_macs(height, width, c_in, c_out, kernel=3, stride=1):
+    h, w = -(-height // stride), -(-width // stride)
+    return h * w * min(c_in, c_out) * kernel * kernel + h * w * c_in * c_out
+""",
+            "as many channels as the input",
+        ),
     ],
     "summary": [
         (
@@ -453,6 +461,34 @@ def verdict(a_blocks_ms, b_blocks_ms):
     return 'noise' if abs(d.mean()) <= 2 * error else ('a' if d.mean() < 0 else 'b')
 """,
             "median of two runs is their mean",
+        ),
+        (
+            """
+def verdict(a_blocks_ms, b_blocks_ms):
+    d = np.median(a_blocks_ms - b_blocks_ms, axis=1)
+    error = d.std(ddof=1) / math.sqrt(len(d))
+    return 'noise' if abs(d.mean()) <= 2 * error else ('a' if d.mean() < 0 else 'b')
+""",
+            "no pairs",
+        ),
+        (
+            """
+def verdict(a_blocks_ms, b_blocks_ms):
+    d = np.median(a_blocks_ms, axis=1) - np.median(b_blocks_ms, axis=1)
+    error = d.std(ddof=1) / math.sqrt(len(d) - 1)
+    return 'noise' if abs(d.mean()) <= 2 * error else ('a' if d.mean() < 0 else 'b')
+""",
+            "one less",
+        ),
+        (
+            """
+def verdict(a_blocks_ms, b_blocks_ms):
+    d = np.median(a_blocks_ms, axis=1) - np.median(b_blocks_ms, axis=1)
+    if d.std() == 0: return 'noise'
+    error = d.std(ddof=1) / math.sqrt(len(d))
+    return 'noise' if abs(d.mean()) <= 2 * error else ('a' if d.mean() < 0 else 'b')
+""",
+            "zero is noise",
         ),
     ],
     "fits": [
