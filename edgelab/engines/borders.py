@@ -140,12 +140,12 @@ def show_shape(shape: Sequence[int | None]) -> str:
 
 
 def fits(item: Sequence[int], wanted: Sequence[int | None]) -> bool:
-    """Whether an item's shape is the one wanted, open dimensions and dimensions of size 1 left out.
+    """Whether an item's shape is the one wanted; open dimensions fit any, and other ranks fit but for dimensions of 1.
 
     Examples
     --------
-    >>> fits((1, 28, 28), (28, None, 1))
-    True
+    >>> fits((1, 28, 28), (28, None)), fits((1, 28, 28), (28, None, 1))
+    (True, False)
     """
     if len(item) == len(wanted):
         return all(w is None or w == n for n, w in zip(item, wanted, strict=True))
