@@ -34,7 +34,8 @@ def digests(folder):
     found = {name: _front_end(samples) for name, samples in (("front_end_16", 16), ("front_end_1024", 1024))}
     for name, content in NETWORKS.items():
         (folder / f"{name}.tflite").write_bytes(content())
-    for path in sorted([*folder.glob("*.tflite"), *(DATA / "mcu_oracle").glob("*.tflite")]):
+    oracle = {key_of(path.stem): path for path in sorted((DATA / "mcu_oracle").glob("*.tflite"))}
+    for network, path in {**{name: folder / f"{name}.tflite" for name in NETWORKS}, **oracle}.items():
         model, own = read_model(path), {}
         for kernels, minimise in WAYS:
             files = dict(generate(model, kernels=kernels, minimise=minimise).files)
@@ -42,8 +43,13 @@ def digests(folder):
             for file, text in files.items():  # the header, the same in every way; a file that joins it is held, too
                 key = file if own.get(file, _digest(text)) == _digest(text) else f"{kernels} {minimise} {file}"
                 own[key] = _digest(text)
-        found[path.stem] = own
+        found[network] = own
     return found
+
+
+def key_of(oracle):
+    """The key of one of the oracle's models; one has the name of a test network."""
+    return f"{oracle} of the oracle" if oracle in NETWORKS else oracle
 
 
 def _front_end(samples):

@@ -194,15 +194,16 @@ class OpenNotebook:
     def press_run(self, index):
         """Run one cell by its keys, and wait for it; its outputs."""
         node = self.show(index)
-        before = self.page.evaluate("(i) => edgelab.cells()[i].model.executionCount", index)
+        # after a restart the kernel counts from 1 again, so that a cell may get the number that it has
+        self.page.evaluate("(i) => { edgelab.cells()[i].model.executionCount = null; }", index)
         self.page.evaluate("() => jupyterapp.shell.currentWidget.content.node.focus()")
         self.page.keyboard.press("Control+Enter")
-        ran = """([i, before]) => {
+        ran = """(i) => {
           const count = edgelab.cells()[i].model.executionCount;
-          return count !== null && count !== before
+          return count !== null
             && jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle';
         }"""
-        self.page.wait_for_function(ran, arg=[index, before], timeout=RUN_SECONDS * 1000)
+        self.page.wait_for_function(ran, arg=index, timeout=RUN_SECONDS * 1000)
         assert node.is_visible()
         return self.page.evaluate("(i) => edgelab.outputs(edgelab.cells()[i])", index)
 
