@@ -55,7 +55,7 @@ ui.Panel(draw, alt="A rising line.", title="Levels", bits=ui.slider(1, 40, 1, va
 ui.Panel(lambda bits: ui.range_to_integers([0.1, 0.9], 1 / 2**bits, 0, bits), title="Integers",
          bits=ui.slider(1, 4, 1, value=2, label="bits"))""",
     "predict": """
-guess = ui.predict("How many times faster?", unit="x", low=1, high=9)
+guess = ui.predict("How many times as fast?", unit="x", low=1, high=9)
 guess""",
 }
 INDEX = {name: position for position, name in enumerate(CELLS)}
