@@ -1,7 +1,7 @@
 """The form of a lab, measured: pace, pictures, formulas, links, and where the first exercise stands.
 
 A lab whose header says ``form: 2`` keeps these rules; an older one is measured only. The figures of all labs stand in
-one table, which `edgelab build` prints with ``--form``.
+one table, which `edgelab build` prints.
 """
 
 from __future__ import annotations
