@@ -60,7 +60,8 @@ from IPython.display import Markdown
 from edgelab import Reading, Table, data, nets, record, ui
 from edgelab.convert.tflite import export_int8
 from edgelab.course import begin, check, claim, finding, listed
-from edgelab.engines import elf, open_engine
+from edgelab.emulator import elf
+from edgelab.engines import open_engine
 from edgelab.engines.tflm import TFLMEngine
 from edgelab.errors import BadInput, MissingFramework
 from edgelab.mcu import arena, cgen, devices, emulator, fit, handmade, tflm_app, timing

@@ -14,11 +14,11 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from edgelab.emulator.elf import Sizes
+from edgelab.emulator.machine import find_core
+from edgelab.emulator.thumb import Mix
 from edgelab.engines import borders, feeds, hosted
 from edgelab.engines.base import OperatorTime, TensorInfo, Timing
-from edgelab.engines.elf import Sizes
-from edgelab.engines.machine import find_core
-from edgelab.engines.thumb import Mix
 from edgelab.engines.trace import LayerCount, Trace
 from edgelab.errors import BadInput
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgelab.emulator.elf import read_elf, sizes_of
+from edgelab.emulator.machine import Counted, Machine, find_core
 from edgelab.engines import borders, hosted
 from edgelab.engines.base import TensorInfo
-from edgelab.engines.elf import read_elf, sizes_of
-from edgelab.engines.machine import Counted, Machine, find_core
 from edgelab.errors import BadFile, BadInput, EngineCrash
 
 FORMAT = 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from edgelab.engines.thumb import Mix
+from edgelab.emulator.thumb import Mix
 from edgelab.reading import Reading, Table
 
 

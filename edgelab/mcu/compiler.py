@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
-from edgelab.engines.machine import Core, find_core
-from edgelab.engines.zig import zig_cc
+from edgelab.emulator.machine import Core, find_core
+from edgelab.emulator.zig import zig_cc
 from edgelab.errors import BadInput, EngineCrash
 from edgelab.files import write_bytes
 
@@ -40,7 +40,7 @@ def linker_script(core: Core | str, *, stack_bytes: int = DEFAULT_STACK_BYTES) -
     Parameters
     ----------
     core
-        The core; its addresses are those of the board that QEMU and `edgelab.engines.machine` know.
+        The core; its addresses are those of the board that QEMU and `edgelab.emulator.machine` know.
     stack_bytes
         Bytes for the stack, a multiple of 8, at least 256.
 
@@ -113,7 +113,7 @@ def compile_firmware(
         Contents by file name: the .c files are compiled, headers lie beside them. They define ``main`` and
         what it calls; start-up code, memory functions and, unless given, the linker script are added.
     core
-        ``"cortex-m4"`` or another of `edgelab.engines.machine.CORES`.
+        ``"cortex-m4"`` or another of `edgelab.emulator.machine.CORES`.
     output
         The file to write, whole or not at all.
     stack_bytes

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgelab.emulator.machine import Core, find_core
 from edgelab.engines.cortexm_host import FORMAT
-from edgelab.engines.machine import Core, find_core
 from edgelab.errors import BadInput
 from edgelab.mcu.compiler import DEFAULT_STACK_BYTES, compile_firmware
 from edgelab.mcu.project import description

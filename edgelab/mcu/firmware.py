@@ -19,9 +19,9 @@ from typing import Any, Literal
 import numpy as np
 
 from edgelab import __version__
+from edgelab.emulator.machine import Core, find_core
 from edgelab.engines.base import TensorInfo
 from edgelab.engines.cortexm_host import FORMAT
-from edgelab.engines.machine import Core, find_core
 from edgelab.errors import BadFile, BadInput
 from edgelab.files import read_json, write_json, write_text
 from edgelab.mcu import project

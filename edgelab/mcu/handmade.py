@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from edgelab.engines.machine import Core
+from edgelab.emulator.machine import Core
 from edgelab.errors import BadInput
 from edgelab.mcu.cgen.fixed import quantize_multiplier, rounded
 from edgelab.mcu.custom import Buffer, build_custom

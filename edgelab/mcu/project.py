@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from edgelab.engines.machine import Core
+from edgelab.emulator.machine import Core
 from edgelab.mcu.compiler import FLAGS, SCRIPT, linker_script, support_file
 
 _GCC_CPU = {

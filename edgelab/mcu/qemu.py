@@ -18,10 +18,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from edgelab.emulator.elf import read_elf
+from edgelab.emulator.machine import find_core
 from edgelab.engines.cortexm import as_rows
 from edgelab.engines.cortexm_host import description_of
-from edgelab.engines.elf import read_elf
-from edgelab.engines.machine import find_core
 from edgelab.errors import BadInput, EngineCrash, MissingFramework
 
 PROGRAM = "qemu-system-arm"

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgelab.engines.machine import find_core
-from edgelab.engines.thumb import Mix
+from edgelab.emulator.machine import find_core
+from edgelab.emulator.thumb import Mix
 from edgelab.errors import BadInput
 from edgelab.reading import Reading, Table
 

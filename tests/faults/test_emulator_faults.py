@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgelab.engines import open_engine, zig
-from edgelab.engines.elf import read_elf
+from edgelab.emulator import zig
+from edgelab.emulator.elf import read_elf
+from edgelab.engines import open_engine
 from edgelab.errors import BadFile, EdgelabError, EngineCrash, MissingFramework
 from edgelab.mcu.compiler import compile_firmware
 

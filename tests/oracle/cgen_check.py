@@ -33,8 +33,8 @@ class Native:
 
 class Emulated:
     def __init__(self, job):
-        from edgelab.engines.elf import read_elf, sizes_of
-        from edgelab.engines.machine import Machine, find_core
+        from edgelab.emulator.elf import read_elf, sizes_of
+        from edgelab.emulator.machine import Machine, find_core
 
         elf = read_elf(job["code"])
         self.machine = Machine(elf, find_core(job["core"]), job["layers"])

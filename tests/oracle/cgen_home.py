@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edgelab.engines.zig import zig_cc
+from edgelab.emulator.zig import zig_cc
 from edgelab.mcu.cgen import generate
 from edgelab.mcu.compiler import compile_firmware
 from edgelab.mcu.model import read_model

@@ -2,7 +2,7 @@
 
 import pytest
 
-from edgelab.engines.elf import read_elf, sizes_of
+from edgelab.emulator.elf import read_elf, sizes_of
 from edgelab.mcu.arena import plan_arena
 from edgelab.mcu.cgen import generate
 from edgelab.mcu.model import read_model

@@ -2,7 +2,7 @@
 
 import pytest
 
-from edgelab.engines.elf import read_elf, sizes_of
+from edgelab.emulator.elf import read_elf, sizes_of
 from edgelab.mcu.model import read_model
 from tests.mcu_layers import Net
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgelab.emulator.counter import native_library
+from edgelab.emulator.elf import read_elf, sizes_of
+from edgelab.emulator.machine import CORES, Machine, find_core
+from edgelab.emulator.thumb import Mix, classify, instructions, mix_of, runs_on_armv6m
 from edgelab.engines import Engine, model_format, open_engine
 from edgelab.engines.cortexm import CortexMEngine
-from edgelab.engines.counter import native_library
-from edgelab.engines.elf import read_elf, sizes_of
-from edgelab.engines.machine import CORES, Machine, find_core
-from edgelab.engines.thumb import Mix, classify, instructions, mix_of, runs_on_armv6m
 from edgelab.errors import BadFile, BadInput
 from edgelab.mcu.compiler import compile_firmware, first_complaint, linker_script
 from edgelab.mcu.project import description

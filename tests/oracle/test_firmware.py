@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from edgelab.cli import main
+from edgelab.emulator.elf import read_elf
+from edgelab.emulator.machine import Machine, find_core
+from edgelab.emulator.thumb import Mix
 from edgelab.engines import open_engine
-from edgelab.engines.elf import read_elf
-from edgelab.engines.machine import Machine, find_core
-from edgelab.engines.thumb import Mix
 from edgelab.errors import BadFile, BadInput
 from edgelab.mcu import firmware, timing
 from edgelab.mcu.compiler import compile_firmware

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgelab.engines.machine import find_core
+from edgelab.emulator.machine import find_core
+from edgelab.emulator.zig import zig_cc, zig_program
 from edgelab.engines.tflm import TFLMEngine
-from edgelab.engines.zig import zig_cc, zig_program
 from edgelab.mcu.cgen import generate
 from edgelab.mcu.firmware import build_firmware, describe
 from edgelab.mcu.frontend import FrontEnd, Spectrum

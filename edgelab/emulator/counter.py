@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from edgelab.engines.zig import tool_cache, zig_cc, zig_version
+from edgelab.emulator.zig import tool_cache, zig_cc, zig_version
 from edgelab.errors import EdgelabError
 
 NO_LAYER = -1

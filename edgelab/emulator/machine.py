@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgelab.engines.counter import Block, BlockCounter
-from edgelab.engines.elf import Elf
-from edgelab.engines.thumb import Mix, instructions, mix_of, runs_on_armv6m
+from edgelab.emulator.counter import Block, BlockCounter
+from edgelab.emulator.elf import Elf
+from edgelab.emulator.thumb import Mix, instructions, mix_of, runs_on_armv6m
 from edgelab.errors import BadFile, BadInput, EngineCrash, MissingFramework
 
 PAINT = 0xA5
@@ -147,7 +147,7 @@ class Machine:
     layers
         The functions of the layers, in order; a name may stand more than once, and the first counts.
     native
-        As `edgelab.engines.counter.BlockCounter` takes it.
+        As `edgelab.emulator.counter.BlockCounter` takes it.
     """
 
     def __init__(self, elf: Elf, core: Core, layers: Sequence[str], *, native: bool | None = None) -> None:
