@@ -52,7 +52,7 @@ import torch
 
 from edgelab import Reading, Table, data, nets, record, ui
 from edgelab.convert.tflite import export_int8
-from edgelab.convert.tflite_writer import TfliteWriter
+from edgelab.models.tflite_writer import TfliteWriter
 from edgelab.course import begin, check, claim, finding, listed
 from edgelab.engines import open_engine
 from edgelab.engines.tflm import TFLMEngine, arena_search

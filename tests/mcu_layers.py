@@ -9,7 +9,7 @@ import zlib
 
 import numpy as np
 
-from edgelab.convert.tflite_writer import TfliteWriter
+from edgelab.models.tflite_writer import TfliteWriter
 
 SIGMAS = 3.0
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from edgelab.convert.tflite_writer import TfliteWriter
+from edgelab.models.tflite_writer import TfliteWriter
 
 SHAPE = (1, 2, 1, 6)
 PADS = [[0, 0], [1, 1], [0, 0], [0, 0]]

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelab.convert.tflite_graph import Graph, Step
-from edgelab.convert.tflite_writer import TfliteWriter
 from edgelab.errors import BadInput
+from edgelab.models.tflite_writer import TfliteWriter
 from edgelab.quiet import first_line
 
 if TYPE_CHECKING:

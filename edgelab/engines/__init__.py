@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from edgelab.engines.base import Engine, OperatorTime, TensorInfo, Timing
-from edgelab.engines.formats import model_format
+from edgelab.models.formats import model_format
 
 __all__ = ["Engine", "OperatorTime", "TensorInfo", "Timing", "model_format", "open_engine"]
 

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from edgelab.engines import borders, feeds
 from edgelab.engines.base import OperatorTime, TensorInfo, Timing
 from edgelab.engines.child import Child
-from edgelab.engines.formats import existing_file
 from edgelab.errors import BadInput
+from edgelab.models.formats import existing_file
 
 DEFAULT_TIMEOUT_SECONDS = 120.0
 # What an engine feeds at once where the model leaves the batch open: fast, and small enough for any memory.

@@ -18,9 +18,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelab.engines.formats import existing_file, model_format
 from edgelab.errors import BadFile, BadInput
-from edgelab.measure.flatbuffer import BITS, FlatReader, enum_names, sound
+from edgelab.models.flatbuffer import BITS, FlatReader, enum_names, sound
+from edgelab.models.formats import existing_file, model_format
 from edgelab.reading import Table
 
 # Options whose number is a value of an enumeration of the schema.

@@ -282,7 +282,7 @@ def _remarks(model: Model, checks: Sequence[OperatorCheck]) -> list[str]:
 
 def _open_inputs(model: Model) -> list[str]:
     """The names of inputs whose signature leaves a dimension open."""
-    from edgelab.measure.flatbuffer import FlatReader, sound
+    from edgelab.models.flatbuffer import FlatReader, sound
 
     with sound(model.path):
         reader = FlatReader(model.path, model.content)

@@ -14,8 +14,8 @@ from typing import Any
 
 from edgelab.engines.base import TensorInfo
 from edgelab.engines.child import Child
-from edgelab.engines.formats import model_format
 from edgelab.errors import BadFile, EngineCrash
+from edgelab.models.formats import model_format
 from edgelab.reading import Cell, Table
 
 _TIMEOUT_SECONDS = 60.0
@@ -24,7 +24,7 @@ _BASE_MEMORY_BYTES = 2**30
 _MEMORY_FACTOR = 8
 
 _TITLES = {"onnx": "ONNX", "tflite": "TensorFlow Lite"}
-_READERS = {"onnx": "edgelab.measure.onnx_file", "tflite": "edgelab.measure.tflite_file"}
+_READERS = {"onnx": "edgelab.models.onnx_file", "tflite": "edgelab.models.tflite_file"}
 _KINDS = {
     "none": "none",
     "static": "weights and activations",

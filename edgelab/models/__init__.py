@@ -5,8 +5,14 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_HOMES = {"folder_bytes": "mlpackage", "folder_hash": "mlpackage", "is_mlpackage": "mlpackage"}
-__all__ = ["folder_bytes", "folder_hash", "is_mlpackage"]
+_HOMES = {
+    "existing_file": "formats",
+    "folder_bytes": "mlpackage",
+    "folder_hash": "mlpackage",
+    "is_mlpackage": "mlpackage",
+    "model_format": "formats",
+}
+__all__ = ["existing_file", "folder_bytes", "folder_hash", "is_mlpackage", "model_format"]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from edgelab import cli
-from edgelab.convert.tflite_writer import TfliteWriter
 from edgelab.errors import EdgelabError
 from edgelab.mcu.fit import fit
 from edgelab.mcu.operators import check_operators
+from edgelab.models.tflite_writer import TfliteWriter
 
 ORACLE = Path(__file__).parents[1] / "data" / "mcu_oracle"
 MODEL = ORACLE / "squeeze_excite.tflite"

@@ -31,7 +31,7 @@ FUZZ_HOST = """
 import importlib, json, time
 from pathlib import Path
 import numpy as np
-from edgelab.engines.formats import model_format
+from edgelab.models.formats import model_format
 from edgelab.engines.hosted import peak_memory_bytes
 from edgelab.errors import BadFile, BadInput
 

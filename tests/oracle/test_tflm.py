@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgelab.convert.tflite_writer import TfliteWriter
 from edgelab.engines import Engine
 from edgelab.engines.tflm import ARENA_ALIGNMENT, TFLMEngine, arena_search
 from edgelab.errors import BadFile, BadInput, EngineCrash, MissingFramework
 from edgelab.mcu.arena import plan_arena
 from edgelab.mcu.model import read_model
+from edgelab.models.tflite_writer import TfliteWriter
 from tests.mcu_networks import NETWORKS
 
 ORACLE = Path(__file__).parents[1] / "data" / "mcu_oracle"

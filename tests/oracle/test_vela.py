@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgelab.convert.tflite_writer import TfliteWriter
 from edgelab.errors import BadFile, BadInput, EngineCrash
 from edgelab.mcu.accelerator import CONFIGURATIONS, ethos_coverage
 from edgelab.mcu.model import read_model
+from edgelab.models.tflite_writer import TfliteWriter
 
 ORACLE = Path(__file__).parents[1] / "data" / "mcu_oracle"
 SAME = {"padding": "SAME", "stride_h": 1, "stride_w": 1}

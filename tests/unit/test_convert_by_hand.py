@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from edgelab.convert import by_hand
-from edgelab.convert.tflite_tables import schema
-from edgelab.convert.tflite_writer import TfliteWriter
+from edgelab.models.tflite_tables import schema
+from edgelab.models.tflite_writer import TfliteWriter
 
 
 def test_float16_is_numpys_on_all_sizes():

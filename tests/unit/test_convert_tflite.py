@@ -15,9 +15,9 @@ import edgelab.data
 from edgelab import nets
 from edgelab.convert import tflite_graph
 from edgelab.convert.tflite import export_int8
-from edgelab.convert.tflite_writer import TfliteWriter
 from edgelab.engines import open_engine
 from edgelab.errors import BadFile, BadInput
+from edgelab.models.tflite_writer import TfliteWriter
 from edgelab.nets.checkpoints import read_recipe
 from tests.mcu_layers import Net
 from tests.mcu_networks import NETWORKS, STATEFUL

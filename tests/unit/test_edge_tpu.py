@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from edgelab.convert.tflite_tables import schema
-from edgelab.convert.tflite_writer import TfliteWriter
 from edgelab.measure.edge_tpu import SOURCE, SUPPORTED, edge_tpu_coverage
+from edgelab.models.tflite_tables import schema
+from edgelab.models.tflite_writer import TfliteWriter
 
 
 def test_the_list_has_the_schemas_names():

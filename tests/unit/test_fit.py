@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgelab.convert.tflite_writer import TfliteWriter
 from edgelab.errors import BadInput
 from edgelab.mcu import fit as fitting
 from edgelab.mcu.arena import plan_arena, planned_buffers
@@ -18,6 +17,7 @@ from edgelab.mcu.fit import fit
 from edgelab.mcu.model import read_model
 from edgelab.mcu.plans import lower_bound
 from edgelab.mcu.timing import ANCHORS, NETWORK_MACS, NETWORKS
+from edgelab.models.tflite_writer import TfliteWriter
 
 ORACLE = Path(__file__).parents[1] / "data" / "mcu_oracle"
 FIGURES = json.loads((ORACLE / "oracle.json").read_text(encoding="utf-8"))

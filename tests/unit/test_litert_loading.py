@@ -5,9 +5,9 @@ import sys
 import numpy as np
 import pytest
 
-from edgelab.convert.tflite_writer import TfliteWriter
 from edgelab.engines.litert_loading import loading
 from edgelab.errors import BadFile
+from edgelab.models.tflite_writer import TfliteWriter
 
 BYTES = 8 * 2**20
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from edgelab import cli
-from edgelab.convert.tflite_writer import TfliteWriter
 from edgelab.engines import tflm
 from edgelab.errors import BadFile, EngineCrash, EngineDied, ModelRefused
 from edgelab.mcu import fit as fitting
@@ -17,6 +16,7 @@ from edgelab.mcu.fit import fit
 from edgelab.mcu.model import read_model
 from edgelab.mcu.operators import FIXED_SHAPE, FULL_INTEGER
 from edgelab.mcu.refusal import refusal_of
+from edgelab.models.tflite_writer import TfliteWriter
 from tests.mcu_networks import NETWORKS
 
 CASES = Path(__file__).parents[1] / "data" / "cases" / "mcu"

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from edgelab.convert.tflite_writer import TfliteWriter
 from edgelab.errors import BadFile, BadInput
 from edgelab.mcu.model import Quantization, read_model
+from edgelab.models.tflite_writer import TfliteWriter
 from tests.mcu_networks import NETWORKS
 
 ORACLE = Path(__file__).parents[1] / "data" / "mcu_oracle"

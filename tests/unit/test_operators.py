@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgelab.convert.tflite_writer import TfliteWriter
 from edgelab.errors import BadFile, BadInput
 from edgelab.mcu import operators
 from edgelab.mcu.cgen import generate
 from edgelab.mcu.model import read_model
 from edgelab.mcu.operators import check_operators, mend_for
+from edgelab.models.tflite_writer import TfliteWriter
 from tests.mcu_layers import Net
 from tests.mcu_networks import NETWORKS
 from tests.mcu_operators import OPERATORS

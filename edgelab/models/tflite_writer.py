@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edgelab.convert.tflite_tables import (
+from edgelab.errors import BadInput
+from edgelab.files import write_bytes
+from edgelab.models.tflite_tables import (
     Operator,
     Tensor,
     aligned_buffer,
@@ -25,8 +27,6 @@ from edgelab.convert.tflite_tables import (
     schema,
     tensor_table,
 )
-from edgelab.errors import BadInput
-from edgelab.files import write_bytes
 
 SCHEMA_VERSION = 3
 OFFLINE_PLAN = "OfflineMemoryAllocation"

@@ -13,9 +13,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from edgelab.errors import BadFile, MissingFramework
-from edgelab.measure import onnx_standins
-from edgelab.measure.facts import MAX_ELEMENTS, clipped, facts, shown
-from edgelab.measure.onnx_weights import BITS, CONVOLUTIONS, WEIGHTED, Constant, Weights, integer, quantization
+from edgelab.models import onnx_standins
+from edgelab.models.facts import MAX_ELEMENTS, clipped, facts, shown
+from edgelab.models.onnx_weights import BITS, CONVOLUTIONS, WEIGHTED, Constant, Weights, integer, quantization
 
 # Shape inference reads the values of small integer constants (shapes, axes), never those of weights.
 _KEPT_BYTES = 4096
@@ -37,7 +37,7 @@ class Host:
 
 
 def read(path: str) -> dict[str, Any]:
-    """The facts of an .onnx file; see `edgelab.measure.facts.facts`.
+    """The facts of an .onnx file; see `edgelab.models.facts.facts`.
 
     Raises
     ------

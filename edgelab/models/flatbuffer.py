@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from edgelab.errors import BadFile, MissingFramework
-from edgelab.measure.facts import MAX_ELEMENTS, clipped, shown
+from edgelab.models.facts import MAX_ELEMENTS, clipped, shown
 
 BITS = {
     **dict.fromkeys(("FLOAT64", "INT64", "UINT64", "COMPLEX64"), 64),

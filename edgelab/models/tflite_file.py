@@ -1,6 +1,6 @@
 """What a TensorFlow Lite file holds, read from its flatbuffer without running it.
 
-It runs in a child process (`edgelab.measure.inspect`); `edgelab.measure.flatbuffer` does the checked reading.
+It runs in a child process (`edgelab.measure.inspect`); `edgelab.models.flatbuffer` does the checked reading.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgelab.measure.facts import facts, granularity
-from edgelab.measure.flatbuffer import FlatReader, sound
+from edgelab.models.facts import facts, granularity
+from edgelab.models.flatbuffer import FlatReader, sound
 
 # Operands that are weights and bias, and what one output element of the operator costs in multiply-accumulates.
 _WEIGHTED = {
@@ -75,7 +75,7 @@ class Host:
 
 
 def read(path: str) -> dict[str, Any]:
-    """The facts of a .tflite file; see `edgelab.measure.facts.facts`.
+    """The facts of a .tflite file; see `edgelab.models.facts.facts`.
 
     Raises
     ------

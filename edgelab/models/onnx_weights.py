@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgelab.measure.facts import granularity
+from edgelab.models.facts import granularity
 
 # Places of weights (first) and bias among the inputs of operators that multiply and accumulate.
 WEIGHTED = {
