@@ -73,6 +73,7 @@ def pytest_configure(config):
     config.pluginmanager.register(CpuSeconds(), "cpu_seconds")
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items):
     """With ``--dist loadgroup`` a file stays in one process, and where it is about labs, each lab does."""
     for item in items:

@@ -55,3 +55,32 @@ def test_children_are_counted(tmp_path, options):
     assert set(found) == {"tests/test_it.py", "tests/test_it.py example", "collecting"}
     assert 0.9 < found["tests/test_it.py"] < 2.5
     assert 0.5 < found["tests/test_it.py example"] < 2.5
+
+
+def test_a_file_and_a_lab_stay_in_one_process(tmp_path):
+    """What a group shares is made once: a scheduler that loses the groups makes it twice and says nothing."""
+    folder = tmp_path / "tests"
+    folder.mkdir()
+    (tmp_path / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    shutil.copy(Path(__file__).parents[1] / "conftest.py", folder)
+    names = ["test_a.py", "test_b.py", "test_c.py"]
+    for name in names:
+        (folder / name).write_text(
+            "import os, pytest\n"
+            "@pytest.mark.parametrize('number', range(8))\n"
+            "def test_it(number):\n"
+            "    with open(os.environ['SEEN'], 'a') as file:\n"
+            f"        file.write(f'{name} {{os.getpid()}}\\n')\n",
+            encoding="utf-8",
+        )
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2", "--dist", "loadgroup"],
+        cwd=tmp_path,
+        env=clean | {"SEEN": str(tmp_path / "seen")},
+        check=True,
+    )
+    seen = [line.split() for line in (tmp_path / "seen").read_text(encoding="utf-8").splitlines()]
+    assert len(seen) == 8 * len(names)
+    assert len({(name, pid) for name, pid in seen}) == len(names)
+    assert len({pid for _, pid in seen}) == 2
