@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -122,6 +122,22 @@ class Program:
                 raise BadInput(f"{self.path} takes a batch of 1, and was given {shapes}.")
         return {p.name: _array(found[p.name], p, self.labels) for p in self.outputs if p.name in found}
 
+    def tensors(self, feeds: Mapping[str, NDArray[Any]]) -> Iterator[tuple[Step, NDArray[Any]]]:
+        """Every operator with its first result, in the order of the program, for one call.
+
+        Raises
+        ------
+        BadInput, ModelRefused
+            As for `run`.
+        """
+        values: dict[str, Any] = {**self.constants, **{p.name: _fed(p, feeds, self.path) for p in self.inputs}}
+        for step in self.steps:
+            with torch.inference_mode():
+                self._take([step], values)
+            found = values[step.outputs[0]]
+            if isinstance(found, torch.Tensor):
+                yield step, found.numpy()
+
     def weights(self) -> dict[str, NDArray[np.float32]]:
         """The decoded weight of every convolution and linear layer, by the operator's name."""
         found = {
@@ -198,38 +214,18 @@ def read_program(path: str | os.PathLike[str]) -> Program:
     MissingFramework
         If coremltools is not installed.
     """
-    folder = mlpackage.check_package(path)
-    ct = mlpackage.coremltools()
+    folder = Path(path)
+    spec = mlpackage.read_spec(folder)
     from coremltools.converters.mil.frontend.milproto import load as milproto
 
-    spec = ct.proto.Model_pb2.Model()
-    try:
-        spec.ParseFromString(mlpackage.model_file(folder).read_bytes())
-    except Exception as error:  # noqa: BLE001 - protobuf's own errors
-        raise BadFile(f"{folder} is damaged: its program is not readable ({first_line(error)}).") from None
-    if spec.WhichOneof("Type") != "mlProgram":
-        kind = spec.WhichOneof("Type") or "nothing"
-        raise BadFile(f"{folder} holds a model of type {kind}, not an ML Program; convert it to one.")
     weights = mlpackage.model_file(folder).parent / "weights"
-    function = _main(spec, folder)
-    _refuse_unknown(function, folder, weights)
+    _refuse_unknown(mlpackage.main_block(spec, folder), folder, weights)
     try:
         with silenced():
             program = milproto.load(spec, spec.specificationVersion, str(weights))
     except Exception as error:  # noqa: BLE001 - a damaged program may raise anything
         raise BadFile(f"{folder} is damaged or newer than coremltools: {first_line(error)}.") from None
     return _translated(folder, spec, program.functions[spec.description.defaultFunctionName or "main"])
-
-
-def _main(spec: Any, folder: Path) -> Any:
-    functions = spec.mlProgram.functions
-    name = spec.description.defaultFunctionName or "main"
-    if name not in functions:
-        raise BadFile(f"{folder} is damaged: it has no function {name!r}.")
-    function = functions[name]
-    if function.opset not in function.block_specializations:
-        raise BadFile(f"{folder} is damaged: its function has no operators.")
-    return function.block_specializations[function.opset]
 
 
 def _refuse_unknown(block: Any, folder: Path, weights: Path) -> None:

@@ -146,8 +146,50 @@ def model_file(folder: Path) -> Path:
     return model
 
 
-def check_blob(weights: Path, offset: int) -> None:
-    """Whether a constant begins at ``offset`` of the weights and ends inside them.
+def read_spec(path: str | os.PathLike[str]) -> Any:
+    """The program of a package as the protobuf message that it is, its weights left where they are.
+
+    Raises
+    ------
+    BadFile
+        If the package is missing, incomplete or damaged, holds no ML Program, or more than one function.
+    MissingFramework
+        If coremltools is not installed.
+    """
+    folder = check_package(path)
+    spec = coremltools().proto.Model_pb2.Model()
+    try:
+        spec.ParseFromString(model_file(folder).read_bytes())
+    except Exception as error:  # noqa: BLE001 - protobuf's own errors
+        raise BadFile(f"{folder} is damaged: its program is not readable ({first_line(error)}).") from None
+    kind = spec.WhichOneof("Type")
+    if kind != "mlProgram":
+        raise BadFile(
+            f"{folder} holds {f'a model of type {kind}' if kind else 'no model'}, not an ML Program; convert the "
+            "network again with convert_to='mlprogram'."
+        )
+    names = sorted(spec.mlProgram.functions)
+    if len(names) > 1:
+        raise BadFile(
+            f"{folder} holds {len(names)} functions ({', '.join(names)}), and packages of one are read here; save one "
+            "of them as a package of its own."
+        )
+    return spec
+
+
+def main_block(spec: Any, folder: Path) -> Any:
+    """The operators of a package's function, as its protobuf message has them."""
+    name = spec.description.defaultFunctionName or "main"
+    if name not in spec.mlProgram.functions:
+        raise BadFile(f"{folder} is damaged: it has no function {name!r}.")
+    function = spec.mlProgram.functions[name]
+    if function.opset not in function.block_specializations:
+        raise BadFile(f"{folder} is damaged: its function has no operators.")
+    return function.block_specializations[function.opset]
+
+
+def check_blob(weights: Path, offset: int) -> int:
+    """Bytes of the constant that begins at ``offset`` of the weights, which has to end inside them.
 
     Raises
     ------
@@ -163,6 +205,7 @@ def check_blob(weights: Path, offset: int) -> None:
         sentinel, _, length, start = struct.unpack("<IIQQ", stream.read(24))
     if sentinel != _BLOB_SENTINEL or start + length > size:
         raise damaged
+    return int(length)
 
 
 def _check_blobs(weights: Path) -> None:
