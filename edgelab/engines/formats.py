@@ -69,10 +69,7 @@ def model_format(path: str | os.PathLike[str]) -> ModelFormat:
     """
     if is_mlpackage(path):
         return "coreml"
-    if Path(path).is_dir() and Path(path).suffix in (".mlpackage", ".mlmodelc"):
-        if Path(path).suffix == ".mlpackage":
-            check_package(path)
-        raise BadFile(f"{path} is a compiled Core ML model, which only macOS reads; name the .mlpackage it came from.")
+    _refuse_folder(Path(path))
     file = existing_file(path)
     with file.open("rb") as stream:
         start = stream.read(16)
@@ -94,6 +91,14 @@ def model_format(path: str | os.PathLike[str]) -> ModelFormat:
     if verdict == "truncated":
         raise BadFile(f"{file} begins like an ONNX model and ends too early; it is truncated or damaged, get it again.")
     raise BadFile(f"{file} is neither an ONNX nor a TensorFlow Lite model; name a file that a converter wrote.")
+
+
+def _refuse_folder(path: Path) -> None:
+    """One sentence for a folder that would be a Core ML model."""
+    if path.is_dir() and path.suffix == ".mlpackage":
+        check_package(path)
+    if path.is_dir() and path.suffix == ".mlmodelc":
+        raise BadFile(f"{path} is a compiled Core ML model, which only macOS reads; name the .mlpackage it came from.")
 
 
 def _scan_model_proto(stream: IO[bytes], size: int) -> Literal["whole", "truncated", "foreign", "core ml"]:

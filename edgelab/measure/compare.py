@@ -109,7 +109,7 @@ class Comparison:
         return Table("Compared with the reference", columns, rows, settings.strip())
 
     def groups(self) -> list[Table]:
-        """For each model a table of its outputs where there are several, and of who loses most where there are groups."""
+        """For each model a table of its outputs if there are several, and of who loses most if there are groups."""
         several = [
             Table(
                 f"Outputs of {Path(m.file).name}",

@@ -46,6 +46,7 @@ def read(path: str) -> dict[str, Any]:
     MissingFramework
         If coremltools is not installed.
     """
+    mlpackage.coremltools(bare=True)
     spec = mlpackage.read_spec(path)
     block = mlpackage.main_block(spec, Path(path))
     weights = mlpackage.model_file(Path(path)).parent / "weights"
@@ -139,7 +140,7 @@ class _Reader:
 
     def _einsum(self, op: Any) -> int | None:
         equation = str((self._constants.values(op, "equation") or [""])[0])
-        terms = equation.split("->")[0].split(",")
+        terms = equation.partition("->")[0].split(",")
         shapes = [_known(self._shapes.get(a.name)) for a in op.inputs["values"].arguments]
         sizes: dict[str, int] = {}
         for term, shape in zip(terms, shapes, strict=False):

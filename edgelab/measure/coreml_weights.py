@@ -74,6 +74,10 @@ class Constants:
             return self._plain(op.attributes[name]).values
         if name not in op.inputs or not op.inputs[name].arguments:
             return ()
+        stated = op.inputs[name].arguments[0].value
+        if stated.type.WhichOneof("type") == "listType":  # of class names, or of numbers
+            entries = [entry.immediateValue.tensor for entry in stated.immediateValue.list.values[:_FEW]]
+            return tuple(v for e in entries if (kind := e.WhichOneof("value")) for v in getattr(e, kind).values)
         found = self._argument(op.inputs[name].arguments[0])
         return found.values if found else ()
 
@@ -193,24 +197,21 @@ def _compressed(kind: str, shape: tuple[int, ...], dtype: str, parts: Mapping[st
     for part in parts.values():
         for name, size in part.stored.items():
             stored[name] = stored.get(name, 0) + size
-    how, kinds, weights, sharing = "", (), "", ""
+    how, weights, sharing = "", "", ""
+    kinds: tuple[str, ...] = ()
     if kind == "cast":
         return Constant(shape, dtype, stored)
     if "lut" in parts:
         how, weights, sharing = _palette(parts)
-        kinds: tuple[str, ...] = ("palette",)
+        kinds = ("palette",)
     elif "scale" in parts:
         how, weights, sharing = _linear(shape, parts)
         kinds = ("linear",)
-    if "mask" in parts or kind == "sparse_to_dense":
-        inner = parts.get("nonzero_data")
-        if inner is not None and inner.how:
-            how, kinds, weights, sharing = inner.how, inner.kinds, inner.weights, inner.sharing
-        kept = next((p for p in (inner, parts.get("indices")) if p is not None), None)
-        weights = weights or (kept.dtype if kept is not None else "")
-        if "sparse" not in kinds:
-            share = f", {kept.elements / max(1, math.prod(shape)):.0%} not zero" if kept and math.prod(shape) else ""
-            how, kinds = f"{how}{' and ' if how else ''}sparse{share}", (*kinds, "sparse")
+    kept = parts.get("nonzero_data")
+    if kind == "sparse_to_dense" and kept is not None:  # what is kept may be packed itself
+        share = kept.elements / max(1, math.prod(shape))
+        how = f"{kept.how}{' and ' if kept.how else ''}sparse, {share:.0%} stored"
+        kinds, weights, sharing = (*kept.kinds, "sparse"), kept.weights or kept.dtype, kept.sharing
     return Constant(shape, dtype, stored, how=how, kinds=kinds, weights=weights, sharing=sharing)
 
 

@@ -1,7 +1,8 @@
 """Layer by layer: where a file leaves its reference, by the names of tensors that both have.
 
 Within one format only. Of an ONNX file every tensor between its nodes becomes an output of a temporary model; LiteRT
-keeps every tensor when it is asked to; of a Core ML package edgelab's evaluator shows them, on macOS as well. What is compared is a sample of each tensor's values, the same places in both.
+keeps every tensor when it is asked to; of a Core ML package edgelab's evaluator shows them, on macOS as well. What is
+compared is a sample of each tensor's values, the same places in both.
 """
 
 from __future__ import annotations

@@ -206,7 +206,8 @@ class ModelReport:
             ("operator", "count", "multiply-accumulates", "parameters"),
             rows,
             f"Read from the file, nothing was run; written by {producer}. {self._interface()} "
-            f"Quantization: {self._quantized()}. {self._about()}Multiply-accumulates by the shapes, an open batch counted as 1.",
+            f"Quantization: {self._quantized()}. {self._about()}"
+            "Multiply-accumulates by the shapes, an open batch counted as 1.",
         )
 
     def layer_table(self) -> Table:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -234,43 +233,54 @@ def pair(
     >>> [found[:2] for found in pair(["ids", "x"], ["input_1", "serving_default_ids:0"], lambda a, b: True)]
     [('ids', 'serving_default_ids:0'), ('x', 'input_1')]
     """
-    left, free = list(golden), list(model)
-    found: list[tuple[str, str, str]] = []
-
-    def take(choose: Callable[[str], list[str]], how: str = "") -> None:
-        for name in list(left):
-            others = choose(name)
-            if len(others) == 1:
-                left.remove(name)
-                free.remove(others[0])
-                said = "" if name == others[0] else f"'{name}' is called '{others[0]}' there{how}"
-                found.append((name, others[0], said))
-
-    def fitting(name: str, fits: Callable[[str, str], bool]) -> list[str]:
-        return [other for other in free if fits(name, other)]
-
-    def alone(name: str, fits: Callable[[str, str], bool]) -> list[str]:
-        only = fitting(name, fits)
-        return only if len(only) == 1 and sum(fitting(g, fits) == only for g in left) == 1 else []
-
-    def first(name: str, fits: Callable[[str, str], bool]) -> list[str]:
-        return fitting(name, fits)[:1]
-
-    telling = [name for name in left if distance is None or not _MADE_UP.fullmatch(_bare(name))]
-    take(lambda name: [other for other in free if other == name and name in telling])
-    take(lambda name: [other for other in free if _bare(other) == _bare(name) and name in telling])
-    if len(left) == len(free) == 1:
-        take(lambda _: list(free))
+    pairing = _Pairing(list(golden), list(model), [])
+    telling = [name for name in golden if distance is None or not _MADE_UP.fullmatch(_bare(name))]
+    pairing.take(lambda name, other: other == name and name in telling)
+    pairing.take(lambda name, other: _bare(other) == _bare(name) and name in telling)
+    if len(pairing.left) == len(pairing.free) == 1:
+        pairing.take(lambda _, __: True)
     for fits in tests:
-        for _ in range(len(left)):  # each pair may leave another one alone
-            take(partial(alone, fits=fits))
+        pairing.take_alone(fits)
         if distance is not None:
-            fitting_pairs = [(name, other) for name in left for other in fitting(name, fits)]
-            for name, other in sorted(fitting_pairs, key=lambda names: distance(*names)):
-                if name in left and other in free:
-                    take(partial(_only, name=name, other=other), ", as the values say, for several would fit")
-        take(partial(first, fits=fits), ", as their order says, for several would fit")
-    return found
+            pairing.take_nearest(fits, distance)
+        pairing.take(fits, ", as their order says, for several would fit", first=True)
+    return pairing.found
+
+
+@dataclass
+class _Pairing:
+    """Names that have no partner yet, and the pairs found so far."""
+
+    left: list[str]
+    free: list[str]
+    found: list[tuple[str, str, str]]
+
+    def take(self, fits: Callable[[str, str], bool], how: str = "", *, first: bool = False) -> None:
+        """Pair each name with the only one that fits it, or with the first."""
+        for name in list(self.left):
+            others = [other for other in self.free if fits(name, other)]
+            if len(others) == 1 or (first and others):
+                self._pair(name, others[0], how)
+
+    def take_alone(self, fits: Callable[[str, str], bool]) -> None:
+        """Pair names that fit each other and nothing else; each pair may leave another one alone."""
+        for _ in range(len(self.left)):
+            fitting = {name: [other for other in self.free if fits(name, other)] for name in self.left}
+            for name, others in fitting.items():
+                if len(others) == 1 and sum(found == others for found in fitting.values()) == 1:
+                    self._pair(name, others[0])
+
+    def take_nearest(self, fits: Callable[[str, str], bool], distance: Callable[[str, str], float]) -> None:
+        """Pair names that fit, those first whose values are nearest to each other."""
+        fitting = [(name, other) for name in self.left for other in self.free if fits(name, other)]
+        for name, other in sorted(fitting, key=lambda names: distance(*names)):
+            if name in self.left and other in self.free:
+                self._pair(name, other, ", as the values say, for several would fit")
+
+    def _pair(self, name: str, other: str, how: str = "") -> None:
+        self.left.remove(name)
+        self.free.remove(other)
+        self.found.append((name, other, "" if name == other else f"'{name}' is called '{other}' there{how}"))
 
 
 def native_order(kind: str) -> AxisOrder:
@@ -285,12 +295,8 @@ def reorder(array: NDArray[Any], order: AxisOrder) -> NDArray[Any]:
     return np.moveaxis(array, -1, 1) if order == "last to first" else array
 
 
-def _only(asked: str, name: str, other: str) -> list[str]:
-    return [other] if asked == name else []
-
-
 def _ways(shape: Sequence[int], wanted: Sequence[int | None]) -> tuple[list[AxisOrder], bool]:
-    """The orders in which items of ``shape`` fit ``wanted``, and whether only one at a time, without an axis for them."""
+    """The orders in which items of ``shape`` fit ``wanted``, and whether one at a time, for it has no axis for them."""
     orders = _orders(shape, wanted)
     if orders or len(shape) < 2 or not wanted:
         return orders, False
@@ -313,12 +319,9 @@ def _cast(array: NDArray[Any], info: TensorInfo) -> tuple[np.dtype[Any], str] | 
     kind = array.dtype.kind
     if info.dtype == "string" or kind in "US":
         return (np.dtype(str), "") if info.dtype == "string" and kind in "US" else None
-    try:
-        wanted = np.dtype(info.dtype)
-    except TypeError:
-        return None
-    if array.dtype == wanted:
-        return wanted, ""
+    wanted = _dtype(info)
+    if wanted is None or array.dtype == wanted:
+        return None if wanted is None else (wanted, "")
     if info.image and info.scale:
         return _pixels(array)
     if info.scale:
@@ -330,6 +333,13 @@ def _cast(array: NDArray[Any], info: TensorInfo) -> tuple[np.dtype[Any], str] | 
     limits = (0, 1) if wanted.kind == "b" else (np.iinfo(wanted.name).min, np.iinfo(wanted.name).max)
     whole = kind != "f" or bool(np.array_equal(array, np.rint(array)))
     return (wanted, said) if whole and array.min() >= limits[0] and array.max() <= limits[1] else None
+
+
+def _dtype(info: TensorInfo) -> np.dtype[Any] | None:
+    try:
+        return np.dtype(info.dtype)
+    except TypeError:
+        return None
 
 
 def _pixels(array: NDArray[Any]) -> tuple[np.dtype[Any], str] | None:

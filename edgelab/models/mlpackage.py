@@ -24,14 +24,16 @@ from edgelab.quiet import first_line, silenced
 
 _BLOB_SENTINEL = 0xDEADBEEF  # BlobMetadata of Apple's MIL blob storage, version 2
 _BLOB_HEADER = 64
+_OTHERS = ("torch", "sklearn", "xgboost", "libsvm")
 INSTALL = "uv sync --group coreml"
 
 
-def coremltools() -> Any:
+def coremltools(*, bare: bool = False) -> Any:
     """The module coremltools, imported without TensorFlow and without its chatter.
 
     It imports every framework that it finds; TensorFlow alone costs as much as the rest and is not needed to
-    convert PyTorch networks, so it is hidden during the import if nobody has loaded it.
+    convert PyTorch networks, so it is hidden during the import if nobody has loaded it. ``bare`` hides PyTorch and
+    scikit-learn as well, for a process that reads packages and converts nothing: a tenth of the memory.
 
     Raises
     ------
@@ -40,17 +42,17 @@ def coremltools() -> Any:
     """
     if "coremltools" in sys.modules:
         return sys.modules["coremltools"]
-    hidden = "tensorflow" not in sys.modules
-    if hidden:
-        sys.modules["tensorflow"] = None  # type: ignore[assignment]  # the way to make an import fail
+    hidden = [name for name in ("tensorflow", *(_OTHERS if bare else ())) if name not in sys.modules]
+    for name in hidden:
+        sys.modules[name] = None  # type: ignore[assignment]  # the way to make an import fail
     try:
         with silenced():
             import coremltools as module
     except ImportError as error:
         raise MissingFramework(f"coremltools is not installed ({first_line(error)}); add it with: {INSTALL}") from None
     finally:
-        if hidden:
-            sys.modules.pop("tensorflow", None)
+        for name in hidden:
+            sys.modules.pop(name, None)
     return module
 
 
