@@ -64,12 +64,16 @@ class Step:
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output of the program; ``image`` is the colour layout of an image input, ``""`` for a tensor."""
+    """An input or output of the program; ``image`` is the colour layout of an image input, ``""`` for a tensor.
+
+    ``choices`` are the shapes that an input with a list of them (``EnumeratedShapes``) takes.
+    """
 
     name: str
     shape: tuple[int | None, ...]
     dtype: str
     image: str = ""
+    choices: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -256,8 +260,9 @@ def _unknown(path: Path, kind: str, name: str, why: str = "") -> str:
 
 def _translated(folder: Path, spec: Any, function: Any) -> Program:
     images = {f.name: _colour(f) for f in spec.description.input if f.type.WhichOneof("Type") == "imageType"}
+    listed = {f.name: _choices(f) for f in spec.description.input}
     inputs = tuple(
-        Port(name, _sizes(var.shape), _KINDS.get(_dtype(var), _dtype(var)), images.get(name, ""))
+        Port(name, _sizes(var.shape), _KINDS.get(_dtype(var), _dtype(var)), images.get(name, ""), listed.get(name, ()))
         for name, var in function.inputs.items()
     )
     constants: dict[str, Any] = {}
@@ -379,6 +384,9 @@ def _fed(port: Port, feeds: Mapping[str, NDArray[Any]], path: Path) -> torch.Ten
     if not fits or not x.size:
         wanted = "(" + ", ".join("?" if n is None else str(n) for n in port.shape) + ")"
         raise BadInput(f"{path} takes {port.name!r} in the shape {wanted}, and was given {x.shape}.")
+    if port.choices and not any(x.shape[1:] == shape[1:] for shape in port.choices):
+        shapes = ", ".join(map(str, port.choices))
+        raise BadInput(f"{path} takes {port.name!r} in one of the shapes {shapes}, and was given {x.shape}.")
     x = x[:, ::-1] if port.image == "BGR" else x  # images are given as red, green, blue
     whole = port.dtype == "int32" and x.dtype.kind in "iu"
     tensor = torch.from_numpy(np.array(x, np.int32 if whole else np.float32))
@@ -409,6 +417,10 @@ def _size(n: Any) -> int:
 
 def _sizes(shape: Sequence[Any]) -> tuple[int | None, ...]:
     return tuple(None if _size(n) < 0 else _size(n) for n in shape)
+
+
+def _choices(feature: Any) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(map(int, s.shape)) for s in feature.type.multiArrayType.enumeratedShapes.shapes)
 
 
 def _colour(feature: Any) -> str:
