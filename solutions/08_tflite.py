@@ -162,7 +162,7 @@ record(
 
 # %%
 def part_of(layer, side):
-    """A layer of Keras as one of PyTorch, with its weights; ``side`` is the height of the last image."""
+    """A layer of Keras in PyTorch, with its weights; ``side`` is the last image's height."""
     weights = [torch.from_numpy(value) for value in layer.get_weights()]
     kind = type(layer).__name__
     if kind == "Conv2D":
@@ -1348,7 +1348,8 @@ def finding_torch(turns, others, items):
     if len(turns) < 3:
         return "litert-torch is not installed here, so this part was left out."
     traced, turned = turns["PyTorch, as traced"], turns["PyTorch, channels last"]
-    text = f"As traced, the file holds {traced} times TRANSPOSE, with its channels last {turned} times. "
+    text = f"As traced, the file holds {traced} times TRANSPOSE, "
+    text += f"with its channels last {turned} times. "
     if turned:
         text += "What stays stands before the dense layer, whose rows count the channels first. "
     if not any(others.values()):

@@ -19,11 +19,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgelab.engines import coreml_operators, coreml_recurrent, coreml_shapes, coreml_windows
-from edgelab.errors import BadFile, BadInput, ModelRefused
+from edgelab.engines import coreml_lists, coreml_operators, coreml_recurrent, coreml_shapes, coreml_windows
+from edgelab.errors import BadFile, BadInput, EdgelabError, ModelRefused
 from edgelab.models import mlpackage
 from edgelab.quiet import first_line, silenced
 
+assert coreml_lists
 assert coreml_recurrent
 assert coreml_shapes
 assert coreml_windows  # they enter their operators into the table
@@ -116,14 +117,20 @@ class Program:
             known = ", ".join(tensors)
             raise BadInput(f"{self.path} has no input named {min(unknown)!r}; it has {known}.")
         counts = {len(tensors[p.name]) for p in self.inputs if _many(p, tensors[p.name])}
-        with torch.inference_mode():
-            if not counts:
-                found = self._evaluate(tensors)
-            elif len(counts) == 1 and all(p.shape[:1] == (1,) for p in self.inputs):
-                found = self._each(tensors, counts.pop())
-            else:
-                shapes = "; ".join(f"{p.name} {tuple(tensors[p.name].shape)}" for p in self.inputs)
-                raise BadInput(f"{self.path} takes a batch of 1, and was given {shapes}.")
+        single = all(p.shape[:1] == (1,) for p in self.inputs)
+        if counts and not (len(counts) == 1 and single):
+            shapes = "; ".join(f"{p.name} {tuple(tensors[p.name].shape)}" for p in self.inputs)
+            raise BadInput(f"{self.path} takes a batch of its own size, and was given {shapes}.")
+        try:
+            with torch.inference_mode():
+                found = self._each(tensors, counts.pop()) if counts else self._evaluate(tensors)
+        except EdgelabError:
+            raise
+        except (RuntimeError, ValueError, IndexError) as error:  # what PyTorch says of shapes that do not fit
+            raise ModelRefused(
+                f"{self.path} could not be run by edgelab's evaluator: {first_line(error)}; it may be damaged, or "
+                "given in another shape than it was made for."
+            ) from None
         return {p.name: _array(found[p.name], p, self.labels) for p in self.outputs if p.name in found}
 
     def tensors(self, feeds: Mapping[str, NDArray[Any]]) -> Iterator[tuple[Step, NDArray[Any]]]:

@@ -207,7 +207,7 @@ def gather(x: Tensor, indices: Tensor, axis: Any = 0, batch_dims: Any = 0, valid
     places = torch.as_tensor(indices).long()
     places = torch.where(places < 0, places + x.shape[place], places)
     picked = x.index_select(place, places.reshape(-1))
-    return picked.reshape(*x.shape[:place], *places.shape, *x.shape[place + 1 :])
+    return picked.reshape([*x.shape[:place], *places.shape, *x.shape[place + 1 :]])
 
 
 @operator()

@@ -107,7 +107,7 @@ def _scan_model_proto(stream: IO[bytes], size: int) -> Literal["whole", "truncat
     fields: set[int] = set()
     while stream.tell() < size:
         tag = _varint(stream)
-        if tag is not None and tag >> 3 in _CORE_ML_TYPES and fields == {1, 2}:
+        if tag is not None and tag >> 3 in _CORE_ML_TYPES and 1 in fields <= {1, 2}:
             return "core ml"
         if tag is None or _MODEL_PROTO.get(tag >> 3) != tag & 7:
             return "truncated" if _GRAPH_FIELD in fields or {1, 2} <= fields else "foreign"

@@ -173,7 +173,7 @@ def bench(
         engines = {n: stack.enter_context(open_engine(f, threads=threads)) for n, f in zip(names, files, strict=True)}
         for name, engine in engines.items():
             if why := why_untimed(engine):
-                raise BadInput(f"{name} cannot be timed: {why[0].lower() if why[1:2].islower() else why[0]}{why[1:]}.")
+                raise BadInput(f"{name} cannot be timed: {why}.")
         inputs = {name: random_inputs(engine.inputs, batch, draw) for name, engine in engines.items()}
         notes = []
         first = {name: 1e3 * float(engine.time(inputs[name], 1).seconds[0]) for name, engine in engines.items()}

@@ -282,6 +282,11 @@ def inspect_model(path: str | os.PathLike[str]) -> ModelReport:
         raise BadFile(f"{file} could not be read, it may be damaged or hostile: {error}") from None
     finally:
         child.close()
+    return report_of(path, size, facts)
+
+
+def report_of(path: str | os.PathLike[str], size: int, facts: Mapping[str, Any]) -> ModelReport:
+    """The report on a file of ``size`` bytes from what a reader found in it (`edgelab.measure.facts.facts`)."""
     return ModelReport(
         file=str(path),
         format=facts["format"],
