@@ -1752,7 +1752,7 @@ claim("Q16", noise_loss)
 # ## Challenge
 #
 # The device has room for a file of <span class="given" title="the task">18,000 bytes</span>, and the road authority asks about the **worst** class: at least
-# <span class="given" title="the task">45 %</span> right on the validation images, on LiteRT. A narrower network makes a smaller file and forgets the rare animals first; what helps the rare class
+# <span class="given" title="the task">35 %</span> right on the validation images, on LiteRT. A narrower network makes a smaller file and forgets the rare animals first; what helps the rare class
 # costs the others. Make a `.tflite` file that meets both. `build`, `train` and `int8_converter` are yours to use; `train` takes a `class_weight`.
 
 
@@ -1795,7 +1795,8 @@ challenge(
     your_file,
     measured,
     Target("file", at_most=18_000, unit="bytes"),
-    Target("worst class", at_least=45.0, unit="%"),
+    # Seeds 1 to 9: the reference reached 55 61 39 55 49 58 45 48 53 %
+    Target("worst class", at_least=35.0, unit="%"),
 )
 
 # %% [markdown]

@@ -137,6 +137,7 @@ def concat(values: Sequence[Tensor], axis: Any, interleave: Any = False) -> Tens
     """Tensors one behind the other along an axis, or dealt in turn."""
     place = int(number(axis))
     parts = [torch.as_tensor(v) for v in values]
+    parts = [v.reshape(1) if v.ndim == 0 else v for v in parts]  # sizes of which a shape is put together
     if not interleave:
         return torch.cat(parts, place)
     stacked = torch.stack(parts, (place % parts[0].ndim) + 1)
