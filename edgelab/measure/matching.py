@@ -27,7 +27,7 @@ _IN_WORDS = {
 _ALONE = "given one item at a time, for the input has no axis for them"
 _WHITE = 255
 # What converters call an output whose author gave it no name.
-_MADE_UP = re.compile(r"(identity|statefulpartitionedcall|output|out|var)?[_:]*\d*")
+_MADE_UP = re.compile(r"(identity|statefulpartitionedcall|output|out|var)?[_:\d]*")
 ITEMS_AT_ONCE = 256
 
 
