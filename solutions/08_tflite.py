@@ -1795,7 +1795,8 @@ challenge(
     your_file,
     measured,
     Target("file", at_most=18_000, unit="bytes"),
-    # Seeds 1 to 9: the reference reached 55 61 39 55 49 58 45 48 53 %
+    # Seeds 1 to 9: the reference reached 55 61 39 55 49 58 45 48 53 %;
+    # without the class weight it was 1 % at seed 3 and 12 % at seed 5
     Target("worst class", at_least=35.0, unit="%"),
 )
 
