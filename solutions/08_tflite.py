@@ -1329,13 +1329,14 @@ if installed("litert_torch"):
     of_one |= {"PyTorch, as traced": traced, "PyTorch, channels last": turned}
 rows, same, turns = [], {}, {}
 for name, path in of_one.items():
-    operators = {o["type"]: o["count"] for o in inspect_model(path).operators()}
+    seen = inspect_model(path)
+    operators = {o["type"]: o["count"] for o in seen.operators()}
     with open_engine(path, threads=threads) as engine:
         found = engine.predict(test_x).argmax(axis=1)
     same[name] = found if name == "Keras" else int((found != same["Keras"]).sum())
     turns[name] = operators.get("TRANSPOSE", 0)
     share = quality.accuracy_reading(found == test_y, "LiteRT")
-    shape = "x".join(map(str, inspect_model(path).inputs[0].shape))
+    shape = "x".join("?" if n is None else str(n) for n in seen.inputs[0].shape)
     rows.append(
         (name, shape, path.stat().st_size, sum(operators.values()), turns[name], share)
     )
@@ -1348,8 +1349,8 @@ def finding_torch(turns, others, items):
     if len(turns) < 3:
         return "litert-torch is not installed here, so this part was left out."
     traced, turned = turns["PyTorch, as traced"], turns["PyTorch, channels last"]
-    text = f"As traced, the file holds {traced} times TRANSPOSE, "
-    text += f"with its channels last {turned} times. "
+    text = f"As traced, the file turns {traced} times, "
+    text += f"with its channels last {'once' if turned == 1 else f'{turned} times'}. "
     if turned:
         text += "What stays stands before the dense layer, whose rows count the channels first. "
     if not any(others.values()):
@@ -1795,7 +1796,7 @@ challenge(
     your_file,
     measured,
     Target("file", at_most=18_000, unit="bytes"),
-    # Seeds 1 to 9: the reference reached 55 61 39 55 49 58 45 48 53 %;
+    # Seeds 0 to 9: the reference reached 58 55 61 39 55 49 58 45 48 53 %;
     # without the class weight it was 1 % at seed 3 and 12 % at seed 5
     Target("worst class", at_least=35.0, unit="%"),
 )
