@@ -302,7 +302,12 @@ def same_shape(found, stated, reading, place="$"):
         stated = reading
     if found is None or stated is None:
         return
-    if isinstance(stated, dict) and place in ("$.weight_bytes", "$.version", "$[].optional"):  # keys of a file
+    if isinstance(stated, dict) and place in (
+        "$.weight_bytes",
+        "$.version",
+        "$.metadata",
+        "$[].optional",
+    ):  # keys of a file
         assert isinstance(found, dict), place
     elif isinstance(stated, dict):
         assert set(found) == set(stated), place

@@ -105,6 +105,22 @@ def test_the_figures_are_those_of_the_engines(folder):
     assert found.max_deviation == pytest.approx(np.abs(a - b).max(), rel=1e-4)
 
 
+def test_outputs_whose_names_a_converter_made_up_are_told_apart_by_their_values():
+    first, second = RNG.normal(size=(2, 5, 20, 10)).astype(np.float32)
+    reference = {"Identity": first, "Identity_1": second}
+    found = {"StatefulPartitionedCall_1:1": first + 1e-4, "Identity": second, "Identity_1": second[:, :4]}
+    (one, is_first), (two, is_second) = match_outputs(reference, found, "net.tflite")
+    assert (one.model, two.model) == ("StatefulPartitionedCall_1:1", "Identity")
+    assert "as the values say" in one.did[0]
+    np.testing.assert_allclose(is_first, first, atol=1e-3)
+    assert is_second is not None
+    named = {"onset": first, "note": second}  # names that an author gave are kept, whatever the values
+    assert [m.model for m, _ in match_outputs(named, {"onset": second, "note": first}, "swapped.onnx")] == [
+        "onset",
+        "note",
+    ]
+
+
 def test_the_reference_itself_passes_and_is_named(folder):
     found = one(folder, "float.onnx", max_loss=0, min_sqnr=100)
     assert found.passed
