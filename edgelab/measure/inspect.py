@@ -286,7 +286,7 @@ def inspect_model(path: str | os.PathLike[str]) -> ModelReport:
 
 
 def report_of(path: str | os.PathLike[str], size: int, facts: Mapping[str, Any]) -> ModelReport:
-    """The report on a file of ``size`` bytes from what a reader found in it (`edgelab.measure.facts.facts`)."""
+    """The report on a file of ``size`` bytes from what a reader found in it (`edgelab.models.facts.facts`)."""
     return ModelReport(
         file=str(path),
         format=facts["format"],

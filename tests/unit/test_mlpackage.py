@@ -17,14 +17,14 @@ from edgelab.convert import coreml as convert
 from edgelab.convert import onnx as to_onnx
 from edgelab.engines import coreml, open_engine
 from edgelab.errors import BadFile, BadInput
-from edgelab.measure import coreml_file, golden
+from edgelab.measure import golden
 from edgelab.measure.arrays import Arrays, save_arrays
 from edgelab.measure.bench import bench
 from edgelab.measure.compare import compare
 from edgelab.measure.golden_file import model_hash
 from edgelab.measure.inspect import inspect_model, report_of
 from edgelab.measure.matching import match_inputs
-from edgelab.models import folder_bytes, mlpackage
+from edgelab.models import coreml_file, folder_bytes, mlpackage
 
 off_macos = pytest.mark.skipif(sys.platform == "darwin", reason="Core ML is here")
 NAMES = ["bicycle", "bus", "car", "lorry"]

@@ -1,7 +1,7 @@
 """What a Core ML package holds, read from its program without running it or loading its weights.
 
 It runs in a child process (`edgelab.measure.inspect`). The program is a protobuf message of MIL operators
-(https://apple.github.io/coremltools/mlmodel/Format/MIL.html); `edgelab.measure.coreml_weights` follows its constants.
+(https://apple.github.io/coremltools/mlmodel/Format/MIL.html); `edgelab.models.coreml_weights` follows its constants.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from edgelab.errors import BadFile
-from edgelab.measure.coreml_weights import Constants, shape_of, type_of
-from edgelab.measure.facts import MAX_ELEMENTS, clipped, facts, shown
 from edgelab.models import mlpackage
+from edgelab.models.coreml_weights import Constants, shape_of, type_of
+from edgelab.models.facts import MAX_ELEMENTS, clipped, facts, shown
 
 _WEIGHTED = {"conv": "weight", "conv_transpose": "weight", "linear": "weight", "matmul": "y", "einsum": "values"}
 _NO_LAYERS = frozenset({"const", "classify"})
@@ -37,7 +37,7 @@ class Host:
 
 
 def read(path: str) -> dict[str, Any]:
-    """The facts of a Core ML package; see `edgelab.measure.facts.facts`.
+    """The facts of a Core ML package; see `edgelab.models.facts.facts`.
 
     Raises
     ------
