@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from edgelab import cli
+from edgelab.cli.answer import as_json
 from edgelab.course import build
 from edgelab.errors import LabError
 
@@ -370,7 +371,7 @@ def test_the_documentation_states_every_verb_with_json():
 
 
 def test_what_json_has_no_number_for_is_null():
-    assert json.loads(cli._json({"a": [float("nan"), (float("inf"), 1.5)]})) == {"a": [None, [None, 1.5]]}
+    assert json.loads(as_json({"a": [float("nan"), (float("inf"), 1.5)]})) == {"a": [None, [None, 1.5]]}
 
 
 def test_test_passes_pytests_options_on(home, monkeypatch, capfd, tmp_path):
