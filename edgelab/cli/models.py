@@ -1,11 +1,11 @@
-"""The verbs of model files: time them, compare them, look into them, put them on a device."""
+"""The verbs of model files: time them, compare them, look into them, convert them, put them on a device."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from edgelab.cli.answer import FAILED, Add, Parser, answering, count, whole
+from edgelab.cli.answer import FAILED, Add, Parser, answering, complain, count, whole
 
 
 def add_verbs(add: Add) -> None:
@@ -28,6 +28,7 @@ def add_verbs(add: Add) -> None:
     new.add_argument("model", metavar="MODEL", help="an .onnx or .tflite file")
 
     _add_golden(add)
+    _add_convert(add)
     _add_microcontroller(add)
 
 
@@ -52,6 +53,18 @@ def _add_golden(add: Add) -> None:
     for each in verbs.choices.values():
         each.add_argument("--overwrite", action="store_true", help="replace a file that is there")
         each.add_argument("--json", action="store_true", help="print JSON and nothing else (docs/json.md)")
+
+
+def _add_convert(add: Add) -> None:
+    text = "Convert a trained network to .onnx, .tflite or Core ML, and keep the file if it answers as the source does."
+    new = add("convert", _convert, text)
+    new.add_argument("model", metavar="MODEL", help="a PyTorch exported program (.pt2) or a Keras file (.keras)")
+    new.add_argument("--to", required=True, choices=("onnx", "tflite", "coreml"), help="the format")
+    new.add_argument("--data", metavar="FILE.npz", help="inputs by name (x for one), and y if there is")
+    new.add_argument("--int8", action="store_true", help="quantize, with ranges from --data; Core ML's weights alone")
+    new.add_argument("--precision", choices=("float32", "float16"), help="float32 (default; Core ML: float16)")
+    new.add_argument("-o", "--output", required=True, type=Path, metavar="OUT", help="the file to write")
+    new.add_argument("--overwrite", action="store_true", help="replace a file that is there")
 
 
 def _add_microcontroller(add: Add) -> None:
@@ -129,6 +142,26 @@ def _inspect(options: argparse.Namespace) -> int:
         report = inspect_model(options.model)
         answer(report.to_dict(), report)
     return 0
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from edgelab.toolbox.conversion import convert
+
+    with answering(json_too=options.json) as answer:
+        done = convert(
+            options.model,
+            options.to,
+            options.output,
+            data=options.data,
+            int8=options.int8,
+            precision=options.precision,
+            overwrite=options.overwrite,
+        )
+        answer(done.to_dict(), done)
+    if done.kept:
+        return 0
+    complain(" ".join(done.reasons))
+    return FAILED
 
 
 def _firmware(options: argparse.Namespace) -> int:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from edgelab.compress import preparation
 from edgelab.errors import BadFile, BadInput
 from edgelab.files import refuse_pointer, write_bytes
+from edgelab.models import mlpackage
 from edgelab.quiet import first_line, silenced
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
@@ -129,7 +130,7 @@ def read(model_path: PathLike) -> Any:
 
 
 def file_bytes(model_path: PathLike) -> int:
-    """What a model takes on disk: the .onnx file and the files beside it that hold its weights.
+    """What a model takes on disk: the file, those beside an .onnx file that hold its weights, all of a .mlpackage.
 
     Examples
     --------
@@ -143,8 +144,13 @@ def file_bytes(model_path: PathLike) -> int:
 
 
 def files_of(model_path: PathLike) -> list[Path]:
-    """The files that make up a model: the file itself, and of an .onnx file those beside it that hold its weights."""
+    """The files that make up a model: the file itself, of an .onnx file also those beside it that hold its weights.
+
+    A Core ML package (.mlpackage) is a folder: the files in it, without links.
+    """
     path = Path(model_path)
+    if path.is_dir():
+        return mlpackage.files_of(path)
     if b"location" not in path.read_bytes():  # the key that external data stand under
         return [path]
     import onnx
