@@ -8,6 +8,7 @@ what could run code, and writes a new one of what is left; that copy alone is gi
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -32,12 +33,15 @@ _TARGET = re.compile(
 )
 _FORBIDDEN = re.compile(r"torch\.ops\.aten\.(?:from_file|save|_print|_assert_async)\b")
 _NAME = re.compile(r"[A-Za-z_][\w.\-]*")
-_EXPRESSION = re.compile(r"[\w\s+\-*/%(),.<>=!&|~]*")
+_LONGEST_EXPRESSION = 4000
+_ARITHMETIC = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.Compare, ast.BoolOp, ast.keyword, ast.Load, ast.operator)
+_ARITHMETIC += (ast.unaryop, ast.cmpop, ast.boolop)
 _CALLS = frozenset(
     [
         *("Mod", "FloorDiv", "CleanDiv", "CeilDiv", "Max", "Min", "ModularIndexing", "PythonMod", "Where", "Abs"),
         *("IntTrueDiv", "FloatTrueDiv", "TruncToInt", "TruncToFloat", "CeilToInt", "FloorToInt", "ToFloat"),
         *("RoundToInt", "PowByNatural", "FloatPow", "Identity", "ceiling", "floor"),
+        *("Symbol", "Integer", "Rational", "Float", "Add", "Mul", "Pow"),
         *("Eq", "Ne", "Gt", "Lt", "Ge", "Le", "And", "Or", "Not"),
     ]
 )
@@ -174,10 +178,24 @@ def _walk(data: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _check_expression(file: Path, text: Any) -> None:
-    sound = isinstance(text, str) and len(text) < 2000 and _EXPRESSION.fullmatch(text) and "__" not in text
-    calls = re.findall(r"([A-Za-z_]\w*)\s*\(", text) if sound else []
-    if not sound or not _CALLS.issuperset(calls) or re.search(r"[A-Za-z_)]\s*\.|\.\s*[A-Za-z_]|\)\s*\(", text):
+    """Refuse a size that is not made of numbers, symbols, arithmetic and sympy's functions for those."""
+    try:
+        tree = ast.parse(text, mode="eval") if isinstance(text, str) and len(text) < _LONGEST_EXPRESSION else None
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        tree = None
+    if tree is None or not all(_is_arithmetic(node) for node in ast.walk(tree)):
         raise BadFile(f"{file} gives a size as '{_short(text)}', which is no arithmetic; export it again.")
+
+
+def _is_arithmetic(node: ast.AST) -> bool:
+    if isinstance(node, ast.Call):
+        return isinstance(node.func, ast.Name) and node.func.id in _CALLS
+    if isinstance(node, ast.Name):
+        return "__" not in node.id
+    if isinstance(node, ast.Constant):
+        text = isinstance(node.value, str) and re.fullmatch(r"[\w.+\-]+", node.value) and "__" not in node.value
+        return isinstance(node.value, int | float) or bool(text)
+    return isinstance(node, _ARITHMETIC)
 
 
 def _check_tree(file: Path, text: Any) -> None:
