@@ -24,7 +24,7 @@ WEIGHTS = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
 
 
 class Converter:
-    """Stands for the child process: a source that multiplies by WEIGHTS, and a converter that writes what it is told."""
+    """Stands for the child process: multiplies by WEIGHTS, and writes what it is told as ONNX."""
 
     def __init__(self, *, written=WEIGHTS, shape=(None, 4), answers=None, example=()):
         self.written, self.answers, self.calls = written, answers, []
