@@ -1,8 +1,8 @@
 """Each reference network in each format: how often it gives its source's answer, and how much accuracy it loses.
 
-``python benchmarks/convert.py [NAME...] [--to FORMAT...] [--items N]`` converts the checkpoints of `edgelab.nets` and
-a Keras network that it trains, on the test items of their data sets, and prints a table. ``--json FILE`` keeps each row as
-soon as it is there and goes on from what the file holds.
+``python benchmarks/convert.py [NAME...] [--to FORMAT...] [--items N]`` converts the checkpoints of `edgelab.nets` and a
+Keras network that it trains, on the test items of their data sets, and prints a table. ``--json FILE`` keeps each row
+as soon as it is there, and goes on from what the file holds.
 """
 
 import argparse

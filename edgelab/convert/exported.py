@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgelab.convert.programs import fixed, input_values, program, refusal, tensors
-from edgelab.errors import BadInput, EdgelabError, MissingFramework
+from edgelab.convert import tflite_torch
+from edgelab.convert.programs import input_values, program, refusal, single
+from edgelab.errors import BadInput
 from edgelab.files import write_bytes
 from edgelab.models import mlpackage
 from edgelab.quiet import first_line, natively_silenced
@@ -93,7 +92,9 @@ def to_onnx(
             )
             model = made.model_proto  # type: ignore[union-attr]
             if precision == "float16":
-                model = _halved(model)
+                from edgelab.convert.onnx import halved
+
+                model = halved(model)
     except Exception as error:
         raise refusal(exported, error, "ONNX") from error
     if model.ByteSize() > MAX_BYTES:
@@ -124,9 +125,9 @@ def to_tflite(
         If litert-torch is not installed.
     """
     started = _started(precision)
-    content = tflite_bytes(net, example)
+    content = tflite_torch.float32_bytes(net, example)
     if precision == "float16":
-        content = tflite_float16(content)
+        content = tflite_torch.float16_bytes(content)
     write_bytes(path, content)
     return _converted(path, "tflite", precision, started)
 
@@ -158,85 +159,12 @@ def to_coreml(
     return _converted(path, "coreml", precision, started)
 
 
-def tflite_bytes(net: Network, example: Example) -> bytes:
-    """The bytes of the float32 .tflite file of `to_tflite`."""
-    import torch
-
-    exported = _single(net, example)
-    inputs = tuple(torch.zeros(tuple(value.shape), dtype=value.dtype) for _, value in input_values(exported))
-    images = [i for i, x in enumerate(inputs) if x.ndim == 4 and x.is_floating_point()]
-    try:
-        with natively_silenced(), torch.no_grad():
-            litert_torch = _litert_torch()
-            module = exported.module(check_guards=False)
-            if images:
-                module = litert_torch.to_channel_last_io(module, args=images)
-                inputs = tuple(x.permute(0, 2, 3, 1).contiguous() if i in images else x for i, x in enumerate(inputs))
-            content = _content(litert_torch.convert(module, inputs))
-    except EdgelabError:
-        raise
-    except Exception as error:
-        raise refusal(exported, error, "TensorFlow Lite") from error
-    return content
-
-
-def tflite_float16(content: bytes) -> bytes:
-    """A float32 .tflite file with the weights of its convolutions and dense layers in float16."""
-    with natively_silenced():
-        quantizer, qtyping, manager = _edge_quantizer()
-        made = quantizer.Quantizer(content)
-        weights = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
-        config = qtyping.OpQuantizationConfig(
-            weight_tensor_config=weights,
-            compute_precision=qtyping.ComputePrecision.FLOAT,
-            explicit_dequantize=True,
-        )
-        made.update_quantization_recipe(
-            regex=".*",
-            operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
-            op_config=config,
-            algorithm_key=manager.AlgorithmName.FLOAT_CASTING,
-        )
-        return bytes(made.quantize().quantized_model)
-
-
-def tflite_int8(content: bytes, calibration: Sequence[Sequence[NDArray[Any]]]) -> bytes:
-    """A float32 .tflite file in int8, weights per output channel and activations per tensor.
-
-    Parameters
-    ----------
-    content
-        The float32 file.
-    calibration
-        Items, each the arrays of all inputs in the file's order and layout, with a batch of 1.
-
-    Raises
-    ------
-    BadInput
-        If the quantizer refuses the network, with its reason.
-    """
-    try:
-        with natively_silenced():
-            quantizer, _, _ = _edge_quantizer()
-            from ai_edge_quantizer import recipe
-
-            made = quantizer.Quantizer(content, recipe.static_wi8_ai8())
-            names = _signature_inputs(content)
-            feeds = [dict(zip(names, item, strict=True)) for item in calibration]
-            ranges = made.calibrate({_SIGNATURE: feeds})
-            return bytes(made.quantize(ranges).quantized_model)
-    except EdgelabError:
-        raise
-    except Exception as error:
-        raise BadInput(f"LiteRT's quantizer refuses the network: {first_line(error)}.") from error
-
-
 def coreml_program(net: Network, example: Example, *, precision: Precision = "float32") -> Any:
     """Coremltools' own object of `to_coreml`, not yet saved."""
     import torch
 
     ct = mlpackage.coremltools()
-    exported = _single(net, example)
+    exported = single(net, example)
     inputs = [
         ct.TensorType(name=name, shape=tuple(value.shape), dtype=np.int32 if value.dtype in _integers() else np.float32)
         for name, value in input_values(exported)
@@ -279,21 +207,10 @@ def save_coreml(model: Any, path: str | os.PathLike[str]) -> Path:
     return Path(path)
 
 
-_SIGNATURE = "serving_default"
-
-
 def _integers() -> frozenset[Any]:
     import torch
 
     return frozenset({torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool})
-
-
-def _single(net: Network, example: Example) -> torch.export.ExportedProgram:
-    """The program with a batch of 1 where its batch is open, and every other size the example's."""
-    inputs = tuple(x[:1] for x in tensors(example))
-    exported = program(net, inputs, dynamic_batch=False)
-    wide = any(isinstance(v.shape[0], int) and v.shape[0] != 1 for _, v in input_values(exported) if v.ndim)
-    return fixed(exported, tensors(example) if wide else inputs)
 
 
 def _output_names(exported: torch.export.ExportedProgram) -> list[str]:
@@ -301,52 +218,6 @@ def _output_names(exported: torch.export.ExportedProgram) -> list[str]:
     taken = {name for name, _ in input_values(exported)}
     stem = "output" if not any(name.startswith("output") for name in taken) else "result"
     return [stem if i == 0 else f"{stem}_{i}" for i in range(count)]
-
-
-def _halved(model: Any) -> Any:
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-
-    return convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=False)
-
-
-def _litert_torch() -> Any:
-    try:
-        import litert_torch
-    except ImportError as error:
-        raise MissingFramework(
-            f"litert-torch is not installed ({first_line(error)}); add it with: uv sync --group litert"
-        ) from None
-    return litert_torch
-
-
-def _edge_quantizer() -> tuple[Any, Any, Any]:
-    try:
-        from ai_edge_quantizer import algorithm_manager, qtyping, quantizer
-    except ImportError as error:
-        raise MissingFramework(
-            f"ai-edge-quantizer is not installed ({first_line(error)}); add it with: uv sync --group litert"
-        ) from None
-    return quantizer, qtyping, algorithm_manager
-
-
-def _content(made: Any) -> bytes:
-    """The bytes of litert-torch's model."""
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "net.tflite"
-        made.export(str(file))
-        return file.read_bytes()
-
-
-def _signature_inputs(content: bytes) -> list[str]:
-    """The names of the signature's inputs in the order of the file's own."""
-    from ai_edge_litert import interpreter as litert
-
-    runtime = litert.Interpreter(model_content=content)
-    runner = runtime.get_signature_runner(_SIGNATURE)
-    by_index = {details["index"]: name for name, details in runner.get_input_details().items()}
-    return [by_index[details["index"]] for details in runtime.get_input_details()]
 
 
 def _started(precision: str) -> float:

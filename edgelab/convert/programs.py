@@ -170,6 +170,14 @@ def fixed(exported: torch.export.ExportedProgram, example: Example) -> torch.exp
         raise BadInput(f"The program cannot be fixed to inputs of {sizes}: {first_line(error)}.") from error
 
 
+def single(net: Network, example: Example) -> torch.export.ExportedProgram:
+    """The program with a batch of 1 where its batch is open, and every other size the example's."""
+    inputs = tuple(x[:1] for x in tensors(example))
+    exported = program(net, inputs, dynamic_batch=False)
+    wide = any(isinstance(v.shape[0], int) and v.shape[0] != 1 for _, v in input_values(exported) if v.ndim)
+    return fixed(exported, tensors(example) if wide else inputs)
+
+
 def refuse_training(exported: torch.export.ExportedProgram, file: str) -> None:
     """Raise `BadInput` if a program was exported in training mode, where dropout and batch norm do other work."""
     for node in exported.graph.nodes:
