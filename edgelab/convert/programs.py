@@ -206,20 +206,43 @@ def place(node: torch.fx.Node) -> str:
 def refusal(exported: torch.export.ExportedProgram, error: BaseException, target: str) -> BadInput:
     """A converter's error as one sentence: the operator, its place in the network, and the nearest mend."""
     text = _whole(error)
-    names = re.findall(r"aten(?:::|\.)(\w+)", text) + re.findall(r"(?:op|operator|node) '?\"?(\w+)'?\"?", text)
-    for name in names:
-        for node in exported.graph.nodes:
-            operator = str(node.target)
-            if node.op == "call_function" and operator.removeprefix("aten.").split(".")[0] in (name, f"{name}_"):
-                mend = mend_for(name)
-                return BadInput(
-                    f"{target} has no counterpart of the operator {operator.removesuffix('.default')} {place(node)}; "
-                    f"{mend}."
-                )
+    names = re.findall(r"(?:aten|prims)(?:::|\.)(\w+)", text)
+    names += re.findall(r"(?:op|operator|node|function for op) '?\"?(\w+)'?\"?", text)
+    node = _first_of(exported, names)
+    if node is not None:
+        operator = str(node.meta.get("original_aten") or node.target).removesuffix(".default")
+        return BadInput(f"{target} has no counterpart of the operator {operator} {place(node)}; {mend_for(operator)}.")
     return BadInput(
         f"The network cannot be converted to {target}: {first_line(error)}. Replace that operation, or compute it "
         "outside the network."
     )
+
+
+def _first_of(exported: torch.export.ExportedProgram, names: Sequence[str]) -> torch.fx.Node | None:
+    """The first node whose operator has one of the names, in the program or in what it is decomposed into."""
+
+    def search(graph: torch.fx.Graph) -> torch.fx.Node | None:
+        for name in names:
+            for node in graph.nodes:
+                operator = str(node.target).split(".")
+                if (
+                    node.op == "call_function"
+                    and operator[0] in ("aten", "prims")
+                    and operator[1] in (name, f"{name}_")
+                ):
+                    return node
+        return None
+
+    found = search(exported.graph)
+    if found is None and names:
+        try:
+            with silenced():
+                import torch
+
+                found = search(exported.run_decompositions(dict(torch._decomp.decomposition_table)).graph)  # noqa: SLF001
+        except Exception:  # noqa: BLE001 - then the operator stays unnamed
+            return None
+    return found
 
 
 def mend_for(operator: str) -> str:

@@ -84,7 +84,7 @@ def int8_bytes(content: bytes, calibration: Sequence[Sequence[NDArray[Any]]]) ->
             made = quantizer.Quantizer(content, recipe.static_wi8_ai8())
             names = _signature_inputs(content)
             feeds = [dict(zip(names, item, strict=True)) for item in calibration]
-            ranges = made.calibrate({_SIGNATURE: feeds})
+            ranges = made.calibrate({_SIGNATURE: feeds}, num_threads=1)
             return bytes(made.quantize(ranges).quantized_model)
     except EdgelabError:
         raise
