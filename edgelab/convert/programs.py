@@ -222,6 +222,7 @@ def _first_of(exported: torch.export.ExportedProgram, names: Sequence[str]) -> t
     """The first node whose operator has one of the names, in the program or in what it is decomposed into."""
 
     def search(graph: torch.fx.Graph) -> torch.fx.Node | None:
+        node: torch.fx.Node
         for name in names:
             for node in graph.nodes:
                 operator = str(node.target).split(".")

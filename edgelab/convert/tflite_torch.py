@@ -62,7 +62,7 @@ def float16_bytes(content: bytes) -> bytes:
 
 
 def int8_bytes(content: bytes, calibration: Sequence[Sequence[NDArray[Any]]]) -> bytes:
-    """A float32 .tflite file in int8, weights per output channel and activations per tensor.
+    """A float32 .tflite file in int8: weights per output channel, activations from the smallest value to the largest.
 
     Parameters
     ----------
@@ -79,13 +79,18 @@ def int8_bytes(content: bytes, calibration: Sequence[Sequence[NDArray[Any]]]) ->
     try:
         with natively_silenced():
             quantizer, _, _ = _edge_quantizer()
-            from ai_edge_quantizer import recipe
+            from ai_edge_quantizer import calibrator, recipe, recipe_manager
+            from ai_edge_quantizer.utils import qsv_utils
 
-            made = quantizer.Quantizer(content, recipe.static_wi8_ai8())
+            chosen = recipe.static_wi8_ai8()
+            manager = recipe_manager.RecipeManager()
+            manager.load_quantization_recipe(chosen)
+            # Its default is a moving average over items, which cuts the ends of a range off.
+            ranges = calibrator.Calibrator(content, num_threads=1, qsv_update_func=qsv_utils.min_max_update)
             names = _signature_inputs(content)
-            feeds = [dict(zip(names, item, strict=True)) for item in calibration]
-            ranges = made.calibrate({_SIGNATURE: feeds}, num_threads=1)
-            return bytes(made.quantize(ranges).quantized_model)
+            ranges.calibrate({_SIGNATURE: [dict(zip(names, item, strict=True)) for item in calibration]}, manager)
+            made = quantizer.Quantizer(content, chosen)
+            return bytes(made.quantize(ranges.get_model_qsvs()).quantized_model)
     except EdgelabError:
         raise
     except Exception as error:

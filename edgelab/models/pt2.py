@@ -34,8 +34,10 @@ _TARGET = re.compile(
 _FORBIDDEN = re.compile(r"torch\.ops\.aten\.(?:from_file|save|_print|_assert_async)\b")
 _NAME = re.compile(r"[A-Za-z_][\w.\-]*")
 _LONGEST_EXPRESSION = 4000
-_ARITHMETIC = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.Compare, ast.BoolOp, ast.keyword, ast.Load, ast.operator)
-_ARITHMETIC += (ast.unaryop, ast.cmpop, ast.boolop)
+_ARITHMETIC = (
+    *(ast.Expression, ast.BinOp, ast.UnaryOp, ast.Compare, ast.BoolOp, ast.keyword, ast.Load),
+    *(ast.operator, ast.unaryop, ast.cmpop, ast.boolop),
+)
 _CALLS = frozenset(
     [
         *("Mod", "FloorDiv", "CleanDiv", "CeilDiv", "Max", "Min", "ModularIndexing", "PythonMod", "Where", "Abs"),

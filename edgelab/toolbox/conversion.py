@@ -113,7 +113,7 @@ class Conversion:
         elif self.precision == "int8 weights":
             said.append("The weights alone are int8; they needed no calibration.")
         for match in (*self.matched, *(m.to_dict() for m in checked.matched)):
-            said += [f"The {match['kind']} {text}." for text in match["did"]]
+            said += [f"{str(match['kind']).capitalize()}: {text}." for text in match["did"]]
         said += list(checked.advice) if self.reasons else []
         return said
 
@@ -341,9 +341,9 @@ def _drawn(
         if None in sizes:
             known = example[position] if len(example) == len(infos) else None
             if to != "onnx" or known is None:
-                shape = ", ".join("any" if n is None else str(n) for n in info.shape)
+                stated = ", ".join("any" if n is None else str(n) for n in info.shape)
                 raise BadInput(
-                    f"{source} leaves a size of its input '{info.name}' ({shape}) open, which {to} fixes; give --data "
+                    f"{source} leaves a size of its input '{info.name}' ({stated}) open, which {to} fixes; give --data "
                     "of the size that you want, or export the network with it."
                 )
             sizes = list(known[1:])

@@ -100,7 +100,7 @@ class _Program:
         """The shapes with which the program was exported, if it tells them."""
         import torch
 
-        arguments = self.program.example_inputs or ((), {})
+        arguments: Any = self.program.example_inputs or ((), {})
         leaves = torch.utils._pytree.tree_leaves(arguments)  # noqa: SLF001
         return [list(x.shape) for x in leaves if isinstance(x, torch.Tensor)]
 
