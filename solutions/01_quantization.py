@@ -1585,7 +1585,9 @@ def _(c, release):
                 if found > 1.5 / 255
                 else "the ranges come from other images than from those that were given",
             )
-        ptq.quantize_static(source, Path(place, "right.onnx"), images.astype(np.float32))
+        ptq.quantize_static(
+            source, Path(place, "right.onnx"), images.astype(np.float32)
+        )
         found, wanted = (
             stored_integers(path).activations[-1].scale
             for path in (made, Path(place, "right.onnx"))

@@ -20,7 +20,9 @@ class TensorInfo:
     """An input or output as the model file states it.
 
     ``shape`` holds None where a dimension is left open; ``dtype`` is numpy's name; ``scale`` and
-    ``zero_point`` are set where the tensor is quantized.
+    ``zero_point`` are set where the tensor is quantized. ``image`` is the colour layout (``"RGB"``, ``"BGR"``,
+    ``"GRAYSCALE"``) of an input that Core ML takes as an image: bytes of pixels, red first whatever the layout, which
+    stand for 0 to 1.
     """
 
     name: str
@@ -28,6 +30,7 @@ class TensorInfo:
     dtype: str
     scale: float | None = None
     zero_point: int | None = None
+    image: str = ""
 
 
 @dataclass(frozen=True)

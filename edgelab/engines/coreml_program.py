@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgelab.engines import coreml_operators, coreml_recurrent, coreml_shapes, coreml_windows
-from edgelab.errors import BadFile, BadInput, ModelRefused
+from edgelab.engines import coreml_lists, coreml_operators, coreml_recurrent, coreml_shapes, coreml_windows
+from edgelab.errors import BadFile, BadInput, EdgelabError, ModelRefused
 from edgelab.models import mlpackage
 from edgelab.quiet import first_line, silenced
 
+assert coreml_lists
 assert coreml_recurrent
 assert coreml_shapes
 assert coreml_windows  # they enter their operators into the table
@@ -64,12 +65,16 @@ class Step:
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output of the program; ``image`` is the colour layout of an image input, ``""`` for a tensor."""
+    """An input or output of the program; ``image`` is the colour layout of an image input, ``""`` for a tensor.
+
+    ``choices`` are the shapes that an input with a list of them (``EnumeratedShapes``) takes.
+    """
 
     name: str
     shape: tuple[int | None, ...]
     dtype: str
     image: str = ""
+    choices: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,15 +117,37 @@ class Program:
             known = ", ".join(tensors)
             raise BadInput(f"{self.path} has no input named {min(unknown)!r}; it has {known}.")
         counts = {len(tensors[p.name]) for p in self.inputs if _many(p, tensors[p.name])}
-        with torch.inference_mode():
-            if not counts:
-                found = self._evaluate(tensors)
-            elif len(counts) == 1 and all(p.shape[:1] == (1,) for p in self.inputs):
-                found = self._each(tensors, counts.pop())
-            else:
-                shapes = "; ".join(f"{p.name} {tuple(tensors[p.name].shape)}" for p in self.inputs)
-                raise BadInput(f"{self.path} takes a batch of 1, and was given {shapes}.")
+        single = all(p.shape[:1] == (1,) for p in self.inputs)
+        if counts and not (len(counts) == 1 and single):
+            shapes = "; ".join(f"{p.name} {tuple(tensors[p.name].shape)}" for p in self.inputs)
+            raise BadInput(f"{self.path} takes a batch of its own size, and was given {shapes}.")
+        try:
+            with torch.inference_mode():
+                found = self._each(tensors, counts.pop()) if counts else self._evaluate(tensors)
+        except EdgelabError:
+            raise
+        except (RuntimeError, ValueError, IndexError) as error:  # what PyTorch says of shapes that do not fit
+            raise ModelRefused(
+                f"{self.path} could not be run by edgelab's evaluator: {first_line(error)}; it may be damaged, or "
+                "given in another shape than it was made for."
+            ) from None
         return {p.name: _array(found[p.name], p, self.labels) for p in self.outputs if p.name in found}
+
+    def tensors(self, feeds: Mapping[str, NDArray[Any]]) -> Iterator[tuple[Step, NDArray[Any]]]:
+        """Every operator with its first result, in the order of the program, for one call.
+
+        Raises
+        ------
+        BadInput, ModelRefused
+            As for `run`.
+        """
+        values: dict[str, Any] = {**self.constants, **{p.name: _fed(p, feeds, self.path) for p in self.inputs}}
+        for step in self.steps:
+            with torch.inference_mode():
+                self._take([step], values)
+            found = values[step.outputs[0]]
+            if isinstance(found, torch.Tensor):
+                yield step, found.numpy()
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
         """The decoded weight of every convolution and linear layer, by the operator's name."""
@@ -198,38 +225,18 @@ def read_program(path: str | os.PathLike[str]) -> Program:
     MissingFramework
         If coremltools is not installed.
     """
-    folder = mlpackage.check_package(path)
-    ct = mlpackage.coremltools()
+    folder = Path(path)
+    spec = mlpackage.read_spec(folder)
     from coremltools.converters.mil.frontend.milproto import load as milproto
 
-    spec = ct.proto.Model_pb2.Model()
-    try:
-        spec.ParseFromString(mlpackage.model_file(folder).read_bytes())
-    except Exception as error:  # noqa: BLE001 - protobuf's own errors
-        raise BadFile(f"{folder} is damaged: its program is not readable ({first_line(error)}).") from None
-    if spec.WhichOneof("Type") != "mlProgram":
-        kind = spec.WhichOneof("Type") or "nothing"
-        raise BadFile(f"{folder} holds a model of type {kind}, not an ML Program; convert it to one.")
     weights = mlpackage.model_file(folder).parent / "weights"
-    function = _main(spec, folder)
-    _refuse_unknown(function, folder, weights)
+    _refuse_unknown(mlpackage.main_block(spec, folder), folder, weights)
     try:
         with silenced():
             program = milproto.load(spec, spec.specificationVersion, str(weights))
     except Exception as error:  # noqa: BLE001 - a damaged program may raise anything
         raise BadFile(f"{folder} is damaged or newer than coremltools: {first_line(error)}.") from None
     return _translated(folder, spec, program.functions[spec.description.defaultFunctionName or "main"])
-
-
-def _main(spec: Any, folder: Path) -> Any:
-    functions = spec.mlProgram.functions
-    name = spec.description.defaultFunctionName or "main"
-    if name not in functions:
-        raise BadFile(f"{folder} is damaged: it has no function {name!r}.")
-    function = functions[name]
-    if function.opset not in function.block_specializations:
-        raise BadFile(f"{folder} is damaged: its function has no operators.")
-    return function.block_specializations[function.opset]
 
 
 def _refuse_unknown(block: Any, folder: Path, weights: Path) -> None:
@@ -260,8 +267,9 @@ def _unknown(path: Path, kind: str, name: str, why: str = "") -> str:
 
 def _translated(folder: Path, spec: Any, function: Any) -> Program:
     images = {f.name: _colour(f) for f in spec.description.input if f.type.WhichOneof("Type") == "imageType"}
+    listed = {f.name: _choices(f) for f in spec.description.input}
     inputs = tuple(
-        Port(name, _sizes(var.shape), _KINDS.get(_dtype(var), _dtype(var)), images.get(name, ""))
+        Port(name, _sizes(var.shape), _KINDS.get(_dtype(var), _dtype(var)), images.get(name, ""), listed.get(name, ()))
         for name, var in function.inputs.items()
     )
     constants: dict[str, Any] = {}
@@ -383,6 +391,9 @@ def _fed(port: Port, feeds: Mapping[str, NDArray[Any]], path: Path) -> torch.Ten
     if not fits or not x.size:
         wanted = "(" + ", ".join("?" if n is None else str(n) for n in port.shape) + ")"
         raise BadInput(f"{path} takes {port.name!r} in the shape {wanted}, and was given {x.shape}.")
+    if port.choices and not any(x.shape[1:] == shape[1:] for shape in port.choices):
+        shapes = ", ".join(map(str, port.choices))
+        raise BadInput(f"{path} takes {port.name!r} in one of the shapes {shapes}, and was given {x.shape}.")
     x = x[:, ::-1] if port.image == "BGR" else x  # images are given as red, green, blue
     whole = port.dtype == "int32" and x.dtype.kind in "iu"
     tensor = torch.from_numpy(np.array(x, np.int32 if whole else np.float32))
@@ -413,6 +424,10 @@ def _size(n: Any) -> int:
 
 def _sizes(shape: Sequence[Any]) -> tuple[int | None, ...]:
     return tuple(None if _size(n) < 0 else _size(n) for n in shape)
+
+
+def _choices(feature: Any) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(map(int, s.shape)) for s in feature.type.multiArrayType.enumeratedShapes.shapes)
 
 
 def _colour(feature: Any) -> str:

@@ -137,6 +137,7 @@ def concat(values: Sequence[Tensor], axis: Any, interleave: Any = False) -> Tens
     """Tensors one behind the other along an axis, or dealt in turn."""
     place = int(number(axis))
     parts = [torch.as_tensor(v) for v in values]
+    parts = [v.reshape(1) if v.ndim == 0 else v for v in parts]  # sizes of which a shape is put together
     if not interleave:
         return torch.cat(parts, place)
     stacked = torch.stack(parts, (place % parts[0].ndim) + 1)
@@ -207,7 +208,7 @@ def gather(x: Tensor, indices: Tensor, axis: Any = 0, batch_dims: Any = 0, valid
     places = torch.as_tensor(indices).long()
     places = torch.where(places < 0, places + x.shape[place], places)
     picked = x.index_select(place, places.reshape(-1))
-    return picked.reshape(*x.shape[:place], *places.shape, *x.shape[place + 1 :])
+    return picked.reshape([*x.shape[:place], *places.shape, *x.shape[place + 1 :]])
 
 
 @operator()

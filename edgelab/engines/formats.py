@@ -8,13 +8,14 @@ from typing import IO, Literal
 
 from edgelab.errors import BadFile
 from edgelab.files import refuse_pointer
-from edgelab.models import is_mlpackage
+from edgelab.models.mlpackage import check_package, is_mlpackage
 
 ModelFormat = Literal["onnx", "tflite", "elf", "coreml"]
 
 # Fields of ModelProto (onnx/onnx.proto3) with their protobuf wire types: 0 varint, 2 length-delimited.
 _MODEL_PROTO = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2, 26: 2}
 _GRAPH_FIELD = 7
+_CORE_ML_TYPES = range(200, 4000)  # fields of a model's type in Model.proto of Core ML, behind version and description
 _FOREIGN = (
     (b"PK\x03\x04", "a zip archive (a PyTorch checkpoint, a Keras or a Core ML package)"),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file (a Keras model or weights)"),
@@ -68,6 +69,7 @@ def model_format(path: str | os.PathLike[str]) -> ModelFormat:
     """
     if is_mlpackage(path):
         return "coreml"
+    _refuse_folder(Path(path))
     file = existing_file(path)
     with file.open("rb") as stream:
         start = stream.read(16)
@@ -79,6 +81,11 @@ def model_format(path: str | os.PathLike[str]) -> ModelFormat:
             if start.startswith(magic):
                 raise BadFile(f"{file} is {what}, not an .onnx or .tflite model; export or convert the model first.")
         verdict = _scan_model_proto(stream, file.stat().st_size)
+    if verdict == "core ml":
+        raise BadFile(
+            f"{file} is a Core ML model in one file (.mlmodel), the older format or the inside of a package; name a "
+            ".mlpackage with an ML Program, or convert the model to one."
+        )
     if verdict == "whole":
         return "onnx"
     if verdict == "truncated":
@@ -86,12 +93,22 @@ def model_format(path: str | os.PathLike[str]) -> ModelFormat:
     raise BadFile(f"{file} is neither an ONNX nor a TensorFlow Lite model; name a file that a converter wrote.")
 
 
-def _scan_model_proto(stream: IO[bytes], size: int) -> Literal["whole", "truncated", "foreign"]:
+def _refuse_folder(path: Path) -> None:
+    """One sentence for a folder that would be a Core ML model."""
+    if path.is_dir() and path.suffix == ".mlpackage":
+        check_package(path)
+    if path.is_dir() and path.suffix == ".mlmodelc":
+        raise BadFile(f"{path} is a compiled Core ML model, which only macOS reads; name the .mlpackage it came from.")
+
+
+def _scan_model_proto(stream: IO[bytes], size: int) -> Literal["whole", "truncated", "foreign", "core ml"]:
     """Walk the outermost fields of a protobuf message (https://protobuf.dev/programming-guides/encoding)."""
     stream.seek(0)
     fields: set[int] = set()
     while stream.tell() < size:
         tag = _varint(stream)
+        if tag is not None and tag >> 3 in _CORE_ML_TYPES and 1 in fields <= {1, 2}:
+            return "core ml"
         if tag is None or _MODEL_PROTO.get(tag >> 3) != tag & 7:
             return "truncated" if _GRAPH_FIELD in fields or {1, 2} <= fields else "foreign"
         value = _varint(stream)

@@ -19,7 +19,7 @@ from edgelab.compress.modelfile import file_bytes
 from edgelab.engines import open_engine
 from edgelab.engines.base import Engine, OperatorTime, TensorInfo
 from edgelab.errors import BadInput, EdgelabError, EngineCrash
-from edgelab.measure.compare import distinct_names
+from edgelab.measure.compare import distinct_names, why_untimed
 from edgelab.measure.latency import Verdict, measure_latency
 from edgelab.measure.machine import machine
 from edgelab.reading import Reading, Table
@@ -138,7 +138,9 @@ def bench(
     seed: int = 0,
     progress: bool = False,
 ) -> BenchReport:
-    """Time .onnx and .tflite files in turn, on seeded random inputs: zeros can be unfairly fast.
+    """Time .onnx and .tflite files, and Core ML packages on macOS, in turn, on seeded random inputs.
+
+    Zeros can be unfairly fast.
 
     Parameters
     ----------
@@ -169,6 +171,9 @@ def bench(
     names = distinct_names(files)
     with ExitStack() as stack:
         engines = {n: stack.enter_context(open_engine(f, threads=threads)) for n, f in zip(names, files, strict=True)}
+        for name, engine in engines.items():
+            if why := why_untimed(engine):
+                raise BadInput(f"{name} cannot be timed: {why}.")
         inputs = {name: random_inputs(engine.inputs, batch, draw) for name, engine in engines.items()}
         notes = []
         first = {name: 1e3 * float(engine.time(inputs[name], 1).seconds[0]) for name, engine in engines.items()}
@@ -214,8 +219,8 @@ def bench(
 def random_inputs(inputs: Sequence[TensorInfo], batch: int, draw: np.random.Generator) -> NDArray[np.float32]:
     """Random values, float32, in the shape that a model states, with ``batch`` items and open dimensions of size 1.
 
-    Normal values; whole numbers from 0 to 255 for bytes without a scale, and 0 or 1 for other whole numbers without
-    a scale, which are valid indices of any table.
+    Normal values; from 0 to 1 for an image; whole numbers from 0 to 255 for bytes without a scale, and 0 or 1 for
+    other whole numbers without a scale, which are valid indices of any table.
     """
     if len(inputs) != 1:
         raise BadInput(
@@ -225,6 +230,8 @@ def random_inputs(inputs: Sequence[TensorInfo], batch: int, draw: np.random.Gene
     if not shape:
         raise BadInput(f"The model's input '{inputs[0].name}' has no dimensions.")
     size = (batch, *[n or 1 for n in shape[1:]])
+    if inputs[0].image and inputs[0].scale:
+        return draw.random(size, dtype=np.float32)
     if inputs[0].scale or inputs[0].dtype.startswith("float"):
         return draw.standard_normal(size, dtype=np.float32)
     return draw.integers(0, 256 if inputs[0].dtype == "uint8" else 2, size).astype(np.float32)

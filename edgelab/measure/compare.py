@@ -19,7 +19,7 @@ from edgelab.errors import BadInput
 from edgelab.measure import quality
 from edgelab.measure.arrays import Arrays, load_arrays
 from edgelab.measure.latency import Verdict, measure_latency
-from edgelab.measure.matching import first_logits, match_inputs, match_outputs, native_order, outputs_of
+from edgelab.measure.matching import Match, first_logits, match_inputs, match_outputs, native_order, outputs_of
 from edgelab.reading import Reading, Table
 
 
@@ -39,6 +39,8 @@ class Compared:
     speed_up: Reading | None
     speed_verdict: Verdict | None
     """None, and so the two before, where a runtime keeps no time: firmware on an emulated core."""
+    outputs: tuple[dict[str, Any], ...] = ()
+    """Every output of the reference: golden, model, did (as `Match.to_dict` has them), max_abs, sqnr_db."""
 
     def to_dict(self) -> dict[str, Any]:
         """See `Comparison.to_dict`."""
@@ -59,6 +61,7 @@ class Compared:
             "by_class": [] if self.result is None else self.result.to_dict()["by_class"],
             "by_group": [] if self.losses is None else [g.to_dict() for g in self.losses.groups],
             "worst_group": None if worst is None else worst.to_dict(),
+            "outputs": [dict(entry) for entry in self.outputs],
         }
 
 
@@ -106,9 +109,21 @@ class Comparison:
         return Table("Compared with the reference", columns, rows, settings.strip())
 
     def groups(self) -> list[Table]:
-        """For each model a table of who loses most; empty if the data has no groups."""
+        """For each model a table of its outputs if there are several, and of who loses most if there are groups."""
+        several = [
+            Table(
+                f"Outputs of {Path(m.file).name}",
+                ("output", "there", "largest difference", "SQNR", "what was done"),
+                [
+                    (o["golden"], o["model"] or "none", o["max_abs"], _decibels(o), "; ".join(o["did"]))
+                    for o in m.outputs
+                ],
+            )
+            for m in self.models
+            if len(m.outputs) > 1
+        ]
         tables = [(m, m.losses.table()) for m in self.models if m.losses is not None]
-        return [Table(f"{t.title}: {Path(m.file).name}", t.columns, t.rows, t.note) for m, t in tables]
+        return [*several, *(Table(f"{t.title}: {Path(m.file).name}", t.columns, t.rows, t.note) for m, t in tables)]
 
     def verdicts(self) -> list[str]:
         """Two sentences for each model: accuracy, and time where it was measured."""
@@ -125,7 +140,7 @@ class Comparison:
         ``data`` is {"file", "items", "inputs", "classes", "groups"}; ``reference`` {"file", "runtime", "bytes",
         "accuracy", "p50_ms", "by_class"}; each of ``models`` {"file", "runtime", "bytes", "accuracy", "loss",
         "verdict", "agreement", "max_abs", "sqnr_db", "p50_ms", "speed_up", "speed_verdict", "by_class", "by_group",
-        "worst_group"}; accuracies in percent, losses in points (positive is a loss), all as readings.
+        "worst_group", "outputs"}; accuracies in percent, losses in points (positive is a loss), all as readings.
         """
         return {
             "data": self.data,
@@ -152,12 +167,15 @@ def compare(
     seed: int = 0,
     progress: bool = False,
 ) -> Comparison:
-    """Hold .onnx and .tflite files against a reference file on the same items.
+    """Hold .onnx and .tflite files and Core ML packages against a reference file on the same items.
+
+    Where no output is (N, classes) and there are no labels, as in a network that answers for every moment of a sound,
+    the first output counts, each of its rows (along the last axis) as an answer; the others are compared beside it.
 
     Parameters
     ----------
     reference, models
-        Model files whose output is logits (N, classes).
+        Model files; with labels one output is logits (N, classes).
     data
         An .npz with inputs by name (``x``, channels first, for a single one), and y and group if there are labels, or
         the arrays. Several inputs, or other types than float32, are matched to those of each file (`match_inputs`).
@@ -185,8 +203,18 @@ def compare(
         arrays = data if isinstance(data, Arrays) else load_arrays(data, engines[0].input_names)
         groups = None if arrays.group is None or arrays.y is None else {"group": arrays.group}
         logits: list[NDArray[np.float32]] = []
+        sides_by_side: list[tuple[dict[str, Any], ...]] = []
+        main, kept = "", {}
         for engine, path in zip(engines, paths, strict=True):
-            logits.append(_logits(engine, path, arrays, logits[0] if logits else None, progress=progress))
+            answers = _answers(engine, path, arrays, progress=progress)
+            if not logits:
+                kept, main = answers, _main(answers, path, arrays)
+            matched = match_outputs(kept, answers, str(path)) if logits else [(None, kept[main])]
+            found = next((y for match, y in matched if match is None or match.golden == main), None)
+            if found is None:
+                raise BadInput(f"{path} has no output like '{main}' of the reference {paths[0]}; compare one task.")
+            logits.append(_rows(found, len(arrays), kept[main]))
+            sides_by_side.append(tuple(_held(match, kept, y) for match, y in matched if match is not None))
         results = [_judge(out, path, arrays, groups) for out, path in zip(logits, paths, strict=True)]
         for out, path in zip(logits, paths, strict=True):
             if out.shape != logits[0].shape:
@@ -215,8 +243,11 @@ def compare(
                 p50_ms=None if (side := sides[name]) is None else side.readings[name]["p50"],
                 speed_up=None if (rival := rivals[name]) is None else rival.speed_up(name, over=names[0]),
                 speed_verdict=None if rival is None else rival.verdict(names[0], name),
+                outputs=outputs,
             )
-            for path, engine, result, out, name in list(zip(paths, engines, results, logits, names, strict=True))[1:]
+            for path, engine, result, out, name, outputs in list(
+                zip(paths, engines, results, logits, names, sides_by_side, strict=True)
+            )[1:]
         )
         about = {
             "file": str(paths[0]),
@@ -260,26 +291,52 @@ def distinct_names(paths: Sequence[Path]) -> list[str]:
     return [f"{path.name} ({number})" for number, path in enumerate(paths, 1)]
 
 
-def _logits(
-    engine: Engine, path: Path, arrays: Arrays, like: NDArray[np.float32] | None, *, progress: bool
-) -> NDArray[np.float32]:
-    """The logits of a file: by the short way for one input of floats, else with each input matched to the file's.
-
-    ``like`` are the reference's, which tell which of several outputs is meant.
-    """
-    if _single(arrays) and len(engine.input_names) == 1:
-        return quality.predict(engine, arrays.x, progress=progress)
+def _answers(engine: Engine, path: Path, arrays: Arrays, *, progress: bool) -> dict[str, NDArray[Any]]:
+    """Every output of a file: by the short way for one input of floats and one output, else each input matched."""
+    if _single(arrays) and len(engine.input_names) == len(engine.outputs) == 1 and len(engine.inputs[0].shape) != 1:
+        return {engine.outputs[0].name: quality.predict(engine, arrays.x, progress=progress)}
     fed = match_inputs(arrays.inputs, engine.inputs, path.name, native_order(model_format(path)))
-    outputs = outputs_of(engine, fed, arrays.inputs, str(path), progress=progress)
-    if like is not None:
-        ((_, found),) = match_outputs({"logits": like}, outputs, str(path))
-        if found is not None:
-            return found.astype(np.float32)
+    return outputs_of(engine, fed, arrays.inputs, str(path), progress=progress)
+
+
+def _main(outputs: dict[str, NDArray[Any]], path: Path, arrays: Arrays) -> str:
+    """The output that is compared first: the logits, or without labels the first of floats."""
     name = first_logits(outputs, arrays.y)
+    if name is None and arrays.y is None:
+        name = next((key for key, y in outputs.items() if y.dtype.kind == "f" and y.ndim > 1), None)
     if name is None:
         held = ", ".join(f"'{key}' {y.dtype} {y.shape}" for key, y in outputs.items())
         raise BadInput(f"{path} has no output of classes (N, classes) that the labels could count; it has {held}.")
-    return outputs[name].astype(np.float32).reshape(len(arrays), -1)
+    return name
+
+
+def _rows(found: NDArray[Any], items: int, reference: NDArray[Any]) -> NDArray[np.float32]:
+    """An output as logits: a row for each item where the reference has but one axis, else one along the last axis."""
+    several = [n for n in reference.shape[1:] if n != 1]
+    flat = found.astype(np.float32)
+    return flat.reshape(items, -1) if len(several) < 2 else flat.reshape(-1, reference.shape[-1])
+
+
+def _held(match: Match, kept: dict[str, NDArray[Any]], found: NDArray[Any] | None) -> dict[str, Any]:
+    """One output against the reference's: how it was matched, the largest difference, the SQNR in dB (None: equal)."""
+    entry = {key: value for key, value in match.to_dict().items() if key != "kind"}
+    reference = kept[match.golden]
+    if found is None or reference.dtype.kind != "f" or found.dtype.kind != "f":
+        return {**entry, "max_abs": None, "sqnr_db": None}
+    a = reference.astype(np.float64)
+    error = np.abs(found.astype(np.float64) - a)
+    power, noise = float(np.mean(a**2)), float(np.mean(error**2))
+    return {
+        **entry,
+        "max_abs": float(error.max()),
+        "sqnr_db": 10 * float(np.log10(power / noise)) if power and noise else None,
+    }
+
+
+def _decibels(entry: dict[str, Any]) -> str:
+    if entry["max_abs"] is None:
+        return "not compared"
+    return "equal" if entry["sqnr_db"] is None else f"{entry['sqnr_db']:.1f} dB"
 
 
 def _single(arrays: Arrays) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgelab.errors import BadFile
@@ -22,11 +22,14 @@ def facts(
     layers: list[dict[str, Any]],
     weight_bytes: dict[str, int],
     external_bytes: int,
+    metadata: Mapping[str, str] | None = None,
+    labels: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The findings of a reader, as JSON-ready data.
 
     ``layers`` holds one entry an operator: name, type, macs (None where a shape is not known), parameters, shape
-    and dtype of its first output, and ``quantized`` for operators with weights.
+    and dtype of its first output, ``quantized`` for operators with weights, and ``compression`` where a format has it.
+    ``metadata`` are texts by name, and ``labels`` the names of the classes, where a file holds them.
 
     Raises
     ------
@@ -45,6 +48,8 @@ def facts(
         "layers": layers,
         "weight_bytes": dict(sorted(weight_bytes.items())),
         "external_bytes": external_bytes,
+        "metadata": dict(metadata or {}),
+        "labels": list(labels),
     }
 
 

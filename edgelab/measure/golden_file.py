@@ -21,6 +21,7 @@ from edgelab.compress.modelfile import files_of
 from edgelab.errors import BadFile, BadInput
 from edgelab.files import writing
 from edgelab.measure.arrays import Arrays, open_archive
+from edgelab.models import folder_hash, is_mlpackage
 
 VERSION = 1
 _HEADER = "header"
@@ -74,6 +75,8 @@ class Golden:
 def model_hash(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a model file, and of the files beside it that hold its weights, in hexadecimal.
 
+    Of a .mlpackage it is `edgelab.models.folder_hash`, without the identifiers that each saving draws anew.
+
     Raises
     ------
     BadFile
@@ -81,6 +84,8 @@ def model_hash(path: str | os.PathLike[str]) -> str:
     """
     digest = hashlib.sha256()
     try:
+        if is_mlpackage(path):
+            return folder_hash(path)
         for file in files_of(path):
             with file.open("rb") as stream:
                 while part := stream.read(2**20):

@@ -20,6 +20,7 @@ from edgelab.measure.matching import Match
 from edgelab.reading import Reading
 
 _TINY = 1e-12
+_EXCLUDES = {"onnx": "`quantize_static(exclude=...)`", "coreml": "`OptimizationConfig.set_op_name(name, None)`"}
 _CHANCE = 2.0  # times the agreement of guessing, below which the input was misunderstood rather than rounded
 
 
@@ -132,9 +133,7 @@ def _advice(
         layer = f"{first.tensor.node or first.tensor.name} ({first.tensor.operator})"
         advice.append(f"The first layer below the limit is {layer} with {in_decibels(first.sqnr_db)}.")
     if exclude:
-        how = (
-            "`quantize_static(exclude=...)`" if golden.layers.format == "onnx" else "the converter's `denylisted_nodes`"
-        )
+        how = _EXCLUDES.get(golden.layers.format, "the converter's `denylisted_nodes`")
         them = "it" if len(exclude) == 1 else "them"
         advice.append(
             f"Most of the error comes in at {', '.join(exclude)}: keep {them} in float ({how}), and check again."

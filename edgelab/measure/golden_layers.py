@@ -1,7 +1,8 @@
 """Layer by layer: where a file leaves its reference, by the names of tensors that both have.
 
 Within one format only. Of an ONNX file every tensor between its nodes becomes an output of a temporary model; LiteRT
-keeps every tensor when it is asked to. What is compared is a sample of each tensor's values, the same places in both.
+keeps every tensor when it is asked to; of a Core ML package edgelab's evaluator shows them, on macOS as well. What is
+compared is a sample of each tensor's values, the same places in both.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelab.compress.modelfile import read
+from edgelab.engines.coreml import CoreMLEngine
+from edgelab.engines.coreml_program import Reference
 from edgelab.engines.litert import LiteRTEngine
 from edgelab.engines.onnxruntime import OnnxRuntimeEngine
 from edgelab.errors import BadFile, BadInput, EdgelabError
@@ -38,6 +41,9 @@ _BEFORE = "_QuantizeLinear_Input"
 _INTEGER = "_quantized"
 _NO_TENSOR = ("Sequence", "Optional", "SplitToSequence")
 _MARKS = frozenset({"QuantizeLinear", "DequantizeLinear"})
+
+
+_Engine = OnnxRuntimeEngine | LiteRTEngine | CoreMLEngine
 
 
 @dataclass(frozen=True)
@@ -185,7 +191,7 @@ def decibels(signal: float, noise: float) -> float:
 class _Probe:
     """Reads the tensors between the operators of a file, for one item at a time."""
 
-    def __init__(self, engine: OnnxRuntimeEngine | LiteRTEngine, tensors: Sequence[Tensor]) -> None:
+    def __init__(self, engine: _Engine, tensors: Sequence[Tensor] = ()) -> None:
         self._engine = engine
         self._tensors = tensors
 
@@ -196,6 +202,14 @@ class _Probe:
             for name, operator, reads, value in self._engine.tensors(full):
                 if value.dtype.kind == "f" and operator not in ("QUANTIZE", "DEQUANTIZE"):
                     yield Tensor(name, name, name, operator, reads, quantized=True), value
+            return
+        if isinstance(self._engine, CoreMLEngine):
+            packed = {constant.name for constant in self._engine.program.compressed}
+            for step, value in self._engine.tensors(_filled(feed, self._engine)):
+                reads = tuple(v.name for v in step.arguments.values() if isinstance(v, Reference))
+                name = step.outputs[0]
+                if value.dtype.kind == "f":
+                    yield Tensor(name, name, name, step.type, reads, bool(packed & {*reads})), value
             return
         answers = self._engine.run(_filled(feed, self._engine))
         batch = max((info.shape[0] or 1 for info in self._engine.inputs if info.shape), default=1)
@@ -211,7 +225,11 @@ class _Probe:
 def _probe(path: Path, kind: str) -> Iterator[_Probe]:
     if kind == "tflite":
         with LiteRTEngine(path, layout="channels_first") as engine:
-            yield _Probe(engine, ())
+            yield _Probe(engine)
+        return
+    if kind == "coreml":
+        with CoreMLEngine(path, layout="channels_first", evaluator=True) as program:
+            yield _Probe(program)
         return
     if kind != "onnx":
         raise BadInput(f"{path.name} does not show what is between its layers: no tensor of {kind} has a name.")
@@ -279,7 +297,7 @@ def _feed(fed: Sequence[Fed], arrays: Mapping[str, NDArray[Any]], item: int) -> 
     return {f.info.name: f.apply(arrays[f.match.golden][item : item + 1]) for f in fed}
 
 
-def _filled(feed: dict[str, NDArray[Any]], engine: OnnxRuntimeEngine | LiteRTEngine) -> dict[str, NDArray[Any]]:
+def _filled(feed: dict[str, NDArray[Any]], engine: _Engine) -> dict[str, NDArray[Any]]:
     """One item repeated to the batch that a file fixes, so that one call takes it."""
     sizes = {info.name: info.shape[0] if info.shape else None for info in engine.inputs}
-    return {name: np.repeat(a, sizes[name] or 1, axis=0) if a.ndim else a for name, a in feed.items()}
+    return {n: np.repeat(a, sizes[n] or 1, axis=0) if a.ndim and len(a) == 1 else a for n, a in feed.items()}

@@ -7,8 +7,8 @@ a sentence and no more.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from edgelab.engines.base import TensorInfo
 from edgelab.engines.child import Child
 from edgelab.engines.formats import model_format
 from edgelab.errors import BadFile, EngineCrash
+from edgelab.models import folder_bytes
 from edgelab.reading import Cell, Table
 
 _TIMEOUT_SECONDS = 60.0
@@ -23,8 +24,13 @@ _TIMEOUT_SECONDS = 60.0
 _BASE_MEMORY_BYTES = 2**30
 _MEMORY_FACTOR = 8
 
-_TITLES = {"onnx": "ONNX", "tflite": "TensorFlow Lite"}
-_READERS = {"onnx": "edgelab.measure.onnx_file", "tflite": "edgelab.measure.tflite_file"}
+_TITLES = {"onnx": "ONNX", "tflite": "TensorFlow Lite", "coreml": "Core ML"}
+_READERS = {
+    "onnx": "edgelab.measure.onnx_file",
+    "tflite": "edgelab.measure.tflite_file",
+    "coreml": "edgelab.measure.coreml_file",
+}
+_SHOWN_LABELS = 5
 _KINDS = {
     "none": "none",
     "static": "weights and activations",
@@ -49,6 +55,8 @@ class Layer:
     shape: tuple[int | None, ...]
     dtype: str
     quantized: bool | None
+    compression: str | None = None
+    """How a Core ML package stores its weights: ``"palette of 4 bits"``, ``"int8 per channel"``, ``"sparse"``, ..."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +69,11 @@ class Quantization:
         ``"none"``, ``"static"`` (weights and activations), ``"dynamic"`` (weights; activations while it
         runs) or ``"weights_only"`` (computed in floating point).
     scheme
-        ``"QDQ"``, ``"QOperator"`` or ``"MatMulNBits"`` for ONNX, ``"TFLite"``, or None.
+        ``"QDQ"``, ``"QOperator"`` or ``"MatMulNBits"`` for ONNX, ``"TFLite"``, for Core ML ``"linear"``, ``"palette"``,
+        ``"sparse"`` and what is joined of them, or None.
     granularity
-        Scales of the weights: ``"per_tensor"``, ``"per_channel"``, ``"per_block"``, ``"mixed"``, or None.
+        Scales (or tables) of the weights: ``"per_tensor"``, ``"per_channel"``, ``"per_block"``, ``"per_group"``,
+        ``"mixed"``, or None.
     weights, activations
         Element types of the quantized ones.
     weighted_operators, quantized_operators
@@ -88,13 +98,13 @@ class ModelReport:
     file
         The path as given.
     format
-        ``"onnx"`` or ``"tflite"``.
+        ``"onnx"``, ``"tflite"`` or ``"coreml"``.
     producer
         What wrote the file, as it says itself.
     version
-        ``{"ir": 10, "opset": {"ai.onnx": 18}}`` or ``{"schema": 3}``.
+        ``{"ir": 10, "opset": {"ai.onnx": 18}}``, ``{"schema": 3}`` or ``{"specification": 9, "opset": "CoreML8"}``.
     bytes
-        Size of the file and of the files with external weights that it refers to.
+        Size of the file and of the files with external weights that it refers to; of all files of a package.
     inputs, outputs
         As stated; None for an open dimension.
     quantization
@@ -102,7 +112,12 @@ class ModelReport:
     layers
         The operators in their order.
     weight_bytes
-        Stored bytes of the parameters by element type (scales, shapes and the like left out).
+        Stored bytes of the parameters by element type (scales, shapes and the like left out; of a Core ML package the
+        tables, scales and masks of compressed weights are counted).
+    metadata
+        What a Core ML package says of itself: author, license, version, description, and its makers' entries.
+    labels
+        The class names that a Core ML classifier carries.
     """
 
     file: str
@@ -115,6 +130,8 @@ class ModelReport:
     quantization: Quantization
     layers: tuple[Layer, ...]
     weight_bytes: dict[str, int]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> int:
@@ -152,11 +169,11 @@ class ModelReport:
         """The report as JSON-ready data, stable from version to version.
 
         ``{"file", "format", "producer", "version", "bytes",
-        "inputs": [{"name", "shape", "dtype", "scale", "zero_point"}], "outputs": [...],
+        "inputs": [{"name", "shape", "dtype", "scale", "zero_point", "image"}], "outputs": [...],
         "quantization": {"kind", "scheme", "granularity", "weights", "activations", "weighted_operators",
         "quantized_operators"}, "operators": [{"type", "count", "macs", "parameters"}], "parameters", "macs",
-        "weight_bytes": {element type: bytes},
-        "layers": [{"name", "type", "macs", "parameters", "shape", "dtype", "quantized"}]}``.
+        "weight_bytes": {element type: bytes}, "metadata": {name: text}, "labels": [class names],
+        "layers": [{"name", "type", "macs", "parameters", "shape", "dtype", "quantized", "compression"}]}``.
         An open dimension and an unknown count are null.
         """
         return {
@@ -173,6 +190,8 @@ class ModelReport:
             "macs": self.macs,
             "weight_bytes": self.weight_bytes,
             "layers": [_listed(asdict(layer)) for layer in self.layers],
+            "metadata": dict(self.metadata),
+            "labels": list(self.labels),
         }
 
     def table(self) -> Table:
@@ -187,16 +206,20 @@ class ModelReport:
             ("operator", "count", "multiply-accumulates", "parameters"),
             rows,
             f"Read from the file, nothing was run; written by {producer}. {self._interface()} "
-            f"Quantization: {self._quantized()}. Multiply-accumulates by the shapes, an open batch counted as 1.",
+            f"Quantization: {self._quantized()}. {self._about()}"
+            "Multiply-accumulates by the shapes, an open batch counted as 1.",
         )
 
     def layer_table(self) -> Table:
         """One row an operator, in the order of the graph."""
-        rows = [
+        rows: list[tuple[Cell, ...]] = [
             (layer.name, layer.type, _shape(layer.shape), layer.dtype, layer.macs, layer.parameters)
             for layer in self.layers
         ]
-        columns = ("name", "operator", "output", "type", "multiply-accumulates", "parameters")
+        columns: tuple[str, ...] = ("name", "operator", "output", "type", "multiply-accumulates", "parameters")
+        if any(layer.compression for layer in self.layers):
+            columns = (*columns, "weights stored as")
+            rows = [(*row, layer.compression or "") for row, layer in zip(rows, self.layers, strict=True)]
         return Table(f"{Path(self.file).name}: operators", columns, rows)
 
     def _repr_markdown_(self) -> str:
@@ -206,9 +229,18 @@ class ModelReport:
         return f"{self.layer_table()}\n\n{self.table()}"
 
     def _interface(self) -> str:
-        inputs = ", ".join(f"{info.name} {_shape(info.shape)} {info.dtype}" for info in self.inputs)
-        outputs = ", ".join(f"{info.name} {_shape(info.shape)} {info.dtype}" for info in self.outputs)
+        inputs, outputs = (", ".join(map(_port, ports)) for ports in (self.inputs, self.outputs))
         return f"In: {inputs or 'nothing'}; out: {outputs or 'nothing'}."
+
+    def _about(self) -> str:
+        """Class names and texts of a Core ML package, as sentences."""
+        parts = []
+        if self.labels:
+            more = f" and {len(self.labels) - _SHOWN_LABELS} more" if len(self.labels) > _SHOWN_LABELS else ""
+            parts.append(f"Class names: {', '.join(self.labels[:_SHOWN_LABELS])}{more}.")
+        texts = [f"{name} {text!r}" for name, text in self.metadata.items() if "." not in name]
+        parts += [f"It says of itself: {', '.join(texts)}."] if texts else []
+        return "".join(f"{part} " for part in parts)
 
     def _quantized(self) -> str:
         found = self.quantization
@@ -220,7 +252,7 @@ class ModelReport:
 
 
 def inspect_model(path: str | os.PathLike[str]) -> ModelReport:
-    """Read what is in a model file (.onnx or .tflite), without running it.
+    """Read what is in a model file (.onnx or .tflite) or Core ML package (.mlpackage), without running it.
 
     Parameters
     ----------
@@ -239,9 +271,7 @@ def inspect_model(path: str | os.PathLike[str]) -> ModelReport:
     kind = model_format(file)
     if kind == "elf":
         raise BadFile(f"{file} is firmware; inspect the .tflite file that it was made from.")
-    if kind == "coreml":
-        raise BadFile(f"{file} is a Core ML package, which inspect does not read yet; lab coreml shows what is in one.")
-    size = file.stat().st_size
+    size = folder_bytes(file)
     limit = _BASE_MEMORY_BYTES + _MEMORY_FACTOR * size
     child = Child(
         _READERS[kind], f"The reader of {_TITLES[kind]} files", file, timeout=_TIMEOUT_SECONDS, memory_bytes=limit
@@ -252,6 +282,11 @@ def inspect_model(path: str | os.PathLike[str]) -> ModelReport:
         raise BadFile(f"{file} could not be read, it may be damaged or hostile: {error}") from None
     finally:
         child.close()
+    return report_of(path, size, facts)
+
+
+def report_of(path: str | os.PathLike[str], size: int, facts: Mapping[str, Any]) -> ModelReport:
+    """The report on a file of ``size`` bytes from what a reader found in it (`edgelab.measure.facts.facts`)."""
     return ModelReport(
         file=str(path),
         format=facts["format"],
@@ -263,6 +298,8 @@ def inspect_model(path: str | os.PathLike[str]) -> ModelReport:
         quantization=Quantization(**_tupled(facts["quantization"])),
         layers=tuple(Layer(**_tupled(entry)) for entry in facts["layers"]),
         weight_bytes=facts["weight_bytes"],
+        metadata=facts["metadata"],
+        labels=tuple(facts["labels"]),
     )
 
 
@@ -281,6 +318,11 @@ def _listed(entry: dict[str, Any]) -> dict[str, Any]:
 def _total(layers: Iterable[Layer]) -> int | None:
     counts = [layer.macs for layer in layers]
     return None if None in counts else sum(n for n in counts if n is not None)
+
+
+def _port(info: TensorInfo) -> str:
+    kind = f"image {info.image} of {info.dtype}" if info.image else info.dtype
+    return f"{info.name} {_shape(info.shape)} {kind}"
 
 
 def _shape(shape: tuple[int | None, ...]) -> str:

@@ -6,9 +6,9 @@ element types. Nothing is matched in silence: each `Match` says what was done.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -24,6 +24,10 @@ _IN_WORDS = {
     "first to last": "the channels moved from the first axis to the last",
     "last to first": "the channels moved from the last axis to the first",
 }
+_ALONE = "given one item at a time, for the input has no axis for them"
+_WHITE = 255
+# What converters call an output whose author gave it no name.
+_MADE_UP = re.compile(r"(identity|statefulpartitionedcall|output|out|var)?[_:]*\d*")
 ITEMS_AT_ONCE = 256
 
 
@@ -43,16 +47,23 @@ class Match:
 
 @dataclass(frozen=True)
 class Fed:
-    """How one input of the data goes into a file: the input's name there, the order of axes, the element type."""
+    """How one input of the data goes into a file: the input's name there, the order of axes, the element type.
+
+    ``alone``: the file's input has no axis for the items, which are given one at a time.
+    """
 
     match: Match
     info: TensorInfo
     order: AxisOrder
     dtype: np.dtype[Any]
+    alone: bool = False
 
     def apply(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Items of the data as the file takes them."""
+        """Items of the data as the file takes them; a single one where they are given one at a time."""
         moved = reorder(array, self.order)
+        if self.alone:
+            whole = borders.arrange(moved, (None, *self.info.shape), "channels_first")
+            return np.ascontiguousarray(whole[0].astype(self.dtype, copy=False))
         if len(self.info.shape) > 1 and moved.ndim != len(self.info.shape):
             moved = borders.arrange(moved, self.info.shape, "channels_first")
         return np.ascontiguousarray(moved.astype(self.dtype, copy=False))
@@ -85,7 +96,8 @@ def match_inputs(
     known = {info.name: info for info in infos}
 
     def suits(name: str, other: str) -> bool:
-        return bool(_orders(arrays[name].shape, known[other].shape)) and _cast(arrays[name], known[other]) is not None
+        fits = bool(_ways(arrays[name].shape, known[other].shape)[0])
+        return fits and _cast(arrays[name], known[other]) is not None
 
     def of_a_kind(name: str, other: str) -> bool:
         info = known[other]
@@ -102,7 +114,7 @@ def match_inputs(
             raise BadInput(f"The data has nothing for the input {wanted} of {file}; it holds {held}.")
         golden, how = found[info.name]
         array = arrays[golden]
-        orders = _orders(array.shape, info.shape)
+        orders, alone = _ways(array.shape, info.shape)
         if not orders:
             wanted = borders.show_shape(info.shape)
             raise BadInput(f"The data's '{golden}' of shape {array.shape} does not fit {file}, which takes {wanted}.")
@@ -116,8 +128,8 @@ def match_inputs(
                 f"{high}) is not made of such values."
             )
         dtype, said = cast
-        did = tuple(filter(None, (how, _IN_WORDS.get(order, ""), said)))
-        fed.append(Fed(Match("input", golden, info.name, did), info, order, dtype))
+        did = tuple(filter(None, (how, _IN_WORDS.get(order, ""), said, _ALONE if alone else "")))
+        fed.append(Fed(Match("input", golden, info.name, did), info, order, dtype, alone))
     return tuple(fed)
 
 
@@ -139,11 +151,15 @@ def outputs_of(
     from tqdm.auto import tqdm
 
     count = len(next(iter(arrays.values())))
+    alone = any(f.alone for f in fed)
+    step = 1 if alone else ITEMS_AT_ONCE
     parts: list[dict[str, NDArray[Any]]] = []
-    for start in tqdm(range(0, count, ITEMS_AT_ONCE), desc=engine.name, disable=not progress, leave=False):
-        feed = {f.info.name: f.apply(arrays[f.match.golden][start : start + ITEMS_AT_ONCE]) for f in fed}
-        rows = len(next(iter(feed.values())))
+    for start in tqdm(range(0, count, step), desc=engine.name, disable=not progress, leave=False):
+        feed = {f.info.name: f.apply(arrays[f.match.golden][start : start + step]) for f in fed}
+        rows = min(step, count - start)
         outputs = engine.run(feed)
+        if alone:
+            outputs = {name: np.asarray(y)[np.newaxis] for name, y in outputs.items()}
         for name, y in outputs.items():
             if y.ndim == 0 or len(y) != rows:
                 raise BadInput(
@@ -168,7 +184,11 @@ def match_outputs(
         same = (golden[name].dtype.kind == "f") == (found[other].dtype.kind == "f")
         return same and bool(_alike(golden[name], found[other]))
 
-    pairs = {g: (m, how) for g, m, how in pair(list(golden), list(found), suits)}
+    def distance(name: str, other: str) -> float:
+        size = np.mean(np.abs(golden[name].astype(np.float64))) if golden[name].dtype.kind in "fiub" else 0.0
+        return min(_distance(golden[name], value) for _, value in _alike(golden[name], found[other])) / (size or 1.0)
+
+    pairs = {g: (m, how) for g, m, how in pair(list(golden), list(found), suits, distance=distance)}
     rows: list[tuple[Match, NDArray[Any] | None]] = []
     for name, reference in golden.items():
         model, how = pairs.get(name, ("", ""))
@@ -197,52 +217,75 @@ def first_logits(outputs: Mapping[str, NDArray[Any]], y: NDArray[np.int64] | Non
     return None
 
 
-def pair(golden: Sequence[str], model: Sequence[str], *tests: Callable[[str, str], bool]) -> list[tuple[str, str, str]]:
-    """Pairs of names with how they were found: by name, by what alone fits, or by their order.
+def pair(
+    golden: Sequence[str],
+    model: Sequence[str],
+    *tests: Callable[[str, str], bool],
+    distance: Callable[[str, str], float] | None = None,
+) -> list[tuple[str, str, str]]:
+    """Pairs of names with how they were found: by name, by what alone fits, by their values, or by their order.
 
-    ``tests`` say whether two names fit each other, the strictest first.
+    ``tests`` say whether two names fit each other, the strictest first; ``distance`` how far the values of two are
+    apart. Where it is given, names that converters make up (``Identity_1``) tell nothing.
 
     Examples
     --------
     >>> [found[:2] for found in pair(["ids", "x"], ["input_1", "serving_default_ids:0"], lambda a, b: True)]
     [('ids', 'serving_default_ids:0'), ('x', 'input_1')]
     """
-    left, free = list(golden), list(model)
-    found: list[tuple[str, str, str]] = []
-
-    def take(choose: Callable[[str], list[str]], how: str = "") -> None:
-        for name in list(left):
-            others = choose(name)
-            if len(others) == 1:
-                left.remove(name)
-                free.remove(others[0])
-                said = "" if name == others[0] else f"'{name}' is called '{others[0]}' there{how}"
-                found.append((name, others[0], said))
-
-    def fitting(name: str, fits: Callable[[str, str], bool]) -> list[str]:
-        return [other for other in free if fits(name, other)]
-
-    def alone(name: str, fits: Callable[[str, str], bool]) -> list[str]:
-        only = fitting(name, fits)
-        return only if len(only) == 1 and sum(fitting(g, fits) == only for g in left) == 1 else []
-
-    def first(name: str, fits: Callable[[str, str], bool]) -> list[str]:
-        return fitting(name, fits)[:1]
-
-    take(lambda name: [other for other in free if other == name])
-    take(lambda name: [other for other in free if _bare(other) == _bare(name)])
-    if len(left) == len(free) == 1:
-        take(lambda _: list(free))
+    pairing = _Pairing(list(golden), list(model), [])
+    telling = [name for name in golden if distance is None or not _MADE_UP.fullmatch(_bare(name))]
+    pairing.take(lambda name, other: other == name and name in telling)
+    pairing.take(lambda name, other: _bare(other) == _bare(name) and name in telling)
+    if len(pairing.left) == len(pairing.free) == 1:
+        pairing.take(lambda _, __: True)
     for fits in tests:
-        for _ in range(len(left)):  # each pair may leave another one alone
-            take(partial(alone, fits=fits))
-        take(partial(first, fits=fits), ", as their order says, for several would fit")
-    return found
+        pairing.take_alone(fits)
+        if distance is not None:
+            pairing.take_nearest(fits, distance)
+        pairing.take(fits, ", as their order says, for several would fit", first=True)
+    return pairing.found
+
+
+@dataclass
+class _Pairing:
+    """Names that have no partner yet, and the pairs found so far."""
+
+    left: list[str]
+    free: list[str]
+    found: list[tuple[str, str, str]]
+
+    def take(self, fits: Callable[[str, str], bool], how: str = "", *, first: bool = False) -> None:
+        """Pair each name with the only one that fits it, or with the first."""
+        for name in list(self.left):
+            others = [other for other in self.free if fits(name, other)]
+            if len(others) == 1 or (first and others):
+                self._pair(name, others[0], how)
+
+    def take_alone(self, fits: Callable[[str, str], bool]) -> None:
+        """Pair names that fit each other and nothing else; each pair may leave another one alone."""
+        for _ in range(len(self.left)):
+            fitting = {name: [other for other in self.free if fits(name, other)] for name in self.left}
+            for name, others in fitting.items():
+                if len(others) == 1 and sum(found == others for found in fitting.values()) == 1:
+                    self._pair(name, others[0])
+
+    def take_nearest(self, fits: Callable[[str, str], bool], distance: Callable[[str, str], float]) -> None:
+        """Pair names that fit, those first whose values are nearest to each other."""
+        fitting = [(name, other) for name in self.left for other in self.free if fits(name, other)]
+        for name, other in sorted(fitting, key=lambda names: distance(*names)):
+            if name in self.left and other in self.free:
+                self._pair(name, other, ", as the values say, for several would fit")
+
+    def _pair(self, name: str, other: str, how: str = "") -> None:
+        self.left.remove(name)
+        self.free.remove(other)
+        self.found.append((name, other, "" if name == other else f"'{name}' is called '{other}' there{how}"))
 
 
 def native_order(kind: str) -> AxisOrder:
     """What to do with data whose channels come first, where several orders of axes fit."""
-    return "as given" if kind == "onnx" else "first to last"
+    return "as given" if kind in ("onnx", "coreml") else "first to last"
 
 
 def reorder(array: NDArray[Any], order: AxisOrder) -> NDArray[Any]:
@@ -250,6 +293,14 @@ def reorder(array: NDArray[Any], order: AxisOrder) -> NDArray[Any]:
     if order == "first to last":
         return np.moveaxis(array, 1, -1)
     return np.moveaxis(array, -1, 1) if order == "last to first" else array
+
+
+def _ways(shape: Sequence[int], wanted: Sequence[int | None]) -> tuple[list[AxisOrder], bool]:
+    """The orders in which items of ``shape`` fit ``wanted``, and whether one at a time, for it has no axis for them."""
+    orders = _orders(shape, wanted)
+    if orders or len(shape) < 2 or not wanted:
+        return orders, False
+    return _orders(shape, (None, *wanted)), True
 
 
 def _orders(shape: Sequence[int], wanted: Sequence[int | None]) -> list[AxisOrder]:
@@ -268,12 +319,11 @@ def _cast(array: NDArray[Any], info: TensorInfo) -> tuple[np.dtype[Any], str] | 
     kind = array.dtype.kind
     if info.dtype == "string" or kind in "US":
         return (np.dtype(str), "") if info.dtype == "string" and kind in "US" else None
-    try:
-        wanted = np.dtype(info.dtype)
-    except TypeError:
-        return None
-    if array.dtype == wanted:
-        return wanted, ""
+    wanted = _dtype(info)
+    if wanted is None or array.dtype == wanted:
+        return None if wanted is None else (wanted, "")
+    if info.image and info.scale:
+        return _pixels(array)
     if info.scale:
         said = f"quantized to {wanted} with the file's own scale {info.scale:g} and zero point {info.zero_point or 0}"
         return np.dtype(np.float32), said
@@ -283,6 +333,22 @@ def _cast(array: NDArray[Any], info: TensorInfo) -> tuple[np.dtype[Any], str] | 
     limits = (0, 1) if wanted.kind == "b" else (np.iinfo(wanted.name).min, np.iinfo(wanted.name).max)
     whole = kind != "f" or bool(np.array_equal(array, np.rint(array)))
     return (wanted, said) if whole and array.min() >= limits[0] and array.max() <= limits[1] else None
+
+
+def _dtype(info: TensorInfo) -> np.dtype[Any] | None:
+    try:
+        return np.dtype(info.dtype)
+    except TypeError:
+        return None
+
+
+def _pixels(array: NDArray[Any]) -> tuple[np.dtype[Any], str] | None:
+    """How an image input, bytes that stand for 0 to 1, takes values: as they are from 0 to 1, else as pixels."""
+    if array.dtype.kind == "f" and array.min() >= 0 and array.max() <= 1:
+        return np.dtype(np.float32), "values from 0 to 1 made into pixels from 0 to 255 of an image"
+    if array.min() >= 0 and array.max() <= _WHITE and np.array_equal(array, np.rint(array)):
+        return np.dtype(np.uint8), "whole numbers taken as pixels from 0 to 255 of an image"
+    return None
 
 
 def _cast_words(found: np.dtype[Any], reference: np.dtype[Any]) -> str:

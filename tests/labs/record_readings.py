@@ -120,6 +120,10 @@ CHANGES: dict[str, dict[str, tuple[str, Change]]] = {
         ),
         "files": ("5 points more lost by int8", lambda a: [{**a[0], "int8": shifted(a[0]["int8"], 5.0)}]),
         "noise": ("1.5 points less lost by the noise", lambda a: [shifted(a[0], -1.5), *a[1:]]),
+        "torch": (
+            "one TRANSPOSE that stays, and other answers on 3 images as traced",
+            lambda a: [{**a[0], "PyTorch, channels last": 1}, {**a[1], "PyTorch, as traced": 3}, a[2]],
+        ),
         "xnnpack": (
             "every speed-up times 0.3, as on a processor for which there are no such kernels",
             lambda a: [scaled(ratio, 0.3) for ratio in a],

@@ -371,14 +371,6 @@ def test_damaged_packages_give_a_sentence(dscnn, tmp_path):
         read_program(tmp_path / "nothing.mlpackage")
 
 
-def test_inspect_says_that_it_does_not_read_packages_yet(dscnn, tmp_path):
-    from edgelab.measure import inspect_model
-
-    package = convert.save(dscnn[1], tmp_path / "whole.mlpackage").path
-    with pytest.raises(BadFile, match="Core ML package, which inspect does not read yet"):
-        inspect_model(package)
-
-
 def test_sizes_and_hashes_are_those_of_the_files(dscnn, tmp_path):
     _, program, _, _ = dscnn
     one = convert.save(program, tmp_path / "one.mlpackage").path

@@ -1,0 +1,42 @@
+"""PyTorch networks through litert-torch: what the file answers, and the transposes that the layout costs."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+pytest.importorskip("litert_torch")
+
+from edgelab.convert.litert import Conversion
+from edgelab.engines import open_engine
+from edgelab.errors import BadInput
+from edgelab.measure.inspect import inspect_model
+
+
+def transposes(path):
+    return sum(layer.type == "TRANSPOSE" for layer in inspect_model(path).layers)
+
+
+def test_both_layouts_answer_as_pytorch_does(tmp_path):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(200, 4)).eval()
+    x = np.random.default_rng(0).random((5, 3, 12, 12), np.float32)
+    first, last = Conversion(net, torch.from_numpy(x[:1]), tmp_path / "first.tflite", tmp_path / "last.tflite").files()
+    with torch.no_grad():
+        wanted = net(torch.from_numpy(x)).numpy()
+    for path, shape in ((first, (1, 3, 12, 12)), (last, (1, 12, 12, 3))):
+        with open_engine(path) as engine:
+            assert engine.inputs[0].shape == shape
+            np.testing.assert_allclose(engine.predict(x), wanted, atol=1e-5)
+    assert transposes(first) > transposes(last)
+
+
+def test_what_cannot_be_exported_costs_a_sentence(tmp_path):
+    class Loop(nn.Module):
+        def forward(self, x):
+            while x.sum() > 1:
+                x = x / 2
+            return x
+
+    with pytest.raises(BadInput, match="Loop cannot be exported"):
+        Conversion(Loop(), torch.ones(1, 3), tmp_path / "a.tflite", tmp_path / "b.tflite")
