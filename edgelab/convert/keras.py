@@ -9,11 +9,15 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgelab.errors import BadInput, MissingFramework
+import numpy as np
+from numpy.typing import NDArray
+
+from edgelab.errors import BadFile, BadInput, MissingFramework
 from edgelab.files import write_bytes
 from edgelab.quiet import first_line, natively_silenced
 
@@ -93,3 +97,99 @@ def save_converted(converter: Any, path: str | os.PathLike[str]) -> Path:
     if not isinstance(content, bytes | bytearray) or bytes(content[4:8]) != b"TFL3":
         raise BadInput(f"What was converted for {Path(path).name} is no .tflite file.")
     return write_bytes(path, bytes(content))
+
+
+def load(path: str | os.PathLike[str], file: str) -> tuple[Any, str]:
+    """A .keras file's network, not compiled, and the version of Keras. Only for files that `check_keras` has passed.
+
+    Raises
+    ------
+    BadFile
+        If Keras does not read it.
+    """
+    tf = tensorflow()
+    try:
+        with natively_silenced():
+            model = tf.keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:
+        raise BadFile(f"{file} is not read by Keras {tf.keras.__version__} ({first_line(error)}).") from error
+    return model, f"Keras {tf.keras.__version__} on TensorFlow {tf.__version__}"
+
+
+def input_shapes(model: Any) -> list[tuple[str, tuple[int | None, ...], str]]:
+    """Name, shape (None where a size is open) and numpy's element type of each input of a Keras network."""
+    return [(str(x.name), tuple(x.shape), str(x.dtype)) for x in model.inputs]
+
+
+def run(model: Any, batch: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    """Every output of a Keras network for a batch, in the order in which TensorFlow flattens them."""
+    tf = tensorflow()
+    given = [tf.constant(x) for x in batch]
+    found = model(given[0] if len(given) == 1 else given, training=False)
+    return [np.asarray(y) for y in tf.nest.flatten(found)]
+
+
+def save_tflite(
+    model: Any, items: Sequence[NDArray[Any]], path: str | os.PathLike[str], *, precision: str = "float32"
+) -> Path:
+    """Write a Keras network with a batch of 1 by TensorFlow's converter.
+
+    Parameters
+    ----------
+    model
+        The network.
+    items
+        The arrays of its inputs, (N, ...): they fix the sizes that the network leaves open, and an int8 file's ranges.
+    path
+        The file; it is whole or absent.
+    precision
+        ``"float32"``, ``"float16"`` (weights), or ``"int8"`` (weights, activations, inputs and outputs).
+
+    Raises
+    ------
+    BadInput
+        If TensorFlow Lite lacks an operator of the network; the sentence names it and its layer.
+    BadFile
+        If the file cannot be written.
+    """
+    tf = tensorflow()
+    shapes = [
+        tf.TensorSpec((1, *x.shape[1:]), x.dtype, name=str(i.name)) for x, i in zip(items, model.inputs, strict=True)
+    ]
+
+    def inference(*given: Any) -> Any:
+        return model(given[0] if len(given) == 1 else list(given), training=False)
+
+    with natively_silenced():
+        concrete = tf.function(inference).get_concrete_function(*shapes)
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], model)
+    if precision != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if precision == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if precision == "int8":
+        converter.representative_dataset = lambda: ([x[i : i + 1] for x in items] for i in range(len(items[0])))
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        if all(x.dtype == np.float32 for x in items):
+            converter.inference_input_type = converter.inference_output_type = tf.int8
+    try:
+        return save_converted(converter, path)
+    except BadInput as error:
+        raise _named(error) from error
+
+
+def _named(error: BadInput) -> BadInput:
+    """A refusal of TensorFlow's converter with the operator and the layer that it names, if it does."""
+    text = str(error.__cause__ or error)
+    operator = re.search(
+        r"'?tf\.(\w+)'? op is neither a custom op nor a flex op|failed to legalize operation 'tf\.(\w+)'", text
+    )
+    if operator is None:
+        return error
+    name = next(filter(None, operator.groups()))
+    layers = re.findall(r'"([\w./]+/)?(\w+)/' + name, text)
+    where = f" in '{layers[0][1]}'" if layers else ""
+    return BadInput(
+        f"TensorFlow Lite has no counterpart of the operator {name}{where}; replace it by simpler operators, or "
+        "compute it outside the network."
+    )

@@ -129,6 +129,13 @@ def export(
     return OnnxExport(Path(path), len(content), error, opset, exporter, time.perf_counter() - started)
 
 
+def halved(model: Any) -> Any:
+    """An ONNX model with its weights and sums in float16; its inputs and outputs stay as they are."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    return convert_float_to_float16(model, keep_io_types=True)
+
+
 def _export_any(
     net: torch.nn.Module, inputs: tuple[torch.Tensor, ...], dynamic_batch: bool, opset: int, *, traced: bool = True
 ) -> tuple[bytes, str]:

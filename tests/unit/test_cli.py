@@ -10,15 +10,16 @@ import sys
 import pytest
 
 from edgelab import cli
+from edgelab.cli.answer import as_json
 from edgelab.course import build
 from edgelab.errors import LabError
 
 from .course_home import EXAMPLE
 
 VERBS = ("open", "labs", "doctor", "run", "check", "progress", "claims", "bench", "compare", "inspect", "build", "test")
-VERBS += ("fit", "firmware", "golden", "reset")
+VERBS += ("fit", "firmware", "golden", "reset", "convert")
 JSON_VERBS = ("run", "check", "reset", "bench", "inspect", "compare", "labs", "fit", "firmware")
-JSON_VERBS += ("golden_make", "golden_check")
+JSON_VERBS += ("golden_make", "golden_check", "convert")
 ORACLE = EXAMPLE.parents[1] / "data" / "mcu_oracle"
 
 
@@ -115,6 +116,9 @@ BAD_INPUT = [
     (("fit", "nothing.tflite"), "nothing.tflite"),
     (("fit", str(ORACLE / "sine_mlp.tflite"), "--device", "nrf5284"), "did you mean nrf52840"),
     (("fit", str(ORACLE / "sine_mlp.tflite"), "--headroom", "1"), "no share of the SRAM"),
+    (("convert", "a.pt2", "--to", "onnx"), "required: -o/--output"),
+    (("convert", "nothing.pt2", "--to", "onnx", "-o", "a.onnx"), "nothing.pt2 does not exist"),
+    (("convert", str(ORACLE / "sine_mlp.tflite"), "--to", "onnx", "-o", "a.onnx"), "is converted already (tflite)"),
     (("labs", "--jsno"), "unrecognized arguments: --jsno"),
 ]
 BAD_INPUT += [((*words, "--json"), says) for words, says in BAD_INPUT if words and words[0] in JSON_VERBS]
@@ -375,7 +379,7 @@ def test_the_documentation_states_every_verb_with_json():
 
 
 def test_what_json_has_no_number_for_is_null():
-    assert json.loads(cli._json({"a": [float("nan"), (float("inf"), 1.5)]})) == {"a": [None, [None, 1.5]]}
+    assert json.loads(as_json({"a": [float("nan"), (float("inf"), 1.5)]})) == {"a": [None, [None, 1.5]]}
 
 
 def test_test_passes_pytests_options_on(home, monkeypatch, capfd, tmp_path):

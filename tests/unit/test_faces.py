@@ -1,0 +1,42 @@
+"""The faces of rooms: what each offers by name, without loading a framework before a name is used."""
+
+import importlib
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+OFFERED = {
+    "compress": "Quantized collect_ranges fake_quantize fake_quantize_weights fold_batch_norm per_channel "
+    "quantize_dynamic quantize_for_backend quantize_static quantize_weights sqnr_db stored_integers",
+    "convert": "Converted TfliteWriter export_int8 save_converted tensorflow to_coreml to_onnx to_tflite",
+    "mcu": "Device Model all_devices build_firmware check_operators compile_firmware find_device plan_arena "
+    "plan_buffers quantization_header read_model run_firmware",
+    "toolbox": "Conversion convert",
+}
+
+
+@pytest.mark.parametrize("room", OFFERED)
+def test_a_face_offers_its_names(room):
+    face = importlib.import_module(f"edgelab.{room}")
+    assert sorted(face.__all__) == sorted(OFFERED[room].split())
+    for name in face.__all__:
+        assert getattr(face, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = face.nothing
+
+
+def test_a_face_loads_no_framework():
+    code = "import sys, edgelab." + ", edgelab.".join(OFFERED)
+    code += "; print(' '.join(m for m in sys.modules if '.' not in m))"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert not {"numpy", "torch", "tensorflow", "onnx", "onnxruntime", "coremltools", "litert_torch"} & set(loaded)
+
+
+def test_every_format_is_written_with_the_same_arguments():
+    from edgelab.convert import to_coreml, to_onnx, to_tflite
+
+    arguments = [list(inspect.signature(each).parameters.values()) for each in (to_onnx, to_tflite, to_coreml)]
+    assert arguments[0] == arguments[1] == arguments[2]
+    assert [p.name for p in arguments[0]] == ["net", "example", "path", "precision"]
