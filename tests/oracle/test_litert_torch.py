@@ -5,12 +5,14 @@ import pytest
 import torch
 from torch import nn
 
-pytest.importorskip("litert_torch")
-
 from edgelab.convert.litert import Conversion
+from edgelab.course.session import installed
 from edgelab.engines import open_engine
 from edgelab.errors import BadInput
 from edgelab.measure.inspect import inspect_model
+
+if not installed("litert_torch"):
+    pytest.skip("litert_torch is not installed here", allow_module_level=True)
 
 
 def transposes(path):

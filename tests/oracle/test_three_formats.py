@@ -12,10 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-pytest.importorskip("coremltools")
-pytest.importorskip("litert_torch")
-
 from edgelab.convert.litert import Conversion
+from edgelab.course.session import installed
 from edgelab.engines import open_engine
 from edgelab.measure import golden
 from edgelab.measure.arrays import Arrays
@@ -23,6 +21,12 @@ from edgelab.measure.compare import compare
 from edgelab.measure.inspect import inspect_model
 from edgelab.models import mlpackage
 from edgelab.quiet import silenced
+
+if not installed("coremltools"):
+    pytest.skip("coremltools is not installed here", allow_module_level=True)
+if not installed("litert_torch"):
+    pytest.skip("litert_torch is not installed here", allow_module_level=True)
+
 
 SAMPLES, WINDOW, BINS, MELS = 2048, 128, 65, 24
 

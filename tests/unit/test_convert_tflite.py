@@ -11,14 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-import edgelab.data
-from edgelab import nets
 from edgelab.convert import tflite_graph
 from edgelab.convert.tflite import export_int8
 from edgelab.engines import open_engine
 from edgelab.errors import BadFile, BadInput
 from edgelab.models.tflite_writer import TfliteWriter
-from edgelab.nets.checkpoints import read_recipe
 from tests.mcu_layers import Net
 from tests.mcu_networks import NETWORKS, STATEFUL
 
@@ -142,45 +139,6 @@ def test_the_interpreter_accepts_every_network_and_its_outputs_move():
     assert set(facts) == set(NETWORKS)
     assert not [name for name, (moves, _) in facts.items() if moves < 0.3]
     assert not [name for name, (_, ends) in facts.items() if ends > 0.9]
-
-
-def data_of(name):
-    recipe = read_recipe(name)
-    return getattr(edgelab.data, recipe["data"])(**recipe.get("data_arguments", {}))
-
-
-@pytest.mark.parametrize(
-    ("name", "rows"), [("digits_mlp", 360), ("vibration_cnn1d", 1500), ("signs_resnet", 400), ("signs_dscnn", 400)]
-)
-def test_a_checkpoint_keeps_its_accuracy_in_int8(name, rows, tmp_path):
-    data, net = data_of(name), nets.load(name)
-    made = export_int8(net, data.train.x[:200], tmp_path / "net.tflite")
-    assert made.path.stat().st_size == made.bytes
-    assert made.agreement_percent >= 93
-    assert made.sqnr_db > 25
-    assert made.mean_steps < 1
-    test = data.test.x[:rows], data.test.y[:rows]
-    answers = {"float": nets.predict_logits(net, test[0])}
-    with open_engine(made.path) as engine:
-        answers["litert"] = engine.predict(test[0])
-    if find_spec("tflite_micro"):
-        from edgelab.engines.tflm import TFLMEngine
-
-        with TFLMEngine(made.path) as engine:
-            answers["tflm"] = engine.predict(test[0])
-    right = {key: 100 * float((y.argmax(1) == test[1]).mean()) for key, y in answers.items()}
-    for key, y in answers.items():
-        assert abs(right[key] - right["float"]) <= 1.5, right
-        assert (y.argmax(1) == answers["float"].argmax(1)).mean() >= 0.97
-
-
-def test_one_scale_per_layer_costs_a_depthwise_network_accuracy(tmp_path):
-    data, net = data_of("signs_dscnn"), nets.load("signs_dscnn")
-    by_channel, by_layer = (
-        export_int8(net, data.train.x[:100], tmp_path / f"{flag}.tflite", per_channel=flag) for flag in (True, False)
-    )
-    assert by_layer.bytes < by_channel.bytes
-    assert by_layer.sqnr_db < by_channel.sqnr_db - 10
 
 
 class Gate(nn.Module):

@@ -9,12 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-pytest.importorskip("coremltools")
-
 from edgelab import cli
 from edgelab.compress.modelfile import file_bytes
 from edgelab.convert import coreml as convert
 from edgelab.convert import onnx as to_onnx
+from edgelab.course.session import installed
 from edgelab.engines import coreml, open_engine
 from edgelab.errors import BadFile, BadInput
 from edgelab.measure import golden
@@ -25,6 +24,10 @@ from edgelab.measure.golden_file import model_hash
 from edgelab.measure.inspect import inspect_model, report_of
 from edgelab.measure.matching import match_inputs
 from edgelab.models import coreml_file, folder_bytes, mlpackage
+
+if not installed("coremltools"):
+    pytest.skip("coremltools is not installed here", allow_module_level=True)
+
 
 off_macos = pytest.mark.skipif(sys.platform == "darwin", reason="Core ML is here")
 NAMES = ["bicycle", "bus", "car", "lorry"]

@@ -1,13 +1,10 @@
 """Networks against published figures, the trainer, and the checkpoints against what their recipes state."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-import edgelab.data
 from edgelab import nets
 from edgelab.data.dataset import Dataset, Split
 from edgelab.errors import BadFile, BadInput
@@ -121,34 +118,6 @@ def test_wrong_settings_and_wrong_classes_are_refused():
 def test_the_promised_checkpoints_ship():
     assert {"digits_mlp", "signs_dscnn", "signs_resnet", "vibration_cnn1d"} <= set(NAMES)
     assert all((checkpoints.FOLDER / f"{name}.safetensors").stat().st_size < 400_000 for name in NAMES)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_checkpoint_has_the_accuracy_that_its_recipe_states(name):
-    recipe = checkpoints.read_recipe(name)
-    data = getattr(edgelab.data, recipe["data"])(**recipe.get("data_arguments", {}))
-    net = nets.load(name)
-    for split in ("validation", "test"):
-        items = len(data.splits[split])
-        # another processor may round a handful of near ties the other way
-        allowed = 100 * max(2, math.ceil(0.002 * items)) / items
-        assert checkpoints.accuracy(net, data, split) == pytest.approx(recipe["stated"][split], abs=allowed)
-    assert nets.count_parameters(net) == recipe["stated"]["parameters"]
-
-
-def test_a_recipe_really_makes_its_checkpoint(tmp_path, monkeypatch):
-    recipe = (checkpoints.FOLDER / "digits_mlp.toml").read_text(encoding="utf-8")
-    (tmp_path / "digits_mlp.toml").write_text(recipe, encoding="utf-8")
-    monkeypatch.setattr(checkpoints, "FOLDER", tmp_path)
-    checkpoints.read_recipe.cache_clear()
-    try:
-        stated = checkpoints.read_recipe("digits_mlp")["stated"]
-        nets.make("digits_mlp", progress=False)
-        made = checkpoints.read_recipe("digits_mlp")["stated"]
-        assert made["test"] == pytest.approx(stated["test"], abs=2.0)  # other processors round differently
-        assert nets.load("digits_mlp")(torch.zeros(1, 1, 8, 8)).shape == (1, 10)
-    finally:
-        checkpoints.read_recipe.cache_clear()
 
 
 @pytest.mark.parametrize("damage", ["empty", "half", "text", "foreign"])

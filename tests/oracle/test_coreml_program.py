@@ -7,15 +7,18 @@ import pytest
 import torch
 from torch import nn
 
-pytest.importorskip("coremltools")
-
 from edgelab import nets
 from edgelab.convert import coreml as convert
+from edgelab.course.session import installed
 from edgelab.engines import Engine, open_engine
 from edgelab.engines.coreml import CoreMLEngine
 from edgelab.engines.coreml_program import NAME, read_program
 from edgelab.errors import BadFile, BadInput, ModelRefused
 from edgelab.models import mlpackage
+
+if not installed("coremltools"):
+    pytest.skip("coremltools is not installed here", allow_module_level=True)
+
 
 SHAPES = {
     "signs_dscnn": (3, 32, 32),
@@ -64,6 +67,17 @@ def dscnn(tmp_path_factory):
     net = nets.load("signs_dscnn")
     x = inputs((3, 32, 32), 4)
     return net, convert.program(net, x[:1], precision="float32"), x, tmp_path_factory.mktemp("coreml")
+
+
+VARIANTS = ["int8", "int8 affine", "int8 blocks", "int4 blocks", "groups", "pruned", "8 bits", "6 bits", "4 bits", "2 bits"]
+    "int8",
+    "int8 affine",
+    "int8 blocks",
+    "int4 blocks",
+    "groups",
+    "pruned",
+    *(f"{b} bits" for b in (8, 6, 4, 2)),
+]
 
 
 def variants():
@@ -136,9 +150,10 @@ def from_torch(net, program):
     return clone, changed
 
 
-@pytest.mark.parametrize("name", list(variants()))
+@pytest.mark.parametrize("name", VARIANTS)
 def test_compressed_weights_are_decoded(name, dscnn):
     net, program, x, folder = dscnn
+    assert list(variants()) == VARIANTS
     function, config = variants()[name]
     with convert.silenced():
         small = function(program, config)
