@@ -69,7 +69,7 @@ def dscnn(tmp_path_factory):
     return net, convert.program(net, x[:1], precision="float32"), x, tmp_path_factory.mktemp("coreml")
 
 
-VARIANTS = ["int8", "int8 affine", "int8 blocks", "int4 blocks", "groups", "pruned", "8 bits", "6 bits", "4 bits", "2 bits"]
+VARIANTS = [
     "int8",
     "int8 affine",
     "int8 blocks",
