@@ -310,8 +310,8 @@ def test_several_outputs_and_inputs_by_name(tmp_path):
     assert engine.input_names == ("a", "b")
     many = {"a": inputs((3, 8), 6, 2), "b": inputs((3, 8), 6, 3)}
     found = engine.run(many)
-    np.testing.assert_allclose(found["product"], many["a"] @ many["b"].transpose(0, 2, 1), rtol=1e-5)
-    np.testing.assert_allclose(found["sums"], many["a"].mean(2) + np.exp(many["b"]).sum(2), rtol=1e-5)
+    np.testing.assert_allclose(found["product"], many["a"] @ many["b"].transpose(0, 2, 1), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found["sums"], many["a"].mean(2) + np.exp(many["b"]).sum(2), rtol=1e-5, atol=1e-5)
     with pytest.raises(BadInput, match="needs the input 'b'"):
         engine.run({"a": a})
     with pytest.raises(BadInput, match="no input named 'c'"):
