@@ -21,7 +21,7 @@ from edgelab.compress.modelfile import files_of
 from edgelab.errors import BadFile, BadInput
 from edgelab.files import writing
 from edgelab.measure.arrays import Arrays, open_archive
-from edgelab.models import folder_hash, is_mlpackage
+from edgelab.models.mlpackage import folder_hash, is_mlpackage
 
 VERSION = 1
 _HEADER = "header"

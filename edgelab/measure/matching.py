@@ -185,7 +185,7 @@ def match_outputs(
         return same and bool(_alike(golden[name], found[other]))
 
     def distance(name: str, other: str) -> float:
-        size = np.mean(np.abs(golden[name].astype(np.float64))) if golden[name].dtype.kind in "fiub" else 0.0
+        size = float(np.mean(np.abs(golden[name].astype(np.float64)))) if golden[name].dtype.kind in "fiub" else 0.0
         return min(_distance(golden[name], value) for _, value in _alike(golden[name], found[other])) / (size or 1.0)
 
     pairs = {g: (m, how) for g, m, how in pair(list(golden), list(found), suits, distance=distance)}
