@@ -24,16 +24,21 @@ needs_arm = pytest.mark.skipif(
 )
 needs_gcc = pytest.mark.skipif(not shutil.which("gcc"), reason="gcc is not installed: no strict build, no sanitizers")
 SUPPORTED = [name for name in NETWORKS if not name.startswith("lstm")]
-CASES = [
+CASES = [  # each core and each kind of kernels once; the other combinations are thorough
     ("cortex-m0plus", "portable", "time", "conv1d_vibration"),
-    ("cortex-m4", "portable", "time", "squeeze_excite"),
-    ("cortex-m4", "portable", "ram", "dscnn_28_gray"),
-    ("cortex-m4", "dsp", "time", "dscnn_49x10"),
     ("cortex-m4", "dsp", "ram", "mobilenet_avgpool"),
-    ("cortex-m7", "portable", "time", "odd_shapes"),
     ("cortex-m7", "dsp", "time", "branches_concat_pad"),
     ("cortex-m33", "portable", "time", "tabular_mlp"),
-    ("cortex-m33", "dsp", "time", "leaky_tanh"),
+    *(
+        pytest.param(*case, marks=pytest.mark.thorough)
+        for case in [
+            ("cortex-m4", "portable", "time", "squeeze_excite"),
+            ("cortex-m4", "portable", "ram", "dscnn_28_gray"),
+            ("cortex-m4", "dsp", "time", "dscnn_49x10"),
+            ("cortex-m7", "portable", "time", "odd_shapes"),
+            ("cortex-m33", "dsp", "time", "leaky_tanh"),
+        ]
+    ),
 ]
 STRICT = ("-std=c99", "-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
 SANITIZERS = ("-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all")
