@@ -119,8 +119,8 @@ def magnitude_masks(
         found = {name: part.reshape(values[name].shape) for name, part in parts}
     if not empty and (bare := [name for name, mask in found.items() if not mask.any()]):
         raise BadInput(
-            f"A sparsity of {sparsity:g} leaves no weight in layer '{bare[0]}', so nothing gets through it; prune less, "
-            f"by layer, or exclude it."
+            f"A sparsity of {sparsity:g} leaves no weight in layer '{bare[0]}', so nothing gets through it; "
+            f"prune less, by layer, or exclude it."
         )
     return {name: torch.from_numpy(mask) for name, mask in found.items()}
 

@@ -144,7 +144,8 @@ def choose(
     highest = max(ratio.values(), default=0.0) if isinstance(ratio, Mapping) else ratio
     lowest = min(ratio.values(), default=0.0) if isinstance(ratio, Mapping) else ratio
     if not (0 <= lowest <= highest < 1):
-        raise BadInput(f"ratio={highest if highest >= 1 else lowest:g} is not from 0 up to below 1: some filter must stay.")
+        outside = highest if highest >= 1 else lowest
+        raise BadInput(f"ratio={outside:g} is not from 0 up to below 1: some filter must stay.")
     names = (*keep, *(ratio if isinstance(ratio, Mapping) else ()))
     if unknown := [name for name in names if name not in found.layers]:
         raise BadInput(f"There is no layer '{unknown[0]}'; the layers are {', '.join(found.layers)}.")

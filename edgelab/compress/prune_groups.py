@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import fx, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from edgelab.errors import BadInput
 from edgelab.quiet import first_line
@@ -34,10 +34,12 @@ _SAME_MODULES = (
     nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Identity, nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d,
     nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.Upsample, nn.ZeroPad2d,
 )  # fmt: skip
+_SAME_FUNCTIONS = (
+    "relu relu6 leaky_relu elu gelu silu hardswish sigmoid hardsigmoid tanh dropout max_pool1d max_pool2d avg_pool1d "
+    "avg_pool2d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_max_pool1d adaptive_max_pool2d interpolate"
+).split()
 _SAME = {
-    F.relu, F.relu6, F.leaky_relu, F.elu, F.gelu, F.silu, F.hardswish, F.sigmoid, F.hardsigmoid, F.tanh, F.dropout,
-    F.max_pool1d, F.max_pool2d, F.avg_pool1d, F.avg_pool2d, F.adaptive_avg_pool1d, F.adaptive_avg_pool2d,
-    F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.interpolate, torch.relu, torch.sigmoid, torch.tanh, torch.clamp,
+    *(getattr(functional, name) for name in _SAME_FUNCTIONS), torch.relu, torch.sigmoid, torch.tanh, torch.clamp,
     "relu", "relu_", "sigmoid", "tanh", "clamp", "contiguous",
 }  # fmt: skip
 _ELEMENTWISE = {
@@ -198,19 +200,23 @@ class _Walk(fx.Interpreter):
             return None
         if not _has_channels(value):
             if isinstance(value, torch.Tensor | tuple | list) and not isinstance(value, torch.Size):
-                for node in given:  # a part of a tensor, or several tensors: where the channels went is not known
-                    self._keep(self.of[node], f"its channels go into {_called(n, self.module)}, which is not understood")
+                self._lose(n, given)  # a part of a tensor, or several tensors: where the channels went is not known
             return None
         known = self._known(n, value, given)
         if known is not None:
             return known
         if n.op == "call_module" and hasattr(self.submodules[str(n.target)], "weight"):
             self.skipped[str(n.target)] = _why_skipped(self.submodules[str(n.target)])
-        for node in given:  # an operation that the walk does not understand: what goes in and out stays whole
-            self._keep(self.of[node], f"its channels go into {_called(n, self.module)}, which is not understood")
+        self._lose(n, given)  # what goes in and comes out stays whole
         return self._new(value.shape[1], f"its channels come from {_called(n, self.module)}, which is not understood")
 
-    def _known(self, n: fx.Node, value: torch.Tensor, given: list[fx.Node]) -> Channels | None:
+    def _lose(self, n: fx.Node, given: list[fx.Node]) -> None:
+        for node in given:
+            self._keep(self.of[node], f"its channels go into {_called(n, self.module)}, which is not understood")
+
+    def _known(  # noqa: PLR0911  a return for each kind of operation
+        self, n: fx.Node, value: torch.Tensor, given: list[fx.Node]
+    ) -> Channels | None:
         first = self.of[given[0]] if given else None
         if first is None:
             return None
@@ -253,7 +259,9 @@ class _Walk(fx.Interpreter):
             self._merge(wide[0], other)  # type: ignore[arg-type]
         return wide[0] if wide else None
 
-    def _module(self, name: str, module: nn.Module, inputs: Channels, value: torch.Tensor) -> Channels | None:
+    def _module(  # noqa: PLR0911  a return for each kind of layer
+        self, name: str, module: nn.Module, inputs: Channels, value: torch.Tensor
+    ) -> Channels | None:
         if isinstance(module, _SAME_MODULES):
             return inputs if len(inputs) == value.shape[1] else None
         if isinstance(module, nn.Flatten):

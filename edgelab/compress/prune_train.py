@@ -10,13 +10,13 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from edgelab.compress.prune import (
     Masks,
@@ -100,7 +100,7 @@ def fine_tune(
                 apply_masks(net, kept)
             x, y = next(batches)
             logits = net(x)
-            loss = F.cross_entropy(logits, y)
+            loss = functional.cross_entropy(logits, y)
             if teacher is not None:
                 loss = 0.5 * loss + 0.5 * _softened(logits, teacher, x, temperature)
             losses.append(float(loss.detach()))
@@ -123,27 +123,44 @@ def one_shot(net: nn.Module, dataset: Dataset, sparsity: float, *, scope: Scope 
 def iterative(
     net: nn.Module,
     dataset: Dataset,
-    rounds: int,
-    rate: float = 0.2,
+    path: Sequence[float],
     *,
     scope: Scope = "global",
-    steps: int = 60,
-    after_round: Callable[[int, float, nn.Module], None] | None = None,
+    steps: int = 40,
+    after_round: Callable[[float, nn.Module], None] | None = None,
     seed: int = 0,
     **settings: Any,
 ) -> Masks:
-    """Prune ``rate`` of the remaining weights of ``net`` in place and train ``steps`` on, ``rounds`` times.
+    """Prune ``net`` in place to each sparsity of ``path`` in turn and train ``steps`` on after each.
 
-    After round r the sparsity is ``1 - (1 - rate) ** r``.
+    `rounds_to` makes a path of equal rounds. ``after_round`` is called with the sparsity and the network.
     """
     masks: Masks = {}
-    for number in range(1, rounds + 1):
-        sparsity = 1 - (1 - rate) ** number
+    for number, sparsity in enumerate(path, 1):
         masks = magnitude_masks(net, sparsity, scope)
-        fine_tune(net, dataset, masks, steps=steps, seed=seed + number, **settings)
+        fine_tune(net, dataset, masks, steps=steps, seed=seed + 100 * number, **settings)
         if after_round is not None:
-            after_round(number, sparsity, net)
+            after_round(sparsity, net)
     return masks
+
+
+def rounds_to(sparsities: Sequence[float], most: float = 0.2) -> tuple[float, ...]:
+    """A path through ``sparsities`` whose rounds prune at most the share ``most`` of what is left.
+
+    Examples
+    --------
+    >>> [round(s, 3) for s in rounds_to([0.5, 0.8])]
+    [0.159, 0.293, 0.405, 0.5, 0.584, 0.653, 0.711, 0.76, 0.8]
+    """
+    path: list[float] = []
+    left = 1.0
+    for sparsity in sparsities:
+        rounds = max(1, math.ceil(math.log((1 - sparsity) / left) / math.log(1 - most) - 1e-9))
+        rate = ((1 - sparsity) / left) ** (1 / rounds)
+        path += [1 - left * rate**number for number in range(1, rounds)]
+        path.append(sparsity)
+        left = 1 - sparsity
+    return tuple(path)
 
 
 def gradual(
@@ -251,6 +268,6 @@ def _batches(dataset: Dataset, batch_size: int, seed: int) -> Iterator[tuple[tor
 
 def _softened(logits: torch.Tensor, teacher: nn.Module, x: torch.Tensor, temperature: float) -> torch.Tensor:
     with torch.no_grad():
-        wanted = F.softmax(teacher.eval()(x) / temperature, dim=1)
-    found = F.log_softmax(logits / temperature, dim=1)
-    return F.kl_div(found, wanted, reduction="batchmean") * temperature**2
+        wanted = functional.softmax(teacher.eval()(x) / temperature, dim=1)
+    found = functional.log_softmax(logits / temperature, dim=1)
+    return functional.kl_div(found, wanted, reduction="batchmean") * temperature**2

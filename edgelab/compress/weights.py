@@ -248,6 +248,7 @@ def _output_axis(layer: Any) -> int:
 
 
 def layer_kind(layer: Any) -> str:
+    """What sort of layer it is: depthwise, pointwise, or the name of its class in small letters."""
     groups = getattr(layer, "groups", 1)
     if groups > 1 and groups == getattr(layer, "in_channels", 0):
         return "depthwise"
