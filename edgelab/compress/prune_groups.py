@@ -35,9 +35,10 @@ _SAME_MODULES = (
     nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.Upsample, nn.ZeroPad2d,
 )  # fmt: skip
 _SAME_FUNCTIONS = (
-    "relu relu6 leaky_relu elu gelu silu hardswish sigmoid hardsigmoid tanh dropout max_pool1d max_pool2d avg_pool1d "
-    "avg_pool2d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_max_pool1d adaptive_max_pool2d interpolate"
-).split()
+    "relu", "relu6", "leaky_relu", "elu", "gelu", "silu", "hardswish", "sigmoid", "hardsigmoid", "tanh", "dropout",
+    "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d", "adaptive_avg_pool1d", "adaptive_avg_pool2d",
+    "adaptive_max_pool1d", "adaptive_max_pool2d", "interpolate",
+)  # fmt: skip
 _SAME = {
     *(getattr(functional, name) for name in _SAME_FUNCTIONS), torch.relu, torch.sigmoid, torch.tanh, torch.clamp,
     "relu", "relu_", "sigmoid", "tanh", "clamp", "contiguous",
