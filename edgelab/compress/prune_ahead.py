@@ -29,6 +29,7 @@ from edgelab.data.dataset import Dataset
 from edgelab.errors import BadFile, BadInput
 from edgelab.files import write_bytes, write_json
 from edgelab.nets import checkpoints
+from edgelab.reading import Reading
 
 FOLDER = Path(__file__).parent / "ahead"
 FILE = FOLDER / "pruning.json"
@@ -53,15 +54,16 @@ Run = dict[str, Any]
 def planned() -> list[Run]:
     """Every run that belongs into the file: what identifies it, without results."""
     runs: list[Run] = [{"what": "dense", "network": name, "seed": 0} for name in LIMITS]
-    runs += [{"what": "half", "network": name, "seed": seed} for name in LIMITS for seed in SEEDS]
-    runs += [{"what": "half the filters", "network": "signs_dscnn", "seed": seed} for seed in SEEDS]
-    for seed in SEEDS:
-        for what in ("iterative", "one-shot"):
-            runs += [{"what": what, "network": "signs_dscnn", "seed": seed, "sparsity": s} for s in SPARSITIES]
     for seed in TICKET_SEEDS:
         for what in ("ticket dense", "ticket", "ticket control"):
             runs += [{"what": what, "network": "digits_mlp", "seed": seed, "sparsity": s} for s in TICKETS]
-    runs += [{"what": "torch-pruning half", "network": name, "seed": seed} for name in LIMITS for seed in SEEDS]
+    runs += [{"what": "half", "network": "signs_dscnn", "seed": seed} for seed in SEEDS]
+    for seed in SEEDS:
+        for what in ("iterative", "one-shot"):
+            runs += [{"what": what, "network": "signs_dscnn", "seed": seed, "sparsity": s} for s in SPARSITIES]
+        runs.append({"what": "half", "network": "signs_resnet", "seed": seed})
+        runs.append({"what": "half the filters", "network": "signs_dscnn", "seed": seed})
+    runs += [{"what": "torch-pruning half", "network": name, "seed": 0} for name in LIMITS]
     return runs
 
 
@@ -129,6 +131,19 @@ def made_on(runs: list[Run]) -> tuple[str, str]:
     """The latest date and the machine of some runs, as `Reading` takes them."""
     last = max(runs, key=lambda run: run["date"])
     return last["date"], last["machine"]
+
+
+def paired(before: list[Run], after: list[Run], what: str) -> Reading:
+    """Points of accuracy that runs lose against others on the same items, with a 95 percent interval.
+
+    Runs of several seeds count as one: of each test item the mean over its seeds. The interval is over the items, so
+    it says what another test set could have given, not what other seeds could have.
+    """
+    items = before[0]["items"]
+    lost = correct(before).reshape(-1, items).mean(axis=0) - correct(after).reshape(-1, items).mean(axis=0)
+    mean, half = 100 * float(lost.mean()), 196 * float(lost.std(ddof=1)) / items**0.5
+    by = f"{what}: {len(after)} seeds, {items:,} items"
+    return Reading(mean, "points", "measured", by, mean - half, mean + half, made_on=made_on([*before, *after]))
 
 
 def points_lost(runs: list[Run], run: Run) -> float:
