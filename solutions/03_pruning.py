@@ -1287,49 +1287,77 @@ ours = audit(network, half, (3, 32, 32), plan.found.kept)
 ours
 
 # %% [markdown]
-# `torch-pruning` is the tool that most people use for it. Ask it for a strong pruning, with `pruning_ratio=0.85` and widths that are multiples of four, and read what it **did**.
+# `torch-pruning` is the tool that most people use for it. Ask it for more and more, each time with widths that are multiples of four, and look at what it **did**. The other line is edgelab's
+# `narrowed`, asked the same.
 
 
 # %%
-def asked_of_torch_pruning(net, ratio, round_to):
+def asked_of_torch_pruning(net, ratio):
     import torch_pruning as tp
 
     made = copy.deepcopy(net)
-    tp.pruner.BasePruner(
-        made,
-        torch.zeros(1, 3, 32, 32),
-        importance=tp.importance.GroupMagnitudeImportance(p=1),
-        pruning_ratio=ratio,
-        round_to=round_to,
-        ignored_layers=[made.get_submodule("head")],
-    ).step()
-    return made
+    head = made.get_submodule("head")
+    by = tp.importance.GroupMagnitudeImportance(p=1)
+    settings = dict(
+        importance=by, pruning_ratio=ratio, round_to=4, ignored_layers=[head]
+    )
+    tp.pruner.BasePruner(made, torch.zeros(1, 3, 32, 32), **settings).step()
+    return audit(network, made, (3, 32, 32))
+
+
+def asked_of_edgelab(net, ratio):
+    made, plan = narrowed(net, torch.zeros(1, 3, 32, 32), ratio, round_to=4)
+    return audit(network, made, (3, 32, 32), {**plan.found.kept, **plan.notes})
 
 
 # %%
-peer = None
+asked = (0.5, 0.7, 0.85, 0.9, 0.95, 0.97)
+tools = {"edgelab": asked_of_edgelab}
 if importlib.util.find_spec("torch_pruning"):
-    peer = audit(network, asked_of_torch_pruning(network, 0.85, 4), (3, 32, 32))
-peer or "torch-pruning is not installed here; this comparison is left out."
+    tools["torch-pruning"] = asked_of_torch_pruning
+did = {name: [tool(network, ratio) for ratio in asked] for name, tool in tools.items()}
+left_of = {
+    name: [100 * a.macs[1] / a.macs[0] for a in audits] for name, audits in did.items()
+}
+
+# %% tags=["folded"]
+figure = ui.lines(
+    {name: ([100 * r for r in asked], shares) for name, shares in left_of.items()},
+    title=f"Asked for {100 * asked[-1]:.0f} % of the filters, MACs left: "
+    + ", ".join(f"{name} {shares[-1]:.0f} %" for name, shares in left_of.items()),
+    x="filters that should go, %",
+    y="MACs that are left, %",
+)
+ui.show(
+    figure,
+    alt="MACs left over the share asked for: "
+    + ", ".join(
+        f"{name} ends at {shares[-1]:.0f} percent" for name, shares in left_of.items()
+    ),
+)
 
 
 # %% tags=["finding:peer"]
-def finding_peer(silent, widths, macs):
-    if macs is None:
+def finding_peer(asked, left, silent):
+    if not left:
         return "torch-pruning is not installed here, so nothing is said about it."
-    share = 100 * macs[1] / macs[0]
-    left = listed([f"`{name}`" for name in silent]) or "no layer but the head"
-    return (
-        f"Asked for 85 of 100 filters, torch-pruning left {share:.0f} % of the MACs. Without a word it left whole: {left}. "
-        f"The narrowest layer has {min(widths)} filters. Count what a tool did; what it was asked says little."
-    )
+    most = min(range(len(left)), key=left.__getitem__)
+    text = f"torch-pruning leaves {left[most]:.0f} % of the MACs when it is asked for {asked[most]:.0f} % of the filters"
+    if left[-1] > left[most] + 1:
+        text += f", and {left[-1]:.0f} % when it is asked for {asked[-1]:.0f} %: the more is asked, the less goes"
+    whole = listed([f"`{name}`" for name in silent]) or "nothing but the head"
+    return f"{text}. Asked for 95 of 100, it leaves whole, without a word: {whole}."
 
 
-unsaid = [n for n in (peer.not_pruned if peer else {}) if n != "head"]
-peer_widths = [layer.outputs[1] for layer in peer.layers] if peer else [0]
-finding(finding_peer, unsaid, peer_widths, list(peer.macs) if peer else None)
+peer = did.get("torch-pruning", [])
+unsaid = [name for name in (peer[4].not_pruned if peer else {}) if name != "head"]
+finding(
+    finding_peer, [100 * r for r in asked], left_of.get("torch-pruning", []), unsaid
+)
 
 # %% [markdown]
+# A width below half of `round_to` rounds to 0, a layer of no filters cannot be, and so the tool leaves it as it was. Count what a tool **did**; what it was asked says little.
+#
 # Last, the files. Three networks on ONNX Runtime: dense, your sparse one with its zeros, and the narrow one. How large is each file, how large after gzip, and how fast is it?
 
 # %%
@@ -1533,6 +1561,24 @@ ui.show(
     figure,
     alt="Accuracy of the dense network, the ticket and the random ticket over sparsity.",
 )
+
+
+# %% tags=["finding:ahead"]
+def finding_ahead(judged, date, machine):
+    def said(held):
+        chosen = [j for j in judged if j["held"] == held]
+        return (
+            listed([f"{j['says']} ({j['mean']:.1f} points)" for j in chosen]) or "none"
+        )
+
+    count = sum(j["held"] for j in judged)
+    return (
+        f"The runs were made to test {len(judged)} statements, and {count} of them hold. "
+        f"Held: {said(True)}. Not held: {said(False)}. Measured until {date} on {machine}."
+    )
+
+
+finding(finding_ahead, prune_ahead.read()["judged"], *prune_ahead.made_on(ahead))
 
 # %% [markdown]
 # ## Explore
