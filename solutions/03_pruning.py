@@ -910,7 +910,7 @@ ui.show(
 whose("mask", "rewind", "masked_step")
 
 # %% [markdown]
-# One seed says little: the intervals are wide. The claim is judged further down, on five seeds that were run ahead.
+# One seed says little: the intervals are wide. The claim is judged further down, on more seeds that were run ahead.
 #
 # ### Which filters go?
 #
@@ -1598,7 +1598,7 @@ gains = {
 finding(finding_rounds, reached[0], reached[-1], gains[levels[0]], gains[levels[-1]])
 
 # %% [markdown]
-# The lottery ticket, five seeds, and its control at four sparsities. Where do the two part?
+# The lottery ticket over several seeds, and its control, at four sparsities. Where do the two part?
 
 # %%
 shares_of = prune_ahead.TICKETS
