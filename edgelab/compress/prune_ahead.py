@@ -103,10 +103,12 @@ def make(path: Path = FILE, *, anew: bool = False, runs: list[Run] | None = None
         if any(same(wanted, run) for run in known):
             continue
         dataset = digits if wanted["network"].startswith("digits") else signs
-        for run in _made(wanted, dataset, path.parent):
-            known.append(run)
-            _save(path, known)
-            yield run
+        keys = ("what", "network", "seed", "sparsity")
+        made = list(_made(wanted, dataset, path.parent))
+        new = [run for run in made if not any(all(run.get(k) == old.get(k) for k in keys) for old in known)]
+        known += new
+        _save(path, known)
+        yield from new
 
 
 def selected(runs: list[Run], **wanted: Any) -> list[Run]:
