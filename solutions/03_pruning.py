@@ -1375,6 +1375,9 @@ right["half the MACs"] = (
 
 # %%
 narrow_half, _ = narrowed(network, example, ratio=0.5)
+done = prune_train.fine_tune(
+    narrow_half, signs, steps=steps, teacher=network, learning_rate=1e-2
+)
 fewer = open_engine(
     export(narrow_half, signs.test.x[:1], work / "fewer.onnx").path, threads=threads
 )
@@ -1530,7 +1533,12 @@ ui.show(
 
 # %%
 ahead = prune_ahead.read()["runs"]
-levels = prune_ahead.SPARSITIES
+both = {"iterative", "one-shot"}
+levels = [
+    s
+    for s in prune_ahead.SPARSITIES
+    if both <= {run["what"] for run in prune_ahead.selected(ahead, sparsity=s)}
+]
 
 
 def ahead_accuracy(what, **wanted):
@@ -1780,7 +1788,9 @@ time_gone = Reading(
     *ends,
     doubt=less_time.doubt,
 )
-filter_loss = record("loss.half_the_filters", ahead_loss("half the filters"))
+right["half the filters"] = fewer.predict(signs.test.x).argmax(1) == signs.test.y
+filter_loss = quality.difference(right["dense"], right["half the filters"]).loss
+record("loss.half_the_filters", filter_loss)
 claim(
     "P3",
     operations=less_macs,

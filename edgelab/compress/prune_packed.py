@@ -49,7 +49,8 @@ def pack_bitmask(weight: ArrayLike) -> bytes:
     """
     values = np.asarray(weight, dtype=np.float32).ravel()
     there = values != 0
-    return np.packbits(there).tobytes() + values[there].tobytes()
+    packed: bytes = np.packbits(there).tobytes() + values[there].tobytes()
+    return packed
 
 
 def unpack_bitmask(packed: bytes, shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -66,7 +67,8 @@ def pack_relative(weight: ArrayLike, index_bits: int = 4) -> bytes:
     """The packed float32 values of an array by distances of ``index_bits``; `unpack_relative` gives them back."""
     gaps, values = _relative(np.asarray(weight, dtype=np.float32).ravel(), index_bits)
     bits = (gaps[:, None] >> np.arange(index_bits - 1, -1, -1)) & 1
-    return np.packbits(bits.astype(np.uint8)).tobytes() + values.astype(np.float32).tobytes()
+    packed: bytes = np.packbits(bits.astype(np.uint8)).tobytes() + values.astype(np.float32).tobytes()
+    return packed
 
 
 def unpack_relative(packed: bytes, shape: tuple[int, ...], index_bits: int = 4) -> NDArray[np.float32]:

