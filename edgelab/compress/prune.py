@@ -156,7 +156,7 @@ def masked_step(
     The mask has to come after the step: momentum and weight decay move a weight whose gradient is zero.
     """
     stepper.zero_grad(set_to_none=True)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     stepper.step()
     apply_masks(net, masks)
 
@@ -258,7 +258,7 @@ class PruningSensitivity:
 
     def _repr_markdown_(self) -> str:
         columns = ("layer", *(f"{100 * s:.0f} %" for s in self.sparsities))
-        rows = [(name, *scores) for name, scores in self.scores.items()]
+        rows: list[tuple[str | float, ...]] = [(name, *scores) for name, scores in self.scores.items()]
         return Table(f"One layer pruned at a time; none: {self.baseline:.4g}", columns, rows)._repr_markdown_()
 
 

@@ -49,8 +49,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "signs_resnet": {"steps": 625, "learning_rate": 1e-2},
 }
 """How a network is trained on after half its MACs were removed, with itself as it was as the teacher."""
-SPARSE = {"learning_rate": 2e-3}
-TICKET = {"steps": 500, "learning_rate": 1e-2, "batch_size": 32}
+SPARSE: dict[str, Any] = {"learning_rate": 2e-3}
+TICKET: dict[str, Any] = {"steps": 500, "learning_rate": 1e-2, "batch_size": 32}
 
 Run = dict[str, Any]
 

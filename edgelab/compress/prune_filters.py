@@ -12,7 +12,7 @@ masks and this.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -233,12 +233,11 @@ def remove(net: nn.Module, plan: Plan) -> nn.Module:
         inputs = torch.from_numpy(plan.kept_inputs(name))
         if layer.kind == "norm":
             for tensor in ("weight", "bias", "running_mean", "running_var"):
-                _cut(module, tensor, lambda t, kept=outputs: t[kept])
+                _cut(module, tensor, outputs)
             module.num_features = len(outputs)
             continue
-        both = layer.kind != "depthwise"
-        _cut(module, "weight", lambda t, o=outputs, i=inputs, b=both: t[o][:, i] if b else t[o])
-        _cut(module, "bias", lambda t, kept=outputs: t[kept])
+        _cut(module, "weight", outputs, None if layer.kind == "depthwise" else inputs)
+        _cut(module, "bias", outputs)
         if layer.kind == "linear":
             module.in_features, module.out_features = len(inputs), len(outputs)
         else:
@@ -257,7 +256,7 @@ def silence(net: nn.Module, plan: Plan) -> nn.Module:
         for name, layer in plan.found.layers.items():
             if layer.kind in ("conv", "linear"):
                 gone = np.setdiff1d(np.arange(len(layer.inputs)), plan.kept_inputs(name))
-                quiet.get_submodule(name).weight[:, torch.from_numpy(gone)] = 0  # type: ignore[index,operator]
+                quiet.get_submodule(name).weight[:, torch.from_numpy(gone)] = 0  # type: ignore[operator]
     return quiet
 
 
@@ -312,11 +311,13 @@ def _first_reason(found: Dependencies) -> str:
     return next((f"'{name}' stays because {why}" for name, why in found.kept.items()), "nothing makes channels")
 
 
-def _cut(module: nn.Module, name: str, part: Callable[[torch.Tensor], torch.Tensor]) -> None:
+def _cut(module: nn.Module, name: str, rows: torch.Tensor, columns: torch.Tensor | None = None) -> None:
+    """Leave these rows, and these columns, of a parameter or buffer, if the module has it."""
     tensor = getattr(module, name, None)
     if tensor is None:
         return
-    kept = part(tensor.detach()).clone()
+    kept = tensor.detach()[rows]
+    kept = (kept if columns is None else kept[:, columns]).clone()
     if isinstance(tensor, nn.Parameter):
         setattr(module, name, nn.Parameter(kept, requires_grad=tensor.requires_grad))
     else:

@@ -230,7 +230,7 @@ class _Walk(fx.Interpreter):
             return self._elementwise(n, value, given)
         if n.target in _CONCATENATE:
             axis = n.kwargs.get("dim", n.args[1] if len(n.args) > 1 else 0)
-            parts = [self.of[node] for node in n.args[0]]  # type: ignore[union-attr,index,misc]
+            parts = [self.of[node] for node in n.args[0]]  # type: ignore[union-attr,index]
             if axis == 1 and all(part is not None for part in parts):
                 return np.concatenate(parts)  # type: ignore[arg-type]
             return None
