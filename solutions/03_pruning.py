@@ -1815,7 +1815,7 @@ claim("P5", ticket=ticket_loss, control=control_loss)
 # ## Challenge
 #
 # A product has room for <span class="given" title="the task">half the MACs</span> of this network, that is <span class="given" title="the task">2,780,000</span> of them, and its makers ask that no light fails: on validation the **worst** of day, dusk, glare and night
-# must still be right in <span class="given" title="the task">82 %</span> of the cases. The two pull apart. Make a network that meets both.
+# must still be right in <span class="given" title="the task">76 %</span> of the cases. The two pull apart. Make a network that meets both.
 #
 # Everything above is allowed: `narrowed` with another criterion, some layers kept wider (`keep`), more training, the whole network as the teacher (`fine_tune(..., teacher=network)`).
 
@@ -1859,7 +1859,7 @@ challenge(
     your_network,
     measured,
     Target("MACs", at_most=2_780_000, unit="MACs"),
-    Target("worst light", at_least=82.0, unit="%"),
+    Target("worst light", at_least=76.0, unit="%"),
 )
 
 # %% [markdown]
