@@ -36,7 +36,7 @@ FILE = FOLDER / "pruning.json"
 SEEDS = (0, 1, 2)
 SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95)
 TICKETS = (0.5, 0.8, 0.9, 0.95)
-ROUND_STEPS = 25
+ROUND_STEPS = 100
 LIMITS = {"signs_dscnn": 2.0, "signs_resnet": 1.5}
 """Points that structured pruning to half the MACs may cost."""
 HALF: dict[str, dict[str, Any]] = {
@@ -49,7 +49,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "signs_resnet": {"steps": 625, "learning_rate": 1e-2},
 }
 """How a network is trained on after half its MACs were removed, with itself as it was as the teacher."""
-SPARSE: dict[str, Any] = {"learning_rate": 2e-3}
+SPARSE: dict[str, Any] = {"learning_rate": 5e-3, "batch_size": 32}
 TICKET: dict[str, Any] = {"steps": 500, "learning_rate": 1e-2, "batch_size": 32}
 
 Run = dict[str, Any]
@@ -57,13 +57,13 @@ Run = dict[str, Any]
 
 def planned() -> list[Run]:
     """Every run that belongs into the file: what identifies it, without results."""
-    runs: list[Run] = [{"what": "dense", "network": name, "seed": 0} for name in LIMITS]
+    runs: list[Run] = [{"what": "dense", "network": name, "seed": 0} for name in (*LIMITS, "digits_mlp")]
     for seed in SEEDS:
         runs += [{"what": "half", "network": name, "seed": seed} for name in LIMITS]
         for what in ("ticket dense", "ticket", "ticket control"):
             runs += [{"what": what, "network": "digits_mlp", "seed": seed, "sparsity": s} for s in TICKETS]
         for what in ("iterative", "one-shot"):
-            runs += [{"what": what, "network": "signs_dscnn", "seed": seed, "sparsity": s} for s in SPARSITIES]
+            runs += [{"what": what, "network": "digits_mlp", "seed": seed, "sparsity": s} for s in SPARSITIES]
     runs += [{"what": "torch-pruning half", "network": name, "seed": 0} for name in LIMITS]
     return runs
 
