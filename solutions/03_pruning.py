@@ -910,7 +910,7 @@ ui.show(
 whose("mask", "rewind", "masked_step")
 
 # %% [markdown]
-# One seed says little: the intervals are wide. The claim is judged further down, on more seeds that were run ahead.
+# One seed says little: the intervals are wide. The claim is judged further down, on runs made ahead.
 #
 # ### Which filters go?
 #
@@ -1340,9 +1340,9 @@ ui.show(
 # %% tags=["finding:peer"]
 def finding_peer(asked, left, silent):
     if not left:
-        return "torch-pruning is not installed here, so nothing is said about it."
+        return "There is no torch-pruning here (not installed), so nothing is said about it."
     most = min(range(len(left)), key=left.__getitem__)
-    text = f"torch-pruning leaves {left[most]:.0f} % of the MACs when it is asked for {asked[most]:.0f} % of the filters"
+    text = f"The tool torch-pruning leaves {left[most]:.0f} % of the MACs when it is asked for {asked[most]:.0f} % of the filters"
     if left[-1] > left[most] + 1:
         text += f", and {left[-1]:.0f} % when it is asked for {asked[-1]:.0f} %: the more is asked, the less goes"
     whole = listed([f"`{name}`" for name in silent]) or "nothing but the head"
@@ -1474,9 +1474,10 @@ def finding_widths(speeds):
             "below": "slower, {}",
             "unclear": "not told apart, {}",
         }
-        return f"{name}: {by_side(speed, 1, **words)}"
+        return f"with widths in {name.lower()} it is {by_side(speed, 1, **words)}"
 
-    return f"Against the whole network, with half of its MACs. {listed([told(*pair) for pair in speeds.items()])}."
+    said = "; ".join(told(*pair) for pair in speeds.items())
+    return f"Against the whole network, one with half of its MACs: {said}."
 
 
 finding(
@@ -1558,7 +1559,7 @@ seeds_run = len(prune_ahead.selected(ahead, what="iterative", sparsity=0.9))
 figure = ui.lines(
     {way: (reached, values) for way, values in ways.items()},
     title=f"At {reached[-1]:.0f} % zeros: iterative {ways['iterative'][-1]:.1f} %, one-shot {ways['one-shot'][-1]:.1f} % "
-    f"({seeds_run} seeds, {day})",
+    f"(runs of each: {seeds_run}, {day})",
     x="weights that are zero, %",
     y="test digits right, %",
 )
@@ -1577,8 +1578,8 @@ def finding_rounds(low, high, gain_low, gain_high):
         return by_side(
             gain,
             0,
-            above="gain {}",
-            below="lose {}",
+            above="come out better, {}",
+            below="come out worse, {}",
             unclear="change nothing that can be told, {}",
         )
 
@@ -1602,7 +1603,7 @@ gains = {
 finding(finding_rounds, reached[0], reached[-1], gains[levels[0]], gains[levels[-1]])
 
 # %% [markdown]
-# The lottery ticket over several seeds, and its control, at four sparsities. Where do the two part?
+# The lottery ticket and its control, at four sparsities. Where do the two part?
 
 # %%
 shares_of = prune_ahead.TICKETS
@@ -1907,13 +1908,17 @@ finding(finding_recap_zeros, 100 * zeros.sparsity, sparse_loss, sparse_speed)
 
 # %% tags=["finding:recap_filters"]
 def finding_recap_filters(macs, loss, speed, group, points):
-    text = f"A network with {macs:.0f} % of the MACs lost {loss.figure()} on average and {points:.1f} in the group `{group}`"
+    lost = by_side(
+        loss,
+        0,
+        above="lost {}",
+        below="lost nothing, {}",
+        unclear="lost nothing that can be told, {}",
+    )
+    text = f"A network with {macs:.0f} % of the MACs {lost}, and {points:.1f} in the group `{group}`"
+    more = {"above": "; it is faster: {}.", "below": "; it is slower: {}."}
     return text + by_side(
-        speed,
-        1,
-        above=", and is faster: {}.",
-        below=", and is slower: {}.",
-        unclear="; whether it is faster cannot be told: {}.",
+        speed, 1, **more, unclear="; whether it is faster cannot be told: {}."
     )
 
 

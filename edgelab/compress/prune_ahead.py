@@ -97,13 +97,15 @@ def make(path: Path = FILE, *, anew: bool = False, runs: list[Run] | None = None
         Some of those `planned`; by default all.
     """
     known: list[Run] = [] if anew or not path.is_file() else read(path)["runs"]
-    signs, digits = data.signs(seed=0), data.digits(seed=0)
+    sets: dict[str, Dataset] = {}
     for wanted in planned() if runs is None else runs:
         if any(same(wanted, run) for run in known):
             continue
-        dataset = digits if wanted["network"].startswith("digits") else signs
+        kind = wanted["network"].partition("_")[0]
+        if kind not in sets:
+            sets[kind] = data.digits(seed=0) if kind == "digits" else data.signs(seed=0)
         keys = ("what", "network", "seed", "sparsity")
-        made = list(_made(wanted, dataset, path.parent))
+        made = list(_made(wanted, sets[kind], path.parent))
         new = [run for run in made if not any(all(run.get(k) == old.get(k) for k in keys) for old in known)]
         known += new
         _save(path, known)
@@ -145,7 +147,7 @@ def paired(before: list[Run], after: list[Run], what: str) -> Reading:
     items = before[0]["items"]
     lost = correct(before).reshape(-1, items).mean(axis=0) - correct(after).reshape(-1, items).mean(axis=0)
     mean, half = 100 * float(lost.mean()), 196 * float(lost.std(ddof=1)) / items**0.5
-    by = f"{what}: {len(after)} seeds, {items:,} items"
+    by = f"{what}: {len(after)} seed{'s' if len(after) > 1 else ''}, {items:,} items"
     return Reading(mean, "points", "measured", by, mean - half, mean + half, made_on=made_on([*before, *after]))
 
 
@@ -250,13 +252,11 @@ def _tickets(wanted: Run, dataset: Dataset) -> Iterator[Run]:
 
     dense = copy.deepcopy(start)
     train(dense, {}, seed)
-    for sparsity in TICKETS:
-        rounds = len(prune_train.rounds_to([sparsity], 0.4))
-        found = prune_train.lottery_ticket(start, train, sparsity, rounds, seed=seed, dense=dense)
-        for what, net in (
-            ("ticket dense", found.dense), ("ticket", found.winning), ("ticket control", found.random),
-        ):  # fmt: skip
-            yield _run({**wanted, "what": what, "sparsity": sparsity}, net, dataset)
+    sparsity = wanted["sparsity"]
+    rounds = len(prune_train.rounds_to([sparsity], 0.4))
+    found = prune_train.lottery_ticket(start, train, sparsity, rounds, seed=seed, dense=dense)
+    for what, net in (("ticket dense", found.dense), ("ticket", found.winning), ("ticket control", found.random)):
+        yield _run({**wanted, "what": what}, net, dataset)
 
 
 def _peer(whole: nn.Module, round_to: int) -> nn.Module:

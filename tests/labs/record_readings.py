@@ -116,8 +116,8 @@ CHANGES: dict[str, dict[str, tuple[str, Change]]] = {
             lambda a: [*a[:3], scaled(a[3], 3.0), a[4], scaled(a[5], 0.4)],
         ),
         "rounds": (
-            "both gains turned into losses of 4 points",
-            lambda a: [a[0], a[1], *(shifted(g, -4.0 - g.value) for g in a[2:])],
+            "both gains turned into losses of 14 points",
+            lambda a: [a[0], a[1], *(shifted(g, -14.0 - g.value) for g in a[2:])],
         ),
         "ahead": (
             "nothing held",
@@ -132,15 +132,15 @@ CHANGES: dict[str, dict[str, tuple[str, Change]]] = {
             lambda a: [a[0], a[1], scaled(a[2], 0.4), a[3], a[4]],
         ),
         "recap_ticket": (
-            "the ticket 5 points worse, and the control as good as the dense network",
-            lambda a: [shifted(a[0], 5.0), shifted(a[1], -a[1].value)],
+            "the ticket 5 points worse, and the control better than the dense network",
+            lambda a: [shifted(a[0], 5.0), shifted(a[1], -10.0 - a[1].value)],
         ),
     },
     "coreml": {
         "agreement": ("97 % of the answers as PyTorch's", lambda a: [shifted(a[0], 97.0 - a[0].value)]),
         "met": ("a palette with 1.4 times the error", lambda a: [a[0], 1.4]),
         "palettes": ("a grouped palette that loses as much", lambda a: [a[0], a[0], a[2]]),
-        "recap_engine": ("no operator that falls back", lambda a: [a[0], shifted(a[1], -a[1].value)]),
+        "recap_engine": ("no operator that falls back", lambda a: [a[0], shifted(a[1], -10.0 - a[1].value)]),
     },
     "tflite": {
         "silent": (

@@ -151,7 +151,7 @@ def test_what_was_not_pruned_is_said_aloud():
     ("do", "says"),
     [
         (lambda net, x: narrowed(net, x, 1.0), "some filter must stay"),
-        (lambda net, x: narrowed(net, x), "either ratio or macs"),
+        (narrowed, "either ratio or macs"),
         (lambda net, x: narrowed(net, x, macs=10), "this is the least"),
         (lambda net, x: narrowed(net, x, 0.5, keep=("nose",)), "no layer 'nose'"),
         (lambda net, x: narrowed(net, x, 0.5, round_to=0), "round_to=0"),
