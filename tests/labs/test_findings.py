@@ -128,7 +128,7 @@ SAID = [
     ("pruning", "torch_prune", "fast", ["chose the same weights as your mask"], ["other weights"]),
     ("pruning", "torch_prune", "slow", ["chose other weights than your mask"], ["the same weights"]),
     ("pruning", "peer", "fast", ["the more is asked, the less goes", "`stem.conv`"], ["not installed"]),
-    ("pruning", "peer", "slow", ["not installed here"], ["leaves"]),
+    ("pruning", "peer", "slow", ["not installed"], ["leaves"]),
     ("pruning", "files", "fast", ["1.00 times the bytes", "is faster"], ["It is faster"]),
     ("pruning", "files", "slow", ["It is faster", "and is slower"], ["No difference"]),
     (
