@@ -551,7 +551,7 @@ masked_step = check("masked_step", my_masked_step, prune.masked_step)
 # `global_masks` puts all its weights into one long row for your mask.
 
 # %%
-target = 0.8
+target, arrive = 0.8, max(1, steps // 2)  # the sparsity, and the step that reaches it
 layers = prune.prunable(network)
 
 
@@ -567,9 +567,9 @@ def global_masks(net, sparsity):
 
 
 def masks_at(step):
-    if step % 10 and step != steps // 2:
+    if step % 10 and step != arrive:
         return None
-    return global_masks(sparse, sparsity_at(step, 0, steps // 2, end=target))
+    return global_masks(sparse, sparsity_at(step, 0, arrive, end=target))
 
 
 # %%
