@@ -1752,7 +1752,8 @@ ui.Panel(
 # %% [markdown]
 # ## Claims
 #
-# What the field says, held against what was measured. A verdict knows the interval of its reading, and may be "cannot tell".
+# What the field says, held against what was measured. A verdict knows the interval of its reading, and may be "cannot tell". P1, P4 and P5 rest on the
+# small network of digits and the runs made ahead; P2 and P3 on the signs, measured here.
 
 # %%
 dense_runs = prune_ahead.selected(ahead, what="dense", network="digits_mlp")
