@@ -144,7 +144,7 @@ def sensitivity(
         _quantize_layer(name, layer, bits, by_channel)
         score = float(evaluate(folded))
         layer.weight.data.copy_(kept)
-        found.append(LayerSensitivity(name, _kind(layer), kept.numel(), score, baseline - score))
+        found.append(LayerSensitivity(name, layer_kind(layer), kept.numel(), score, baseline - score))
     return Sensitivity(baseline, bits, by_channel, tuple(found))
 
 
@@ -199,7 +199,7 @@ def channel_spread(net: nn.Module) -> ChannelSpread:
         largest = _channel_maxima(layer)
         top, median = float(largest.max()), float(np.median(largest))
         ratio = top / median if median > 0 else float("inf") if top > 0 else 1.0
-        rows.append(LayerSpread(name, _kind(layer), largest.size, top, median, ratio, 127 / ratio))
+        rows.append(LayerSpread(name, layer_kind(layer), largest.size, top, median, ratio, 127 / ratio))
     if not rows:
         raise BadInput(f"{type(net).__name__} has no convolution and no linear layer.")
     return ChannelSpread(tuple(rows))
@@ -247,7 +247,8 @@ def _output_axis(layer: Any) -> int:
     return 1 if type(layer).__name__.startswith("ConvTranspose") else 0
 
 
-def _kind(layer: Any) -> str:
+def layer_kind(layer: Any) -> str:
+    """What sort of layer it is: depthwise, pointwise, or the name of its class in small letters."""
     groups = getattr(layer, "groups", 1)
     if groups > 1 and groups == getattr(layer, "in_channels", 0):
         return "depthwise"

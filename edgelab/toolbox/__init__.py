@@ -1,6 +1,6 @@
-"""What takes several rooms at once: a trained network as a file of another format, checked before it is kept.
+"""What takes several rooms at once: a team's own network in; a smaller one or another format, a report and a file out.
 
-Names load when they are used.
+Names load when they are used; importing this loads no framework.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_HOMES = {"Conversion": "conversion", "convert": "conversion"}
-__all__ = ["Conversion", "convert"]
+_HOMES = {"Conversion": "conversion", "convert": "conversion", "prune": "pruning"}
+__all__ = ["Conversion", "convert", "prune"]
 
 
 def __getattr__(name: str) -> Any:

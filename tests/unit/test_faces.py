@@ -13,7 +13,7 @@ OFFERED = {
     "convert": "Converted TfliteWriter export_int8 save_converted tensorflow to_coreml to_onnx to_tflite",
     "mcu": "Device Model all_devices build_firmware check_operators compile_firmware find_device plan_arena "
     "plan_buffers quantization_header read_model run_firmware",
-    "toolbox": "Conversion convert",
+    "toolbox": "Conversion convert prune",
 }
 
 
