@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from edgelab.engines.base import TensorInfo
 from edgelab.engines.child import Child
-from edgelab.engines.formats import existing_file, model_format
 from edgelab.errors import BadFile, BadInput
 from edgelab.measure import golden
 from edgelab.measure.arrays import Arrays, load_arrays
@@ -28,6 +27,7 @@ from edgelab.measure.golden_file import Golden, Layers, model_hash, write_golden
 from edgelab.measure.golden_report import Checked
 from edgelab.measure.matching import Fed, first_logits, match_inputs
 from edgelab.models import mlpackage
+from edgelab.models.formats import existing_file, model_format
 from edgelab.models.keras_file import check_keras, is_keras
 from edgelab.models.pt2 import clean_copy, is_pt2
 from edgelab.toolbox.limits import Limits
