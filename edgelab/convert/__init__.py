@@ -13,7 +13,6 @@ from typing import Any
 
 _HOMES = {
     "Converted": "exported",
-    "TfliteWriter": "tflite_writer",
     "export_int8": "tflite",
     "save_converted": "keras",
     "tensorflow": "keras",
@@ -23,7 +22,6 @@ _HOMES = {
 }
 __all__ = [
     "Converted",
-    "TfliteWriter",
     "export_int8",
     "save_converted",
     "tensorflow",

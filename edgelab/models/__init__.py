@@ -6,13 +6,14 @@ import importlib
 from typing import Any
 
 _HOMES = {
+    "TfliteWriter": "tflite_writer",
     "existing_file": "formats",
     "folder_bytes": "mlpackage",
     "folder_hash": "mlpackage",
     "is_mlpackage": "mlpackage",
     "model_format": "formats",
 }
-__all__ = ["existing_file", "folder_bytes", "folder_hash", "is_mlpackage", "model_format"]
+__all__ = ["TfliteWriter", "existing_file", "folder_bytes", "folder_hash", "is_mlpackage", "model_format"]
 
 
 def __getattr__(name: str) -> Any:
