@@ -6,7 +6,6 @@ inputs as the source; it takes its place only if its answers are the source's.
 
 from __future__ import annotations
 
-import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +24,7 @@ from edgelab.errors import BadFile, BadInput
 from edgelab.measure import golden
 from edgelab.measure.arrays import Arrays, load_arrays
 from edgelab.measure.golden_file import Golden, Layers, model_hash, write_golden
-from edgelab.measure.golden_report import Checked
+from edgelab.measure.golden_report import Checked, in_decibels
 from edgelab.measure.matching import Fed, first_logits, match_inputs
 from edgelab.models import mlpackage
 from edgelab.models.keras_file import check_keras, is_keras
@@ -106,7 +105,7 @@ class Conversion:
             figures.append(f"the same top answer for {checked.agreement.figure()}")
         if checked.loss is not None:
             figures.append(f"{checked.loss.loss.figure()} of accuracy lost")
-        figures.append(f"SQNR {'infinite' if math.isinf(checked.sqnr_db) else f'{checked.sqnr_db:.1f} dB'}")
+        figures.append(f"SQNR {in_decibels(checked.sqnr_db)}")
         said.append(f"Checked in {checked.runtime} against {source['runtime']} on {given}: {', '.join(figures)}.")
         if self.calibrated_on:
             said.append(f"The ranges of its activations come from {self.calibrated_on} of these items.")
