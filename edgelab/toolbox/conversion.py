@@ -111,8 +111,8 @@ class Conversion:
             said.append(f"The ranges of its activations come from {self.calibrated_on} of these items.")
         elif self.precision == "int8 weights":
             said.append("The weights alone are int8; they needed no calibration.")
-        for match in (*self.matched, *(m.to_dict() for m in checked.matched)):
-            said += [f"{str(match['kind']).capitalize()}: {text}." for text in match["did"]]
+        both = [(source["file"], m) for m in self.matched] + [(self.path.name, m.to_dict()) for m in checked.matched]
+        said += [f"{file}, {match['kind']}: {text}." for file, match in both for text in match["did"]]
         said += list(checked.advice) if self.reasons else []
         return said
 
