@@ -211,6 +211,8 @@ def convert(
         checked = report.models[0]
         limits = Limits.of(label, labels=arrays.y is not None, items=len(arrays), classes=answers.logits is not None)
         reasons = tuple(limits.missed(checked))
+        if reasons and label == "float16":
+            reasons += ("Numbers may leave the range of float16; try --precision float32.",)
         size = mlpackage.folder_bytes(made)
         if not reasons:
             _keep(made, target, folder)
