@@ -197,7 +197,7 @@ def test_listing_labs_loads_no_notebook_tool():
         ("ai_edge_litert", {"convert/tflite", "engines/litert.py", "engines/litert_loading", "measure/flatbuffer"}),
         ("tensorflow", {"convert/keras.py"}),
         ("coremltools", {"models/mlpackage.py", "engines/coreml_program.py", "convert/exported.py"}),
-        ("litert_torch", {"convert/tflite_torch.py"}),
+        ("litert_torch", {"convert/tflite_torch.py", "convert/litert.py"}),
         ("ai_edge_quantizer", {"convert/tflite_torch.py"}),
         ("keras", {"convert/keras_torch.py"}),
         ("tflite_micro", {"engines/tflm.py"}),
