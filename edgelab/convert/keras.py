@@ -153,16 +153,13 @@ def save_tflite(
         If the file cannot be written.
     """
     tf = tensorflow()
-    shapes = [
-        tf.TensorSpec((1, *x.shape[1:]), x.dtype, name=str(i.name)) for x, i in zip(items, model.inputs, strict=True)
-    ]
-
-    def inference(*given: Any) -> Any:
-        return model(given[0] if len(given) == 1 else list(given), training=False)
-
     with natively_silenced():
-        concrete = tf.function(inference).get_concrete_function(*shapes)
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], model)
+        # Given a function of a Keras 3 network the converter leaves its weights behind; given a network it takes them
+        # along. So the batch is fixed by a network around it.
+        pairs = zip(items, model.inputs, strict=True)
+        given = [tf.keras.Input(batch_shape=(1, *x.shape[1:]), dtype=x.dtype, name=entry.name) for x, entry in pairs]
+        single = tf.keras.Model(given, model(given[0] if len(given) == 1 else given, training=False))
+        converter = tf.lite.TFLiteConverter.from_keras_model(single)
     if precision != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if precision == "float16":

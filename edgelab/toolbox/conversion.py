@@ -6,7 +6,6 @@ inputs as the source; it takes its place only if its answers are the source's.
 
 from __future__ import annotations
 
-import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ from edgelab.errors import BadFile, BadInput
 from edgelab.measure import golden
 from edgelab.measure.arrays import Arrays, load_arrays
 from edgelab.measure.golden_file import Golden, Layers, model_hash, write_golden
-from edgelab.measure.golden_report import Checked
+from edgelab.measure.golden_report import Checked, in_decibels
 from edgelab.measure.matching import Fed, first_logits, match_inputs
 from edgelab.models import mlpackage
 from edgelab.models.formats import existing_file, model_format
@@ -106,14 +105,14 @@ class Conversion:
             figures.append(f"the same top answer for {checked.agreement.figure()}")
         if checked.loss is not None:
             figures.append(f"{checked.loss.loss.figure()} of accuracy lost")
-        figures.append(f"SQNR {'infinite' if math.isinf(checked.sqnr_db) else f'{checked.sqnr_db:.1f} dB'}")
+        figures.append(f"SQNR {in_decibels(checked.sqnr_db)}")
         said.append(f"Checked in {checked.runtime} against {source['runtime']} on {given}: {', '.join(figures)}.")
         if self.calibrated_on:
             said.append(f"The ranges of its activations come from {self.calibrated_on} of these items.")
         elif self.precision == "int8 weights":
             said.append("The weights alone are int8; they needed no calibration.")
-        for match in (*self.matched, *(m.to_dict() for m in checked.matched)):
-            said += [f"{str(match['kind']).capitalize()}: {text}." for text in match["did"]]
+        both = [(source["file"], m) for m in self.matched] + [(self.path.name, m.to_dict()) for m in checked.matched]
+        said += [f"{file}, {match['kind']}: {text}." for file, match in both for text in match["did"]]
         said += list(checked.advice) if self.reasons else []
         return said
 
@@ -212,6 +211,8 @@ def convert(
         checked = report.models[0]
         limits = Limits.of(label, labels=arrays.y is not None, items=len(arrays), classes=answers.logits is not None)
         reasons = tuple(limits.missed(checked))
+        if reasons and label == "float16":
+            reasons += ("Numbers may leave the range of float16; try --precision float32.",)
         size = mlpackage.folder_bytes(made)
         if not reasons:
             _keep(made, target, folder)

@@ -179,5 +179,6 @@ def test_networks_of_torchvision_are_converted(tmp_path, name, to):
     torch.manual_seed(0)
     net = getattr(torchvision.models, name)(num_classes=10)
     path = save(net, tmp_path / f"{name}.pt2", torch.zeros(1, 3, 64, 64))
-    done = convert(path, to, tmp_path / f"net{SUFFIX[to]}")
+    # the activations of such untrained weights are smaller than any float16
+    done = convert(path, to, tmp_path / f"net{SUFFIX[to]}", precision="float32")
     assert done.kept, done.reasons

@@ -134,6 +134,13 @@ def test_an_int8_file_is_judged_by_what_it_gets_right(home, converter):
     assert not (home / "other.onnx").exists()
 
 
+def test_a_float16_file_that_fails_names_the_way_out(home, converter):
+    converter(written=-WEIGHTS)
+    done = convert("net.pt2", "onnx", "net.onnx", data="d.npz", precision="float16")
+    assert "30 dB are asked for" in done.reasons[0]
+    assert "try --precision float32" in done.reasons[-1]
+
+
 def test_a_small_data_set_may_lose_three_items():
     assert Limits.of("int8", labels=True, items=60, classes=True).max_loss == 5
     assert Limits.of("int8", labels=True, items=1000, classes=True).max_loss == 1
