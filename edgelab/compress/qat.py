@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from edgelab.compress.affine import sqnr_db
 from edgelab.compress.qat_prepare import activations, calibrate, finished, layers, prepare, set_phase
-from edgelab.compress.qat_rules import OURS, Range, Rules, phase, training_step
+from edgelab.compress.qat_rules import OURS, Range, Rules, training_step
 from edgelab.errors import BadInput
 from edgelab.nets.trainer import predict_logits
 from edgelab.reading import Table
@@ -189,7 +189,7 @@ def qat(
             if watch is not None:
                 watch(number, network)
             network.train()
-            set_phase(network, *phase(number, freeze.observers, freeze.batch_norm))
+            set_phase(network, *rules.phase(number, freeze.observers, freeze.batch_norm))
             index = next(order)
             batch = x[index].to(memory_format=torch.channels_last) if x.ndim == 4 else x[index]
             loss = float(step(network, optimizer, batch, y[index]))

@@ -33,6 +33,7 @@ SEEDS = (0, 1, 2)
 STEPS = 250
 EPOCHS, EPOCH_ITEMS, EPOCH_BATCH = 10, 2000, 32
 SCHEDULES = {"never": None, "after 3 of 10 epochs": 3, "from the start": 0}
+PT2E_STEPS = 20
 LIMITS = {8: 0.5, 4: 1.5}
 """Points against float32 within which the claims Q10 (8 bits) and Q11 (4 bits) place quantization-aware training."""
 
@@ -51,7 +52,7 @@ def planned() -> list[Run]:
     for seed in SEEDS:
         for name in SCHEDULES:
             runs.append({"what": "freezing", "bits": 3, "schedule": name, "seed": seed})
-    return runs
+    return runs + [{"what": "pt2e", "bits": 8, "activation": name, "seed": 0} for name in ("relu6", "relu")]
 
 
 def read(path: Path = FILE) -> dict[str, Any]:
@@ -174,6 +175,8 @@ def _made(wanted: Run, net: nn.Module, signs: Dataset, folder: Path) -> Run:
 
     before = predict_logits(net, signs.test.x).argmax(axis=1) == signs.test.y
     run = {**wanted, "date": dt.datetime.now(dt.UTC).date().isoformat(), "machine": machine_name()}
+    if wanted["what"] == "pt2e":
+        return {**run, **_pt2e(wanted, net, signs, folder)}
     if wanted["what"] == "freezing":
         part = replace(signs, train=signs.train.subset(EPOCH_ITEMS, seed=0))
         epoch = EPOCH_ITEMS // EPOCH_BATCH
@@ -205,6 +208,31 @@ def _made(wanted: Run, net: nn.Module, signs: Dataset, folder: Path) -> Run:
     run["items"], run["before"] = len(before), int(before.sum())
     run["lost"], run["won"] = int((before & ~after_right).sum()), int((~before & after_right).sum())
     return run
+
+
+def _pt2e(wanted: Run, net: nn.Module, signs: Dataset, folder: Path) -> Run:
+    """torchao's flow with ReLU6 as it stands, or with ReLU in its place; the file is kept."""
+    from edgelab.compress.modelfile import session
+    from edgelab.compress.qat_torch import pt2e_onnx, relu_only
+    from edgelab.nets.trainer import predict_logits
+
+    before = predict_logits(net, signs.test.x).argmax(axis=1) == signs.test.y
+    order = np.random.default_rng(wanted["seed"]).permutation(len(signs.train.y))[: PT2E_STEPS * EPOCH_BATCH]
+    batches = [(signs.train.x[i], signs.train.y[i]) for i in np.split(order, PT2E_STEPS)]
+    start = relu_only(net) if wanted["activation"] == "relu" else net
+    made = pt2e_onnx(start, batches, folder / f"pt2e_{wanted['activation']}.onnx")
+    runtime = session(made.path.read_bytes())
+    name = runtime.get_inputs()[0].name
+    answers = np.concatenate([runtime.run(None, {name: x[None]})[0].argmax(axis=1) for x in signs.test.x])
+    after = answers == signs.test.y
+    return {
+        "recipe": {"steps": PT2E_STEPS, "batch_size": EPOCH_BATCH, "quantizer": "xnnpack"},
+        "seconds": round(made.seconds, 1),
+        "items": len(before),
+        "before": int(before.sum()),
+        "lost": int((before & ~after).sum()),
+        "won": int((~before & after).sum()),
+    }
 
 
 def _keep(network: fx.GraphModule, path: Path) -> None:

@@ -215,7 +215,9 @@ def _store(model: Any, found: dict[str, Any], integers: Integers, *, pack: bool)
         q_weight, q_bias = integers(weight, bias, scale_x or 1.0, scale_w, layer.bits)
         if f"{name}.weight" not in replaced:
             new_constants.append(_integer_tensor(f"{name}.weight_q", q_weight, packed=pack and layer.bits <= 4))
+            new_constants.append(_zeros_like(new_constants[-1], f"{name}.weight_zero", scale_w))
             pair = _dequantize(name, "weight", scale_w, new_constants)
+            pair.input.append(f"{name}.weight_zero")  # its fused kernels of matrix products ask for one
             new_nodes.append(pair)
             replaced.add(f"{name}.weight")
         node.input[1] = f"{name}.weight_dq"
@@ -252,6 +254,14 @@ def _dequantize(name: str, part: str, scale: NDArray[np.float32], constants: lis
     settings = {} if one else {"axis": 0}
     inputs = [f"{name}.{part}_q", f"{name}.{part}_scale"]
     return helper.make_node("DequantizeLinear", inputs, [f"{name}.{part}_dq"], f"{name}.{part}_dq", **settings)
+
+
+def _zeros_like(tensor: Any, name: str, scale: NDArray[np.float32]) -> Any:
+    from onnx import TensorProto, helper
+
+    shape = () if len(scale) == 1 else scale.shape
+    size = max(1, (len(scale) + 1) // 2) if tensor.data_type == TensorProto.INT4 else len(scale)
+    return helper.make_tensor(name, tensor.data_type, shape, bytes(size), raw=True)
 
 
 def _integer_tensor(name: str, values: NDArray[np.int8], *, packed: bool) -> Any:

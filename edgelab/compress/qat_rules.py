@@ -216,6 +216,7 @@ class Rules:
     fake_quantize: Callable[..., Any] = fake_quantize
     fold: Callable[..., Any] = fold
     moving_range: Callable[..., Any] = moving_range
+    phase: Callable[..., Any] = phase
 
 
 OURS = Rules()
