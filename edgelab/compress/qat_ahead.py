@@ -133,10 +133,14 @@ def judge(runs: list[Run]) -> list[dict[str, Any]]:
     return judged
 
 
-def trained(bits: int) -> tuple[nn.Module, dict[str, tuple[float, float]]]:
-    """The network of the run with ``bits``, per channel and seed 0, and the ranges of its tensors.
+def make_again(run: Run, net: nn.Module, signs: Dataset) -> Run:
+    """One run of the file anew, on this machine, with a progress bar; nothing is written."""
+    results = ("date", "machine", "recipe", "seconds", "items", "before", "lost", "won", "validation_by_epoch")
+    return _made({key: value for key, value in run.items() if key not in results}, net, signs, None, progress=True)
 
-    It is PyTorch's plain layers with the trained float weights, batch norm folded in.
+
+def restored(bits: int) -> fx.GraphModule:
+    """The prepared network of the run with ``bits``, per channel and seed 0, batch norm folded.
 
     Raises
     ------
@@ -150,7 +154,7 @@ def trained(bits: int) -> tuple[nn.Module, dict[str, tuple[float, float]]]:
     from safetensors.torch import load
 
     from edgelab import nets
-    from edgelab.compress.qat_prepare import activations, finished, layers, prepare
+    from edgelab.compress.qat_prepare import activations, layers, prepare
 
     path = FOLDER / f"qat_{bits}_bits.safetensors"
     if not path.is_file():
@@ -166,16 +170,16 @@ def trained(bits: int) -> tuple[nn.Module, dict[str, tuple[float, float]]]:
             activation.known = (low, high)
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise BadFile(f"{path} is not a whole network ({error}).") from None
-    return finished(network, rounded=False)
+    return network
 
 
-def _made(wanted: Run, net: nn.Module, signs: Dataset, folder: Path) -> Run:
+def _made(wanted: Run, net: nn.Module, signs: Dataset, folder: Path | None, *, progress: bool = False) -> Run:
     from edgelab.compress.qat import Freeze, qat
     from edgelab.nets.trainer import predict_logits
 
     before = predict_logits(net, signs.test.x).argmax(axis=1) == signs.test.y
     run = {**wanted, "date": dt.datetime.now(dt.UTC).date().isoformat(), "machine": machine_name()}
-    if wanted["what"] == "pt2e":
+    if wanted["what"] == "pt2e" and folder is not None:
         return {**run, **_pt2e(wanted, net, signs, folder)}
     if wanted["what"] == "freezing":
         part = replace(signs, train=signs.train.subset(EPOCH_ITEMS, seed=0))
@@ -192,15 +196,15 @@ def _made(wanted: Run, net: nn.Module, signs: Dataset, folder: Path) -> Run:
         at = None if after is None else after * epoch
         done = qat(
             net, part, wanted["bits"], steps=EPOCHS * epoch, batch_size=EPOCH_BATCH, seed=wanted["seed"],
-            freeze=Freeze(at, at), threads=1, progress=False, watch=watch,
+            freeze=Freeze(at, at), threads=1, progress=progress, watch=watch,
         )  # fmt: skip
         run["validation_by_epoch"] = [round(value, 2) for value in curve]
     else:
         settings = {"per_channel": wanted["per_channel"], "edge_bits": wanted["edge_bits"], "seed": wanted["seed"]}
         steps = STEPS if wanted["what"] == "qat" else 0
-        done = qat(net, signs, wanted["bits"], steps=steps, threads=1, progress=False, **settings)
+        done = qat(net, signs, wanted["bits"], steps=steps, threads=1, progress=progress, **settings)
         keep = wanted["what"] == "qat" and wanted["bits"] in LIMITS and wanted["per_channel"]
-        if keep and wanted["edge_bits"] == 8 and wanted["seed"] == 0:
+        if folder is not None and keep and wanted["edge_bits"] == 8 and wanted["seed"] == 0:
             _keep(done.network, folder / f"qat_{wanted['bits']}_bits.safetensors")
     after_right = done.predict(signs.test.x).argmax(axis=1) == signs.test.y
     run["recipe"] = done.recipe
