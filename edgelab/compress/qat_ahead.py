@@ -1,4 +1,4 @@
-"""Figures of quantization-aware training that take longer than a lab may: made ahead, kept as JSON, made again on demand.
+"""Figures of quantization-aware training that take longer than a lab may: made ahead, kept as JSON, made again.
 
 ``python -m edgelab.compress.qat_ahead`` makes every run that the file does not hold yet and saves after each; with
 ``--anew`` it forgets them first. Each run says what it did, on what and when, and keeps counts of items, from which
@@ -50,8 +50,7 @@ def planned() -> list[Run]:
         for bits, each, edge in kinds:
             runs.append({"what": "qat", "bits": bits, "per_channel": each, "edge_bits": edge, "seed": seed})
     for seed in SEEDS:
-        for name in SCHEDULES:
-            runs.append({"what": "freezing", "bits": 3, "schedule": name, "seed": seed})
+        runs += [{"what": "freezing", "bits": 3, "schedule": name, "seed": seed} for name in SCHEDULES]
     return runs + [{"what": "pt2e", "bits": 8, "activation": name, "seed": 0} for name in ("relu6", "relu")]
 
 
@@ -64,10 +63,11 @@ def read(path: Path = FILE) -> dict[str, Any]:
         If there is no such file, or it is no JSON of this kind.
     """
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        found["runs"], found["judged"]  # noqa: B018  both are there
-    except (OSError, ValueError, KeyError, TypeError):
-        raise BadFile(f"{path} does not hold figures of quantization-aware training; make them again.") from None
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict) or not {"runs", "judged", "date", "machine"} <= set(found):
+        raise BadFile(f"{path} does not hold figures of quantization-aware training; make them again.")
     return found
 
 
@@ -133,10 +133,11 @@ def judge(runs: list[Run]) -> list[dict[str, Any]]:
     return judged
 
 
-def make_again(run: Run, net: nn.Module, signs: Dataset) -> Run:
-    """One run of the file anew, on this machine, with a progress bar; nothing is written."""
+def make_again(run: Run, net: nn.Module, signs: Dataset, steps: int = STEPS) -> Run:
+    """One run of the file anew, on this machine, with a progress bar, of all its steps or fewer; nothing is written."""
     results = ("date", "machine", "recipe", "seconds", "items", "before", "lost", "won", "validation_by_epoch")
-    return _made({key: value for key, value in run.items() if key not in results}, net, signs, None, progress=True)
+    wanted = {key: value for key, value in run.items() if key not in results}
+    return _made(wanted, net, signs, None, steps=steps, progress=True)
 
 
 def restored(bits: int) -> fx.GraphModule:
@@ -173,7 +174,9 @@ def restored(bits: int) -> fx.GraphModule:
     return network
 
 
-def _made(wanted: Run, net: nn.Module, signs: Dataset, folder: Path | None, *, progress: bool = False) -> Run:
+def _made(
+    wanted: Run, net: nn.Module, signs: Dataset, folder: Path | None, *, steps: int = STEPS, progress: bool = False
+) -> Run:
     from edgelab.compress.qat import Freeze, qat
     from edgelab.nets.trainer import predict_logits
 
@@ -201,8 +204,8 @@ def _made(wanted: Run, net: nn.Module, signs: Dataset, folder: Path | None, *, p
         run["validation_by_epoch"] = [round(value, 2) for value in curve]
     else:
         settings = {"per_channel": wanted["per_channel"], "edge_bits": wanted["edge_bits"], "seed": wanted["seed"]}
-        steps = STEPS if wanted["what"] == "qat" else 0
-        done = qat(net, signs, wanted["bits"], steps=steps, threads=1, progress=progress, **settings)
+        count = steps if wanted["what"] == "qat" else 0
+        done = qat(net, signs, wanted["bits"], steps=count, threads=1, progress=progress, **settings)
         keep = wanted["what"] == "qat" and wanted["bits"] in LIMITS and wanted["per_channel"]
         if folder is not None and keep and wanted["edge_bits"] == 8 and wanted["seed"] == 0:
             _keep(done.network, folder / f"qat_{wanted['bits']}_bits.safetensors")
@@ -215,7 +218,7 @@ def _made(wanted: Run, net: nn.Module, signs: Dataset, folder: Path | None, *, p
 
 
 def _pt2e(wanted: Run, net: nn.Module, signs: Dataset, folder: Path) -> Run:
-    """torchao's flow with ReLU6 as it stands, or with ReLU in its place; the file is kept."""
+    """The flow of torchao with ReLU6 as it stands, or with ReLU in its place; the file is kept."""
     from edgelab.compress.modelfile import session
     from edgelab.compress.qat_torch import pt2e_onnx, relu_only
     from edgelab.nets.trainer import predict_logits

@@ -154,7 +154,9 @@ def _paired(network: fx.GraphModule) -> fx.GraphModule:
         if node.op == "call_module" and _is_saturation(plain.get_submodule(str(node.target)), *tops[told]):
             node.replace_all_uses_with(node.all_input_nodes[0])
             plain.graph.erase_node(node)
-    for node in [n for n in plain.graph.nodes if _flattens(n, plain)]:  # a matrix product is fused with a pair right before it
+    for node in [
+        n for n in plain.graph.nodes if _flattens(n, plain)
+    ]:  # a matrix product is fused with a pair right before it
         source = node.all_input_nodes[0]
         if source.name.startswith("pair_"):
             with plain.graph.inserting_after(node):
@@ -274,5 +276,3 @@ def _integer_tensor(name: str, values: NDArray[np.int8], *, packed: bool) -> Any
     flat = np.append(flat, np.zeros(len(flat) % 2, np.uint8))
     pairs = (flat[0::2] | (flat[1::2] << 4)).astype(np.uint8)
     return helper.make_tensor(name, TensorProto.INT4, q.shape, pairs.tobytes(), raw=True)
-
-

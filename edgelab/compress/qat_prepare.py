@@ -110,7 +110,9 @@ def calibrate(prepared: nn.Module, x: NDArray[np.float32], batch: int = 64) -> N
             try:
                 prepared(torch.from_numpy(np.ascontiguousarray(x[start : start + batch])))
             except RuntimeError as error:
-                raise BadInput(f"The network does not take inputs of shape {x.shape[1:]}: {first_line(error)}.") from None
+                raise BadInput(
+                    f"The network does not take inputs of shape {x.shape[1:]}: {first_line(error)}."
+                ) from None
         for name, activation in activations(prepared).items():
             low, high = activation.known or (0.0, 0.0)
             before = whole.get(name, (low, high))
@@ -199,9 +201,8 @@ def _refuse_unknown(traced: fx.GraphModule) -> None:
             for name, values in module.named_parameters():
                 if not torch.isfinite(values).all():
                     raise BadInput(f"Layer '{node.target}' holds NaN or infinity in its {name}.")
-        elif node.op in ("call_function", "call_method"):
-            if _call(node) not in MERGED_CALLS | STORED_CALLS | PASSING_CALLS:
-                raise BadInput(f"The operation '{node.name}' ({_call(node)}) has no integer form here.")
+        elif _call(node) not in MERGED_CALLS | STORED_CALLS | PASSING_CALLS | {""}:
+            raise BadInput(f"The operation '{node.name}' ({_call(node)}) has no integer form here.")
 
 
 def _check_norm(node: fx.Node, norm: Any, traced: fx.GraphModule) -> None:
@@ -316,7 +317,7 @@ def _call(node: fx.Node) -> str:
     if node.op == "call_function":
         known = {operator.add: "add", operator.iadd: "iadd", operator.sub: "sub", operator.mul: "mul"}
         return known.get(node.target, getattr(node.target, "__name__", ""))
-    return str(node.target) if node.op == "call_method" else ""
+    return str(node.target) if node.op == "call_method" else "no name" if node.op == "get_attr" else ""
 
 
 def _told(node: fx.Node) -> str:

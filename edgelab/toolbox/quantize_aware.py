@@ -85,6 +85,7 @@ def quantize_aware(
     *,
     steps: int = 250,
     threads: int | None = None,
+    progress: bool = True,
     **settings: Any,
 ) -> QuantizedAware:
     """Train ``net`` with rounding on ``data``, write the ONNX file, and hold both against the float network.
@@ -97,7 +98,7 @@ def quantize_aware(
         ``train`` is trained on, ``test`` is reported on, by its groups.
     path
         The .onnx file.
-    bits, steps, threads, **settings
+    bits, steps, threads, progress, **settings
         As in `edgelab.compress.qat.qat`.
 
     Raises
@@ -108,7 +109,7 @@ def quantize_aware(
     test = data.test
     before = predict_logits(net, test.x).argmax(axis=1) == test.y
     rounded = qat(net, data, bits, steps=0, threads=threads, progress=False, **settings)
-    trained = qat(net, data, bits, steps=steps, threads=threads, **settings)
+    trained = qat(net, data, bits, steps=steps, threads=threads, progress=progress, **settings)
     file = write_onnx(trained.network, test.x[:CHECKED_ITEMS], path)
     with open_engine(file.path, threads=threads or 1) as engine:
         logits = engine.predict(test.x)
@@ -120,4 +121,6 @@ def quantize_aware(
     after = logits.argmax(axis=1) == test.y
     groups = quality.group_differences(before, after, test.groups) if test.groups else None
     simulated = trained.predict(test.x)
-    return QuantizedAware(trained, file, loss(rounded.predict(test.x)), loss(simulated), loss(logits), groups, operators)
+    return QuantizedAware(
+        trained, file, loss(rounded.predict(test.x)), loss(simulated), loss(logits), groups, operators
+    )
