@@ -584,11 +584,11 @@ def _(c, moving_range):
 moving_range = check("observe", my_moving_range, qat_rules.moving_range)
 
 # %% [markdown]
-# The largest value behind the layer `pointwise5` over sixty batches, and three running ranges made by your function. What does a large momentum follow that a small one does not?
+# The largest logit over sixty batches, and three running ranges made by your function. What does a large momentum follow that a small one does not?
 
 # %%
-stem = nets.activations(network, signs.train.x[: 60 * 16])["pointwise5"]
-tops = [float(batch.max()) for batch in np.split(stem, 60)]
+logits = nets.predict_logits(network, signs.train.x[: 60 * 16])
+tops = [float(batch.max()) for batch in np.split(logits, 60)]
 running = {"each batch": tops}
 for momentum in (0.5, 0.1, 0.02):
     known, found = None, []
@@ -928,13 +928,14 @@ trained
 
 # %% tags=["folded"]
 losses = np.array(trained.losses)
-smooth = np.convolve(losses, np.ones(10) / 10, "valid")
+few = min(10, len(losses))
+smooth = np.convolve(losses, np.ones(few) / few, "valid")
 figure = ui.lines(
     {
         "each step": (np.arange(len(losses)), losses),
-        "mean of 10": (np.arange(9, len(losses)), smooth),
+        f"mean of {few}": (np.arange(few - 1, len(losses)), smooth),
     },
-    f"The loss of the rounded network: {np.mean(losses[:10]):.2f} in the first ten steps, {np.mean(losses[-10:]):.2f} in the last",
+    f"The loss of the rounded network: {smooth[0]:.2f} in the first {few} steps, {smooth[-1]:.2f} in the last",
     "step",
     "cross-entropy",
     markers=False,
