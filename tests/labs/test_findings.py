@@ -134,6 +134,8 @@ SAID = [
     ("qat", "relu6", "busy", ["cannot be told"], ["is the cure", "not the slower"]),
     ("qat", "bits", "fast", ["held, ", "no better than guessing"], ["not held"]),
     ("qat", "bits", "slow", ["not held", "Without training 4 bits for each channel cost 5"], ["no necessity"]),
+    ("qat", "control", "fast", ["no merit of the rounding"], ["more than their intervals"]),
+    ("qat", "control", "slow", ["more than their intervals"], ["no merit"]),
     ("qat", "closing", "fast", ["No time is given for 4 bits", "Four bits save bytes here"], ["ran in integers"]),
     ("qat", "closing", "slow", ["ran in integers"], ["No time is given"]),
     ("qat", "recap", "fast", ["The group that pays most"], ["still loses"]),
