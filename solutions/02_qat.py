@@ -1423,7 +1423,7 @@ finding(finding_relu6, relu6_ratio, extra["pt2e, relu6"], extra["pt2e, relu"])
 # ### Fewer bits
 #
 # Longer trainings with 8, 4, 3 and 2 bits, three seeds each, made ahead. The first and the last layer keep 8 bits, activations have 8. The intervals are paired, on the same test images. A trained network may end
-# **above** float32: it had further steps on the training data. A control with the same steps and float weights says what those do alone.
+# **above** float32: it had further steps on the training data. That part is no merit of the rounding.
 
 
 # %%
@@ -1465,9 +1465,6 @@ Table(
 
 # %%
 qat_at_four, ptq_at_four = seeds_of("qat", 4)[1], seeds_of("ptq", 4)[0]
-controls = sorted(
-    map(lost, qat_ahead.selected(ahead["runs"], what="control")), key=lambda r: r.value
-)
 record("ahead.loss_qat_4", qat_at_four)
 record("ahead.loss_ptq_4", ptq_at_four)
 guess_four.against(qat_at_four)
@@ -1497,20 +1494,6 @@ finding(
     seeds_of("qat", 4, False)[1],
     ptq_at_four,
 )
-
-
-# %% tags=["finding:control"]
-def finding_control(control, trained):
-    text = f"Further training alone, with float weights, loses {control.figure()}; with 8 bits {trained.figure()}. "
-    if max(control.low, trained.low) < min(control.high, trained.high):
-        return (
-            text
-            + "What a trained network wins over float32 is therefore no merit of the rounding."
-        )
-    return text + "The two differ by more than their intervals."
-
-
-finding(finding_control, record("ahead.control", controls[1]), seeds_of("qat", 8)[1])
 
 # %% [markdown]
 # ### The closing table

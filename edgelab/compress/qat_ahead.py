@@ -41,10 +41,7 @@ Run = dict[str, Any]
 
 
 def planned() -> list[Run]:
-    """Every run that belongs into the file: what identifies it, without results.
-
-    A ``control`` has the same steps on the same items with float weights: what further training alone does.
-    """
+    """Every run that belongs into the file: what identifies it, without results."""
     kinds = [(8, True, 8), (4, True, 8), (3, True, 8), (2, True, 8), (8, False, 8), (4, False, 8), (4, True, None)]
     runs: list[Run] = [
         {"what": "ptq", "bits": bits, "per_channel": each, "edge_bits": edge, "seed": 0} for bits, each, edge in kinds
@@ -54,7 +51,6 @@ def planned() -> list[Run]:
             runs.append({"what": "qat", "bits": bits, "per_channel": each, "edge_bits": edge, "seed": seed})
     for seed in SEEDS:
         runs += [{"what": "freezing", "bits": 3, "schedule": name, "seed": seed} for name in SCHEDULES]
-    runs += [{"what": "control", "bits": None, "seed": seed} for seed in SEEDS]
     return runs + [{"what": "pt2e", "bits": 8, "activation": name, "seed": 0} for name in ("relu6", "relu")]
 
 
@@ -182,7 +178,6 @@ def _made(
     wanted: Run, net: nn.Module, signs: Dataset, folder: Path | None, *, steps: int = STEPS, progress: bool = False
 ) -> Run:
     from edgelab.compress.qat import Freeze, qat
-    from edgelab.compress.weights import fold_batch_norm, weighted_layers
     from edgelab.nets.trainer import predict_logits
 
     before = predict_logits(net, signs.test.x).argmax(axis=1) == signs.test.y
@@ -207,9 +202,6 @@ def _made(
             freeze=Freeze(at, at), threads=1, progress=progress, watch=watch,
         )  # fmt: skip
         run["validation_by_epoch"] = [round(value, 2) for value in curve]
-    elif wanted["what"] == "control":
-        floats = tuple(weighted_layers(fold_batch_norm(net)))
-        done = qat(net, signs, exclude=floats, steps=steps, seed=wanted["seed"], threads=1, progress=progress)
     else:
         settings = {"per_channel": wanted["per_channel"], "edge_bits": wanted["edge_bits"], "seed": wanted["seed"]}
         count = steps if wanted["what"] == "qat" else 0

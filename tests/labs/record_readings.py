@@ -128,7 +128,6 @@ CHANGES: dict[str, dict[str, tuple[str, Change]]] = {
             "losses beyond both limits, and 5 points lost without training",
             lambda a: [[{**entry, "held": False} for entry in a[0]], a[1], shifted(a[2], 5.0)],
         ),
-        "control": ("a control that loses 5 points", lambda a: [shifted(a[0], 5.0), a[1]]),
         "closing": ("kernels for 4-bit convolutions", lambda a: [a[0], a[1], 0, a[3]]),
         "recap": ("4 points more lost after training", lambda a: [a[0], shifted(a[1], 4.0), a[2]]),
     },

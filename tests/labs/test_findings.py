@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgelab.compress import qat_ahead
 from edgelab.course import findings, labs
 from edgelab.course.source import read_cells
 from edgelab.reading import Reading
@@ -134,8 +135,6 @@ SAID = [
     ("qat", "relu6", "busy", ["cannot be told"], ["is the cure", "not the slower"]),
     ("qat", "bits", "fast", ["held, ", "no better than guessing"], ["not held"]),
     ("qat", "bits", "slow", ["not held", "Without training 4 bits for each channel cost 5"], ["no necessity"]),
-    ("qat", "control", "fast", ["no merit of the rounding"], ["more than their intervals"]),
-    ("qat", "control", "slow", ["more than their intervals"], ["no merit"]),
     ("qat", "closing", "fast", ["No time is given for 4 bits", "Four bits save bytes here"], ["ran in integers"]),
     ("qat", "closing", "slow", ["ran in integers"], ["No time is given"]),
     ("qat", "recap", "fast", ["The group that pays most"], ["still loses"]),
@@ -215,6 +214,19 @@ def test_a_sentence_follows_the_machine(slug, identity, machine, must, never):
     text = sentence(machine, slug, identity)
     assert all(words in text for words in must), text
     assert not any(words in text for words in never), text
+
+
+def test_what_lab_qat_says_of_figures_made_ahead_is_what_they_hold():
+    judged = qat_ahead.read()["judged"]
+    for held in (True, False):
+        text = say("qat", "freezing", held, 0.4, 0.1, 0.8)
+        assert ("does not beat" in text) is not held
+        limits = [{**entry, "held": held} for entry in judged if "limit" in entry]
+        text = say("qat", "bits", limits, points(82.0, 80.0, 84.0), points(0.7, 0.1, 1.3))
+        assert text.count("not held") == (0 if held else len(limits))
+    said = recorded("fast", "qat")["findings"]
+    assert said["freezing"]["arguments"][0] == next(e["held"] for e in judged if e["says"].startswith("Freezing"))
+    assert said["bits"]["arguments"][0] == [entry for entry in judged if "limit" in entry]
 
 
 # (lab, finding, arguments, must, never): what no recording shows
