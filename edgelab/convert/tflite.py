@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,6 +78,7 @@ def export_int8(
     per_channel: bool = True,
     input_range: tuple[float, float] | None = None,
     softmax: bool = False,
+    ranges: Mapping[str, tuple[float, float]] | None = None,
 ) -> Exported:
     """Write ``module`` as an int8 .tflite file with int8 input and output, a batch of 1 and channels last.
 
@@ -97,6 +99,9 @@ def export_int8(
         Ends of the input's range where calibration data do not reach them, else what the data span.
     softmax
         Add a softmax, so that the outputs are probabilities.
+    ranges
+        Ends of the range of some tensors, by the node of the traced network that makes them, where training has fixed
+        them; the others take theirs from the calibration data.
 
     Raises
     ------
@@ -124,9 +129,11 @@ def export_int8(
     traced = trace(module)
     if softmax:
         traced = trace(torch.nn.Sequential(traced, torch.nn.Softmax(dim=1)))
-    shapes, ranges = calibrate(traced, x)
+    shapes, found = calibrate(traced, x)
+    if unknown := sorted(set(ranges or {}) - set(found)):
+        raise BadInput(f"ranges names no tensor {unknown[0]!r}; the tensors are {', '.join(found)}.")
     graph = lower(traced, shapes)
-    made = Quantizer(graph, ranges, per_channel, input_range)
+    made = Quantizer(graph, {**found, **(ranges or {})}, per_channel, input_range)
     content = made.write()
     count = min(len(x), CHECKED_ITEMS)
     items = x[np.linspace(0, len(x) - 1, count).astype(int)]

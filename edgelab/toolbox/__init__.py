@@ -8,8 +8,13 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_HOMES = {"Conversion": "conversion", "convert": "conversion", "prune": "pruning"}
-__all__ = ["Conversion", "convert", "prune"]
+_HOMES = {
+    "Conversion": "conversion",
+    "convert": "conversion",
+    "prune": "pruning",
+    "quantize_aware": "aware",
+}
+__all__ = ["Conversion", "convert", "prune", "quantize_aware"]
 
 
 def __getattr__(name: str) -> Any:

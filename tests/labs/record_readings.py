@@ -142,6 +142,24 @@ CHANGES: dict[str, dict[str, tuple[str, Change]]] = {
         "palettes": ("a grouped palette that loses as much", lambda a: [a[0], a[0], a[2]]),
         "recap_engine": ("no operator that falls back", lambda a: [a[0], shifted(a[1], -a[1].value)]),
     },
+    "qat": {
+        "freezing": ("a delay that wins for every seed", lambda _: [True, 0.6, 0.2, 1.1]),
+        "training": (
+            "a training that changes nothing",
+            lambda a: [a[0], a[0], shifted(a[2], -a[2].value)],
+        ),
+        "file": (
+            "a file that loses 2 points, with three layers in float",
+            lambda a: [{**a[0], "ONNX Runtime": shifted(a[0]["ONNX Runtime"], -2.0)}, a[1], 3],
+        ),
+        "relu6": ("the two files in the other order", lambda a: [turned_round(a[0]), *a[1:]]),
+        "bits": (
+            "losses beyond both limits, and 5 points lost without training",
+            lambda a: [[{**entry, "held": False} for entry in a[0]], a[1], shifted(a[2], 5.0)],
+        ),
+        "closing": ("kernels for 4-bit convolutions", lambda a: [a[0], a[1], 0, a[3]]),
+        "recap": ("4 points more lost after training", lambda a: [a[0], shifted(a[1], 4.0), a[2]]),
+    },
     "tflite": {
         "silent": (
             "every way with an error, and nothing lost",

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgelab.compress import qat_ahead
 from edgelab.course import findings, labs
 from edgelab.course.source import read_cells
 from edgelab.reading import Reading
@@ -147,6 +148,21 @@ SAID = [
     ("pruning", "recap_filters", "slow", ["it is slower: "], ["faster"]),
     ("pruning", "recap_filters", "busy", ["whether it is faster cannot be told"], ["it is slower"]),
     ("pruning", "recap_ticket", "slow", ["trains not as well", "a random one trains as well"], ["does not train"]),
+    ("qat", "freezing", "fast", ["does not beat never freezing"], ["Freezing after 3 of 10 epochs beats"]),
+    ("qat", "freezing", "slow", ["beats never freezing for every seed", "0.60 on average"], ["does not beat"]),
+    ("qat", "training", "fast", ["Training wins back"], ["cannot be told", "worse"]),
+    ("qat", "training", "slow", ["cannot be told"], ["wins back"]),
+    ("qat", "file", "fast", ["the file keeps what was learnt", "ran in integers"], ["float32", "look for a layer"]),
+    ("qat", "file", "slow", ["look for a layer", "3 ran in float32"], ["keeps what was learnt"]),
+    ("qat", "relu6", "fast", ["is the cure"], ["not the slower", "cannot be told"]),
+    ("qat", "relu6", "slow", ["not the slower one here"], ["is the cure"]),
+    ("qat", "relu6", "busy", ["cannot be told"], ["is the cure", "not the slower"]),
+    ("qat", "bits", "fast", ["held, ", "no better than guessing"], ["not held"]),
+    ("qat", "bits", "slow", ["not held", "Without training 4 bits for each channel cost 5"], ["no necessity"]),
+    ("qat", "closing", "fast", ["No time is given for 4 bits", "Four bits save bytes here"], ["ran in integers"]),
+    ("qat", "closing", "slow", ["ran in integers"], ["No time is given"]),
+    ("qat", "recap", "fast", ["The group that pays most"], ["still loses"]),
+    ("qat", "recap", "slow", ["still loses"], ["within half a point"]),
     ("coreml", "agreement", "fast", ["counted against it"], ["look at those that differ"]),
     ("coreml", "agreement", "slow", ["97", "look at those that differ"], ["counted against it"]),
     ("coreml", "met", "fast", ["those of the package", "the same error"], ["Your scales differ"]),
@@ -230,6 +246,19 @@ def test_a_sentence_follows_the_machine(slug, identity, machine, must, never):
     text = sentence(machine, slug, identity)
     assert all(words in text for words in must), text
     assert not any(words in text for words in never), text
+
+
+def test_what_lab_qat_says_of_figures_made_ahead_is_what_they_hold():
+    judged = qat_ahead.read()["judged"]
+    for held in (True, False):
+        text = say("qat", "freezing", held, 0.4, 0.1, 0.8)
+        assert ("does not beat" in text) is not held
+        limits = [{**entry, "held": held} for entry in judged if "limit" in entry]
+        text = say("qat", "bits", limits, points(82.0, 80.0, 84.0), points(0.7, 0.1, 1.3))
+        assert text.count("not held") == (0 if held else len(limits))
+    said = recorded("fast", "qat")["findings"]
+    assert said["freezing"]["arguments"][0] == next(e["held"] for e in judged if e["says"].startswith("Freezing"))
+    assert said["bits"]["arguments"][0] == [entry for entry in judged if "limit" in entry]
 
 
 # (lab, finding, arguments, must, never): what no recording shows
