@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from tests.distill_networks import Small, toy
 
 from edgelab import nets
 from edgelab.compress import distill
 from edgelab.compress.distill_training import Distillation, Recipe, ask, teach
-from edgelab.data.dataset import Dataset, Split
 from edgelab.errors import BadInput
 
 RNG = np.random.default_rng(3)
@@ -21,25 +20,6 @@ def tensor(*shape, scale=1.0):
 def softmax(z):
     e = np.exp(z - z.max(axis=1, keepdims=True))
     return e / e.sum(axis=1, keepdims=True)
-
-
-def toy(items=400, classes=3, seed=0):
-    draw = np.random.default_rng(seed)
-    x = draw.standard_normal((items, 1, 8, 8)).astype(np.float32)
-    y = np.digitize(x[:, 0, :4].mean(axis=(1, 2)), [-0.08, 0.08]).astype(np.int64) % classes
-    half = np.where(x[:, 0, 4:].mean(axis=(1, 2)) > 0, "bright", "dark")
-    parts = [Split(x[a:b], y[a:b], {"light": half[a:b]}) for a, b in ((0, 200), (200, 300), (300, 400))]
-    return Dataset("toy", *parts, ("a", "b", "c")[:classes], "made here", "Apache-2.0", "none", "none")
-
-
-class Small(nn.Sequential):
-    def __init__(self, width=4, classes=3):
-        super().__init__()
-        self.add_module("conv", nn.Conv2d(1, width, 3, padding=1))
-        self.add_module("relu", nn.ReLU())
-        self.add_module("pool", nn.AdaptiveAvgPool2d(2))
-        self.add_module("flatten", nn.Flatten())
-        self.add_module("head", nn.Linear(4 * width, classes))
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0, 20.0])
