@@ -1,7 +1,7 @@
 """The figures of the lab `distillation` that take longer than a lab may: five seeds of each student, made ahead.
 
 ``python -m edgelab.toolbox.distill_figures`` makes what is missing and writes the file after each run; ``--anew`` starts
-over. Every student has the same shape, the same number of steps and the same seeds in all conditions.
+over. Every student has the same shape and the same seeds in all conditions, and within a condition as many steps.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch import nn
 from edgelab import data, nets
 from edgelab.compress.distill_training import Answers, Recipe, ask, teach
 from edgelab.data.dataset import Dataset
-from edgelab.files import read_json, write_json
+from edgelab.files import read_json, write_bytes, write_json
 from edgelab.measure.machine import machine
 from edgelab.nets.checkpoints import accuracy
 
@@ -33,8 +33,9 @@ WIDTH = 12
 """Of the student: `edgelab.nets.dscnn` with 7,522 parameters; the teacher `signs_dscnn` has 41,802."""
 TEACHER = "signs_dscnn"
 FEW = 1000
+FEW_EPOCHS = 20
 _LAYERS, _EMBEDDINGS = ("pointwise4", "pointwise4"), ("flatten", "flatten")
-TRAINING: dict[str, Any] = {"epochs": 8, "learning_rate": 0.01, "weight_decay": 0.02, "batch_size": 64, "threads": 1}
+TRAINING: dict[str, Any] = {"epochs": 6, "learning_rate": 0.01, "weight_decay": 0.02, "batch_size": 64, "threads": 1}
 HARD = Recipe(alpha=0.0)
 SOFT = Recipe(temperature=4.0, alpha=0.9)
 RECIPES = {
@@ -62,13 +63,22 @@ class Run:
 
 
 MISLED = "soft, teacher saw the wrong labels"
+UNLABELLED = "soft, and images without labels"
 CONDITIONS: dict[str, tuple[str, ...]] = {
-    "all labels": ("hard", "soft", "soft + hint", "soft + attention", "soft + relations", "all", "pruned teacher"),
-    "few labels": ("hard", "soft", "soft, and images without labels"),
+    "all labels": ("hard", "soft", "soft + attention", "soft + hint", "soft + relations", "pruned teacher", "all"),
     "wrong labels 40": ("hard", "soft", MISLED),
-    "wrong labels 20": ("hard", "soft"),
+    "few labels": ("hard", "soft", UNLABELLED),
 }
 """What the student sees, and what is compared there."""
+_LAST = ("all", UNLABELLED, MISLED)
+
+
+KEPT = {
+    Run("all labels", "hard", 0): "distillation_hard.safetensors",
+    Run("all labels", "soft", 0): "distillation_soft.safetensors",
+    Run("all labels", "soft + attention", 0): "distillation_attention.safetensors",
+}
+"""The runs whose weights are kept beside the file."""
 
 
 def plan() -> list[Run]:
@@ -77,7 +87,7 @@ def plan() -> list[Run]:
     Those of the teacher that was misled come last, because it has to be trained first.
     """
     runs = [Run(c, m, seed) for seed in SEEDS for c, methods in CONDITIONS.items() for m in methods]
-    return sorted(runs, key=lambda run: run.method == MISLED)
+    return sorted(runs, key=lambda run: _LAST.index(run.method) if run.method in _LAST else -1)
 
 
 def make(
@@ -112,7 +122,7 @@ def make(
         if time.monotonic() - started > seconds:
             break
         bench = Bench() if bench is None else bench
-        content["runs"][run.key] = bench.train(run)
+        content["runs"][run.key] = bench.train(run, path.parent)
         content["date"], content["machine"] = dt.datetime.now(dt.UTC).date().isoformat(), machine().cpu
         write_json(path, content)
         if say is not None:
@@ -130,8 +140,11 @@ class Bench:
         self.test_logits = nets.predict_logits(self.teacher, self.dataset.test.x)
         self.misled: tuple[nn.Module, Answers] | None = None
 
-    def train(self, run: Run) -> dict[str, Any]:
-        """Train one student; its accuracies in percent, its agreement with the teacher, its accuracy by group."""
+    def train(self, run: Run, keep: Path | None = None) -> dict[str, Any]:
+        """Train one student; its accuracies in percent, its agreement with the teacher, its accuracy by group.
+
+        ``keep`` is the folder for the weights of those in `KEPT`.
+        """
         started = time.process_time()
         dataset, labelled, training = self.seen(run)
         if run.method == "pruned teacher":
@@ -144,6 +157,8 @@ class Bench:
         if len(dataset.train) != len(answers.logits):
             answers = ask(teacher, dataset.train.x)
         teach(teacher, student, dataset, recipe, labelled=labelled, answers=answers, progress=False, **training)
+        if keep is not None and run in KEPT:
+            keep_network(student, keep / KEPT[run])
         logits = nets.predict_logits(student, self.dataset.test.x)
         right = logits.argmax(axis=1) == self.dataset.test.y
         groups = {
@@ -161,15 +176,15 @@ class Bench:
         }
 
     def seen(self, run: Run) -> tuple[Dataset, NDArray[np.bool_] | None, dict[str, Any]]:
-        """The data of a run, which of its items have a label, and how it is trained: as many steps in each condition."""
+        """The data of a run, which of its items have a label, and how it is trained."""
         training = {**TRAINING, "seed": run.seed}
         if run.condition == "few labels":
-            if run.method == "soft, and images without labels":
+            if run.method == UNLABELLED:
                 mask = np.zeros(len(self.dataset.train), dtype=bool)
                 mask[few_items(self.dataset, run.seed)] = True
                 return self.dataset, mask, training
             few = replace(self.dataset, train=self.dataset.train.take(few_items(self.dataset, run.seed)))
-            return few, None, {**training, "epochs": TRAINING["epochs"] * len(self.dataset.train) // FEW}
+            return few, None, {**training, "epochs": FEW_EPOCHS}
         if run.condition.startswith("wrong labels"):
             share = int(run.condition.split()[-1]) / 100
             draw = 0 if run.method == MISLED else run.seed  # its students see the labels that it saw
@@ -185,6 +200,20 @@ class Bench:
             nets.train(net, dataset, **{**TRAINING, "seed": 0}, progress=False)
             self.misled = net, ask(net, dataset.train.x)
         return self.misled
+
+
+def networks(folder: Path | None = None) -> dict[str, nn.Module]:
+    """The students of one seed whose weights were kept, by what they learnt from."""
+    from edgelab.nets.checkpoints import read_weights
+
+    return {run.method: read_weights(new_student(run.seed), (folder or FILE.parent) / name) for run, name in KEPT.items()}
+
+
+def keep_network(net: nn.Module, path: Path) -> None:
+    """Write a network's weights as safetensors, whole or not at all."""
+    from safetensors.torch import save
+
+    write_bytes(path, save({key: value.contiguous() for key, value in net.state_dict().items()}))
 
 
 def new_student(seed: int, width: int = WIDTH, classes: int = 10) -> nn.Module:
@@ -252,6 +281,7 @@ def _empty() -> dict[str, Any]:
             "training": TRAINING,
             "methods": {name: recipe.to_dict() for name, recipe in RECIPES.items()},
             "few_labels": FEW,
+            "few_epochs": FEW_EPOCHS,
             "seeds": list(SEEDS),
         },
         "teacher": {
