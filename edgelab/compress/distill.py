@@ -139,7 +139,7 @@ def make_regressor(student: Tensor, teacher: Tensor) -> nn.Module:
 
 
 def attention_map(features: Tensor) -> Tensor:
-    """Where a layer looks: its features (N, C, ...) squared, summed over the channels, as vectors (N, places) of length 1.
+    """Where a layer looks: its features (N, C, ...) squared, summed over channels, as rows (N, places) of length 1.
 
     Zagoruyko and Komodakis 2017.
 

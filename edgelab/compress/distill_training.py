@@ -226,9 +226,7 @@ def teach(
         answers = ask(teacher, dataset.train.x, _side(recipe, 0), half=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(training.get("seed", 0)))
-        criterion = Distillation(
-            teacher, student, dataset, recipe, labelled, None if augment is not None else answers
-        )
+        criterion = Distillation(teacher, student, dataset, recipe, labelled, None if augment is not None else answers)
     with capturing(student, _side(recipe, 1), into=criterion.seen):
         return train(student, dataset, augment=augment, criterion=criterion, before=criterion.before, **training)
 

@@ -1,7 +1,8 @@
 """The figures of the lab `distillation` that take longer than a lab may: five seeds of each student, made ahead.
 
-``python -m edgelab.toolbox.distill_figures`` makes what is missing and writes the file after each run; ``--anew`` starts
-over. Every student has the same shape and the same seeds in all conditions, and within a condition as many steps.
+``python -m edgelab.toolbox.distill_figures`` makes what is missing and writes the file after each run; ``--anew``
+starts over. Every student has the same shape and the same seeds in all conditions; what is compared has as many
+steps, but for the images without labels, which are more.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import argparse
 import copy
 import datetime as dt
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from edgelab.data.dataset import Dataset
 from edgelab.files import read_json, write_bytes, write_json
 from edgelab.measure.machine import machine
 from edgelab.nets.checkpoints import accuracy
+from edgelab.toolbox.distill_readings import MadeAhead
 
 FILE = Path(__file__).parent / "made" / "distillation.json"
 SEEDS = (0, 1, 2, 3, 4)
@@ -95,7 +97,7 @@ def make(
     *,
     seconds: float = float("inf"),
     anew: bool = False,
-    runs: list[Run] | None = None,
+    runs: Iterable[Run] | None = None,
     say: Callable[[Run, dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """Train what is missing from the file, and write the file after each run; the content of the file.
@@ -109,7 +111,7 @@ def make(
     anew
         Forget what is there.
     runs
-        Which ones; None takes all of `plan`.
+        Which ones; None takes all of `plan`. A progress bar over them moves as they end.
     say
         Told of each run that ended.
     """
@@ -124,6 +126,8 @@ def make(
         bench = Bench() if bench is None else bench
         content["runs"][run.key] = bench.train(run, path.parent)
         content["date"], content["machine"] = dt.datetime.now(dt.UTC).date().isoformat(), machine().cpu
+        if all(planned.key in content["runs"] for planned in plan()):
+            content["held"] = MadeAhead(content).held()
         write_json(path, content)
         if say is not None:
             say(run, content["runs"][run.key])
@@ -206,7 +210,9 @@ def networks(folder: Path | None = None) -> dict[str, nn.Module]:
     """The students of one seed whose weights were kept, by what they learnt from."""
     from edgelab.nets.checkpoints import read_weights
 
-    return {run.method: read_weights(new_student(run.seed), (folder or FILE.parent) / name) for run, name in KEPT.items()}
+    return {
+        run.method: read_weights(new_student(run.seed), (folder or FILE.parent) / name) for run, name in KEPT.items()
+    }
 
 
 def keep_network(net: nn.Module, path: Path) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -22,6 +23,32 @@ from edgelab.measure import quality
 from edgelab.measure.losses import GroupLosses, Loss
 from edgelab.nets.trainer import History
 from edgelab.reading import Cell, Reading, Table
+
+
+class TeacherFile(nn.Module):
+    """A model file as a teacher: what a team has may be an ONNX or .tflite file from elsewhere.
+
+    It gives logits and no features, so a recipe with layers does not fit it. Its runtime stays open until `close`, or
+    the end of the ``with`` block.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], threads: int = 1) -> None:
+        super().__init__()
+        self.engine = open_engine(path, threads=threads)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The file's logits (N, classes) of float32 inputs (N, ...)."""
+        return torch.from_numpy(np.array(self.engine.predict(np.ascontiguousarray(x.numpy()))))
+
+    def close(self) -> None:
+        """Close the runtime."""
+        self.engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from tests.distill_networks import Small, toy
 
 from edgelab import nets
 from edgelab.compress import distill
 from edgelab.compress.distill_training import Distillation, Recipe, ask, teach
 from edgelab.errors import BadInput
+from tests.distill_networks import Small, toy
 
 RNG = np.random.default_rng(3)
 
@@ -75,7 +75,9 @@ def test_hint_and_attention_against_numpy():
     regressor = distill.make_regressor(s, t)
     mapped = np.einsum("oc,nchw->nohw", regressor.weight.detach().numpy()[:, :, 0, 0], s.numpy())
     mapped += regressor.bias.detach().numpy()[None, :, None, None]
-    assert distill.hint_loss(s, t, regressor).item() == pytest.approx(float(((mapped - t.numpy()) ** 2).mean()), rel=1e-5)
+    assert distill.hint_loss(s, t, regressor).item() == pytest.approx(
+        float(((mapped - t.numpy()) ** 2).mean()), rel=1e-5
+    )
     maps = [(v.numpy() ** 2).sum(axis=1).reshape(3, -1) for v in (s, t)]
     maps = [m / np.linalg.norm(m, axis=1, keepdims=True) for m in maps]
     np.testing.assert_allclose(distill.attention_map(s).numpy(), maps[0], rtol=1e-5)
@@ -103,7 +105,7 @@ def test_relations_against_numpy():
             for i in range(len(v)):
                 for k in range(len(v)):
                     a, b = v[i] - v[j], v[k] - v[j]
-                    if i != j and k != j:
+                    if j not in (i, k):
                         out[j, i, k] = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
         return out
 
@@ -135,8 +137,15 @@ def test_a_student_learns_from_the_teacher_alone_and_the_teacher_stays():
     before = [p.detach().clone() for p in teacher.parameters()]
     teacher.train()
     none = np.zeros(200, dtype=bool)
-    recipe = Recipe(alpha=1.0, hint=0.1, attention=0.5, distance=1.0, angle=1.0, layers=("conv", "conv"),
-                    embeddings=("flatten", "flatten"))
+    recipe = Recipe(
+        alpha=1.0,
+        hint=0.1,
+        attention=0.5,
+        distance=1.0,
+        angle=1.0,
+        layers=("conv", "conv"),
+        embeddings=("flatten", "flatten"),
+    )
     history = teach(teacher, student, data, recipe, labelled=none, epochs=12, learning_rate=0.02, progress=False)
     assert teacher.training
     assert all(torch.equal(a, b) for a, b in zip(before, teacher.parameters(), strict=True))
@@ -163,7 +172,9 @@ def test_kept_answers_are_those_of_the_teacher_and_used_by_item():
     criterion = Distillation(teacher, student, data, Recipe(alpha=1.0), np.ones(200, bool), answers)
     index = torch.tensor([7, 150, 3])
     criterion.before(index, torch.from_numpy(data.train.x[index.numpy()]))
-    torch.testing.assert_close(criterion.now.logits, torch.from_numpy(nets.predict_logits(teacher, data.train.x[[7, 150, 3]])))
+    torch.testing.assert_close(
+        criterion.now.logits, torch.from_numpy(nets.predict_logits(teacher, data.train.x[[7, 150, 3]]))
+    )
     z = tensor(3, 3)
     torch.testing.assert_close(criterion(z, torch.tensor([0, 1, 2])), distill.kd_loss(z, criterion.now.logits, 4.0))
 
@@ -180,7 +191,10 @@ def poisoned():
     [
         (lambda: teach(Small(4, 5), Small(4), toy()), "layer 'head' gives 5 outputs for the 3 classes"),
         (lambda: teach(Small(), Small(), toy(), Recipe(hint=1.0, layers=("block9", "conv"))), "no layer 'block9'"),
-        (lambda: teach(Small(), Small(), toy(), Recipe(hint=1.0, layers=("conv", "block8"))), "student has no layer 'block8'"),
+        (
+            lambda: teach(Small(), Small(), toy(), Recipe(hint=1.0, layers=("conv", "block8"))),
+            "student has no layer 'block8'",
+        ),
         (lambda: teach(poisoned(), Small(), toy()), "layer 'head' gives NaN"),
         (lambda: teach(Small(), Small(), toy(), labelled=toy().train.y == 1), "all 'b'"),
         (lambda: teach(Small(), Small(), toy(), labelled=np.ones(3, bool)), "one for each of 200"),

@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.distill_networks import Small, toy
 
 from edgelab import nets, toolbox
 from edgelab.compress.distill_training import Recipe
 from edgelab.engines import open_engine
 from edgelab.errors import BadInput
 from edgelab.toolbox import distill_figures as figures
+from tests.distill_networks import Small, toy
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +50,7 @@ def test_a_teams_own_student(trained, tmp_path):
 def test_without_labels_and_groups_it_says_so(trained, tmp_path):
     data = toy()
     bare = replace(data, **{part: replace(split, groups={}) for part, split in data.splits.items()})
-    made = toolbox.distill(
-        trained, Small(4), bare, tmp_path / "s.onnx", Recipe(alpha=1.0), epochs=1, progress=False
-    )
+    made = toolbox.distill(trained, Small(4), bare, tmp_path / "s.onnx", Recipe(alpha=1.0), epochs=1, progress=False)
     assert made.report.labels_seen == 0
     assert "was not said" in made.report.privilege
     assert made.report.against_teacher.items == 100
