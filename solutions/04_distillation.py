@@ -1787,7 +1787,7 @@ teacher_file = Path(my_teacher).expanduser() if my_teacher else files["teacher"]
 if my_data:
     own = data.from_npz(Path(my_data).expanduser())
 else:
-    own = replace(signs, train=train.take(np.arange(1000)))
+    own = replace(signs, train=train.take(np.arange(min(items, 1000))))
 shape = own.input_shape
 if len(shape) == 3:
     own_student = nets.dscnn(own.classes, in_channels=shape[0], width=12)
