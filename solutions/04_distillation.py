@@ -417,7 +417,7 @@ def _(c, kd_loss):
             found="a gradient in the teacher's logits",
             mistake="the teacher is not detached: it would learn to agree with the student",
         )
-    sure = torch.tensor([[200.0, 0.0, -50.0]]).double()
+    sure = torch.tensor([[2000.0, 0.0, -500.0]]).double()
     far = kd_loss(sure.flip(1).clone(), sure.clone(), 1.0)
     c.that(
         torch.isfinite(torch.as_tensor(far)).all(),

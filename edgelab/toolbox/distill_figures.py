@@ -35,9 +35,9 @@ WIDTH = 12
 """Of the student: `edgelab.nets.dscnn` with 7,522 parameters; the teacher `signs_dscnn` has 41,802."""
 TEACHER = "signs_dscnn"
 FEW = 1000
-FEW_EPOCHS = 20
+FEW_EPOCHS = 16
 _LAYERS, _EMBEDDINGS = ("pointwise4", "pointwise4"), ("flatten", "flatten")
-TRAINING: dict[str, Any] = {"epochs": 6, "learning_rate": 0.01, "weight_decay": 0.02, "batch_size": 64, "threads": 1}
+TRAINING: dict[str, Any] = {"epochs": 4, "learning_rate": 0.01, "weight_decay": 0.02, "batch_size": 64, "threads": 1}
 HARD = Recipe(alpha=0.0)
 SOFT = Recipe(temperature=4.0, alpha=0.9)
 RECIPES = {
