@@ -1,7 +1,7 @@
 """Data sets: offline by default, real ones downloaded with a checksum when asked, and a learner's own.
 
-``device_logs``, ``digits``, ``signs`` and ``vibration`` need no network; ``fashion_mnist``, ``cifar10`` and ``speech_commands``
-are downloaded at their first call; ``from_folder``, ``from_npz`` and ``from_csv`` read your own.
+``device_logs``, ``digits``, ``signs`` and ``vibration`` need no network; ``fashion_mnist``, ``cifar10`` and
+``speech_commands`` are downloaded at their first call; ``from_folder``, ``from_npz`` and ``from_csv`` read your own.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,8 @@
 """Device logs, written by a procedure: which fault started the trouble? Offline, and ambiguous where real logs are.
 
-A window holds a dozen lines of a device. One fault happens first; others follow from it, so their lines stand there as
-well, and order decides. Symptoms are shared between causes, most lines say nothing, and some windows begin too late: the
-line that names the cause is gone, and only what followed is left.
+A window holds some fifteen lines of a device. One fault happens first; another may follow from it, so that its lines
+stand there as well, and order decides. Symptoms are shared between causes, most lines say nothing, and some windows begin
+too late: the line that names the cause is gone, and only what followed is left.
 """
 
 from __future__ import annotations
@@ -148,7 +148,9 @@ def _split(items: int, part: str, seed: int) -> Split:
     causes = rng.permutation(np.resize(np.arange(len(CAUSES)), items))
     devices = rng.choice(DEVICES, items)
     late = rng.random(items) < _LATE_SHARE
-    rows = [encode(_window(rng, CAUSES[c], str(d), late=bool(w))) for c, d, w in zip(causes, devices, late, strict=True)]
+    rows = [
+        encode(_window(rng, CAUSES[c], str(d), late=bool(w))) for c, d, w in zip(causes, devices, late, strict=True)
+    ]
     groups = {"device": devices, "start": np.where(late, "late", "whole")}
     return Split(np.stack(rows), causes.astype(np.int64), groups)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_HOMES = {"distill": "distilling"}
+_HOMES = {"TeacherFile": "distilling", "distill": "distilling"}
 __all__ = [*_HOMES]  # noqa: PLE0604
 
 

@@ -1,7 +1,7 @@
 """The text part of the lab `distillation`, made ahead: a transformer that sorts device logs teaches a smaller one.
 
-``python -m edgelab.toolbox.distill_text`` makes what is missing: the teacher, five students with hard labels and five with
-soft targets, and the teacher with ever fewer heads. The file is written after each run, the networks beside it.
+``python -m edgelab.toolbox.distill_text`` makes what is missing: the teacher, five students with hard labels and five
+with soft targets, and the teacher with ever fewer heads. The file is written after each run, the networks beside it.
 """
 
 from __future__ import annotations

@@ -113,6 +113,26 @@ CHANGES: dict[str, dict[str, tuple[str, Change]]] = {
         "palettes": ("a grouped palette that loses as much", lambda a: [a[0], a[0], a[2]]),
         "recap_engine": ("no operator that falls back", lambda a: [a[0], shifted(a[1], -a[1].value)]),
     },
+    "distillation": {
+        "live": ("100 points less gained", lambda a: [shifted(a[0], -100.0), *a[1:]]),
+        "drift": ("a teacher that loses nothing", lambda a: [shifted(a[0], -a[0].value), *a[1:]]),
+        "met": ("a tenth of the loss apart", lambda _: [0.1, 0.2]),
+        "runtime": ("the speed-up turned round", lambda a: [turned_round(a[0]), *a[1:]]),
+        "groups": ("every gain turned into a loss", lambda a: [{n: shifted(g, -100.0) for n, g in a[0].items()}]),
+        "soft": ("a gain within the noise", lambda a: [False, replace(a[1], value=0.2, low=-1.0, high=1.4), a[2]]),
+        "privilege": (
+            "nothing gained where the teacher saw the wrong labels",
+            lambda a: [a[0], replace(a[1], value=0.1, low=-1.0, high=1.2), *a[2:]],
+        ),
+        "features": ("every gain 50 points less", lambda a: [{n: shifted(g, -50.0) for n, g in a[0].items()}]),
+        "text": (
+            "every speed-up turned round, and 9 points lost by the eight bits",
+            lambda a: [*map(turned_round, a[:3]), replace(a[3], value=9.0, low=7.0, high=11.0), a[4]],
+        ),
+        "text_soft": ("50 points less gained", lambda a: [shifted(a[0], -50.0), *a[1:]]),
+        "pruned": ("100 points for the pruned one", lambda a: [shifted(a[0], -100.0)]),
+        "recap": ("100 points less gained", lambda a: [shifted(a[0], -100.0), *a[1:]]),
+    },
     "tflite": {
         "silent": (
             "every way with an error, and nothing lost",

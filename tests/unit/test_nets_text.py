@@ -86,8 +86,10 @@ def test_importance_of_a_head_is_the_slope_at_its_gate(small):
     assert [len(block) for block in found] == [3, 3]
 
 
-@pytest.mark.parametrize(("keep", "words"), [({5: [0]}, "no layer 'blocks.5'"), ({0: []}, "'blocks.0.attention'"),
-                                             ({1: [7]}, "'blocks.1.attention'")])
+@pytest.mark.parametrize(
+    ("keep", "words"),
+    [({5: [0]}, "no layer 'blocks.5'"), ({0: []}, "'blocks.0.attention'"), ({1: [7]}, "'blocks.1.attention'")],
+)
 def test_heads_that_are_not_there_are_refused_by_name(keep, words):
     with pytest.raises(BadInput, match=words):
         prune_heads(net(), keep)

@@ -9,6 +9,7 @@ import torch
 
 from edgelab import nets, toolbox
 from edgelab.compress.distill_training import Recipe
+from edgelab.convert.onnx import export
 from edgelab.engines import open_engine
 from edgelab.errors import BadInput
 from edgelab.toolbox import distill_figures as figures
@@ -56,6 +57,17 @@ def test_without_labels_and_groups_it_says_so(trained, tmp_path):
     assert made.report.against_teacher.items == 100
     with pytest.raises(BadInput, match=r"\.onnx"):
         toolbox.distill(trained, Small(4), bare, tmp_path / "s.tflite")
+
+
+def test_a_file_may_be_the_teacher(trained, tmp_path):
+    data = toy()
+    file = export(trained, data.test.x[:1], tmp_path / "teacher.onnx")
+    with toolbox.TeacherFile(file.path) as teacher:
+        made = toolbox.distill(teacher, Small(4), data, tmp_path / "s.onnx", epochs=2, progress=False)
+    expected = nets.predict_logits(trained, data.test.x).argmax(axis=1) == data.test.y
+    assert made.report.teacher.value == pytest.approx(100 * expected.mean())
+    with toolbox.TeacherFile(file.path) as teacher, pytest.raises(BadInput, match="no layer 'conv'"):
+        toolbox.distill(teacher, Small(4), data, tmp_path / "t.onnx", Recipe(hint=1.0, layers=("conv", "conv")))
 
 
 def test_the_plan_of_the_figures_and_its_data():

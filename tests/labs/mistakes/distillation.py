@@ -557,7 +557,8 @@ def my_distances(embeddings):
         """
 def my_distances(embeddings):
     n = len(embeddings)
-    rows = [[embeddings.new_zeros(()) if i == j else (embeddings[i] - embeddings[j]).norm() for j in range(n)] for i in range(n)]
+    zero = embeddings.new_zeros(())
+    rows = [[zero if i == j else (embeddings[i] - embeddings[j]).norm() for j in range(n)] for i in range(n)]
     far = torch.stack([torch.stack(row) for row in rows])
     return far * n * (n - 1) / far.sum()
 """,
