@@ -1,8 +1,8 @@
 """Device logs, written by a procedure: which fault started the trouble? Offline, and ambiguous where real logs are.
 
 A window holds some fifteen lines of a device. One fault happens first; another may follow from it, so that its lines
-stand there as well, and order decides. Symptoms are shared between causes, most lines say nothing, and some windows begin
-too late: the line that names the cause is gone, and only what followed is left.
+stand there as well, and order decides. Symptoms are shared between causes, most lines say nothing, and some windows
+begin too late: the line that names the cause is gone, and only what followed is left.
 """
 
 from __future__ import annotations

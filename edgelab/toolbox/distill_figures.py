@@ -66,15 +66,16 @@ class Run:
 
 MISLED = "soft, teacher saw the wrong labels"
 UNLABELLED = "soft, and images without labels"
-CONDITIONS: dict[str, tuple[str, ...]] = {
-    "all labels": ("hard", "soft", "soft + attention", "soft + hint", "soft + relations", "pruned teacher", "all"),
-    "wrong labels 40": ("hard", "soft", MISLED),
-    "few labels": ("hard", "soft", UNLABELLED),
-}
-"""What the student sees, and what is compared there."""
-_LAST = ("all", UNLABELLED, MISLED)
-
-
+PARTS: tuple[dict[str, tuple[str, ...]], ...] = (
+    {
+        "all labels": ("hard", "soft", "pruned teacher", "soft + attention", "soft + relations", "soft + hint"),
+        "wrong labels 40": ("hard", "soft"),
+    },
+    {"few labels": ("hard", "soft", UNLABELLED)},
+    {"wrong labels 40": (MISLED,)},
+    {"all labels": ("all",)},
+)
+"""What the student sees, and what is compared there, the most important first."""
 KEPT = {
     Run("all labels", "hard", 0): "distillation_hard.safetensors",
     Run("all labels", "soft", 0): "distillation_soft.safetensors",
@@ -84,12 +85,8 @@ KEPT = {
 
 
 def plan() -> list[Run]:
-    """Every run, seed by seed, so that what is there at any time holds as many seeds of each.
-
-    Those of the teacher that was misled come last, because it has to be trained first.
-    """
-    runs = [Run(c, m, seed) for seed in SEEDS for c, methods in CONDITIONS.items() for m in methods]
-    return sorted(runs, key=lambda run: _LAST.index(run.method) if run.method in _LAST else -1)
+    """Every run, in the order of `PARTS`, each seed by seed, so that what is there holds as many of each."""
+    return [Run(c, m, seed) for part in PARTS for seed in SEEDS for c, methods in part.items() for m in methods]
 
 
 def make(
