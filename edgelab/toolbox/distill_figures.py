@@ -2,7 +2,7 @@
 
 ``python -m edgelab.toolbox.distill_figures`` makes what is missing and writes the file after each run; ``--anew``
 starts over. Every student has the same shape and the same seeds in all conditions; what is compared has as many
-steps, but for the images without labels, which are more.
+steps, but for the items without labels, which are more.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import copy
 import datetime as dt
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,33 +27,60 @@ from edgelab.data.dataset import Dataset
 from edgelab.files import read_json, write_bytes, write_json
 from edgelab.measure.machine import machine
 from edgelab.nets.checkpoints import accuracy
-from edgelab.toolbox.distill_readings import MadeAhead
+from edgelab.toolbox.distill_readings import FEATURES, MadeAhead
 
 FILE = Path(__file__).parent / "made" / "distillation.json"
 SEEDS = (0, 1, 2, 3, 4)
-WIDTH = 12
-"""Of the student: `edgelab.nets.dscnn` with 7,522 parameters; the teacher `signs_dscnn` has 41,802."""
-TEACHER = "signs_dscnn"
-FEW = 1000
-FEW_EPOCHS = 16
-_LAYERS, _EMBEDDINGS = ("pointwise4", "pointwise4"), ("flatten", "flatten")
-TRAINING: dict[str, Any] = {"epochs": 4, "learning_rate": 0.01, "weight_decay": 0.02, "batch_size": 64, "threads": 1}
 HARD = Recipe(alpha=0.0)
 SOFT = Recipe(temperature=4.0, alpha=0.9)
-RECIPES = {
-    "hard": HARD,
-    "soft": SOFT,
-    "soft + hint": replace(SOFT, hint=1.0, layers=_LAYERS),
-    "soft + attention": replace(SOFT, attention=10.0, layers=_LAYERS),
-    "soft + relations": replace(SOFT, distance=5.0, angle=10.0, embeddings=_EMBEDDINGS),
-    "all": replace(SOFT, hint=1.0, attention=10.0, distance=5.0, angle=10.0, layers=_LAYERS, embeddings=_EMBEDDINGS),
+MISLED = "soft, teacher saw the wrong labels"
+UNLABELLED = "soft, and items without labels"
+PRUNED = "pruned teacher"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set with its teacher, the student's width, and how students are trained.
+
+    ``few`` items have a label where labels are few; ``layers`` and ``embeddings`` are compared where features are.
+    """
+
+    teacher: str
+    width: int
+    teacher_width: int
+    layer: str
+    few: int
+    few_epochs: int
+    training: dict[str, Any]
+
+    @property
+    def recipes(self) -> dict[str, Recipe]:
+        """What a student learns, by method; the weights were fixed beforehand, with another seed on the signs."""
+        layers, embeddings = (self.layer, self.layer), ("flatten", "flatten")
+        parts: dict[str, dict[str, Any]] = {
+            "hint": {"hint": 1.0, "layers": layers},
+            "attention": {"attention": 10.0, "layers": layers},
+            "relations": {"distance": 5.0, "angle": 10.0, "embeddings": embeddings},
+        }
+        found = {"hard": HARD, "soft": SOFT}
+        found |= {f"soft + {name}": replace(SOFT, **part) for name, part in parts.items()}
+        together = {key: value for part in parts.values() for key, value in part.items()}
+        return {**found, "all": replace(SOFT, **together)}
+
+
+_SETTINGS: dict[str, Any] = {"learning_rate": 0.01, "weight_decay": 0.02, "batch_size": 64, "threads": 1}
+TASKS = {
+    "vibration": Task("vibration_cnn1d", 5, 16, "conv3", few=300, few_epochs=32, training={"epochs": 8, **_SETTINGS}),
+    "signs": Task("signs_dscnn", 12, 32, "pointwise4", few=1000, few_epochs=16, training={"epochs": 4, **_SETTINGS}),
 }
+"""The students have 1,865 and 7,522 parameters, their teachers 15,461 and 41,802."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One student to be trained: the data that it sees, what it learns, its seed."""
+    """One student to be trained: the task, the data that it sees, what it learns, its seed."""
 
+    task: str
     condition: str
     method: str
     seed: int
@@ -61,32 +88,32 @@ class Run:
     @property
     def key(self) -> str:
         """Its name in the file."""
-        return f"{self.condition} | {self.method} | {self.seed}"
+        return f"{self.task}, {self.condition} | {self.method} | {self.seed}"
 
 
-MISLED = "soft, teacher saw the wrong labels"
-UNLABELLED = "soft, and images without labels"
-PARTS: tuple[dict[str, tuple[str, ...]], ...] = (
-    {
-        "all labels": ("hard", "soft", "pruned teacher", "soft + attention", "soft + relations", "soft + hint"),
-        "wrong labels 40": ("hard", "soft"),
-    },
-    {"few labels": ("hard", "soft", UNLABELLED)},
-    {"wrong labels 40": (MISLED,)},
-    {"all labels": ("all",)},
+PARTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("vibration", "all labels", ("hard", "soft", *(f"soft + {name}" for name in FEATURES), "all", PRUNED)),
+    ("vibration", "wrong labels", ("hard", "soft")),
+    ("vibration", "few labels", ("hard", "soft", UNLABELLED)),
+    ("vibration", "wrong labels", (MISLED,)),
+    ("signs", "all labels", ("hard", "soft")),
+    ("signs", "wrong labels", ("hard", "soft")),
+    ("signs", "all labels", (PRUNED,)),
 )
-"""What the student sees, and what is compared there, the most important first."""
+"""What is compared: on the vibration everything, on the signs what a lab's figures can afford."""
+WRONG = 0.4
+"""Share of the wrong labels."""
 KEPT = {
-    Run("all labels", "hard", 0): "distillation_hard.safetensors",
-    Run("all labels", "soft", 0): "distillation_soft.safetensors",
-    Run("all labels", "soft + attention", 0): "distillation_attention.safetensors",
+    Run("signs", "all labels", "hard", 0): "distillation_hard.safetensors",
+    Run("signs", "all labels", "soft", 0): "distillation_soft.safetensors",
+    Run("signs", "all labels", PRUNED, 0): "distillation_pruned.safetensors",
 }
 """The runs whose weights are kept beside the file."""
 
 
 def plan() -> list[Run]:
     """Every run, in the order of `PARTS`, each seed by seed, so that what is there holds as many of each."""
-    return [Run(c, m, seed) for part in PARTS for seed in SEEDS for c, methods in part.items() for m in methods]
+    return [Run(task, c, m, seed) for task, c, methods in PARTS for seed in SEEDS for m in methods]
 
 
 def make(
@@ -114,14 +141,15 @@ def make(
     """
     started = time.monotonic()
     content = read_json(path) if path.is_file() and not anew else _empty()
-    bench: Bench | None = None
+    benches: dict[str, Bench] = {}
     for run in plan() if runs is None else runs:
         if run.key in content["runs"]:
             continue
         if time.monotonic() - started > seconds:
             break
-        bench = Bench() if bench is None else bench
-        content["runs"][run.key] = bench.train(run, path.parent)
+        if run.task not in benches:
+            benches[run.task] = Bench(run.task)
+        content["runs"][run.key] = benches[run.task].train(run, path.parent)
         content["date"], content["machine"] = dt.datetime.now(dt.UTC).date().isoformat(), machine().cpu
         if all(planned.key in content["runs"] for planned in plan()):
             content["held"] = MadeAhead(content).held()
@@ -132,12 +160,13 @@ def make(
 
 
 class Bench:
-    """The data and the teachers, which all runs share."""
+    """The data and the teachers, which all runs of a task share."""
 
-    def __init__(self, dataset: Dataset | None = None) -> None:
-        self.dataset = data.signs(seed=0) if dataset is None else dataset
-        self.teacher = nets.load(TEACHER)
-        self.answers = ask(self.teacher, self.dataset.train.x, ("pointwise4", "flatten"), half=True)
+    def __init__(self, task: str) -> None:
+        self.task = TASKS[task]
+        self.dataset = data.load(task, seed=0)
+        self.teacher = nets.load(self.task.teacher)
+        self.answers = ask(self.teacher, self.dataset.train.x, (self.task.layer, "flatten"), half=True)
         self.test_logits = nets.predict_logits(self.teacher, self.dataset.test.x)
         self.misled: tuple[nn.Module, Answers] | None = None
 
@@ -148,15 +177,11 @@ class Bench:
         """
         started = time.process_time()
         dataset, labelled, training = self.seen(run)
-        if run.method == "pruned teacher":
-            student, recipe = prune_to_size(self.teacher, width=WIDTH, dataset=dataset), HARD
-        else:
-            student, recipe = new_student(run.seed), RECIPES.get(run.method, SOFT)
-        teacher, answers = self.teacher, self.answers
-        if run.method == MISLED:
-            teacher, answers = self._misled(dataset)
+        teacher, answers = self._misled(dataset) if run.method == MISLED else (self.teacher, self.answers)
         if len(dataset.train) != len(answers.logits):
             answers = ask(teacher, dataset.train.x)
+        recipe = self.task.recipes.get(run.method, HARD if run.method == PRUNED else SOFT)
+        student = prune_to_size(run.task) if run.method == PRUNED else new_student(run.seed, run.task)
         teach(teacher, student, dataset, recipe, labelled=labelled, answers=answers, progress=False, **training)
         if keep is not None and run in KEPT:
             keep_network(student, keep / KEPT[run])
@@ -178,27 +203,23 @@ class Bench:
 
     def seen(self, run: Run) -> tuple[Dataset, NDArray[np.bool_] | None, dict[str, Any]]:
         """The data of a run, which of its items have a label, and how it is trained."""
-        training = {**TRAINING, "seed": run.seed}
+        training = {**self.task.training, "seed": run.seed}
         if run.condition == "few labels":
+            few = np.sort(np.random.default_rng(run.seed).permutation(len(self.dataset.train))[: self.task.few])
             if run.method == UNLABELLED:
-                mask = np.zeros(len(self.dataset.train), dtype=bool)
-                mask[few_items(self.dataset, run.seed)] = True
-                return self.dataset, mask, training
-            few = replace(self.dataset, train=self.dataset.train.take(few_items(self.dataset, run.seed)))
-            return few, None, {**training, "epochs": FEW_EPOCHS}
-        if run.condition.startswith("wrong labels"):
-            share = int(run.condition.split()[-1]) / 100
+                return self.dataset, np.isin(np.arange(len(self.dataset.train)), few), training
+            part = replace(self.dataset, train=self.dataset.train.take(few))
+            return part, None, {**training, "epochs": self.task.few_epochs}
+        if run.condition == "wrong labels":
             draw = 0 if run.method == MISLED else run.seed  # its students see the labels that it saw
-            return with_wrong_labels(self.dataset, share, draw), None, training
+            return with_wrong_labels(self.dataset, WRONG, draw), None, training
         return self.dataset, None, training
 
     def _misled(self, dataset: Dataset) -> tuple[nn.Module, Answers]:
-        """A teacher of the same shape, trained on one draw of the wrong labels; its students see the same draw."""
+        """A teacher of the teacher's shape, trained on one draw of the wrong labels; its students see the same draw."""
         if self.misled is None:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(0)
-                net = nets.dscnn(dataset.classes, width=32)
-            nets.train(net, dataset, **{**TRAINING, "seed": 0}, progress=False)
+            net = _network(self.dataset.name, self.task.teacher_width, 0)
+            nets.train(net, dataset, **self.task.training, seed=0, progress=False)
             self.misled = net, ask(net, dataset.train.x)
         return self.misled
 
@@ -207,9 +228,8 @@ def networks(folder: Path | None = None) -> dict[str, nn.Module]:
     """The students of one seed whose weights were kept, by what they learnt from."""
     from edgelab.nets.checkpoints import read_weights
 
-    return {
-        run.method: read_weights(new_student(run.seed), (folder or FILE.parent) / name) for run, name in KEPT.items()
-    }
+    where = folder or FILE.parent
+    return {run.method: read_weights(new_student(run.seed, run.task), where / name) for run, name in KEPT.items()}
 
 
 def keep_network(net: nn.Module, path: Path) -> None:
@@ -219,16 +239,15 @@ def keep_network(net: nn.Module, path: Path) -> None:
     write_bytes(path, save({key: value.contiguous() for key, value in net.state_dict().items()}))
 
 
-def new_student(seed: int, width: int = WIDTH, classes: int = 10) -> nn.Module:
+def new_student(seed: int, task: str = "signs") -> nn.Module:
     """An untrained student; the same weights for the same seed, the global random state is kept."""
+    return _network(task, TASKS[task].width, 1000 + seed)
+
+
+def _network(task: str, width: int, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1000 + seed)
-        return nets.dscnn(classes, width=width)
-
-
-def few_items(dataset: Dataset, seed: int) -> NDArray[np.int64]:
-    """The positions of the items whose label the student may see."""
-    return np.sort(np.random.default_rng(seed).permutation(len(dataset.train))[:FEW])
+        torch.manual_seed(seed)
+        return nets.dscnn(width=width) if task == "signs" else nets.cnn1d(5, width=width)
 
 
 def with_wrong_labels(dataset: Dataset, share: float, seed: int = 0) -> Dataset:
@@ -248,21 +267,20 @@ def with_wrong_labels(dataset: Dataset, share: float, seed: int = 0) -> Dataset:
     return replace(dataset, train=replace(dataset.train, y=y))
 
 
-def prune_to_size(teacher: nn.Module, width: int, dataset: Dataset) -> nn.Module:
-    """The teacher with the filters of least magnitude taken out, until each layer is as wide as the student's.
+def prune_to_size(task: str) -> nn.Module:
+    """A task's teacher with the filters of least magnitude taken out, until each layer is as wide as the student's.
 
     torch-pruning finds which channels of which layers hang together (Fang et al. 2023, DepGraph).
     """
-    import torch_pruning  # type: ignore[import-untyped]
+    import torch_pruning
 
-    net = copy.deepcopy(teacher).eval()
-    example = torch.zeros(1, *dataset.input_shape)
-    ratio = 1 - width / net.get_submodule("stem.conv").out_channels  # type: ignore[operator]
+    net = copy.deepcopy(nets.load(TASKS[task].teacher)).eval()
+    example = torch.zeros(1, *((3, 32, 32) if task == "signs" else (1, 1024)))
     pruner = torch_pruning.pruner.MagnitudePruner(
         net,
         example,
         importance=torch_pruning.importance.MagnitudeImportance(p=2),
-        pruning_ratio=ratio,
+        pruning_ratio=1 - TASKS[task].width / TASKS[task].teacher_width,
         ignored_layers=[net.get_submodule("head")],
     )
     pruner.step()
@@ -272,29 +290,31 @@ def prune_to_size(teacher: nn.Module, width: int, dataset: Dataset) -> nn.Module
 
 
 def _empty() -> dict[str, Any]:
-    dataset = data.signs(seed=0)
-    teacher = nets.load(TEACHER)
     return {
         "date": "",
         "machine": "",
         "recipe": {
             "program": "python -m edgelab.toolbox.distill_figures",
-            "data": "edgelab.data.signs(seed=0)",
-            "student": f"edgelab.nets.dscnn(width={WIDTH})",
-            "training": TRAINING,
-            "methods": {name: recipe.to_dict() for name, recipe in RECIPES.items()},
-            "few_labels": FEW,
-            "few_epochs": FEW_EPOCHS,
             "seeds": list(SEEDS),
+            "wrong": WRONG,
+            "tasks": {
+                name: {**asdict(task), "methods": {m: r.to_dict() for m, r in task.recipes.items()}}
+                for name, task in TASKS.items()
+            },
         },
-        "teacher": {
-            "name": TEACHER,
-            "parameters": nets.count_parameters(teacher),
-            "test": accuracy(teacher, dataset, "test"),
-            "validation": accuracy(teacher, dataset, "validation"),
-            "labels": len(dataset.train),
-        },
+        "teachers": {name: _stated(name, task) for name, task in TASKS.items()},
         "runs": {},
+    }
+
+
+def _stated(name: str, task: Task) -> dict[str, Any]:
+    dataset, teacher = data.load(name, seed=0), nets.load(task.teacher)
+    return {
+        "name": task.teacher,
+        "parameters": nets.count_parameters(teacher),
+        "test": accuracy(teacher, dataset, "test"),
+        "validation": accuracy(teacher, dataset, "validation"),
+        "labels": len(dataset.train),
     }
 
 

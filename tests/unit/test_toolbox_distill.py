@@ -79,16 +79,20 @@ def test_the_plan_of_the_figures_and_its_data():
     assert nets.count_parameters(first) == 7522
 
 
+def test_wrong_labels_are_as_many_as_asked_for_and_few_are_hidden():
+    bench = figures.Bench("vibration")
+    noisy, mask, _ = bench.seen(figures.Run("vibration", "wrong labels", "hard", 1))
+    assert mask is None
+    assert (noisy.train.y != bench.dataset.train.y).mean() == pytest.approx(figures.WRONG, abs=1e-3)
+    whole, mask, _ = bench.seen(figures.Run("vibration", "few labels", figures.UNLABELLED, 1))
+    assert (len(whole.train), mask.sum()) == (3600, figures.TASKS["vibration"].few)
+    few, mask, _ = bench.seen(figures.Run("vibration", "few labels", "soft", 1))
+    assert (len(few.train), mask) == (figures.TASKS["vibration"].few, None)
+
+
 def test_the_pruned_teacher_has_the_students_size():
     pytest.importorskip("torch_pruning")
-    pruned = figures.prune_to_size(nets.load(figures.TEACHER), figures.WIDTH, toy_signs())
-    assert nets.count_parameters(pruned) == nets.count_parameters(figures.new_student(0))
-    assert pruned(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+    pruned = figures.prune_to_size("vibration")
+    assert nets.count_parameters(pruned) == nets.count_parameters(figures.new_student(0, "vibration"))
+    assert pruned(torch.zeros(2, 1, 1024)).shape == (2, 5)
     assert all(parameter.requires_grad for parameter in pruned.parameters())
-
-
-def toy_signs():
-    class Shape:
-        input_shape = (3, 32, 32)
-
-    return Shape()

@@ -12,20 +12,22 @@ from edgelab.toolbox import distill_text as text
 from edgelab.toolbox.distill_readings import MadeAhead
 
 
-def made(values, condition="all labels"):
+def made(values, tasks=("signs", "vibration")):
     runs = {
-        f"{condition} | {method} | {seed}": {"test": value}
+        f"{task}, all labels | {method} | {seed}": {"test": value}
+        for task in tasks
         for method, row in values.items()
         for seed, value in enumerate(row)
     }
-    return MadeAhead({"date": "2026-11-29", "machine": "a laptop", "teacher": {"test": 92.0}, "runs": runs})
+    content = {"date": "2026-11-29", "machine": "a laptop", "runs": runs}
+    return MadeAhead({**content, "teachers": {task: {"test": 92.0} for task in tasks}})
 
 
 HARD, SOFT = [70.0, 72.0, 71.0, 69.0, 73.0], [75.0, 75.5, 76.0, 75.2, 77.0]
 
 
 def test_a_gain_is_the_paired_t_interval():
-    found = made({"hard": HARD, "soft": SOFT}).gain("all labels", "soft")
+    found = made({"hard": HARD, "soft": SOFT}).gain("signs, all labels", "soft")
     gaps = np.subtract(SOFT, HARD)
     low, high = reference.t.interval(0.95, 4, gaps.mean(), reference.sem(gaps))
     assert (found.value, found.low, found.high) == pytest.approx((gaps.mean(), low, high))
@@ -35,11 +37,11 @@ def test_a_gain_is_the_paired_t_interval():
 
 def test_only_seeds_in_common_are_compared_and_few_are_in_doubt():
     found = made({"hard": HARD[:2], "soft": SOFT})
-    assert found.gain("all labels", "soft").doubt.startswith("2 seeds cannot tell")
+    assert found.gain("signs, all labels", "soft").doubt.startswith("2 seeds cannot tell")
     with pytest.raises(BadInput, match="no run of 'none'"):
-        found.accuracy("all labels", "none")
+        found.accuracy("signs, all labels", "none")
     with pytest.raises(BadInput, match="no seed in common"):
-        found.gain("all labels", "soft", "none")
+        found.gain("signs, all labels", "soft", "none")
 
 
 def content(gain=5.0, feature=2.0, pruned=70.0):
@@ -54,27 +56,22 @@ def content(gain=5.0, feature=2.0, pruned=70.0):
         ({}, {"D1": False, "D2": True, "D3": True, "D4": True}),
         ({"gain": 0.0}, {"D1": False, "D2": False, "D3": True, "D4": False}),
         ({"gain": 1.0}, {"D1": False, "D2": False, "D3": True, "D4": True}),  # within the seed noise
-        ({"gain": 19.0, "feature": -1.0}, {"D1": True, "D2": True, "D3": False, "D4": True}),
+        ({"gain": 21.0, "feature": -1.0}, {"D1": True, "D2": True, "D3": False, "D4": True}),
     ],
 )
 def test_what_was_held(settings, held):
-    assert content(**settings).held() == held
+    found = content(**settings).held()
+    assert {claim: set(parts.values()) for claim, parts in found.items()} == {c: {v} for c, v in held.items()}
+    assert set(found["D3"]) == {"hint", "attention", "relations"}
 
 
 def test_the_shipped_figures_are_whole_and_their_held_is_what_they_say():
     shipped = MadeAhead.load(figures.FILE)
     assert {run.key for run in figures.plan()} == set(shipped.content["runs"])
     assert shipped.content["held"] == shipped.held()
-    assert shipped.content["recipe"]["training"] == figures.TRAINING
-    assert {name: recipe.to_dict() for name, recipe in figures.RECIPES.items()} == {
-        name: {**recipe, "layers": _pair(recipe["layers"]), "embeddings": _pair(recipe["embeddings"])}
-        for name, recipe in shipped.content["recipe"]["methods"].items()
-    }
-    assert all(run["parameters"] == 7522 for run in shipped.content["runs"].values())
-
-
-def _pair(layers):
-    return None if layers is None else tuple(layers)
+    assert shipped.content["recipe"] == json.loads(json.dumps(figures._empty()["recipe"]))
+    assert {run["parameters"] for run in shipped.content["runs"].values()} == {7522, 1865}
+    assert shipped.times_smaller("vibration").value == pytest.approx(15461 / 1865)
 
 
 def test_the_shipped_text_figures_are_whole():
