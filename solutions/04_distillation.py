@@ -78,7 +78,7 @@ from edgelab.files import read_json
 from edgelab.measure import latency, quality
 from edgelab.nets.text import prune_heads
 from edgelab.toolbox import TeacherFile, distill, distill_figures, distill_text
-from edgelab.toolbox.distill_readings import MadeAhead
+from edgelab.toolbox.distill_readings import FEATURES, MadeAhead
 
 begin("distillation")
 torch.set_num_threads(threads)
@@ -1144,7 +1144,8 @@ def _(c, attention_map):
 attention_map = check("attention_map", my_attention_map, plain.attention_map)
 
 # %% [markdown]
-# Your maps of real signs. One row a network: the image, where the teacher looks, where three students look that were trained ahead (hard labels, soft targets, soft targets with attention transfer).
+# Your maps of real signs. One row a network: the image, where the teacher looks, and where three networks of the student's size look that were trained ahead: with hard labels, with soft targets, and the teacher
+# itself with filters taken out until it was as small.
 
 # %%
 ahead_nets = distill_figures.networks()
@@ -1451,25 +1452,71 @@ finding(
 # %% [markdown]
 # ### Five seeds, made ahead
 #
-# One run of one seed proves little: two students that differ in nothing but the seed differ by points. What follows was trained ahead with five seeds each, all images; every figure
-# says when and on which machine. First the teacher's soft targets against the labels, under four conditions.
+# One run of one seed proves little: two students that differ in nothing but the seed differ by points. What follows was trained ahead with five seeds each, and every figure says when and on which machine. Beside the signs
+# stands a second task, because the two differ in what matters here: the **vibration** of a machine, five conditions of a bearing, where a much smaller student is nearly as good as its teacher anyway.
 
 # %%
 ahead = MadeAhead.load(distill_figures.FILE)
+tasks = list(ahead.content["teachers"])
+Table(
+    "Two tasks, all labels, five seeds",
+    ("task", "times smaller", "teacher, %", "hard labels", "soft targets", "gain"),
+    [
+        (
+            task,
+            ahead.times_smaller(task).value,
+            ahead.content["teachers"][task]["test"],
+            ahead.accuracy(f"{task}, all labels", "hard"),
+            ahead.accuracy(f"{task}, all labels", "soft"),
+            ahead.gain(f"{task}, all labels", "soft"),
+        )
+        for task in tasks
+    ],
+)
+
+
+# %% tags=["finding:soft"]
+def finding_soft(held, gains, noise):
+    said = []
+    for task, gain in gains.items():
+        text = f"on the {task} soft targets "
+        text += (
+            "beat hard labels" if held[task] else "were not shown to beat hard labels"
+        )
+        said.append(
+            f"{text} by more than the seed noise of {noise[task]:.1f} points, {gain.figure()}"
+        )
+    return f"With all labels: {'; '.join(said)}."
+
+
+soft_gains = {task: ahead.gain(f"{task}, all labels", "soft") for task in tasks}
+finding(
+    finding_soft,
+    ahead.content["held"]["D2"],
+    soft_gains,
+    {task: ahead.seed_noise(task) for task in tasks},
+)
+
+# %% [markdown]
+# The same student under other conditions: few labels, wrong labels, and a teacher that had learnt from the same wrong labels as the student.
+
+# %%
 conditions = {
-    "all labels": ("all labels", "soft"),
-    "1,000 labels": ("few labels", "soft"),
-    "1,000 labels, and the other images without": (
-        "few labels",
-        "soft, and images without labels",
+    "signs: 40 % wrong": ("signs, wrong labels", "soft"),
+    "vibration: 40 % wrong": ("vibration, wrong labels", "soft"),
+    "vibration: 40 % wrong, for the teacher, too": (
+        "vibration, wrong labels",
+        distill_figures.MISLED,
     ),
-    "40 % wrong": ("wrong labels 40", "soft"),
-    "40 % wrong, the teacher saw them, too": (
-        "wrong labels 40",
-        "soft, teacher saw the wrong labels",
+    "vibration: few labels": ("vibration, few labels", "soft"),
+    "vibration: few labels, and the other items without": (
+        "vibration, few labels",
+        distill_figures.UNLABELLED,
     ),
 }
 gains = {name: ahead.gain(*which) for name, which in conditions.items()}
+
+# %%
 Table(
     "Soft targets against hard labels, five seeds",
     ("what the student sees", "hard labels", "soft targets", "gain"),
@@ -1480,68 +1527,52 @@ Table(
 )
 
 # %% tags=["folded"]
-lead = max(gains, key=lambda name: gains[name].value)
-title = f"Soft targets gain most with: {lead}"
+every_gain = {f"{task}: all labels": gain for task, gain in soft_gains.items()} | gains
+lead = max(every_gain, key=lambda name: every_gain[name].value)
+title = f"Soft targets gain most here: {lead}"
 figure = ui.bars(
-    list(gains), list(gains.values()), title, "points gained", horizontal=True
+    list(every_gain),
+    list(every_gain.values()),
+    title,
+    "points gained",
+    horizontal=True,
 )
 ui.show(figure, alt=f"Bars with intervals of the gain by condition. {title}.")
-
-
-# %% tags=["finding:soft"]
-def finding_soft(held, gain, noise):
-    if held:
-        return (
-            f"With all labels, soft targets beat hard labels: {gain.figure()}, more than the seed "
-            f"noise of {noise:.1f} points."
-        )
-    return (
-        f"With all labels, soft targets were not shown to beat hard labels by more than the seed "
-        f"noise of {noise:.1f} points: {gain.figure()}."
-    )
-
-
-finding(
-    finding_soft,
-    ahead.content["held"]["D2"],
-    gains["all labels"],
-    ahead.noise_of_a_difference(),
-)
 
 
 # %% tags=["finding:privilege"]
 def finding_privilege(clean, misled, seen, few):
     text = (
-        f"The teacher was trained on {seen:,} right labels. A student with {few:,} labels, or with "
-        "wrong ones, hears of the others through it. "
+        f"The teacher of the vibration was trained on {seen:,} right labels. A student with {few:,} "
+        "of them, or with wrong ones, hears of the others through it. "
     )
     rest = by_side(
         misled,
         0,
-        above="Where the teacher had learnt from the same wrong labels, {} of gain remain",
-        below="Where the teacher had learnt from the same wrong labels, the student loses, {}",
-        unclear="Where the teacher had learnt from the same wrong labels, no gain was shown, {}",
+        above="Where the teacher had learnt from wrong labels itself, {} of gain remain",
+        below="Where the teacher had learnt from wrong labels itself, the student loses, {}",
+        unclear="Where the teacher had learnt from wrong labels itself, no gain was shown, {}",
     )
-    return f"{text}{rest}; with a teacher that saw right ones the gain is {clean.figure()}."
+    return f"{text}{rest}; with a teacher that saw right ones it is {clean.figure()}."
 
 
 finding(
     finding_privilege,
-    gains["40 % wrong"],
-    gains["40 % wrong, the teacher saw them, too"],
-    ahead.content["teacher"]["labels"],
-    ahead.content["recipe"]["few_labels"],
+    gains["vibration: 40 % wrong"],
+    gains["vibration: 40 % wrong, for the teacher, too"],
+    ahead.content["teachers"]["vibration"]["labels"],
+    distill_figures.TASKS["vibration"].few,
 )
 
 # %% [markdown]
-# Next, the losses on features, each added to the soft targets, and their sum. Last, another way to a small network: the teacher with filters taken out until it has exactly the student's size
-# (torch-pruning chooses them), then trained on for as many epochs as the student.
+# Next, the losses on features, each added to the soft targets, and their sum, on the vibration. Last in the table, another way to a small network: the teacher with filters taken out until it has exactly the student's size
+# (torch-pruning chooses them), then trained on with the labels for as many epochs as the student.
 
 # %%
-methods = ("hard", "soft", "soft + hint", "soft + attention", "soft + relations", "all")
-methods += ("pruned teacher",)
+methods = ["hard", "soft", *(f"soft + {name}" for name in FEATURES), "all"]
+methods += [distill_figures.PRUNED]
 Table(
-    "All labels, one size, five seeds",
+    "Vibration, all labels, one size, five seeds",
     (
         "learns from",
         "accuracy",
@@ -1551,9 +1582,11 @@ Table(
     [
         (
             name,
-            ahead.accuracy("all labels", name),
-            None if name == "soft" else ahead.gain("all labels", name, "soft"),
-            float(ahead.values("all labels", name, "agreement").mean()),
+            ahead.accuracy("vibration, all labels", name),
+            None
+            if name == "soft"
+            else ahead.gain("vibration, all labels", name, "soft"),
+            float(ahead.values("vibration, all labels", name, "agreement").mean()),
         )
         for name in methods
     ],
@@ -1562,48 +1595,42 @@ Table(
 
 # %% tags=["finding:features"]
 def finding_features(gains):
-    said = [
-        by_side(
-            gain,
-            0,
-            above=f"{name} adds {{}}",
-            below=f"{name} costs, {{}}",
-            unclear=f"{name} was not shown to add, {{}}",
-        )
-        for name, gain in gains.items()
-    ]
+    told = {
+        "above": "adds {}",
+        "below": "costs, {}",
+        "unclear": "was not shown to add, {}",
+    }
+    said = [f"{name} {by_side(gain, 0, **told)}" for name, gain in gains.items()]
     return (
         f"To soft targets alone: {'; '.join(said)}. The weights were fixed beforehand."
     )
 
 
 feature_gains = {
-    name: ahead.gain("all labels", f"soft + {name}", "soft")
-    for name in ("hint", "attention", "relations")
+    name: ahead.gain("vibration, all labels", f"soft + {name}", "soft")
+    for name in FEATURES
 }
 finding(finding_features, feature_gains)
 
 # %% [markdown]
-# Do you trust figures that somebody else made? Choose a condition and press: one student with each loss is trained here and held against those of the table. It takes about a minute and shows how far it is. The whole table is
-# `python -m edgelab.toolbox.distill_figures --anew --file FILE`.
+# Do you trust figures that somebody else made? Choose a condition and a seed, and press: the two students are trained here and held against those of the table; a progress bar shows how far it is. The whole table, in a terminal:
+# `uv run python -m edgelab.toolbox.distill_figures --anew --file FILE`.
 
 
 # %%
 def again(condition, seed):
     """The figures made ahead; after the button was pressed, this machine's own beside them."""
-    shown = {
-        method: [ahead.seeds(condition, method)[seed]["test"]]
-        for method in ("hard", "soft")
-    }
-    series = {"made ahead": [v[0] for v in shown.values()]}
+    wanted = [
+        distill_figures.Run("vibration", condition, m, seed) for m in ("hard", "soft")
+    ]
+    series = {"made ahead": [ahead.content["runs"][run.key]["test"] for run in wanted]}
     if pressed:
-        wanted = [distill_figures.Run(condition, m, seed) for m in ("hard", "soft")]
         bar = tqdm(wanted, desc="training", unit="student")
         made = distill_figures.make(work / "again.json", runs=bar)["runs"]
         series["here"] = [made[run.key]["test"] for run in wanted]
     pressed.append(True)
-    title = f"{condition}, seed {seed}: " + ", ".join(series)
-    return ui.grouped_bars(list(shown), series, title, "accuracy in %")
+    title = f"{condition}, seed {seed}: {' and '.join(series)}"
+    return ui.grouped_bars(["hard", "soft"], series, title, "accuracy in %")
 
 
 pressed = []
@@ -1613,7 +1640,7 @@ ui.Panel(
     alt="Bars of the accuracy with hard labels and with soft targets.",
     button="Train two students",
     condition=ui.choice(
-        ["few labels", "all labels", "wrong labels 40"], label="condition"
+        ["all labels", "wrong labels", "few labels"], label="condition"
     ),
     seed=ui.slider(0, 4, 1, value=0, label="seed"),
 )
@@ -1851,36 +1878,45 @@ ui.Panel(
 # What the field says, held against what was measured with five seeds.
 
 # %%
-parameters_ratio = Reading(fewer, "x", "measured", "parameters of the two networks")
-claim(
-    "D1",
-    size=record("ratio.parameters", parameters_ratio),
-    loss=record("loss.to_teacher", ahead.loss_to_teacher()),
-)
+against_teacher = {
+    f"{what}_{task}": record(f"{what}.{task}", reading(task))
+    for what, reading in {
+        "size": ahead.times_smaller,
+        "loss": ahead.loss_to_teacher,
+    }.items()
+    for task in tasks
+}
+claim("D1", **against_teacher)
 
 # %%
-claim("D2", record("gain.soft", gains["all labels"]))
+claim("D2", **{task: record(f"gain.soft.{task}", g) for task, g in soft_gains.items()})
 
 # %%
 claim("D3", **{name: record(f"gain.{name}", g) for name, g in feature_gains.items()})
 
 # %%
-against_pruned = ahead.gain("all labels", "soft", "pruned teacher")
-claim("D4", record("gain.against_pruned", against_pruned))
+against_pruned = {
+    task: ahead.gain(f"{task}, all labels", "soft", distill_figures.PRUNED)
+    for task in tasks
+}
+claim(
+    "D4",
+    **{task: record(f"gain.pruned.{task}", g) for task, g in against_pruned.items()},
+)
 
 
 # %% tags=["finding:pruned"]
-def finding_pruned(gain):
-    text = by_side(
-        gain,
-        0,
-        above="The distilled student beats the teacher pruned to its size by {}.",
-        below="The teacher pruned to the student's size is better than the distilled student, {}.",
-        unclear="Between the distilled student and the teacher pruned to its size no difference was shown, {}.",
-    )
+def finding_pruned(gains):
+    told = {
+        "above": "the distilled student beats the teacher pruned to its size by {}",
+        "below": "the teacher pruned to the student's size is better than the distilled student, {}",
+        "unclear": "between student and pruned teacher no difference was shown, {}",
+    }
+    said = [f"on the {task} {by_side(gain, 0, **told)}" for task, gain in gains.items()]
+    text = "; ".join(said)
     return (
-        f"{text} Both trained for as many epochs; the pruned one started from the teacher's own "
-        "filters and learnt from the labels, the student started from nothing."
+        f"{text[0].upper()}{text[1:]}. Both trained for as many epochs; the pruned one started from "
+        "the teacher's filters, the student from nothing."
     )
 
 
@@ -1890,14 +1926,14 @@ finding(finding_pruned, against_pruned)
 # ## Challenge
 #
 # The camera has room for a file of <span class="given" title="the task">40,000 bytes</span>, and the customer asks about the worst of the four lighting conditions. Make an ONNX file that fits, that loses at most
-# <span class="given" title="the task">12 points</span> against the teacher on the validation images, and that is right on at least <span class="given" title="the task">60 %</span> of the images of its worst
+# <span class="given" title="the task">6 points</span> against the teacher on the validation images, and that is right on at least <span class="given" title="the task">75 %</span> of the images of its worst
 # lighting. A smaller file is a better one. Everything above is allowed, and `edgelab.compress` too: losses on features, more epochs, a width of your own, eight bits at the end.
 
 
 # %% tags=["challenge:smallest", "hidden"]
 def reference():
-    """The student that was trained ahead with attention transfer."""
-    net = distill_figures.networks()["soft + attention"]
+    """The teacher pruned to the student's size, which the claim D4 puts first."""
+    net = distill_figures.networks()[distill_figures.PRUNED]
     return export(net, signs.test.x[:1], work / "reference.onnx").path
 
 
@@ -1929,8 +1965,8 @@ challenge(
     your_file,
     measured,
     Target("file", at_most=40_000, unit="bytes"),
-    Target("loss", at_most=12.0, unit="points"),
-    Target("worst lighting", at_least=60.0, unit="%"),
+    Target("loss", at_most=6.0, unit="points"),
+    Target("worst lighting", at_least=75.0, unit="%"),
 )
 
 # %% [markdown]
@@ -1954,7 +1990,7 @@ else:
     own_student = nets.mlp(shape[0], own.classes, hidden=(16,))
 
 # %%
-saw = None if my_teacher else ahead.content["teacher"]["labels"]
+saw = None if my_teacher else ahead.content["teachers"]["signs"]["labels"]
 with TeacherFile(teacher_file, threads) as own_teacher:
     made = distill(
         own_teacher,
@@ -1974,31 +2010,33 @@ made
 
 
 # %% tags=["finding:recap"]
-def finding_recap(gain, loss, ratio):
-    soft = by_side(
-        gain,
-        0,
-        above="Soft targets in place of hard labels gained {}",
-        below="Soft targets in place of hard labels cost accuracy, {}",
-        unclear="Soft targets in place of hard labels were not shown to gain, {}",
-    )
-    return (
-        f"{soft}. The student has {ratio:.1f} times fewer parameters than its teacher and, with "
-        f"soft targets alone, is {loss.figure()} behind it."
-    )
+def finding_recap(gains, losses):
+    told = {
+        "above": "gained {}",
+        "below": "cost {}",
+        "unclear": "were not shown to gain, {}",
+    }
+    said = [
+        f"on the {task}, where the student is {losses[task].value:.1f} points behind its teacher, "
+        f"they {by_side(gain, 0, **told)}"
+        for task, gain in gains.items()
+    ]
+    return f"Soft targets in place of hard labels: {'; '.join(said)}."
 
 
-finding(finding_recap, gains["all labels"], ahead.loss_to_teacher(), fewer)
+finding(
+    finding_recap, soft_gains, {task: ahead.loss_to_teacher(task) for task in tasks}
+)
 
 
 # %% tags=["finding:recap_labels"]
 def finding_recap_labels(gains):
     order = sorted(gains, key=lambda name: -gains[name].value)
-    said = listed([f"{gains[name].value:.1f} points with {name}" for name in order])
+    said = listed([f"{gains[name].value:.1f} points ({name})" for name in order])
     return f"What a student gained by its teacher, by what it saw: {said}."
 
 
-finding(finding_recap_labels, gains)
+finding(finding_recap_labels, every_gain)
 
 # %% [markdown]
 # And what holds on every machine:

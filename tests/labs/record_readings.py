@@ -119,7 +119,7 @@ CHANGES: dict[str, dict[str, tuple[str, Change]]] = {
         "met": ("a tenth of the loss apart", lambda _: [0.1, 0.2]),
         "runtime": ("the speed-up turned round", lambda a: [turned_round(a[0]), *a[1:]]),
         "groups": ("every gain turned into a loss", lambda a: [{n: shifted(g, -100.0) for n, g in a[0].items()}]),
-        "soft": ("a gain within the noise", lambda a: [False, replace(a[1], value=0.2, low=-1.0, high=1.4), a[2]]),
+        "soft": ("a gain within the noise", lambda a: [dict.fromkeys(a[0], False), *a[1:]]),
         "privilege": (
             "nothing gained where the teacher saw the wrong labels",
             lambda a: [a[0], replace(a[1], value=0.1, low=-1.0, high=1.2), *a[2:]],
@@ -130,8 +130,8 @@ CHANGES: dict[str, dict[str, tuple[str, Change]]] = {
             lambda a: [*map(turned_round, a[:3]), replace(a[3], value=9.0, low=7.0, high=11.0), a[4]],
         ),
         "text_soft": ("50 points less gained", lambda a: [shifted(a[0], -50.0), *a[1:]]),
-        "pruned": ("100 points for the pruned one", lambda a: [shifted(a[0], -100.0)]),
-        "recap": ("100 points less gained", lambda a: [shifted(a[0], -100.0), *a[1:]]),
+        "pruned": ("100 points more for the student", lambda a: [{t: shifted(g, 100.0) for t, g in a[0].items()}]),
+        "recap": ("100 points less gained", lambda a: [{t: shifted(g, -100.0) for t, g in a[0].items()}, a[1]]),
     },
     "tflite": {
         "silent": (
