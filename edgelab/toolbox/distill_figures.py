@@ -93,12 +93,12 @@ class Run:
 
 PARTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("vibration", "all labels", ("hard", "soft", *(f"soft + {name}" for name in FEATURES), "all", PRUNED)),
+    ("signs", "all labels", ("hard", "soft")),
     ("vibration", "wrong labels", ("hard", "soft")),
+    ("signs", "all labels", (PRUNED,)),
     ("vibration", "few labels", ("hard", "soft", UNLABELLED)),
     ("vibration", "wrong labels", (MISLED,)),
-    ("signs", "all labels", ("hard", "soft")),
     ("signs", "wrong labels", ("hard", "soft")),
-    ("signs", "all labels", (PRUNED,)),
 )
 """What is compared: on the vibration everything, on the signs what a lab's figures can afford."""
 WRONG = 0.4
