@@ -31,8 +31,8 @@ FILE = Path(__file__).parent / "made" / "distillation_text.json"
 SEEDS = (0, 1, 2, 3, 4)
 LABELLED = 1000
 """Windows whose label the student sees; the teacher saw all 4,000."""
-TEACHER: dict[str, Any] = {"epochs": 6, "learning_rate": 3e-3, "weight_decay": 0.01, "batch_size": 32, "threads": 1}
-STUDENT: dict[str, Any] = {"epochs": 10, "learning_rate": 5e-3, "weight_decay": 0.01, "batch_size": 32, "threads": 1}
+TEACHER: dict[str, Any] = {"epochs": 5, "learning_rate": 3e-3, "weight_decay": 0.01, "batch_size": 32, "threads": 1}
+STUDENT: dict[str, Any] = {"epochs": 8, "learning_rate": 5e-3, "weight_decay": 0.01, "batch_size": 32, "threads": 1}
 METHODS = {"hard": Recipe(alpha=0.0), "soft": Recipe(temperature=2.0, alpha=0.9)}
 
 
