@@ -1565,7 +1565,11 @@ finding(
 )
 
 # %% [markdown]
-# Next, the losses on features, each added to the soft targets, and their sum, on the vibration. Last in the table, another way to a small network: the teacher with filters taken out until it has exactly the student's size
+# Next, the losses on features, each added to the soft targets, and their weighted sum, on the vibration:
+#
+# $$ L = \alpha L_{\mathrm{KD}} + (1 - \alpha) L_{\mathrm{CE}} + \beta_h L_{\mathrm{hint}} + \beta_a L_{\mathrm{AT}} + \beta_d L_{\mathrm{distance}} + \beta_w L_{\mathrm{angle}} $$
+#
+# The last term compares the angles between three images as the one before compares distances between two. Last in the table, another way to a small network: the teacher with filters taken out until it has exactly the student's size
 # (torch-pruning chooses them), then trained on with the labels for as many epochs as the student.
 
 # %%
