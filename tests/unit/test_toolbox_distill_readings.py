@@ -8,7 +8,6 @@ from scipy import stats as reference
 
 from edgelab.errors import BadFile, BadInput
 from edgelab.toolbox import distill_figures as figures
-from edgelab.toolbox import distill_text as text
 from edgelab.toolbox.distill_readings import MadeAhead
 
 
@@ -72,15 +71,6 @@ def test_the_shipped_figures_are_whole_and_their_held_is_what_they_say():
     assert shipped.content["recipe"] == json.loads(json.dumps(figures._empty()["recipe"]))
     assert {run["parameters"] for run in shipped.content["runs"].values()} == {7522, 1865}
     assert shipped.times_smaller("vibration").value == pytest.approx(15461 / 1865)
-
-
-def test_the_shipped_text_figures_are_whole():
-    shipped = json.loads(text.FILE.read_text(encoding="utf-8"))
-    assert text.complete(shipped)
-    counts = [step["heads"] for step in shipped["runs"]["heads"]["steps"]]
-    assert counts == sorted(counts, reverse=True)
-    assert counts[0] == 8
-    assert text.networks()["student"].blocks[0].attention.heads == 2
 
 
 def test_a_file_that_holds_something_else_is_refused(tmp_path):
