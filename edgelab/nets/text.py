@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import nn
@@ -20,6 +21,8 @@ HEAD_WIDTH = 12
 class Attention(nn.Module):
     """Self-attention whose heads each have their own rows in the matrices; padding is not looked at."""
 
+    gate: torch.Tensor
+
     def __init__(self, width: int, heads: int, head_width: int = HEAD_WIDTH) -> None:
         super().__init__()
         self.heads, self.head_width = heads, head_width
@@ -31,12 +34,12 @@ class Attention(nn.Module):
         """(N, length, width) and where padding stands, added to the scores (N, 1, 1, length), to (N, length, width)."""
 
         def by_head(layer: nn.Linear) -> torch.Tensor:
-            return layer(x).unflatten(2, (self.heads, self.head_width)).transpose(1, 2)
+            rows: torch.Tensor = layer(x)
+            return rows.unflatten(2, (self.heads, self.head_width)).transpose(1, 2)
 
         scores = by_head(self.query) @ by_head(self.key).transpose(2, 3) / self.head_width**0.5
         mixed = f.softmax(scores + blocked, dim=3) @ by_head(self.value)
-        gate: torch.Tensor = self.gate  # type: ignore[assignment]
-        result: torch.Tensor = self.out((mixed * gate[:, None, None]).transpose(1, 2).flatten(2))
+        result: torch.Tensor = self.out((mixed * self.gate[:, None, None]).transpose(1, 2).flatten(2))
         return result
 
 
@@ -100,7 +103,7 @@ def head_importance(net: TextClassifier, tokens: torch.Tensor, labels: torch.Ten
         (N, length) and (N,), of the training or validation split.
     """
     probe = copy.deepcopy(net).eval()
-    attentions = [block.attention for block in probe.blocks]
+    attentions = [_attention(probe, number) for number in range(len(probe.blocks))]
     sizes = [torch.zeros(attention.heads) for attention in attentions]
     for x, y in zip(tokens.split(32), labels.split(32), strict=True):
         gates = [torch.ones(attention.heads, requires_grad=True) for attention in attentions]
@@ -126,7 +129,7 @@ def prune_heads(net: TextClassifier, keep: Mapping[int, Sequence[int]]) -> TextC
     for number, heads in keep.items():
         if not 0 <= number < len(pruned.blocks):
             raise BadInput(f"There is no layer 'blocks.{number}'; the network has {len(pruned.blocks)} blocks.")
-        old = pruned.blocks[number].attention
+        old = _attention(pruned, number)
         wanted = sorted(set(heads))
         if not wanted or wanted[0] < 0 or wanted[-1] >= old.heads:
             raise BadInput(
@@ -141,5 +144,9 @@ def prune_heads(net: TextClassifier, keep: Mapping[int, Sequence[int]]) -> TextC
                 getattr(new, name).bias.copy_(getattr(old, name).bias[rows])
             new.out.weight.copy_(old.out.weight[:, rows])
             new.out.bias.copy_(old.out.bias)
-        pruned.blocks[number].attention = new.train(old.training)
+        cast("Block", pruned.blocks[number]).attention = new.train(old.training)
     return pruned
+
+
+def _attention(net: TextClassifier, number: int) -> Attention:
+    return cast("Block", net.blocks[number]).attention
