@@ -1524,7 +1524,7 @@ def finding_privilege(gain, seen, share):
     )
     return (
         f"{text}. {100 * share:.0f} % of the student's {seen:,} labels were wrong; its teacher was "
-        "trained on the same items with the right ones, so this is also a gain from labels that the "
+        "trained on the same items with the right ones, so what it passes on are also labels that the "
         "student never had."
     )
 
