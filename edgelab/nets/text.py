@@ -35,7 +35,7 @@ class Attention(nn.Module):
 
         def by_head(layer: nn.Linear) -> torch.Tensor:
             rows: torch.Tensor = layer(x)
-            return rows.unflatten(2, (self.heads, self.head_width)).transpose(1, 2)
+            return rows.reshape(x.shape[0], x.shape[1], self.heads, self.head_width).transpose(1, 2)
 
         scores = by_head(self.query) @ by_head(self.key).transpose(2, 3) / self.head_width**0.5
         mixed = f.softmax(scores + blocked, dim=3) @ by_head(self.value)
@@ -105,13 +105,13 @@ def head_importance(net: TextClassifier, tokens: torch.Tensor, labels: torch.Ten
     probe = copy.deepcopy(net).eval()
     attentions = [_attention(probe, number) for number in range(len(probe.blocks))]
     sizes = [torch.zeros(attention.heads) for attention in attentions]
-    for x, y in zip(tokens.split(32), labels.split(32), strict=True):
+    for x, y in zip(torch.split(tokens, 32), torch.split(labels, 32), strict=True):
         gates = [torch.ones(attention.heads, requires_grad=True) for attention in attentions]
         for attention, gate in zip(attentions, gates, strict=True):
             attention.gate = gate
         grads = torch.autograd.grad(f.cross_entropy(probe(x), y), gates)
         sizes = [size + grad.abs() for size, grad in zip(sizes, grads, strict=True)]
-    return [[float(v) for v in size / len(tokens.split(32))] for size in sizes]
+    return [[float(v) for v in size / len(torch.split(tokens, 32))] for size in sizes]
 
 
 def prune_heads(net: TextClassifier, keep: Mapping[int, Sequence[int]]) -> TextClassifier:

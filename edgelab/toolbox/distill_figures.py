@@ -246,7 +246,8 @@ def new_student(seed: int, task: str = "signs") -> nn.Module:
 def _network(task: str, width: int, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return nets.dscnn(width=width) if task == "signs" else nets.cnn1d(5, width=width)
+        net: nn.Module = nets.dscnn(width=width) if task == "signs" else nets.cnn1d(5, width=width)
+    return net
 
 
 def with_wrong_labels(dataset: Dataset, share: float, seed: int = 0) -> Dataset:
@@ -273,7 +274,7 @@ def prune_to_size(task: str) -> nn.Module:
     """
     import torch_pruning
 
-    net = copy.deepcopy(nets.load(TASKS[task].teacher)).eval()
+    net: nn.Module = copy.deepcopy(nets.load(TASKS[task].teacher)).eval()
     example = torch.zeros(1, *((3, 32, 32) if task == "signs" else (1, 1024)))
     pruner = torch_pruning.pruner.MagnitudePruner(
         net,

@@ -101,7 +101,7 @@ def make(
 def complete(content: dict[str, Any]) -> bool:
     """Whether nothing is missing."""
     keys = {f"device logs | {m} | {s}" for m in METHODS for s in SEEDS}
-    return keys | {"teacher", "heads"} <= content["runs"].keys()
+    return bool(keys | {"teacher", "heads"} <= content["runs"].keys())
 
 
 def _new(seed: int, **shape: int) -> TextClassifier:
