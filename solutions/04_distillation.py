@@ -25,7 +25,7 @@
 # out how much each loss is worth when everything is counted: also what the teacher saw and the student did not.
 #
 # You need: to know what a softmax and a cross-entropy are. No network, no GPU. The cells run in about a minute; with the exercises plan an hour and a half.
-# What takes longer than that was trained ahead, with five seeds each; such figures say when and on which machine.
+# What takes longer than that was trained ahead, with several seeds each; such figures say with how many, when and on which machine.
 
 # %% tags=["parameters"]
 seed = 0
@@ -1447,7 +1447,7 @@ finding(
 # %% [markdown]
 # ### Five seeds, made ahead
 #
-# One run of one seed proves little: two students that differ in nothing but the seed differ by points. What follows was trained ahead with five seeds each, and every figure says when and on which machine. Beside the signs
+# One run of one seed proves little: two students that differ in nothing but the seed differ by points. What follows was trained ahead with five seeds each; a reading that has fewer says so, and every figure says when and on which machine. Beside the signs
 # stands a second task, because the two differ in what matters here: the **vibration** of a machine, five conditions of a bearing, where a much smaller student is nearly as good as its teacher anyway.
 
 # %%

@@ -119,7 +119,7 @@ class MadeAhead:
         made_on = (self.content["date"], self.content["machine"])
         value = float(values.mean())
         if n < FEWEST_SEEDS:
-            doubt = f"{n} seeds cannot tell: it takes {FEWEST_SEEDS}."
+            doubt = f"{n} seed{'s' if n > 1 else ''} cannot tell: it takes {FEWEST_SEEDS}."
             return Reading(value, unit, "measured", by, doubt=doubt, made_on=made_on)
         half = float(stdtrit(n - 1, 0.975)) * float(values.std(ddof=1)) / math.sqrt(n)
         return Reading(value, unit, "measured", by, value - half, value + half, made_on=made_on)
