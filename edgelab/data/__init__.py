@@ -1,7 +1,7 @@
 """Data sets: offline by default, real ones downloaded with a checksum when asked, and a learner's own.
 
-``digits``, ``signs`` and ``vibration`` need no network; ``fashion_mnist``, ``cifar10`` and ``speech_commands``
-are downloaded at their first call; ``from_folder``, ``from_npz`` and ``from_csv`` read your own.
+``device_logs``, ``digits``, ``signs`` and ``vibration`` need no network; ``fashion_mnist``, ``cifar10`` and
+``speech_commands`` are downloaded at their first call; ``from_folder``, ``from_npz`` and ``from_csv`` read your own.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from edgelab.data.cifar10 import cifar10
 from edgelab.data.dataset import Dataset, Split
 from edgelab.data.digits import digits
 from edgelab.data.fashion import fashion_mnist
+from edgelab.data.logs import device_logs
 from edgelab.data.own import from_folder
 from edgelab.data.signals import from_csv
 from edgelab.data.signs import signs
@@ -19,7 +20,12 @@ from edgelab.data.speech import speech_commands
 from edgelab.data.vibration import vibration
 from edgelab.errors import BadInput
 
-OFFLINE: dict[str, Callable[..., Dataset]] = {"digits": digits, "signs": signs, "vibration": vibration}
+OFFLINE: dict[str, Callable[..., Dataset]] = {
+    "device_logs": device_logs,
+    "digits": digits,
+    "signs": signs,
+    "vibration": vibration,
+}
 DOWNLOADED: dict[str, Callable[..., Dataset]] = {
     "fashion_mnist": fashion_mnist,
     "cifar10": cifar10,
@@ -52,6 +58,7 @@ __all__ = [
     "Dataset",
     "Split",
     "cifar10",
+    "device_logs",
     "digits",
     "fashion_mnist",
     "from_csv",

@@ -21,6 +21,7 @@ from edgelab.reading import Table
 
 Schedule = Literal["one_cycle", "cosine", "constant"]
 Augment = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
+Before = Callable[[torch.Tensor, torch.Tensor], None]
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,11 @@ def train(
     augment: Augment | None = None,
     label_smoothing: float = 0.0,
     schedule: Schedule = "one_cycle",
+    criterion: nn.Module | None = None,
+    before: Before | None = None,
     progress: bool = True,
 ) -> History:
-    """Train ``net`` in place with cross-entropy.
+    """Train ``net`` in place with cross-entropy, or another criterion.
 
     Parameters
     ----------
@@ -90,6 +93,12 @@ def train(
         ``learning_rate`` and falls (Loshchilov and Hutter 2017). ``"constant"``.
     augment
         Changes a batch (N, ...) with a seeded generator.
+    criterion
+        The loss of logits (N, classes) and labels (N,); what it has to learn itself is trained along. None takes
+        cross-entropy.
+    before
+        Called with the positions (N,) of each batch's items in ``dataset.train`` and the batch as the network is about
+        to see it: a criterion that needs to know which items they are learns it there.
     progress
         Show a progress bar.
 
@@ -128,14 +137,15 @@ def train(
     with _settled(threads, seed):
         x, y = _tensors(net, dataset)
         steps = epochs * (len(x) // batch_size or 1)
-        stepper = _optimizer(net, optimizer, learning_rate, weight_decay)
+        criterion = nn.CrossEntropyLoss(label_smoothing=label_smoothing) if criterion is None else criterion
+        learning = nn.ModuleList([net, criterion])
+        stepper = _optimizer(learning, optimizer, learning_rate, weight_decay)
         scheduler = _scheduler(stepper, schedule, learning_rate, steps)
         generator = torch.Generator().manual_seed(seed)
-        criterion = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         bar = tqdm(range(1, epochs + 1), desc="training", unit="epoch", disable=not progress)
         try:
             for epoch in bar:
-                loss = _epoch(net, x, y, batch_size, stepper, scheduler, criterion, generator, augment)
+                loss = _epoch(net, x, y, batch_size, stepper, scheduler, criterion, generator, augment, before)
                 hits = predict_logits(net, dataset.validation.x).argmax(axis=1) == dataset.validation.y
                 losses.append(loss)
                 accuracies.append(float(hits.mean()))
@@ -177,6 +187,7 @@ def _epoch(
     criterion: nn.Module,
     generator: torch.Generator,
     augment: Augment | None,
+    before: Before | None,
 ) -> float:
     net.train()
     total, count = 0.0, 0
@@ -185,6 +196,8 @@ def _epoch(
         if len(index) < batch_size and count:
             break  # a short last batch would make batch norm noisy
         batch = x[index] if augment is None else augment(x[index], generator)
+        if before is not None:
+            before(index, batch)
         stepper.zero_grad(set_to_none=True)
         loss = criterion(net(_layout(batch)), y[index])
         value = float(loss.detach())

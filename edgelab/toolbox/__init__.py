@@ -10,11 +10,13 @@ from typing import Any
 
 _HOMES = {
     "Conversion": "conversion",
+    "TeacherFile": "distilling",
     "convert": "conversion",
+    "distill": "distilling",
     "prune": "pruning",
     "quantize_aware": "aware",
 }
-__all__ = ["Conversion", "convert", "prune", "quantize_aware"]
+__all__ = ["Conversion", "TeacherFile", "convert", "distill", "prune", "quantize_aware"]
 
 
 def __getattr__(name: str) -> Any:

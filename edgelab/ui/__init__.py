@@ -16,6 +16,7 @@ from edgelab.ui.pictures import (
     range_to_integers,
     scale_per_channel,
     side_by_side,
+    soft_targets,
     worked_table,
 )
 from edgelab.ui.predict import Prediction, predict
@@ -49,6 +50,7 @@ __all__ = [
     "show",
     "side_by_side",
     "slider",
+    "soft_targets",
     "staircase",
     "stairs",
     "toggle",

@@ -160,6 +160,21 @@ CHANGES: dict[str, dict[str, tuple[str, Change]]] = {
         "closing": ("kernels for 4-bit convolutions", lambda a: [a[0], a[1], 0, a[3]]),
         "recap": ("4 points more lost after training", lambda a: [a[0], shifted(a[1], 4.0), a[2]]),
     },
+    "distillation": {
+        "live": ("100 points less gained", lambda a: [shifted(a[0], -100.0), *a[1:]]),
+        "drift": ("a teacher that loses nothing", lambda a: [shifted(a[0], -a[0].value), *a[1:]]),
+        "met": ("a tenth of the loss apart", lambda _: [0.1, 0.2]),
+        "runtime": ("the speed-up turned round", lambda a: [turned_round(a[0]), *a[1:]]),
+        "groups": ("every gain turned into a loss", lambda a: [{n: shifted(g, -100.0) for n, g in a[0].items()}]),
+        "soft": ("a gain within the noise", lambda a: [dict.fromkeys(a[0], False), *a[1:]]),
+        "privilege": (
+            "a gain that may be none",
+            lambda a: [replace(a[0], value=0.1, low=-1.0, high=1.2), *a[1:]],
+        ),
+        "features": ("every gain 50 points less", lambda a: [{n: shifted(g, -50.0) for n, g in a[0].items()}]),
+        "pruned": ("100 points more for the student", lambda a: [{t: shifted(g, 100.0) for t, g in a[0].items()}]),
+        "recap": ("100 points less gained", lambda a: [{t: shifted(g, -100.0) for t, g in a[0].items()}, a[1]]),
+    },
     "tflite": {
         "silent": (
             "every way with an error, and nothing lost",

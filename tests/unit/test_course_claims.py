@@ -10,6 +10,7 @@ from edgelab.errors import BadInput
 from edgelab.reading import Reading
 
 IDS = ["M1", "M2", "M3", "M4", "M5", "M6", "Q1", "Q2", "Q3", "Q4", "Q5", "Q6", "Q7", "Q8", "Q9", "Q10", "Q11", "Q12"]
+IDS += ["D1", "D2", "D3", "D4"]
 IDS += ["T3", "T4", "Q13", "Q16", "T1", "T2", "U1", "U2", "U3", "U4", "U5", "U7", "U6", "U8", "S1", "S2"]
 IDS += ["S3", "S4", "S5", "S6", "A1", "A2"]
 IDS += ["P1", "P2", "P3", "P4", "P5"]

@@ -14,7 +14,7 @@ OFFERED = {
     "mcu": "Device Model all_devices build_firmware check_operators compile_firmware find_device plan_arena "
     "plan_buffers quantization_header read_model run_firmware",
     "models": "TfliteWriter existing_file folder_bytes folder_hash is_mlpackage model_format",
-    "toolbox": "Conversion convert prune quantize_aware",
+    "toolbox": "Conversion TeacherFile convert distill prune quantize_aware",
 }
 
 

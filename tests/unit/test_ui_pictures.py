@@ -39,6 +39,7 @@ HTML = {
     "images_by": lambda: ui.images_by(IMAGES, TRUTH, NAMES),
     "images_by group": lambda: ui.images_by(IMAGES, TRUTH, NAMES, np.where(np.arange(12) < 6, "day", "glare")),
     "side_by_side": lambda: ui.side_by_side(IMAGES, TRUTH, (TRUTH + (np.arange(12) < 4)) % 3, TRUTH, names=NAMES),
+    "soft_targets": lambda: ui.soft_targets(IMAGES, np.full((12, len(NAMES)), 1 / len(NAMES)), TRUTH, NAMES, most=2),
 }
 EVERY = DRAWN | HTML
 
@@ -255,3 +256,13 @@ def test_what_makes_no_picture_is_refused_in_one_sentence(name):
         BAD[name]()
     assert str(error.value).endswith(".")
     assert "\n" not in str(error.value)
+
+
+def test_soft_targets_name_the_highest_and_refuse_what_is_no_probability():
+    rows = np.eye(len(NAMES))[TRUTH] * 0.7
+    picture = ui.soft_targets(IMAGES[:2], rows[:2], TRUTH[:2], NAMES, most=1)
+    assert picture.alt == "; ".join(f"{NAMES[c]}: {NAMES[c]} 0.70" for c in TRUTH[:2]) + "."
+    with pytest.raises(BadInput, match="between 0 and 1"):
+        ui.soft_targets(IMAGES[:2], rows[:2] * 2, TRUTH[:2], NAMES)
+    with pytest.raises(BadInput, match="one row each"):
+        ui.soft_targets(IMAGES[:2], rows[:1], TRUTH[:2], NAMES)

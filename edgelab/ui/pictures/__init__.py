@@ -7,6 +7,7 @@ from edgelab.ui.pictures.picture import Picture
 from edgelab.ui.pictures.quantizer import range_to_integers
 from edgelab.ui.pictures.scales import scale_per_channel
 from edgelab.ui.pictures.table import worked_table
+from edgelab.ui.pictures.targets import soft_targets
 
 __all__ = [
     "Picture",
@@ -18,5 +19,6 @@ __all__ = [
     "range_to_integers",
     "scale_per_channel",
     "side_by_side",
+    "soft_targets",
     "worked_table",
 ]
