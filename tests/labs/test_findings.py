@@ -270,7 +270,7 @@ def test_what_lab_qat_says_of_figures_made_ahead_is_what_they_hold():
         assert text.count("not held") == (0 if held else len(limits))
     said = recorded("fast", "qat")["findings"]
     assert said["freezing"]["arguments"][0] == next(e["held"] for e in judged if e["says"].startswith("Freezing"))
-    assert said["bits"]["arguments"][0] == [entry for entry in judged if "limit" in entry]
+    assert findings.from_data(said["bits"]["arguments"][0]) == [entry for entry in judged if "limit" in entry]
 
 
 # (lab, finding, arguments, must, never): what no recording shows

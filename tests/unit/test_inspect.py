@@ -278,9 +278,9 @@ def test_to_dict_is_stable_and_json(exported):
         assert json.loads(json.dumps(report, allow_nan=False)) == report
         assert list(report) == [
             *("file", "format", "producer", "version", "bytes", "inputs", "outputs", "quantization"),
-            *("operators", "parameters", "macs", "weight_bytes", "layers"),
+            *("operators", "parameters", "macs", "weight_bytes", "layers", "metadata", "labels"),
         ]
-        assert set(report["inputs"][0]) == {"name", "shape", "dtype", "scale", "zero_point"}
+        assert set(report["inputs"][0]) == {"name", "shape", "dtype", "scale", "zero_point", "image"}
         assert set(report["operators"][0]) == {"type", "count", "macs", "parameters"}
         assert report["macs"] == sum(row["macs"] for row in report["operators"])
         assert report["parameters"] == sum(row["parameters"] for row in report["operators"])
