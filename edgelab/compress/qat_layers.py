@@ -83,12 +83,12 @@ class QuantizedLayer(nn.Module):
         weight, bias = self.folded()
         rounded = self.rounded(weight)
         if not (self.training and self.updating and self.norm is not None):
-            return self._apply(x, rounded, bias)
+            return self._computed(x, rounded, bias)
         # The running statistics belong to the rounding alone: they are taken out again before the batch's come in.
         shrink = (self.norm.weight / torch.sqrt(self.norm.running_var + self.norm.eps)).detach()
         shrink = torch.where(shrink.abs() < TINY, torch.full_like(shrink, TINY), shrink)
         unscaled = rounded / shrink.reshape(-1, *[1] * (rounded.ndim - 1))
-        result: torch.Tensor = self.norm(self._apply(x, unscaled, self.layer.bias))
+        result: torch.Tensor = self.norm(self._computed(x, unscaled, self.layer.bias))
         return result
 
     def folded(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -125,7 +125,7 @@ class QuantizedLayer(nn.Module):
             scale = self.scale(weight).reshape(-1)
         return weight.detach().numpy().copy(), bias.detach().numpy().copy(), scale.numpy().copy()
 
-    def _apply(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    def _computed(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         if isinstance(self.layer, nn.Linear):
             return functional.linear(x, weight, bias)
         result: torch.Tensor = self.layer._conv_forward(x, weight, bias)  # noqa: SLF001  handles every padding mode

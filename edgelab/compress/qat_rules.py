@@ -68,7 +68,7 @@ def fake_quantize(x: torch.Tensor, scale: Number, zero_point: Number, low: int, 
     >>> y.tolist(), torch.autograd.grad(y.sum(), x)[0].tolist()
     ([0.0, 0.5, 1.5], [1.0, 1.0, 0.0])
     """
-    result: torch.Tensor = _Rounded.apply(x, scale, zero_point, low, high)  # type: ignore[no-untyped-call]
+    result: torch.Tensor = _Rounded.apply(x, scale, zero_point, low, high)
     return result
 
 

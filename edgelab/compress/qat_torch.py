@@ -8,6 +8,7 @@ float network nor the integer one.
 from __future__ import annotations
 
 import copy
+import importlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,20 +63,18 @@ def prepare_eager(network: nn.Module, groups: Sequence[Sequence[str]], recipe: s
     recipe
         Whose settings are used: ``"fbgemm"``, ``"x86"``, ``"qnnpack"``.
     """
-    from torch.ao import quantization
-
+    quantization: Any = importlib.import_module("torch.ao.quantization")  # it has no types
     prepared = copy.deepcopy(network).train()
     with silenced():
         quantization.fuse_modules_qat(prepared, [list(group) for group in groups], inplace=True)
-        prepared.qconfig = quantization.get_default_qat_qconfig(recipe)  # type: ignore[assignment]
+        prepared.qconfig = quantization.get_default_qat_qconfig(recipe)
         result: nn.Module = quantization.prepare_qat(prepared)
     return result
 
 
 def convert_eager(prepared: nn.Module) -> nn.Module:
     """The integer network of one that was prepared, and trained, in eager mode; it runs with PyTorch's kernels."""
-    from torch.ao import quantization
-
+    quantization: Any = importlib.import_module("torch.ao.quantization")
     with silenced():
         result: nn.Module = quantization.convert(copy.deepcopy(prepared).eval())
     return result

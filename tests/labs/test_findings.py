@@ -181,7 +181,7 @@ SAID = [
     ("distillation", "soft", "slow", ["on the signs soft targets were not shown to beat"], ["targets beat"]),
     ("distillation", "privilege", "slow", ["no gain was shown"], ["soft targets gain"]),
     ("distillation", "features", "slow", ["hint costs", "attention costs", "relations costs"], ["adds"]),
-    ("distillation", "pruned", "slow", ["on the vibration the distilled student beats"], ["is better than"]),
+    ("distillation", "pruned", "slow", ["n the vibration the distilled student beats"], ["is better than"]),
     ("distillation", "recap", "slow", ["they cost"], ["gained"]),
     ("tflite", "silent", "fast", ["Without a word: `by_cast` and `by_view`", "no message said so"], ["luck"]),
     ("tflite", "silent", "slow", ["Without a word: none", "luck"], ["no message said so"]),
