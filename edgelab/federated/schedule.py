@@ -1,6 +1,7 @@
 """Which items a client meets in which step: drawn for all clients of a round at once, and cut into size buckets.
 
-The draw depends on the seed, the round and the clients alone, so every engine trains on the same batches.
+The order of a client's items hangs on the seed, the round and the items alone: not on the engine, and not on who else
+takes part.
 """
 
 from __future__ import annotations
@@ -121,7 +122,9 @@ def schedule_round(
     flat = np.concatenate([partition.indices[client] for client in chosen])
     owner = np.repeat(np.arange(len(chosen)), sizes)
     rng = np.random.default_rng([seed, 1, number])
-    order = np.stack([flat[np.lexsort((rng.random(len(flat)), owner))] for _ in range(config.epochs)])
+    # One key for every item of the split, so that a client's order does not hang on who else takes part.
+    keys = (rng.random(len(partition.labels))[flat] for _ in range(config.epochs))
+    order = np.stack([flat[np.lexsort((key, owner))] for key in keys])
     plan = Schedule(chosen, sizes, order, np.zeros_like(sizes), config.batch_size)
     steps = config.epochs * plan.steps_per_epoch
     if work is not None:

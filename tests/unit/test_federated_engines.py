@@ -28,9 +28,7 @@ def mlp(seed=0):
 
 def cnn():
     torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(1, 3, 3), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(27, CLASSES)
-    )
+    return nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(27, CLASSES))
 
 
 def run(net, split, config, engine, work=None, **settings):
@@ -54,7 +52,13 @@ def test_vmap_and_numpy_give_the_updates_of_the_loop(config, work):
     split, net = split_of(), mlp()
     loop = run(net, split, config, "loop", work)
     assert np.abs(loop.updates).max() > 1e-3
-    others = [("vmap", {}), ("vmap", {"pad_steps": True}), ("vmap", {"bucket": 2}), ("numpy", {}), ("numpy", {"bucket": 1})]
+    others = [
+        ("vmap", {}),
+        ("vmap", {"pad_steps": True}),
+        ("vmap", {"bucket": 2}),
+        ("numpy", {}),
+        ("numpy", {"bucket": 1}),
+    ]
     for engine, settings in others:
         found = run(net, split, config, engine, work, **settings)
         np.testing.assert_allclose(found.updates, loop.updates, atol=2e-6, err_msg=f"{engine} {settings}")
