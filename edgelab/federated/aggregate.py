@@ -52,8 +52,8 @@ def federated_average(weights: Floats, updates: Floats, sizes: NDArray[np.int64]
     updates, sizes = np.asarray(updates), np.asarray(sizes)
     if updates.ndim != 2 or updates.shape[1:] != weights.shape or sizes.shape != updates.shape[:1] or not len(sizes):
         raise BadInput(
-            f"Updates of shape {updates.shape} with {sizes.size} sizes do not fit {len(weights)} weights; there must be "
-            "one row and one size a client."
+            f"Updates of shape {updates.shape} with {sizes.size} sizes do not fit {len(weights)} weights; there must "
+            "be one row and one size a client."
         )
     if sizes.min() <= 0:
         raise BadInput(f"The client in row {int(sizes.argmin())} has no items, so its update has no weight.")

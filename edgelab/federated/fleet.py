@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelab.errors import BadInput
+from edgelab.federated.client import ClientConfig
 
 Floats = NDArray[np.float64]
 Late = Literal["drop", "partial"]
@@ -86,6 +87,59 @@ class Fleet:
             "window_h": self.window_h,
             "drop_out": self.drop_out,
         }
+
+
+@dataclass(frozen=True, eq=False)
+class Attendance:
+    """Who trains in a round: ``active`` clients (K,), the share of the work each does (K,), and why others do not.
+
+    ``seconds`` is how long the server waits.
+    """
+
+    active: NDArray[np.int64]
+    work: Floats
+    missing: dict[int, str]
+    seconds: float
+
+
+def take_part(
+    fleet: Fleet,
+    selected: NDArray[np.int64],
+    gone: NDArray[np.bool_],
+    sizes: NDArray[np.int64],
+    config: ClientConfig,
+    message_bytes: tuple[int, int],
+    deadline_s: float | None,
+    late: Late,
+) -> Attendance:
+    """Drop-outs and stragglers of a round.
+
+    Parameters
+    ----------
+    selected, gone
+        Clients that begin, and which of them drop out, both (S,).
+    sizes
+        Items of every client, (clients,).
+    config
+        Epochs and batch size.
+    message_bytes
+        Of the model on its way down and of an update on its way up.
+    deadline_s, late
+        See `edgelab.federated.simulation.simulate`.
+    """
+    missing = {int(client): "dropped out" for client in selected[gone]}
+    active = selected[~gone]
+    items = config.epochs * sizes[active].astype(float)
+    air, training = fleet.seconds(active, items, *message_bytes)
+    if deadline_s is None:
+        return Attendance(active, np.ones(len(active)), missing, float(np.max(air + training, initial=0)))
+    work = np.clip((deadline_s - air) / training, 0, 1) if late == "partial" else np.ones(len(active))
+    batch = sizes[active] if config.batch_size is None else np.minimum(config.batch_size, sizes[active])
+    slow = (work * items < batch) | (air + training * work > deadline_s * (1 + 1e-9))
+    for client, seconds in zip(active[slow], (air + training)[slow], strict=True):
+        missing[int(client)] = f"late: {seconds:.3g} s of {deadline_s:g} s"
+    waited = deadline_s if missing else float(np.max(air + training * work, initial=0))
+    return Attendance(active[~slow], work[~slow], missing, waited)
 
 
 def draw_fleet(

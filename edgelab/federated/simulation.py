@@ -21,7 +21,7 @@ from edgelab.federated.aggregate import NORM_LIMIT, Aggregate, federated_average
 from edgelab.federated.client import ClientConfig, ClientRound, State, client_round, initial_weights
 from edgelab.federated.engines import Engine, flatten, run_clients, unflatten
 from edgelab.federated.evaluate import network_with
-from edgelab.federated.fleet import Fleet, Late, draw_fleet
+from edgelab.federated.fleet import Fleet, Late, draw_fleet, take_part
 from edgelab.federated.messages import Compression, Float32
 from edgelab.federated.partition import Partition
 from edgelab.federated.schedule import schedule_round
@@ -183,28 +183,13 @@ def simulate(
         rng = np.random.default_rng([seed, 2, number])
         reached = np.flatnonzero(fleet.available(hour))
         selected = np.sort(rng.choice(reached, min(sample or partition.clients, len(reached)), replace=False))
-        missing: dict[int, str] = {}
         gone = rng.random(len(selected)) < fleet.drop_out
-        missing |= {int(client): "dropped out" for client in selected[gone]}
-        active = selected[~gone]
-        items = config.epochs * partition.sizes[active].astype(float)
-        air, training = fleet.seconds(active, items, down, up)
-        work = np.ones(len(active))
-        if deadline_s is not None:
-            if late == "partial":
-                work = np.clip((deadline_s - air) / training, 0, 1)
-            batch = partition.sizes[active] if config.batch_size is None else config.batch_size
-            first = np.minimum(1, batch * 1.0 / items)
-            slow = (work < first) | (air + training * work > deadline_s * (1 + 1e-9))
-            missing |= {
-                int(c): f"late: {t:.3g} s of {deadline_s:g} s"
-                for c, t in zip(active[slow], (air + training)[slow], strict=True)
-            }
-            active, work, air, training = active[~slow], work[~slow], air[~slow], training[~slow]
+        there = take_part(fleet, selected, gone, partition.sizes, config, (down, up), deadline_s, late)
+        active, missing = there.active, dict(there.missing)
         loss = None
         sent = len(active)
         if sent:
-            plan = schedule_round(partition, active, config, seed, number, work)
+            plan = schedule_round(partition, active, config, seed, number, there.work)
             begun = {int(client): kept[int(client)] for client in active if int(client) in kept}
             found = run_clients(
                 split, plan, unflatten(now, weights), config, own,
@@ -221,21 +206,10 @@ def simulate(
                 if "loss" in found.metrics:
                     loss = float(np.average(found.metrics["loss"][good], weights=sizes))
             active = active[good]
-        waited = deadline_s if deadline_s is not None and missing else float(np.max(air + training * work, initial=0))
-        logs.append(
-            RoundLog(
-                number,
-                hour,
-                tuple(map(int, selected)),
-                tuple(map(int, active)),
-                missing,
-                down * len(selected),
-                up * sent,
-                waited,
-                loss,
-                _accuracy(net, unflatten(now, weights), evaluate_on),
-            )  # fmt: skip
-        )
+        accuracy = _accuracy(net, unflatten(now, weights), evaluate_on)
+        who = tuple(map(int, selected)), tuple(map(int, active)), missing
+        traffic = down * len(selected), up * sent
+        logs.append(RoundLog(number, hour, *who, *traffic, there.seconds, loss, accuracy))
     settings = {
         "rounds": rounds, "sample": sample, "clients": partition.clients, "config": config.to_dict(), "engine": engine,
         "compression": repr(form), "fleet": fleet.to_dict(), "deadline_s": deadline_s, "late": late, "seed": seed,
