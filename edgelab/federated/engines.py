@@ -106,7 +106,7 @@ def run_clients(
             index, mask = schedule.batches(rows)
             if engine == "numpy":
                 found, values = stacked_round(weights, split.x[index], split.y[index], mask, config)
-                updates[rows] = found - begin
+                updates[rows] = np.subtract(found, begin, out=found)
             else:
                 data = Batches(*map(torch.from_numpy, (split.x[index], split.y[index], mask)))
                 clients = schedule.clients[rows]

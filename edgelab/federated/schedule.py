@@ -123,8 +123,8 @@ def schedule_round(
     owner = np.repeat(np.arange(len(chosen)), sizes)
     rng = np.random.default_rng([seed, 1, number])
     # One key for every item of the split, so that a client's order does not hang on who else takes part.
-    keys = (rng.random(len(partition.labels))[flat] for _ in range(config.epochs))
-    order = np.stack([flat[np.lexsort((key, owner))] for key in keys])
+    keys = (owner << 40 | rng.integers(1 << 40, size=len(partition.labels))[flat] for _ in range(config.epochs))
+    order = np.stack([flat[np.argsort(key, kind="stable")] for key in keys])
     plan = Schedule(chosen, sizes, order, np.zeros_like(sizes), config.batch_size)
     steps = config.epochs * plan.steps_per_epoch
     if work is not None:
