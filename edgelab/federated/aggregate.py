@@ -81,7 +81,7 @@ def refusals(updates: Floats, norm_limit: float = NORM_LIMIT) -> dict[int, str]:
     if not (math.isfinite(norm_limit) and norm_limit > 0):
         raise BadInput(f"norm_limit={norm_limit} must be above 0.")
     found: dict[int, str] = {}
-    finite = np.isfinite(updates).all(axis=1)
+    finite = np.array([np.isfinite(update).all() for update in updates], bool)
     norms = np.linalg.norm(np.where(finite[:, None], updates, 0).astype(np.float64), axis=1)
     for row in np.flatnonzero(~finite | (norms > norm_limit)):
         found[int(row)] = f"norm {norms[row]:.3g} above {norm_limit:g}" if finite[row] else "NaN or infinite"

@@ -49,7 +49,8 @@ class Float32:
 
     def encode(self, update: Floats, items: int) -> bytes:
         """The message."""
-        return _HEADER.pack(0, items, len(update)) + np.asarray(update, "<f4").tobytes()
+        body: bytes = np.asarray(update, "<f4").tobytes()
+        return _HEADER.pack(0, items, len(update)) + body
 
     def length(self, parameters: int) -> int:
         """The bytes of a message."""
@@ -72,7 +73,7 @@ class Int8:
     def encode(self, update: Floats, items: int) -> bytes:
         """The message."""
         scales, values = _quantize(np.asarray(update, np.float32)[None])
-        body = scales[0].astype("<f4").tobytes() + values[0, : len(update)].tobytes()
+        body: bytes = scales[0].astype("<f4").tobytes() + values[0, : len(update)].tobytes()
         return _HEADER.pack(1, items, len(update)) + body
 
     def length(self, parameters: int) -> int:
@@ -112,7 +113,7 @@ class TopK:
     def encode(self, update: Floats, items: int) -> bytes:
         """The message."""
         places = np.sort(self._largest(np.asarray(update, np.float32)[None])[0])
-        body = places.astype(_place_type(len(update))).tobytes() + np.asarray(update, "<f4")[places].tobytes()
+        body: bytes = places.astype(_place_type(len(update))).tobytes() + np.asarray(update, "<f4")[places].tobytes()
         return _HEADER.pack(2, items, len(update)) + struct.pack("<I", len(places)) + body
 
     def length(self, parameters: int) -> int:
