@@ -2,9 +2,9 @@
 
 A round is every client's training and the average; digits drawn with replacement, equal and uneven sizes. The engines
 take turns, and each ratio is the median over the turns. Beside them stands ``autograd``, the loop with a round written
-in PyTorch's usual way, which costs less a call than `torch.func`: ratios are to this faster loop where it
-runs. Targets: over one round a second of stacked NumPy at 10,000
-clients of 32 items; a small CNN by vmap at least 4 times the loop.
+in PyTorch's usual way, which costs less a call than `torch.func`: ratios are to this faster loop where it runs.
+Targets: over one round a second of stacked NumPy at 10,000 clients of 32 items; a small CNN by vmap at least 4 times
+the loop.
 Usage: ``python benchmarks/federated.py [--turns N] [--json]``.
 """
 
