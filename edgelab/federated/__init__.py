@@ -1,0 +1,63 @@
+"""Federated learning in one process: clients that keep their items, a server that averages what they learnt.
+
+A client's round is one pure function; `edgelab.federated.client` says which, and an app of another framework can call
+the same. Names load when they are used: PyTorch is imported then, not before.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "Batches": "client",
+    "ClientConfig": "client",
+    "FederatedRun": "simulation",
+    "Float32": "messages",
+    "Int8": "messages",
+    "Partition": "partition",
+    "TopK": "messages",
+    "client_round": "client",
+    "dirichlet_labels": "partition",
+    "draw_fleet": "fleet",
+    "evaluate_clients": "evaluate",
+    "evaluate_groups": "evaluate",
+    "feature_skew": "partition",
+    "federated_average": "aggregate",
+    "iid": "partition",
+    "initial_weights": "client",
+    "quantity_skew": "partition",
+    "run_clients": "engines",
+    "schedule_round": "schedule",
+    "sensor_bias": "partition",
+    "simulate": "simulation",
+}
+__all__ = [
+    "Batches",
+    "ClientConfig",
+    "FederatedRun",
+    "Float32",
+    "Int8",
+    "Partition",
+    "TopK",
+    "client_round",
+    "dirichlet_labels",
+    "draw_fleet",
+    "evaluate_clients",
+    "evaluate_groups",
+    "feature_skew",
+    "federated_average",
+    "iid",
+    "initial_weights",
+    "quantity_skew",
+    "run_clients",
+    "schedule_round",
+    "sensor_bias",
+    "simulate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
