@@ -649,7 +649,7 @@ ui.worked_table(rows, "Sixteen weights, packed")
 #
 # $$ B = \left\lceil \frac{n}{8} \right\rceil + 4\, n_{\neq 0} \;\; \text{bytes} $$
 #
-# A dense array takes $4n$. Where do the two meet? $n/8 + 4 n_{\neq 0} = 4 n$ holds at $n_{\neq 0} = \frac{31}{32}\, n$: a bitmask pays from the first few zeros on.
+# A dense array takes $4n$. Where do the two meet? $n/8 + 4 n_{\neq 0} = 4 n$ holds at $n_{\neq 0} = \frac{31}{32}\, n$: a bitmask pays as soon as more than one weight in 32 is zero.
 
 
 # %% tags=["exercise:packed"]
@@ -1267,7 +1267,7 @@ def finding_torch_prune(equal, kept, unpruned):
     )
     return (
         f"`torch.nn.utils.prune` {same}. Until `prune.remove` is called it keeps {listed([f'`{n}`' for n in kept])}, "
-        f"so the file becomes larger, not smaller. It works on the layer that is named and says nothing of the others: "
+        f"so a saved state holds more numbers, not fewer. It works on the layer that is named and says nothing of the others: "
         f"{unpruned} layers have no zero."
     )
 
@@ -1476,6 +1476,10 @@ def finding_widths(speeds):
         }
         return f"with widths in {name.lower()} it is {by_side(speed, 1, **words)}"
 
+    for name, speed in speeds.items():
+        if speed.doubt:
+            text = "Whether a network with half of the MACs is faster cannot be told here. With widths in"
+            return f"{text} {name.lower()}: {by_side(speed, 1, above='', below='', unclear='{}')}."
     said = "; ".join(told(*pair) for pair in speeds.items())
     return f"Against the whole network, one with half of its MACs: {said}."
 
@@ -1627,18 +1631,24 @@ ui.show(
 )
 
 
+# %%
+Table(
+    "What the runs were made to test",
+    ("statement", "mean, points", "held"),
+    [
+        (j["says"], round(j["mean"], 1), "yes" if j["held"] else "no")
+        for j in prune_ahead.read()["judged"]
+    ],
+    "A difference of two ways to prune, or a loss; from the runs made ahead.",
+)
+
+
 # %% tags=["finding:ahead"]
 def finding_ahead(judged, date, machine):
-    def said(held):
-        chosen = [j for j in judged if j["held"] == held]
-        return (
-            listed([f"{j['says']} ({j['mean']:.1f} points)" for j in chosen]) or "none"
-        )
-
     count = sum(j["held"] for j in judged)
     return (
         f"The runs were made to test {len(judged)} statements, and {count} of them hold. "
-        f"Held: {said(True)}. Not held: {said(False)}. Measured until {date} on {machine}."
+        f"Measured until {date} on {machine}."
     )
 
 
@@ -1678,8 +1688,8 @@ ui.Panel(
 #
 # <details><summary>Discussion</summary>
 #
-# There is a knee: up to there almost nothing happens, and beyond it the network falls to guessing within a few steps of the slider. The same share of each layer breaks earlier, because the small depthwise layers
-# break first. Training moves the knee far to the right, as the runs made ahead show.
+# There is a knee: up to there little happens, and beyond it the network falls towards guessing. Does the curve of the other threshold fall earlier? With the same share of each layer the small depthwise layers
+# give as much as the large ones. Training moves the knee to the right: compare the bar `zeros, trained on` further up with the one beside it.
 #
 # </details>
 
@@ -1908,7 +1918,7 @@ finding(finding_recap_zeros, 100 * zeros.sparsity, sparse_loss, sparse_speed)
 
 
 # %% tags=["finding:recap_filters"]
-def finding_recap_filters(macs, loss, speed, group, points):
+def finding_recap_filters(macs, loss, speed, group, points, beyond_noise):
     lost = by_side(
         loss,
         0,
@@ -1916,7 +1926,8 @@ def finding_recap_filters(macs, loss, speed, group, points):
         below="lost nothing, {}",
         unclear="lost nothing that can be told, {}",
     )
-    text = f"A network with {macs:.0f} % of the MACs {lost}, and {points:.1f} in the group `{group}`"
+    text = f"A network with {macs:.0f} % of the MACs {lost}, and {points:.1f} points in the group `{group}`, where it lost most"
+    text += "" if beyond_noise else ", no more than the noise explains"
     more = {"above": "; it is faster: {}.", "below": "; it is slower: {}."}
     return text + by_side(
         speed, 1, **more, unclear="; whether it is faster cannot be told: {}."
@@ -1931,6 +1942,7 @@ finding(
     half_speed,
     losses.worst.name,
     losses.worst.loss.value,
+    losses.worst.verdict.different,
 )
 
 
