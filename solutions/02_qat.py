@@ -721,7 +721,7 @@ moved = {
     for name, end in qat_ahead.SCHEDULES.items()
 }
 freezing = {
-    f"{name} ({moved[name]} epochs moving)": qat_ahead.selected(
+    f"{moved[name]} epochs moving": qat_ahead.selected(
         ahead["runs"], what="freezing", schedule=name
     )
     for name in qat_ahead.SCHEDULES
@@ -739,9 +739,9 @@ at_end = {
 figure = ui.lines(
     {n: (np.arange(len(curve)), curve) for n, curve in curves.items()},
     "Points lost on test images at the end: "
-    + ", ".join(f"{lost:.1f} {n.split(' (')[0]}" for n, lost in at_end.items()),
+    + ", ".join(f"{lost:.1f} with {n}" for n, lost in at_end.items()),
     "epoch",
-    f"percent right on validation (measured on {made_on[0]})",
+    "% right on validation",
 )
 ui.show(
     figure,
@@ -1463,7 +1463,7 @@ Table(
             bits,
             "channel" if each else "tensor",
             *[
-                r.figure()
+                r.figure().replace(" points", "")
                 for r in seeds_of("ptq", bits, each) + seeds_of("qat", bits, each)
             ],
         )

@@ -275,12 +275,12 @@ ui.show(
 whose("mask")
 
 # %% [markdown]
-# **Before you go on.** Why does a layer with few weights suffer more than one with many, at the same share of zeros?
+# **Before you go on.** Does the number of weights decide alone? Look for a small layer that bears much, and for a large one that breaks at the right end.
 #
 # <details><summary>Discussion</summary>
 #
-# A depthwise filter has nine weights and is the only one that looks at its channel: with most of them gone, nothing of that channel is left. A 1x1 layer with thousands of weights says the same thing
-# in many ways, and what one weight said, others still say. That is why one threshold for the whole network takes more from the large layers by itself.
+# It does not. A depthwise filter has nine weights and is the only one that looks at its channel: with most of them gone, little of that channel is left. A 1x1 layer with thousands of weights can say the same thing
+# in many ways. How the magnitudes are spread can matter, too: where a few weights carry the layer, the many small ones are not missed, and where all are of a size, some that count have to go.
 #
 # </details>
 #
@@ -1200,7 +1200,7 @@ narrow = check("narrow", my_narrow, prune_plain.narrow)
 
 # %% [markdown]
 # The proof: half of the stem's filters, ranked by your `filter_mask`, taken out by your `narrow`. The narrow network must give the same answers as the whole one whose 1x1 layer no longer **listens** to these
-# channels. Not nearly the same: the same.
+# channels. The same but for the rounding of float sums.
 
 # %%
 stays = np.flatnonzero(filter_mask(block["conv"], 0.5).any(axis=(1, 2, 3)))
@@ -1494,7 +1494,7 @@ finding(
 #
 # <details><summary>Discussion</summary>
 #
-# ONNX Runtime lays the channels out in blocks that are as wide as a vector register of the processor, 8 or 16 floats. A layer whose width is no multiple of the block takes another path, and for depthwise layers that path is slow. MACs do not tell. The stored
+# ONNX Runtime lays the channels out in blocks that are as wide as a vector register of the processor, 8 or 16 floats. A layer whose width does not suit the block can take another path, and for depthwise layers that path can be a slow one. MACs do not tell. The stored
 # network at half the MACs has widths in multiples of 16 for this reason. On another processor the number is another one: measure there.
 #
 # </details>
@@ -1512,7 +1512,7 @@ less_macs = Reading(less_work, "%", "measured", "counted from the shapes")
 guess_macs.against(record("macs.half_the_filters", less_macs))
 
 # %% [markdown]
-# And who pays? The narrow network loses a little on average. The bars ask each group on its own.
+# And who pays? The bars ask each group on its own; a bar below 0 is a gain.
 
 # %%
 half_loss = quality.difference(right["dense"], right["half the MACs"]).loss
@@ -1661,8 +1661,8 @@ finding(finding_ahead, prune_ahead.read()["judged"], *prune_ahead.made_on(ahead)
 #
 # <details><summary>Discussion</summary>
 #
-# Depthwise layers and the stem have few and large weights: each of their outputs is a sum of nine or twenty-seven products only, so each product has to be larger. A single threshold spares them. The wide 1x1 layers
-# give nearly all. At very high sparsity this empties the last wide layers first.
+# A threshold asks for the magnitude alone. The head and the later depthwise layers have larger weights than the others, and it spares them. The stem and the first depthwise layer are as small, and it takes
+# their full share: many of their weights lie near zero. What a threshold spares is not always what breaks first. Compare with the heat map of single layers.
 #
 # </details>
 
@@ -1679,7 +1679,7 @@ def by_layer_zeros(percent):
 ui.Panel(
     by_layer_zeros,
     title="Your mask, one threshold",
-    alt="Bars of the share of zeros in each layer; depthwise layers are spared.",
+    alt="Bars of the share of zeros in each layer, under one threshold for all.",
     percent=ui.slider(10, 95, 5, value=80, label="percent of all weights"),
 )
 
