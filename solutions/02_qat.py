@@ -869,6 +869,8 @@ def _(c, training_step):
 
     right, moved_to = play()
     net, optimizer = fresh()
+    modes = []
+    net.register_forward_hook(lambda module, *_: modes.append(module.training))
     wrong = {
         "the old gradients were not cleared: PyTorch adds to them": play(clear=False),
         "the weights did not move: `optimizer.step()` is missing, or came before `backward`": play(
@@ -898,7 +900,7 @@ def _(c, training_step):
             },
         )
         c.that(
-            net.training,
+            net.training and all(modes),
             tested="that the network stays in training mode",
             found="evaluation mode",
             mistake="the network was switched to evaluation mode, where ranges do not follow the data",
@@ -1283,6 +1285,7 @@ def _(c, prepare_eager):
     net = quantization.QuantWrapper(Small().eval())
     names = qat_torch.fusable(net)
     kept = {k: v.clone() for k, v in net.state_dict().items()}
+    modes = [module.training for module in net.modules()]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         got = prepare_eager(net, names)
@@ -1294,6 +1297,7 @@ def _(c, prepare_eager):
     same_ = set(kept) == set(net.state_dict()) and all(
         torch.equal(v, net.state_dict()[k]) for k, v in kept.items()
     )
+    same_ = same_ and modes == [module.training for module in net.modules()]
     c.that(
         same_ and got is not net,
         tested="that the float network stays as it is",

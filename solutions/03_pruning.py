@@ -672,7 +672,7 @@ def my_packed_bytes(weight):
 @checks("packed")
 def _(c, packed_bytes):
     for shape, share in [((43,), 0.4), ((10, 3, 3, 3), 0.8), ((7, 5), 0.6)]:
-        w = c.rng.normal(size=shape) + 3.0
+        w = (c.rng.normal(size=shape) + 9.0) * c.rng.choice([-1.0, 1.0], shape)
         w = (w * (c.rng.random(shape) > share)).astype(np.float32)
         n, there = w.size, int(np.count_nonzero(w))
         c.equal(
@@ -689,6 +689,10 @@ def _(c, packed_bytes):
                 + 4 * (n - there),
                 "the bits are missing: nobody could tell where the values belong": 4
                 * there,
+                "only the positive values were counted: a negative one is no zero either": -(
+                    -n // 8
+                )
+                + 4 * int((w > 0).sum()),
                 "this is the dense array with a bitmask on top": -(-n // 8) + 4 * n,
                 "this is the dense array": 4 * n,
                 "float32 takes four bytes, not eight": -(-n // 8) + 8 * there,
@@ -969,8 +973,8 @@ def _(c, filter_mask):
         return mask
 
     for shape, share in [
-        ((10, 6, 3, 3), 0.3),
-        ((8, 1, 3, 3), 0.5),
+        ((11, 6, 3, 3), 0.3),  # 3.3 filters, so three
+        ((9, 1, 3, 3), 0.3),  # 2.7, so three again
         ((12, 5, 1, 1), 0.75),
     ]:
         filters = shape[0]
@@ -1021,6 +1025,12 @@ def _(c, filter_mask):
                 ),
                 "the mask is upside down: True stands for what stays": ~without(
                     flat.sum(1), k, shape
+                ),
+                "the number of filters is not rounded to the nearest: one too few went": without(
+                    flat.sum(1), k - 1, shape
+                ),
+                "the number of filters is not rounded to the nearest: one too many went": without(
+                    flat.sum(1), k + 1, shape
                 ),
             },
             remember={
