@@ -70,7 +70,10 @@ from edgelab.toolbox import quantize_aware
 
 begin("qat")
 # the text says that the eager flow is an old one
-for told in ("torch.ao.quantization is deprecated", "Please use quant_min and quant_max"):
+for told in (
+    "torch.ao.quantization is deprecated",
+    "Please use quant_min and quant_max",
+):
     warnings.filterwarnings("ignore", message=told)
 torch.set_num_threads(threads)
 folder = TemporaryDirectory()
@@ -482,7 +485,9 @@ for name in blocks:
     difference = norm(conv(batch)) - conv._conv_forward(batch, weight, bias)
     apart.append(float(difference.detach().abs().max()))
     factors.append(
-        float((norm.weight.detach() / torch.sqrt(norm.running_var + norm.eps)).abs().max())
+        float(
+            (norm.weight.detach() / torch.sqrt(norm.running_var + norm.eps)).abs().max()
+        )
     )
 
 # %% tags=["folded"]
