@@ -1491,7 +1491,7 @@ guess_four.against(qat_at_four)
 # %% tags=["finding:bits"]
 def finding_bits(judged, tensor, needed):
     said = [
-        f"{entry['says']}: {'held' if entry['held'] else 'not held'}, {entry['mean']:.2f} points on average over {entry['seeds']} seeds."
+        f"{entry['says']}: {'held' if entry['held'] else 'not held'}, {entry['mean']:.2f} points lost on average over {entry['seeds']} seeds."
         for entry in judged
     ]
     text = " ".join(said)
