@@ -142,11 +142,12 @@ def audit(
     rows = []
     for name, layer in old.items():
         other = new[name]
+        told = "" if len(other.weight) < len(layer.weight) else reasons.get(name, "")  # a narrowed one needs no reason
         rows.append(
             LayerChange(
                 name, layer_kind(layer), (_inputs(layer), _inputs(other)), (len(layer.weight), len(other.weight)),
                 (layer.weight.numel(), other.weight.numel()), int((other.weight == 0).sum()),
-                (costs[0].get(name, 0), costs[1].get(name, 0)), reasons.get(name, ""),
+                (costs[0].get(name, 0), costs[1].get(name, 0)), told,
             )
         )  # fmt: skip
     twice = any(name.endswith("weight_orig") for name, _ in after.named_parameters())

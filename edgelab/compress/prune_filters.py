@@ -207,6 +207,8 @@ def choose_to_budget(
     BadInput
         If no ratio reaches the budget.
     """
+    if not macs > 0:
+        raise BadInput(f"macs={macs:g} is not above 0.")
     low, high = 0.0, 0.999
     best = choose(found, scores, high, **settings)
     if planned_macs(cost, best) > macs:

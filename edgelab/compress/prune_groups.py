@@ -126,6 +126,8 @@ def dependencies(net: nn.Module, example: torch.Tensor) -> Dependencies:
         traced = fx.symbolic_trace(net)
     except Exception as error:
         raise BadInput(f"{type(net).__name__} cannot be traced: {first_line(error)}.") from error
+    if sum(node.op == "placeholder" for node in traced.graph.nodes) != 1:
+        raise BadInput(f"{type(net).__name__} takes several inputs; networks of one input can be narrowed here.")
     walk = _Walk(traced)
     try:
         with torch.no_grad():

@@ -170,8 +170,10 @@ def qat(
     from tqdm.auto import tqdm
 
     started = time.perf_counter()
+    _check(data, steps, batch_size, learning_rate, threads)
     freeze = Freeze(steps // 2) if freeze is None else freeze
-    _check(data, steps, batch_size, learning_rate)
+    if not isinstance(freeze, Freeze):
+        raise BadInput(f"freeze={freeze!r} is no Freeze; give Freeze(observers=..., batch_norm=...).")
     keep_norm = freeze.batch_norm != 0
     network = prepare(
         net, bits, per_channel=per_channel, edge_bits=edge_bits, exclude=exclude, batch_norm=keep_norm, rules=rules
@@ -235,7 +237,12 @@ def _layer_report(name: str, layer: Any, before: NDArray[np.float32]) -> LayerRe
     return LayerReport(name, kind, weight.size, layer.bits, scale.size, moved, sqnr_db(weight, rounded))
 
 
-def _check(data: Dataset, steps: int, batch_size: int, learning_rate: float) -> None:
+def _check(data: Dataset, steps: int, batch_size: int, learning_rate: float, threads: int | None) -> None:
+    for name, value in (("steps", steps), ("batch_size", batch_size), ("threads", threads or 1)):
+        if not isinstance(value, int):
+            raise BadInput(f"{name}={value!r} is not a whole number.")
+    if threads is not None and threads < 1:
+        raise BadInput(f"threads={threads} is not 1 or more.")
     if steps < 0 or batch_size < 2 or not learning_rate > 0:
         raise BadInput(f"steps={steps}, batch_size={batch_size}, learning_rate={learning_rate}: too small to train.")
     present = np.unique(data.train.y)

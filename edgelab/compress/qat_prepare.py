@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import fx, nn
+from torch.nn.utils import parametrize
 
 from edgelab.compress.qat_layers import QuantizedLayer, RoundedActivation
 from edgelab.compress.qat_rules import OURS, Range, Rules, largest_integer
@@ -76,6 +77,7 @@ def prepare(
     names = [node.target for node, _ in found]
     if not found:
         raise BadInput(f"{type(net).__name__} has no convolution and no linear layer.")
+    _refuse_shared(traced, names)
     widths = _widths(names, bits, edge_bits, exclude)
     for node, norm in found:
         _replace(traced, node, norm, widths[node.target], per_channel=per_channel, keep_norm=batch_norm, rules=rules)
@@ -225,6 +227,20 @@ def _weighted(traced: fx.GraphModule) -> Iterator[tuple[fx.Node, fx.Node | None]
         after = next(iter(node.users), None)
         is_norm = after is not None and after.op == "call_module" and isinstance(_module(after, traced), NORMS)
         yield node, after if is_norm else None
+
+
+def _refuse_shared(traced: fx.GraphModule, names: list[Any]) -> None:
+    owners: dict[int, str] = {}
+    for name in names:
+        layer: Any = traced.get_submodule(name)
+        if parametrize.is_parametrized(layer):
+            raise BadInput(
+                f"The weight of layer '{name}' is computed by a parametrization, such as weight norm; "
+                f"call torch.nn.utils.parametrize.remove_parametrizations on it first."
+            )
+        first = owners.setdefault(id(layer.weight), name)
+        if first != name:
+            raise BadInput(f"The layers '{first}' and '{name}' share one weight; give each its own.")
 
 
 def _widths(

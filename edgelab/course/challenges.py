@@ -43,7 +43,7 @@ class Target:
 
     def __str__(self) -> str:
         word, bound = ("at most", self.at_most) if math.isfinite(self.at_most) else ("at least", self.at_least)
-        return f"{self.name} {word} {bound:,g} {self.unit}".rstrip()
+        return f"{self.name} {word} {bound:,.12g} {self.unit}".rstrip()
 
     def met(self, reading: Reading) -> bool:
         """Whether the figure itself lies on the wanted side; its interval is shown beside it."""

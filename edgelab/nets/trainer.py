@@ -169,11 +169,15 @@ def predict_logits(net: nn.Module, x: ArrayLike, batch_size: int = 256) -> NDArr
     inputs = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
     with evaluating(net):
         try:
-            parts = [net(_layout(batch)).float().numpy() for batch in torch.split(inputs, batch_size)]
-        except RuntimeError as error:
+            outputs = [net(_layout(batch)) for batch in torch.split(inputs, batch_size)]
+        except (RuntimeError, TypeError) as error:  # TypeError: it takes several inputs
             raise BadInput(
                 f"The network does not take inputs of shape {tuple(inputs.shape[1:])}: {_line(error)}."
             ) from None
+        for output in outputs:
+            if not isinstance(output, torch.Tensor):
+                raise BadInput(f"The network gives a {type(output).__name__}, where one tensor of logits is wanted.")
+        parts = [output.float().numpy() for output in outputs]
     return np.concatenate(parts)
 
 

@@ -189,6 +189,9 @@ def prune(
             network, example, ratio, macs=budget, criterion=criterion, round_to=round_to, keep=tuple(keep), seed=seed
         )
         smaller, why = smaller.eval(), reasons(plan)
+    outputs = predict_logits(network, data.test.x[:1]).shape[1:]
+    if outputs != (data.classes,):
+        raise BadInput(f"The network gives {outputs} outputs for the {data.classes} classes of '{data.name}'.")
     if steps:
         _train(smaller, network, data, masks, steps, learning_rate, seed, progress=progress)
     elif masks is not None:

@@ -91,8 +91,10 @@ def bars(
     more["annotations"] = bar_labels(found, horizontal=horizontal, log=log_y)
     if not log_y:
         above, below = found.ends[0].max(), found.ends[1].min()
+        span = max(above, 0) - min(below, 0)  # with the intervals, behind whose ends the figures stand
+        aside = max(0.2 * room, 0.1 * span) if horizontal else 0.12 * room
         more[f"{along}axis_range"] = [
-            min(below, 0) - ((0.2 if horizontal else 0.12) * room if below < 0 else 0),
+            min(below, 0) - (aside if below < 0 else 0),
             max(above, 0) + (0.16 if horizontal else 0.12) * (room or 1) * (above > 0 or room == 0),
         ]
         more[f"{along}axis_zeroline"] = bool(below < 0)

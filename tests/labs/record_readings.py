@@ -129,7 +129,7 @@ CHANGES: dict[str, dict[str, tuple[str, Change]]] = {
         ),
         "recap_filters": (
             "the speed-up times 0.4",
-            lambda a: [a[0], a[1], scaled(a[2], 0.4), a[3], a[4]],
+            lambda a: [a[0], a[1], scaled(a[2], 0.4), *a[3:]],
         ),
         "recap_ticket": (
             "the ticket 5 points worse, and the control better than the dense network",
@@ -158,7 +158,7 @@ CHANGES: dict[str, dict[str, tuple[str, Change]]] = {
             lambda a: [[{**entry, "held": False} for entry in a[0]], a[1], shifted(a[2], 5.0)],
         ),
         "closing": ("kernels for 4-bit convolutions", lambda a: [a[0], a[1], 0, a[3]]),
-        "recap": ("4 points more lost after training", lambda a: [a[0], shifted(a[1], 4.0), a[2]]),
+        "recap": ("4 points more lost after training", lambda a: [a[0], shifted(a[1], 4.0), *a[2:]]),
     },
     "distillation": {
         "live": ("100 points less gained", lambda a: [shifted(a[0], -100.0), *a[1:]]),

@@ -135,6 +135,15 @@ def test_a_budget_is_met_and_widths_are_multiples():
         assert all(len(plan.kept_outputs(g.name)) % 4 == 0 for g in plan.found.groups)
 
 
+class Twofold(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x, y):
+        return self.conv(x) + self.conv(y)
+
+
 def test_what_was_not_pruned_is_said_aloud():
     net = nets.load("signs_resnet")
     narrow, plan = narrowed(net, torch.zeros(1, 3, 32, 32), 0.1, round_to=8, keep=("block3.first.conv",))
@@ -145,6 +154,7 @@ def test_what_was_not_pruned_is_said_aloud():
     assert found.not_pruned["head"] == "it makes the outputs of the network"
     assert "block2.first.conv" in found.sentence()
     assert "stem.conv" not in found.not_pruned
+    assert next(n for n in found.layers if n.layer == "stem.conv").why == ""  # it lost filters, so no excuse is due
 
 
 @pytest.mark.parametrize(
@@ -158,6 +168,7 @@ def test_what_was_not_pruned_is_said_aloud():
         (lambda net, x: narrowed(net, x, 0.5, criterion="size"), "criterion='size'"),
         (lambda net, x: narrowed(net, x, 0.5, criterion="taylor"), "gradient of layer 'stem.conv'"),
         (lambda net, x: narrowed(net, x[:, :2], 0.5), "does not take inputs of shape"),
+        (lambda net, x: narrowed(Twofold(), x, 0.5), "takes several inputs"),
         (lambda net, x: narrowed(nn.Sequential(nn.Flatten(), nn.Linear(3072, 2)), x, 0.5), "'1' stays because"),
         (lambda net, x: narrowed(nets.load("digits_mlp"), torch.zeros(1, 1, 8, 8), 0.5, criterion="bn_scale"), "'1'"),
     ],

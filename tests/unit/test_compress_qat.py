@@ -210,6 +210,47 @@ def test_bad_input_is_one_sentence_that_names_the_layer(digits, make, settings, 
     assert "\n" not in str(caught.value)
 
 
+def shared():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+    net[3].weight = net[1].weight
+    return net
+
+
+class Two(nn.Module):
+    def forward(self, x, y):
+        return x + y
+
+
+class Named(nn.Sequential):
+    def forward(self, x):
+        return {"logits": super().forward(x)}
+
+
+@pytest.mark.parametrize(
+    ("make", "settings", "says"),
+    [
+        (shared, {}, "'1' and '3' share one weight"),
+        (
+            lambda: nn.Sequential(nn.Flatten(), nn.utils.parametrizations.weight_norm(nn.Linear(64, 10))),
+            {},
+            "'1' is computed by a parametrization",
+        ),
+        (lambda: Named(nn.Flatten(), nn.Linear(64, 10)), {}, "gives a dict"),
+        (lambda: nets.mlp(64, 10), {"freeze": 5}, "no Freeze"),
+        (lambda: nets.mlp(64, 10), {"threads": 0}, "threads=0"),
+        (lambda: nets.mlp(64, 10), {"steps": 2.5}, "steps=2.5 is not a whole number"),
+    ],
+)
+def test_unseen_structures_and_settings_get_one_sentence(digits, make, settings, says):
+    with pytest.raises(BadInput, match=says):
+        qat(make(), digits, **{"steps": 1, "progress": False, **settings})
+
+
+def test_logits_of_a_network_with_two_inputs_are_refused_in_a_sentence(digits):
+    with pytest.raises(BadInput, match="does not take inputs"):
+        nets.predict_logits(Two(), digits.test.x[:2])
+
+
 def test_one_class_and_nan_in_the_data_are_refused(digits):
     one = digits.train.take(np.flatnonzero(digits.train.y == 3))
     with pytest.raises(BadInput, match="hold one class alone"):

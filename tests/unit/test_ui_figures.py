@@ -151,6 +151,13 @@ def test_long_labels_turn_bars_on_their_side():
     assert long.layout.yaxis.autorange == "reversed"
 
 
+def test_figures_beside_long_intervals_stay_clear_of_the_labels():
+    wide = [Reading(-v, "points", "measured", "made up", -v - 2.1, 2.5 - v) for v in (1.5, 0.2, 0.3, 0.1)]
+    figure = ui.bars([f"a long name of group {n}" for n in range(4)], wide, "Groups", "points")
+    low = figure.layout.xaxis.range[0]
+    assert -3.6 - low >= 0.1 * 4.5  # a tenth of what is drawn is the width of a figure
+
+
 def test_negative_bars_have_room_below():
     figure = ui.bars(["a", "b"], [-3.0, 2.0], title="t", y="points")
     assert figure.layout.yaxis.range[0] < -3

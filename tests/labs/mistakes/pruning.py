@@ -163,6 +163,7 @@ def my_magnitude_mask(weight, sparsity):
         (PACKED.format(value="weight.size + 4 * np.count_nonzero(weight)"), "it is a bit"),
         (PACKED.format(value="4 * np.count_nonzero(weight)"), "the bits are missing"),
         (PACKED.format(value="-(-weight.size // 8) + 4 * (weight == 0).sum()"), "the zeros were counted"),
+        (PACKED.format(value="-(-weight.size // 8) + 4 * int((weight > 0).sum())"), "only the positive values"),
         (PACKED.format(value="-(-weight.size // 8) + np.count_nonzero(weight)"), "each value takes four bytes"),
         (PACKED.format(value="-(-weight.size // 8) + 8 * np.count_nonzero(weight)"), "not eight"),
         (PACKED.format(value="weight.size + 32 * np.count_nonzero(weight)"), "these are bits"),
@@ -218,6 +219,9 @@ def my_filter_mask(weight, share):
         (filters(scores="(weight**2).reshape(len(weight), -1).sum(axis=1)"), "L2 norm"),
         (filters(cut="mask[np.argsort(scores)[round(share * len(weight)):]] = False"), "upside down"),
         (filters(result="~mask"), "upside down"),
+        (filters(cut="mask[np.argsort(scores)[: int(share * len(weight))]] = False"), "one too few"),
+        (filters(cut="mask[np.argsort(scores)[: int(np.ceil(share * len(weight)))]] = False"), "one too many"),
+        (filters(cut="mask[scores <= np.quantile(scores, share)] = False"), "one too many"),
         (
             filters(
                 scores="np.abs(weight).sum(axis=(0, 2, 3))",
@@ -309,6 +313,7 @@ def my_masked_step(net, optimizer, masks, loss):
 """,
     ],
     "packed": [
+        PACKED.format(value="len(np.packbits(np.ravel(weight) != 0).tobytes()) + 4.0 * np.sum(weight != 0)"),
         """
 def my_packed_bytes(weight):
     bits, values = 0, 0
@@ -340,6 +345,8 @@ def my_rewind(early, trained, sparsity):
 """,
     ],
     "filter_mask": [
+        filters(scores="np.abs(weight).mean(axis=(1, 2, 3))"),
+        filters(scores="torch.tensor(weight).abs().flatten(1).sum(1).numpy()"),
         """
 def my_filter_mask(weight, share):
     scores = [float(np.abs(kernel).sum()) for kernel in weight]

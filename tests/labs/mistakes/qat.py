@@ -203,6 +203,7 @@ def my_phase(step, freeze_observers, freeze_batch_norm):
         (step(CLEAR, 'loss = nn.functional.cross_entropy(network(x), y, reduction="sum")', BACK, MOVE), "not the sum"),
         (step(CLEAR, TAKE, BACK, MOVE, TAKE), "after the step"),
         (step("network.eval()", CLEAR, TAKE, BACK, MOVE), "evaluation mode"),
+        (step("network.eval()", CLEAR, TAKE, BACK, MOVE, "network.train()"), "evaluation mode"),
         (step(CLEAR, TAKE, BACK, MOVE, answer="loss"), "carries its gradient"),
     ],
     "store": [
@@ -226,11 +227,18 @@ def my_phase(step, freeze_observers, freeze_batch_norm):
         (eager(COPY, FUSE, PREPARE), "no fake quantizers"),
         (eager(COPY, FUSE, CONFIG, "return quantization.prepare_qat(prepared).eval()"), "must be in training mode"),
         (eager("prepared = network.train()", FUSE, CONFIG, PREPARE), "work on a copy"),
+        (eager("network.train()", COPY, FUSE, CONFIG, PREPARE), "work on a copy"),
     ],
 }
 
 VARIANTS = {
     "ste": [
+        """
+def my_fake_quantize(x, scale, zero_point, low, high):
+    steps = x / scale
+    steps = steps + (torch.round(steps) - steps).detach()
+    return (torch.clamp(steps + zero_point, low, high) - zero_point) * scale
+""",
         """
 def my_fake_quantize(x, scale, zero_point, low, high):
     class Straight(torch.autograd.Function):
@@ -287,6 +295,10 @@ def my_moving_range(known, low, high, momentum=0.1):
 """,
     ],
     "freeze": [
+        """
+def my_phase(step, freeze_observers, freeze_batch_norm):
+    return torch.tensor([e is None or step < e for e in (freeze_observers, freeze_batch_norm)])
+""",
         """
 def my_phase(step, freeze_observers, freeze_batch_norm):
     result = []
