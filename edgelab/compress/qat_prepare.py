@@ -331,8 +331,8 @@ def _module(node: fx.Node, traced: fx.GraphModule) -> Any:
 
 def _call(node: fx.Node) -> str:
     if node.op == "call_function":
-        known = {operator.add: "add", operator.iadd: "iadd", operator.sub: "sub", operator.mul: "mul"}
-        return known.get(node.target, getattr(node.target, "__name__", ""))
+        known: dict[Any, str] = {operator.add: "add", operator.iadd: "iadd", operator.sub: "sub", operator.mul: "mul"}
+        return known.get(node.target, str(getattr(node.target, "__name__", "")))
     return str(node.target) if node.op == "call_method" else "no name" if node.op == "get_attr" else ""
 
 

@@ -129,11 +129,11 @@ def export_int8(
     traced = trace(module)
     if softmax:
         traced = trace(torch.nn.Sequential(traced, torch.nn.Softmax(dim=1)))
-    shapes, found = calibrate(traced, x)
-    if unknown := sorted(set(ranges or {}) - set(found)):
-        raise BadInput(f"ranges names no tensor {unknown[0]!r}; the tensors are {', '.join(found)}.")
+    shapes, calibrated = calibrate(traced, x)
+    if unknown := sorted(set(ranges or {}) - set(calibrated)):
+        raise BadInput(f"ranges names no tensor {unknown[0]!r}; the tensors are {', '.join(calibrated)}.")
     graph = lower(traced, shapes)
-    made = Quantizer(graph, {**found, **(ranges or {})}, per_channel, input_range)
+    made = Quantizer(graph, {**calibrated, **(ranges or {})}, per_channel, input_range)
     content = made.write()
     count = min(len(x), CHECKED_ITEMS)
     items = x[np.linspace(0, len(x) - 1, count).astype(int)]

@@ -70,7 +70,7 @@ class QuantizedAware:
         rows = [(name, found.loss.figure()) for name, found in losses.items()]
         found = ", ".join(self.ran_in_float) or "none"
         note = f"Layers that ran in float32 in ONNX Runtime: {found}."
-        parts = [self.trained._repr_markdown_(), Table("Points lost", ("network", "points"), rows, note)]
+        parts: list[Any] = [self.trained._repr_markdown_(), Table("Points lost", ("network", "points"), rows, note)]
         if self.groups is not None:
             parts.append(self.groups)
         parts.append(self.file)
