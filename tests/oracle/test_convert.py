@@ -15,6 +15,7 @@ import pytest
 from edgelab import cli, data, nets
 from edgelab.errors import BadFile, BadInput
 from edgelab.measure import save_arrays
+from edgelab.measure.inspect import inspect_model
 from edgelab.toolbox import convert
 
 torch = pytest.importorskip("torch")
@@ -89,6 +90,10 @@ def test_an_operator_that_a_format_lacks_is_named_with_its_place(tmp_path, to):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["net.pt2"]
 
 
+def mlpackage_outputs(package):
+    return [output["dtype"] for output in inspect_model(package).to_dict()["outputs"]]
+
+
 def test_the_command_says_its_answer_and_nothing_else(tmp_path):
     needs(COREML)
     path = save(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU()), tmp_path / "net.pt2", torch.zeros(1, 4))
@@ -96,6 +101,8 @@ def test_the_command_says_its_answer_and_nothing_else(tmp_path):
     done = subprocess.run([sys.executable, "-m", "edgelab", *words], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     found = json.loads(done.stdout)
+    stated = mlpackage_outputs(tmp_path / "net.mlpackage")
+    assert stated == ["float32"]  # the program computes in float16, and its reader need not know
     assert (found["kept"], found["precision"], found["source"]["format"]) == (True, "float16", "pt2")
 
 
