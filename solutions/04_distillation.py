@@ -234,6 +234,13 @@ def _(c, soft_targets):
             found=type(got).__name__,
             mistake="stay with tensors: numpy ends the gradient",
         )
+    leaf = torch.from_numpy(c.rng.normal(0, 3, (5, 4))).requires_grad_()
+    c.that(
+        soft_targets(leaf, 2.0).requires_grad,
+        tested="that the gradient reaches the logits",
+        found="probabilities without a gradient",
+        mistake="leave the logits attached: no detach(), no no_grad()",
+    )
     large = torch.tensor([[1000.0, 998.0, 0.0], [-900.0, -901.0, -905.0]]).double()
     found = soft_targets(large.clone(), 1.0)
     c.that(
@@ -384,6 +391,18 @@ def _(c, kd_loss):
                 "only the student was softened: the teacher needs the same temperature": right(
                     z, t, temperature, 1.0
                 ).item(),
+                "only the teacher was softened: the student needs the same temperature": right(
+                    z * temperature, t, temperature
+                ).item(),
+                "the softmax runs over the items: it runs over the classes, dimension 1": right(
+                    z.T, t.T, temperature
+                ).item()
+                * 5
+                / 6,
+                "both directions were averaged: the loss goes from teacher to student": (
+                    right(z, t, temperature) + right(t, z, temperature)
+                ).item()
+                / 2,
                 "this is the cross-entropy with the soft targets: subtract the teacher's own, or a perfect student still has a loss": -(
                     temperature**2
                 )
@@ -424,6 +443,18 @@ def _(c, kd_loss):
         found=far,
         mistake="the logarithm of a probability that was rounded to 0 is infinite: take F.log_softmax of the logits",
     )
+    c.close(
+        far,
+        2500.0,
+        1e-6,
+        tested="how large the loss of these two is",
+        mistakes={
+            f"a tiny number ({tiny:g}) inside the logarithm cuts the loss off, and its gradient with it: take F.log_softmax of the logits": -np.log(
+                tiny
+            )
+            for tiny in (1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-12, 1e-15, 1e-16)
+        },
+    )
 
 
 # %% tags=["check:kd_loss"]
@@ -447,8 +478,9 @@ pulled = np.array([pull(t) for t in heat])
 
 # %% tags=["folded"]
 series = {"with T squared": (heat, pulled), "without": (heat, pulled / heat**2)}
-title = f"From T = 1 to 20 the pull falls to 1/{pulled[0] / pulled[-1]:.1f}"
-title += f", without the factor to 1/{pulled[0] / pulled[-1] * 400:.0f}"
+change, bare = pulled[-1] / pulled[0], pulled[-1] / pulled[0] / heat[-1] ** 2
+title = f"From T = 1 to {heat[-1]:g} the pull becomes {change:.2g} times as strong"
+title += f", without the factor {bare:.2g} times"
 figure = ui.lines(series, title, "temperature", "mean size of the gradient", log_y=True)
 ui.show(figure, alt=f"Two curves over the temperature. {title}.")
 whose("kd_loss")
@@ -538,6 +570,21 @@ def _(c, mixed_loss):
                 "the factor T squared got lost": share * soft / temperature**2
                 + (1 - share) * hard,
                 "the labels are missing": share * soft,
+                "student and teacher were swapped in kd_loss: the student stands first": share
+                * plain.kd_loss(t, z, temperature).item()
+                + (1 - share) * hard,
+                "kd_loss did not get the temperature": share
+                * plain.kd_loss(z, t, 1.0).item()
+                + (1 - share) * hard,
+                "T squared stands before the hard part, too": share * soft
+                + (1 - share) * temperature**2 * hard,
+                "the whole sum was multiplied by T squared: the soft part alone has it, inside kd_loss": temperature
+                ** 2
+                * (share * soft + (1 - share) * hard),
+                "F.cross_entropy takes logits, and got probabilities": share * soft
+                + (1 - share) * F.cross_entropy(z.softmax(dim=1), y).item(),
+                "the hard part is a sum over the items: take the mean": share * soft
+                + (1 - share) * hard * 6,
                 "the hard part judges the teacher: it is the student that learns": share
                 * soft
                 + (1 - share) * F.cross_entropy(t, y).item(),
@@ -551,6 +598,24 @@ def _(c, mixed_loss):
             tested="that the gradient reaches the student",
             found="a loss without a gradient",
             mistake="stay with tensors, and return the sum, not its item()",
+        )
+        got.backward()
+        sole = {}
+        for part, weight in {"both": share, "soft": 1.0, "hard": 0.0}.items():
+            other = z.clone().requires_grad_()
+            plain.distillation_loss(other, t, y, temperature, weight).backward()
+            sole[part] = other.grad
+        c.close(
+            leaf.grad,
+            sole["both"],
+            1e-7,
+            tested="the gradient at the student's logits",
+            mistakes={
+                "the hard part does not reach the student: it was detached": share
+                * sole["soft"],
+                "the soft part does not reach the student: it was detached": (1 - share)
+                * sole["hard"],
+            },
         )
 
 
@@ -584,7 +649,7 @@ def train_student(loss, labels, answers):
 
 # %% [markdown]
 # What is at stake is stated first: the teacher was trained on **all** labels, none of them wrong. The student sees the wrong ones. So part of what it gains is simply better labels, through the
-# back door. Further down stands what remains when the teacher saw the wrong labels, too.
+# back door. The five seeds further down say how large that part may be: the same two losses, there also with labels that are all right.
 
 # %%
 noisy = distill_figures.with_wrong_labels(replace(signs, train=train), wrong, seed)
@@ -799,6 +864,20 @@ def _(c, batch_loss):
         "nothing of the published soft part is right yet: logarithms first, batchmean, T squared": "given",
     }
     mistakes = {words: value(calm, kind) for words, kind in wrongs.items()}
+    hard = F.cross_entropy(copy.deepcopy(small).train()(x), y).item()
+    part = (value(calm, "right") - (1 - share) * hard) / share
+    mistakes |= {
+        "alpha weighs the soft part, and 1 - alpha the hard one": (1 - share) * part
+        + share * hard,
+        "the factor is T squared, and only T was taken": share * part / T
+        + (1 - share) * hard,
+        "the student is in evaluation mode: teacher.eval() is wanted, not student.eval()": plain.distillation_loss(
+            copy.deepcopy(small).eval()(x), calm, y, T, share
+        ).item(),
+        "student and teacher were swapped: the student's logits stand first": plain.distillation_loss(
+            calm, copy.deepcopy(small).train()(x), y, T, share
+        ).item(),
+    }
     mistakes |= {
         "the teacher is in training mode: its answers hang on who else is in the batch": value(
             moved, "right"
@@ -947,12 +1026,22 @@ def _(c, hint_loss):
         mapped = F.conv2d(s, w[:, :, None, None], b)
         bare = F.conv2d(s, w[:, :, None, None])
         square = (mapped - t).pow(2)
-        leaf = w.clone().requires_grad_()
-        got = hint_loss(s.clone(), t.clone(), leaf, b.clone())
+        leaf, shift, ours = (v.clone().requires_grad_() for v in (w, b, s))
+        got = hint_loss(ours, t.clone(), leaf, shift)
         mistakes = {
             "this is the sum: take the mean over everything": square.sum().item(),
             "the sum over one item's features, mean over the items: take the mean over everything": square.sum().item()
             / n,
+            "the sum over the channels: take the mean over them, too": square.mean().item()
+            * many,
+            "this is the length of the difference: take the mean of the squares": square.sum()
+            .sqrt()
+            .item(),
+            "the places were averaged first: compare at every place": (mapped - t)
+            .mean(dim=(2, 3))
+            .pow(2)
+            .mean()
+            .item(),
             "the factor one half is in the paper, not in this formula": square.mean().item()
             / 2,
             "the bias of the regressor is missing": (bare - t).pow(2).mean().item(),
@@ -1001,6 +1090,15 @@ def _(c, hint_loss):
             found="a loss without a gradient",
             mistake="stay with tensors",
         )
+        got.backward()
+        reached = {"regressor": leaf, "bias": shift, "student's features": ours}
+        cut = [name for name, value in reached.items() if value.grad is None]
+        c.that(
+            not cut,
+            tested="that regressor, bias and student all learn",
+            found=f"no gradient at the {' and the '.join(cut)}",
+            mistake="stay with tensors, and detach none of these",
+        )
 
 
 # %% tags=["check:hint_loss"]
@@ -1014,7 +1112,7 @@ hint_loss = check(
 
 # %% [markdown]
 # How much of the teacher's inside can the student express at all? For each layer the best possible regressor is found by least squares on one half of some test images, and your function judges it on
-# the other half. The unit is the variance of the teacher's features: 1 means that the student's layer says nothing about the teacher's.
+# the other half. The unit is the variance of the teacher's features around the mean of their channel, which the bias alone can give: 1 means that the student's layer says nothing about the teacher's.
 
 
 # %%
@@ -1029,7 +1127,7 @@ def left_over(net, layer):
     ones = torch.ones(len(rows[0]), 1)
     best = torch.linalg.lstsq(torch.cat([rows[0], ones], 1), rows[1]).solution.T
     loss = hint_loss(ours[60:], theirs[60:], best[:, :-1], best[:, -1])
-    return loss.item() / theirs[60:].var().item()
+    return loss.item() / theirs[60:].var(dim=(0, 2, 3)).mean().item()
 
 
 probe = signs.test.x[:120]
@@ -1098,13 +1196,28 @@ def my_attention_map(features):
 def _(c, attention_map):
     f = torch.from_numpy(c.rng.normal(0, 1, (3, 4, 2, 5)))
     rows = f.pow(2).sum(dim=1).flatten(1)
+    found = attention_map(f.clone())
     c.close(
-        attention_map(f.clone()),
+        found,
         rows / rows.norm(dim=1, keepdim=True),
         1e-9,
         tested="three items of four channels",
         mistakes={
             "the values were not squared": F.normalize(f.sum(dim=1).flatten(1), dim=1),
+            "the sum was squared: square each channel, then sum": F.normalize(
+                f.sum(dim=1).pow(2).flatten(1), dim=1
+            ),
+            "the largest channel was taken: sum over the channels": F.normalize(
+                f.pow(2).amax(dim=1).flatten(1), dim=1
+            ),
+            "the rows were divided by the square of their length": rows
+            / rows.pow(2).sum(dim=1, keepdim=True),
+            "this is a softmax over the places: divide by the length": rows.softmax(
+                dim=1
+            ),
+            "the channels are still there: sum over them": F.normalize(
+                f.pow(2).flatten(1), dim=1
+            ),
             "these are absolute values: square them": F.normalize(
                 f.abs().sum(dim=1).flatten(1), dim=1
             ),
@@ -1126,9 +1239,27 @@ def _(c, attention_map):
             ).reshape(3, 2, 5),
         },
     )
+    leaf = (0.1 * f).requires_grad_()
+    faint = attention_map(leaf if isinstance(found, torch.Tensor) else 0.1 * f)
+    c.that(
+        isinstance(faint, torch.Tensor) and faint.requires_grad,
+        tested="that the gradient reaches the student",
+        found=f"a {type(faint).__name__} without a gradient",
+        mistake="stay with tensors, and detach nothing",
+    )
+    c.close(
+        faint,
+        rows / rows.norm(dim=1, keepdim=True),
+        1e-4,
+        tested="features ten times as small, which have the same map",
+        mistakes={
+            "the divisor was kept above 1 or had 1 added: a tiny number is enough, such as 1e-12": 0.01
+            * rows
+        },
+    )
     flat = attention_map(torch.zeros(2, 3, 2, 2).double())
     c.that(
-        torch.isfinite(flat).all(),
+        torch.isfinite(torch.as_tensor(flat)).all(),
         tested="a layer that is silent",
         found=flat,
         mistake="a map of zeros has the length 0: keep the divisor above 0",
@@ -1270,6 +1401,15 @@ def _(c, distances):
             )
             @ F.normalize(e, dim=1).T,
             "the mean counts each pair once and the sum twice": far / (far.sum() / 15),
+            "only half of the pairs are there: the table has each pair twice": far.triu(
+                1
+            )
+            / pairs,
+            "the rows were brought to length 1 first: the distances are those of the points as they are": plain.distances(
+                F.normalize(e, dim=1)
+            ),
+            "the sum was divided by N - 1 alone: there are N (N - 1) ordered pairs": far
+            / (far.sum() / 5),
         },
     )
     c.that(
@@ -1284,6 +1424,20 @@ def _(c, distances):
         tested="that the gradient is finite",
         found="NaN in the gradient",
         mistake="the root has no slope at 0, and every item has the distance 0 to itself: add a tiny number under the root",
+    )
+    other = e.clone().requires_grad_()
+    (plain.distances(other) * torch.arange(36.0).reshape(6, 6)).sum().backward()
+    loose = e.clone().requires_grad_()
+    there = torch.cdist(loose, loose, compute_mode="donot_use_mm_for_euclid_dist")
+    (there / pairs * torch.arange(36.0).reshape(6, 6)).sum().backward()
+    c.close(
+        leaf.grad,
+        other.grad,
+        1e-3,
+        tested="the gradient at the points",
+        mistakes={
+            "the mean is a constant to the gradient: no item() and no detach() on it": loose.grad
+        },
     )
 
 
@@ -1438,7 +1592,7 @@ finding(
     finding_groups,
     {
         f"{g.grouping}: {g.name}": replace(
-            g.loss, value=-g.loss.value, low=-g.loss.high, high=-g.loss.low
+            g.loss, value=0 - g.loss.value, low=0 - g.loss.high, high=0 - g.loss.low
         )
         for g in groups.groups
     },

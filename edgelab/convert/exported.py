@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from edgelab.convert import tflite_torch
-from edgelab.convert.programs import input_values, program, refusal, single
+from edgelab.convert.programs import input_values, output_dtypes, program, refusal, single
 from edgelab.errors import BadInput
 from edgelab.files import write_bytes
 from edgelab.models import mlpackage
@@ -169,7 +169,12 @@ def coreml_program(net: Network, example: Example, *, precision: Precision = "fl
         ct.TensorType(name=name, shape=tuple(value.shape), dtype=np.int32 if value.dtype in _integers() else np.float32)
         for name, value in input_values(exported)
     ]
-    outputs = [ct.TensorType(name=name) for name in _output_names(exported)]
+    # without a type a float output of a float16 program is float16
+    kinds = output_dtypes(exported)
+    outputs = [
+        ct.TensorType(name=name, **({"dtype": np.float32} if kind is not None and kind.is_floating_point else {}))
+        for name, kind in zip(_output_names(exported), kinds, strict=True)
+    ]
     try:
         with natively_silenced(), torch.no_grad():
             return ct.convert(

@@ -143,6 +143,13 @@ def input_shapes(exported: torch.export.ExportedProgram) -> list[tuple[str, tupl
     ]
 
 
+def output_dtypes(exported: torch.export.ExportedProgram) -> list[torch.dtype | None]:
+    """The element type of each output of a program; None where it is no tensor."""
+    nodes = {node.name: node.meta.get("val") for node in exported.graph.nodes}
+    found = [nodes.get(str(name)) for name in exported.graph_signature.user_outputs]
+    return [getattr(value, "dtype", None) for value in found]
+
+
 def fixed(exported: torch.export.ExportedProgram, example: Example) -> torch.export.ExportedProgram:
     """The program with every size fixed to the example's.
 

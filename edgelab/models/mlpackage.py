@@ -199,7 +199,9 @@ def check_blob(weights: Path, offset: int) -> int:
         If not.
     """
     damaged = BadFile(f"{weights} is truncated or damaged (a constant at byte {offset:,}); get the package again.")
-    size = weights.stat().st_size if weights.is_file() else 0
+    if not weights.is_file():
+        raise BadFile(f"{weights} is missing, and the package's model refers to it; get the package again.")
+    size = weights.stat().st_size
     if offset + _BLOB_HEADER > size:
         raise damaged
     with weights.open("rb") as stream:

@@ -242,8 +242,9 @@ def _kind(source: Path) -> str:
     with source.open("rb") as stream:
         start = stream.read(8)
     if start.startswith((b"\x89HDF", b"\x80")):
-        what = "a Keras HDF5 file; save it as .keras" if start[0] == 0x89 else "a pickle; export it to .pt2"
-        raise BadFile(f"{source} is {what} (torch.export.save, or model.save), and convert that.")
+        hdf5 = "a Keras HDF5 file; load it in Keras, save it as .keras (model.save)"
+        pickled = "a pickle, which is not opened here; export the network to .pt2 (torch.export.save)"
+        raise BadFile(f"{source} is {hdf5 if start[0] == 0x89 else pickled}, and convert that.")
     if start.startswith(b"PK"):
         raise BadFile(
             f"{source} is a zip archive, but neither an exported program nor a Keras file, or is cut short; write the "

@@ -20,6 +20,7 @@ from edgelab.engines import open_engine
 from edgelab.engines.base import OperatorTime
 from edgelab.errors import BadInput
 from edgelab.measure import quality
+from edgelab.measure.inspect import inspect_model
 from edgelab.measure.losses import GroupLosses, Loss
 from edgelab.nets.trainer import History
 from edgelab.reading import Cell, Reading, Table
@@ -34,6 +35,7 @@ class TeacherFile(nn.Module):
 
     def __init__(self, path: str | os.PathLike[str], threads: int = 1) -> None:
         super().__init__()
+        self.path = Path(path)
         self.engine = open_engine(path, threads=threads)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -66,7 +68,7 @@ class Report:
     against_before
         The same from the student as it came in to the student as it is now, if it was trained already.
     parameters
-        Of the teacher and of the student.
+        Of the teacher and of the student; where the teacher is a file, of the two files.
     labels_seen
         How many labels the student saw.
     images_without_label
@@ -214,7 +216,7 @@ def distill(
         agreement=quality.accuracy_reading(same, "same answer as the teacher"),
         against_teacher=_losses(right["teacher"], right["student"], dataset),
         against_before=None if before is None else _losses(before, right["student"], dataset),
-        parameters=(nets.count_parameters(teacher), nets.count_parameters(student)),
+        parameters=_parameters(teacher, student, path),
         labels_seen=seen if recipe.alpha < 1 else 0,
         images_without_label=len(dataset.train) - (seen if recipe.alpha < 1 else 0),
         teacher_labels=teacher_labels,
@@ -222,6 +224,13 @@ def distill(
         recipe=recipe,
     )
     return Distilled(student, history, report, file)
+
+
+def _parameters(teacher: nn.Module, student: nn.Module, file: Path) -> tuple[int, int]:
+    """Of like and like: a file has its batch norms folded, a network has not."""
+    if not isinstance(teacher, TeacherFile):
+        return nets.count_parameters(teacher), nets.count_parameters(student)
+    return inspect_model(teacher.path).parameters, inspect_model(file).parameters
 
 
 def _losses(before: NDArray[np.bool_], after: NDArray[np.bool_], dataset: Dataset) -> GroupLosses | Loss:

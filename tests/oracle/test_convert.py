@@ -15,6 +15,7 @@ import pytest
 from edgelab import cli, data, nets
 from edgelab.errors import BadFile, BadInput
 from edgelab.measure import save_arrays
+from edgelab.measure.inspect import inspect_model
 from edgelab.toolbox import convert
 
 torch = pytest.importorskip("torch")
@@ -48,11 +49,11 @@ def signs(tmp_path_factory):
 @pytest.mark.parametrize(
     ("to", "how", "least"),
     [
-        ("onnx", "float32", 100.0),
-        ("tflite", "float32", 100.0),
-        ("coreml", "float16", 99.5),
         ("onnx", "int8", 95.0),
         ("tflite", "int8", 95.0),
+        pytest.param("onnx", "float32", 100.0, marks=pytest.mark.thorough),
+        pytest.param("tflite", "float32", 100.0, marks=pytest.mark.thorough),
+        pytest.param("coreml", "float16", 99.5, marks=pytest.mark.thorough),
         pytest.param("onnx", "float16", 99.5, marks=pytest.mark.thorough),
         pytest.param("tflite", "float16", 99.5, marks=pytest.mark.thorough),
         pytest.param("coreml", "float32", 100.0, marks=pytest.mark.thorough),
@@ -70,7 +71,7 @@ def test_a_trained_network_keeps_its_answers(signs, tmp_path, to, how, least):
     assert done.bytes == sum(f.stat().st_size for f in [done.path, *done.path.rglob("*")] if f.is_file())
 
 
-@pytest.mark.parametrize("to", ["onnx", "tflite", "coreml"])
+@pytest.mark.parametrize("to", ["onnx", *(pytest.param(to, marks=pytest.mark.thorough) for to in ("tflite", "coreml"))])
 def test_an_operator_that_a_format_lacks_is_named_with_its_place(tmp_path, to):
     needs(NEEDS[to])
 
@@ -89,6 +90,10 @@ def test_an_operator_that_a_format_lacks_is_named_with_its_place(tmp_path, to):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["net.pt2"]
 
 
+def mlpackage_outputs(package):
+    return [output["dtype"] for output in inspect_model(package).to_dict()["outputs"]]
+
+
 def test_the_command_says_its_answer_and_nothing_else(tmp_path):
     needs(COREML)
     path = save(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU()), tmp_path / "net.pt2", torch.zeros(1, 4))
@@ -96,6 +101,8 @@ def test_the_command_says_its_answer_and_nothing_else(tmp_path):
     done = subprocess.run([sys.executable, "-m", "edgelab", *words], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     found = json.loads(done.stdout)
+    stated = mlpackage_outputs(tmp_path / "net.mlpackage")
+    assert stated == ["float32"]  # the program computes in float16, and its reader need not know
     assert (found["kept"], found["precision"], found["source"]["format"]) == (True, "float16", "pt2")
 
 
@@ -152,7 +159,16 @@ net.save(sys.argv[1])
     return folder / "net.keras", save_arrays(folder / "x.npz", x)
 
 
-@pytest.mark.parametrize(("to", "int8"), [("tflite", False), ("onnx", False), ("tflite", True), ("onnx", True)])
+@pytest.mark.parametrize(
+    ("to", "int8"),
+    [
+        ("tflite", True),
+        *(
+            pytest.param(*case, marks=pytest.mark.thorough)
+            for case in (("tflite", False), ("onnx", False), ("onnx", True))
+        ),
+    ],
+)
 def test_a_keras_network_keeps_its_answers(keras_file, tmp_path, capfd, to, int8):
     path, items = keras_file
     words = ["--to", to, "--data", str(items), "-o", str(tmp_path / f"net{SUFFIX[to]}"), *(["--int8"] * int8)]
@@ -162,17 +178,9 @@ def test_a_keras_network_keeps_its_answers(keras_file, tmp_path, capfd, to, int8
     assert "the channels moved from the first axis to the last" in out
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("to", ["onnx", "tflite", "coreml"])
-@pytest.mark.parametrize(
-    "name",
-    [
-        "mobilenet_v3_small",
-        *(
-            pytest.param(n, marks=pytest.mark.thorough)
-            for n in ("squeezenet1_1", "shufflenet_v2_x0_5", "efficientnet_b0")
-        ),
-    ],
-)
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "squeezenet1_1", "shufflenet_v2_x0_5", "efficientnet_b0"])
 def test_networks_of_torchvision_are_converted(tmp_path, name, to):
     needs(NEEDS[to])
     torchvision = pytest.importorskip("torchvision")

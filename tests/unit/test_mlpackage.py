@@ -351,7 +351,8 @@ def _two(package):
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (lambda p: next(p.rglob("weight.bin")).unlink(), "truncated or damaged"),
+        (lambda p: next(p.rglob("weight.bin")).unlink(), "weight.bin is missing"),
+        (lambda p: next(p.rglob("weight.bin")).write_bytes(b""), "truncated or damaged"),
         (lambda p: (p / "Manifest.json").write_text("{"), "not a Core ML package: it has no readable Manifest.json"),
         (_cut, "damaged"),
         (_outside, "holds a link"),
@@ -359,7 +360,7 @@ def _two(package):
         (_older, "a model of type neuralNetwork, not an ML Program"),
         (_two, r"2 functions \(main, second\), and packages of one are read"),
     ],
-    ids=["no weights", "manifest", "cut", "link", "climbs", "older", "functions"],
+    ids=["no weights", "empty weights", "manifest", "cut", "link", "climbs", "older", "functions"],
 )
 def test_what_is_no_sound_package_costs_one_sentence(place, tmp_path, spoil, sentence, capfd):
     package = broken(place, tmp_path, "bad", spoil)

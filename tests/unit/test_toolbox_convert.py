@@ -191,8 +191,8 @@ SENTENCES = [
     ({"model": "no.pt2"}, {}, "does not exist"),
     ({"model": "d.npz"}, {}, "neither an exported program nor a Keras file"),
     ({"model": "text.pt2"}, {}, "is not a file that is converted here"),
-    ({"model": "pickle.pt"}, {}, "is a pickle; export it to .pt2"),
-    ({"model": "old.h5"}, {}, "a Keras HDF5 file; save it as .keras"),
+    ({"model": "pickle.pt"}, {}, "is a pickle, which is not opened here; export the network to .pt2"),
+    ({"model": "old.h5"}, {}, "a Keras HDF5 file; load it in Keras, save it as .keras"),
     ({"model": "lambda.keras"}, {}, "the layer 'odd' of kind Lambda"),
 ]
 

@@ -12,6 +12,7 @@ from edgelab.compress.distill_training import Recipe
 from edgelab.convert.onnx import export
 from edgelab.engines import open_engine
 from edgelab.errors import BadInput
+from edgelab.measure.inspect import inspect_model
 from edgelab.toolbox import distill_figures as figures
 from tests.distill_networks import Small, toy
 
@@ -66,6 +67,10 @@ def test_a_file_may_be_the_teacher(trained, tmp_path):
         made = toolbox.distill(teacher, Small(4), data, tmp_path / "s.onnx", epochs=2, progress=False)
     expected = nets.predict_logits(trained, data.test.x).argmax(axis=1) == data.test.y
     assert made.report.teacher.value == pytest.approx(100 * expected.mean())
+    counted = [sum(layer.parameters for layer in inspect_model(p).layers) for p in (file.path, made.file.path)]
+    assert made.report.parameters == tuple(counted)
+    assert counted[0] > counted[1] > 0
+    assert f"{counted[0] / counted[1]:.1f} times fewer parameters" in made._repr_markdown_()
     with toolbox.TeacherFile(file.path) as teacher, pytest.raises(BadInput, match="no layer 'conv'"):
         toolbox.distill(teacher, Small(4), data, tmp_path / "t.onnx", Recipe(hint=1.0, layers=("conv", "conv")))
 

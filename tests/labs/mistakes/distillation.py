@@ -61,6 +61,40 @@ def my_soft_targets(logits, temperature=1.0):
 """,
             "divide them by their sum",
         ),
+        (
+            """
+def my_soft_targets(logits, temperature=1.0):
+    z = logits / temperature
+    powers = torch.exp(z - z.max())
+    return powers / powers.sum(dim=1, keepdim=True)
+""",
+            "subtract the largest of each item",
+        ),
+        (
+            """
+def my_soft_targets(logits, temperature=1.0):
+    z = logits.detach() / temperature
+    powers = torch.exp(z - z.max(dim=1, keepdim=True).values)
+    return powers / powers.sum(dim=1, keepdim=True)
+""",
+            "leave the logits attached",
+        ),
+        (
+            """
+def my_soft_targets(logits, temperature=1.0):
+    powers = torch.exp((logits / temperature).clamp(-80, 80))
+    return powers / powers.sum(dim=1, keepdim=True)
+""",
+            "1000 and of -900",
+        ),
+        (
+            """
+def my_soft_targets(logits, temperature=1.0):
+    powers = torch.exp((logits - logits.max(dim=1, keepdim=True).values)) ** temperature
+    return powers / powers.sum(dim=1, keepdim=True)
+""",
+            "divide",
+        ),
     ],
     "kd_loss": [
         (
@@ -153,6 +187,50 @@ def my_kd_loss(student, teacher, temperature):
 """,
             "detach the teacher alone",
         ),
+        (
+            """
+def my_kd_loss(student, teacher, temperature):
+    log_q = F.log_softmax(student / temperature, dim=0)
+    log_p = F.log_softmax(teacher.detach() / temperature, dim=0)
+    return temperature**2 * (log_p.exp() * (log_p - log_q)).sum(dim=1).mean()
+""",
+            "over the items",
+        ),
+        (
+            """
+def my_kd_loss(student, teacher, temperature):
+    log_q = F.log_softmax(student, dim=1)
+    log_p = F.log_softmax(teacher.detach() / temperature, dim=1)
+    return temperature**2 * (log_p.exp() * (log_p - log_q)).sum(dim=1).mean()
+""",
+            "only the teacher was softened",
+        ),
+        (
+            """
+def my_kd_loss(student, teacher, temperature):
+    a = F.log_softmax(student / temperature, 1); b = F.log_softmax(teacher.detach() / temperature, 1)
+    return temperature**2 * 0.5 * ((b.exp()*(b-a)).sum(1) + (a.exp()*(a-b)).sum(1)).mean()
+""",
+            "both directions were averaged",
+        ),
+        (
+            """
+def my_kd_loss(student, teacher, temperature):
+    q = F.softmax(student / temperature, dim=1)
+    p = F.softmax(teacher.detach() / temperature, dim=1)
+    return temperature**2 * (p * torch.log((p + 1e-12) / (q + 1e-12))).sum(dim=1).mean()
+""",
+            "a tiny number",
+        ),
+        (
+            """
+def my_kd_loss(student, teacher, temperature):
+    log_q = F.log_softmax(student / temperature, dim=1)
+    log_p = F.log_softmax(teacher / temperature, dim=1)
+    return temperature**2 * (log_p.exp().detach() * (log_p - log_q)).sum(dim=1).mean()
+""",
+            "not detached",
+        ),
     ],
     "mixed_loss": [
         (
@@ -201,6 +279,57 @@ def my_mixed_loss(student, teacher, labels, temperature, alpha):
     return (alpha * soft + (1 - alpha) * F.cross_entropy(student, labels)).item()
 """,
             "not its item()",
+        ),
+        (
+            """
+def my_mixed_loss(student, teacher, labels, temperature, alpha):
+    return alpha * kd_loss(teacher, student, temperature) + (1 - alpha) * F.cross_entropy(student, labels)
+""",
+            "the student stands first",
+        ),
+        (
+            """
+def my_mixed_loss(student, teacher, labels, temperature, alpha):
+    return alpha * kd_loss(student, teacher, 1.0) + (1 - alpha) * F.cross_entropy(student, labels)
+""",
+            "did not get the temperature",
+        ),
+        (
+            """
+def my_mixed_loss(student, teacher, labels, temperature, alpha):
+    return alpha * kd_loss(student, teacher, temperature) + (1 - alpha) * F.cross_entropy(F.softmax(student, 1), labels)
+""",
+            "takes logits, and got probabilities",
+        ),
+        (
+            """
+def my_mixed_loss(student, teacher, labels, temperature, alpha):
+    hard = F.cross_entropy(student, labels, reduction="sum")
+    return alpha * kd_loss(student, teacher, temperature) + (1 - alpha) * hard
+""",
+            "sum over the items",
+        ),
+        (
+            """
+def my_mixed_loss(student, teacher, labels, temperature, alpha):
+    return alpha * kd_loss(student, teacher, temperature) + (1 - alpha) * F.cross_entropy(student.detach(), labels)
+""",
+            "the hard part does not reach",
+        ),
+        (
+            """
+def my_mixed_loss(student, teacher, labels, temperature, alpha):
+    return alpha * kd_loss(student, teacher, temperature).detach() + (1 - alpha) * F.cross_entropy(student, labels)
+""",
+            "the soft part does not reach",
+        ),
+        (
+            """
+def my_mixed_loss(student, teacher, labels, temperature, alpha):
+    soft = kd_loss(student, teacher, temperature)
+    return temperature**2 * (alpha * soft + (1 - alpha) * F.cross_entropy(student, labels))
+""",
+            "the whole sum",
         ),
     ],
     "batch_loss": [
@@ -296,6 +425,67 @@ def my_batch_loss(student, teacher, images, labels, temperature, alpha):
 """,
             "not student.eval()",
         ),
+        (
+            """
+def my_batch_loss(student, teacher, images, labels, temperature, alpha):
+    with torch.no_grad():
+        theirs = teacher(images)
+    teacher.eval()
+    return mixed_loss(student(images), theirs, labels, temperature, alpha)
+""",
+            "the teacher is in training mode",
+        ),
+        (
+            """
+def my_batch_loss(student, teacher, images, labels, temperature, alpha):
+    teacher.eval(); student.eval()
+    with torch.no_grad():
+        theirs = teacher(images)
+    return mixed_loss(student(images), theirs, labels, temperature, alpha)
+""",
+            "the student is in evaluation mode",
+        ),
+        (
+            """
+def my_batch_loss(student, teacher, images, labels, temperature, alpha):
+    teacher.eval()
+    with torch.no_grad():
+        return mixed_loss(student(images), teacher(images), labels, temperature, alpha)
+""",
+            "only the teacher stands inside",
+        ),
+        (
+            """
+def my_batch_loss(student, teacher, images, labels, temperature, alpha):
+    teacher.eval()
+    with torch.no_grad():
+        theirs = teacher(images)
+    return mixed_loss(student(images), theirs, labels, temperature, 1 - alpha)
+""",
+            "alpha weighs the soft part",
+        ),
+        (
+            """
+def my_batch_loss(student, teacher, images, labels, temperature, alpha):
+    teacher.eval()
+    with torch.no_grad():
+        p = F.softmax(teacher(images) / temperature, dim=1)
+    z = student(images)
+    soft = temperature * F.kl_div(F.log_softmax(z / temperature, dim=1), p, reduction="batchmean")
+    return alpha * soft + (1 - alpha) * F.cross_entropy(z, labels)
+""",
+            "only T was taken",
+        ),
+        (
+            """
+def my_batch_loss(student, teacher, images, labels, temperature, alpha):
+    teacher.eval()
+    with torch.no_grad():
+        theirs = teacher(images)
+    return mixed_loss(theirs, student(images), labels, temperature, alpha)
+""",
+            "were swapped",
+        ),
     ],
     "hint_loss": [
         (
@@ -346,6 +536,46 @@ def my_hint_loss(student, teacher, weight, bias):
 """,
             "stay with tensors",
         ),
+        (
+            """
+def my_hint_loss(student, teacher, weight, bias):
+    mixed = torch.einsum("nchw,oc->nohw", student, weight) + bias[None, :, None, None]
+    return (mixed - teacher).pow(2).sum(dim=1).mean()
+""",
+            "the sum over the channels",
+        ),
+        (
+            """
+def my_hint_loss(student, teacher, weight, bias):
+    mixed = torch.einsum("nchw,oc->nohw", student, weight) + bias[None, :, None, None]
+    return (mixed - teacher).norm()
+""",
+            "the length of the difference",
+        ),
+        (
+            """
+def my_hint_loss(student, teacher, weight, bias):
+    mixed = student.mean(dim=(2, 3)) @ weight.T + bias
+    return (mixed - teacher.mean(dim=(2, 3))).pow(2).mean()
+""",
+            "compare at every place",
+        ),
+        (
+            """
+def my_hint_loss(student, teacher, weight, bias):
+    mixed = torch.einsum("nchw,oc->nohw", student.detach(), weight) + bias[None, :, None, None]
+    return (mixed - teacher).pow(2).mean()
+""",
+            "student's features",
+        ),
+        (
+            """
+def my_hint_loss(student, teacher, weight, bias):
+    mixed = F.conv2d(student, weight[:, :, None, None], bias.data)
+    return (mixed - teacher).pow(2).mean()
+""",
+            "no gradient at the bias",
+        ),
     ],
     "attention_map": [
         (
@@ -395,6 +625,70 @@ def my_attention_map(features):
     return rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)
 """,
             "square them",
+        ),
+        (
+            """
+def my_attention_map(features):
+    rows = features.sum(dim=1).pow(2).flatten(1)
+    return rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)
+""",
+            "the sum was squared",
+        ),
+        (
+            """
+def my_attention_map(features):
+    rows = features.pow(2).amax(dim=1).flatten(1)
+    return rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)
+""",
+            "the largest channel",
+        ),
+        (
+            """
+def my_attention_map(features):
+    rows = features.pow(2).sum(dim=1).flatten(1)
+    return rows.softmax(dim=1)
+""",
+            "a softmax over the places",
+        ),
+        (
+            """
+def my_attention_map(features):
+    rows = features.pow(2).sum(dim=1).flatten(1)
+    return rows / rows.pow(2).sum(dim=1, keepdim=True).clamp_min(1e-12)
+""",
+            "the square of their length",
+        ),
+        (
+            """
+def my_attention_map(features):
+    rows = (features.numpy() ** 2).sum(axis=1).reshape(len(features), -1)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+""",
+            "stay with tensors",
+        ),
+        (
+            """
+def my_attention_map(features):
+    rows = features.detach().pow(2).sum(dim=1).flatten(1)
+    return rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)
+""",
+            "detach nothing",
+        ),
+        (
+            """
+def my_attention_map(features):
+    rows = features.pow(2).flatten(1)
+    return rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)
+""",
+            "the channels are still there",
+        ),
+        (
+            """
+def my_attention_map(features):
+    rows = features.pow(2).sum(dim=1).flatten(1)
+    return rows / rows.norm(dim=1, keepdim=True).clamp_min(1.0)
+""",
+            "kept above 1",
         ),
     ],
     "distances": [
@@ -448,6 +742,52 @@ def my_distances(embeddings):
 """,
             "Euclidean",
         ),
+        (
+            """
+def my_distances(embeddings):
+    far = torch.sqrt((embeddings[:, None] - embeddings[None]).pow(2).sum(dim=2) + 1e-12)
+    n = len(embeddings)
+    return far / (far.sum().item() / (n * (n - 1)))
+""",
+            "a constant to the gradient",
+        ),
+        (
+            """
+def my_distances(embeddings):
+    far = torch.sqrt((embeddings[:, None] - embeddings[None]).pow(2).sum(dim=2) + 1e-12).triu(1)
+    n = len(embeddings)
+    return far / (far.sum() / (n * (n - 1) / 2))
+""",
+            "only half of the pairs",
+        ),
+        (
+            """
+def my_distances(embeddings):
+    e = F.normalize(embeddings, dim=1)
+    far = torch.sqrt((e[:, None] - e[None]).pow(2).sum(dim=2) + 1e-12)
+    n = len(e)
+    return far / (far.sum() / (n * (n - 1)))
+""",
+            "brought to length 1 first",
+        ),
+        (
+            """
+def my_distances(embeddings):
+    far = torch.sqrt((embeddings[:, None] - embeddings[None]).pow(2).sum(dim=2) + 1e-12)
+    return far / (far.sum() / (len(far) - 1))
+""",
+            "N - 1 alone",
+        ),
+        (
+            """
+def my_distances(embeddings):
+    s = (embeddings * embeddings).sum(1)
+    far = torch.sqrt(s[:, None] + s[None] - 2 * embeddings @ embeddings.T)
+    n = len(far)
+    return far / (far.sum() / (n * (n - 1)))
+""",
+            "no slope at 0",
+        ),
     ],
 }
 
@@ -464,6 +804,23 @@ def my_soft_targets(logits, temperature=1.0):
         powers = torch.exp((row - max(row)) / temperature)
         rows.append(powers / sum(powers))
     return torch.stack(rows)
+""",
+        """
+def my_soft_targets(logits, temperature=1.0):
+    z = logits.float() / temperature
+    p = (z - z.amax(1, keepdim=True)).exp()
+    return p / p.sum(1, keepdim=True)
+""",
+        """
+def my_soft_targets(logits, temperature=1.0):
+    z = (logits / temperature).T
+    p = torch.exp(z - z.max(dim=0).values)
+    return (p / p.sum(dim=0)).T
+""",
+        """
+def my_soft_targets(logits, temperature=1.0):
+    gaps = (logits[:, None, :] - logits[:, :, None]) / temperature
+    return 1 / torch.exp(gaps).sum(dim=2)
 """,
     ],
     "kd_loss": [
@@ -483,6 +840,30 @@ def my_kd_loss(student, teacher, temperature):
         total = total + (row.exp() * (row - log_q)).sum()
     return temperature**2 * total / len(student)
 """,
+        """
+def my_kd_loss(student, teacher, temperature):
+    p = F.softmax(teacher.detach() / temperature, dim=1)
+    cross = F.cross_entropy(student / temperature, p)
+    own = F.cross_entropy(teacher.detach() / temperature, p)
+    return temperature**2 * (cross - own)
+""",
+        """
+def my_kd_loss(student, teacher, temperature):
+    q, p = ((z / temperature).log_softmax(-1) for z in (student, teacher.detach()))
+    return nn.KLDivLoss(reduction="batchmean", log_target=True)(q, p) * temperature**2
+""",
+        """
+def my_kd_loss(student, teacher, temperature):
+    log_q = F.log_softmax(student.float() / temperature, dim=1)
+    log_p = F.log_softmax(teacher.detach().float() / temperature, dim=1)
+    return temperature**2 * (log_p.exp() * (log_p - log_q)).sum(dim=1).mean()
+""",
+        """
+def my_kd_loss(student, teacher, temperature):
+    p = soft_targets(teacher.detach(), temperature)
+    log_q = F.log_softmax(student / temperature, dim=1)
+    return temperature**2 * (torch.xlogy(p, p) - p * log_q).sum(dim=1).mean()
+""",
     ],
     "mixed_loss": [
         """
@@ -496,6 +877,21 @@ def my_mixed_loss(student, teacher, labels, temperature, alpha):
     p = F.softmax(teacher / temperature, dim=1)
     soft = F.kl_div(log_q, p, reduction="batchmean")
     return temperature**2 * alpha * soft + (1 - alpha) * nn.CrossEntropyLoss()(student, labels)
+""",
+        """
+def my_mixed_loss(student, teacher, labels, temperature, alpha):
+    hot = F.one_hot(labels, student.shape[1]).to(student.dtype)
+    hard = -(hot * student.log_softmax(1)).sum(1).mean()
+    return alpha * kd_loss(student, teacher, temperature) + (1 - alpha) * hard
+""",
+        """
+def my_mixed_loss(student, teacher, labels, temperature, alpha):
+    return torch.lerp(F.cross_entropy(student, labels), kd_loss(student, teacher, temperature), alpha)
+""",
+        """
+def my_mixed_loss(student, teacher, labels, temperature, alpha):
+    parts = torch.stack([kd_loss(student, teacher, temperature), F.nll_loss(F.log_softmax(student, 1), labels)])
+    return parts @ torch.tensor([alpha, 1 - alpha], dtype=parts.dtype)
 """,
     ],
     "batch_loss": [
@@ -518,6 +914,24 @@ def my_batch_loss(student, teacher, images, labels, temperature, alpha):
         theirs = calm(images)
     return mixed_loss(student(images), theirs.clone(), labels, temperature, alpha)
 """,
+        """
+def my_batch_loss(student, teacher, images, labels, temperature, alpha):
+    return mixed_loss(student(images), teacher.eval()(images).detach(), labels, temperature, alpha)
+""",
+        """
+def my_batch_loss(student, teacher, images, labels, temperature, alpha):
+    teacher.eval()
+    with torch.no_grad():
+        p = F.softmax(teacher(images) / temperature, dim=1)
+    soft = temperature**2 * F.kl_div(F.log_softmax(student(images) / temperature, dim=1), p, reduction="batchmean")
+    return alpha * soft + (1 - alpha) * F.cross_entropy(student(images), labels)
+""",
+        """
+def my_batch_loss(student, teacher, images, labels, temperature, alpha):
+    teacher.requires_grad_(False).eval()
+    z = student(images)
+    return alpha * kd_loss(z, teacher(images), temperature) + (1 - alpha) * F.cross_entropy(z, labels)
+""",
     ],
     "hint_loss": [
         """
@@ -533,6 +947,20 @@ def my_hint_loss(student, teacher, weight, bias):
         count += t.numel()
     return total / count
 """,
+        """
+def my_hint_loss(student, teacher, weight, bias):
+    mixed = torch.tensordot(student, weight, dims=([1], [1])) + bias
+    return ((mixed - teacher.permute(0, 2, 3, 1)) ** 2).mean()
+""",
+        """
+def my_hint_loss(student, teacher, weight, bias):
+    return F.mse_loss(F.linear(student.movedim(1, -1), weight, bias), teacher.movedim(1, -1))
+""",
+        """
+def my_hint_loss(student, teacher, weight, bias):
+    mixed = weight @ student.flatten(2) + bias[:, None]
+    return torch.mean((mixed - teacher.flatten(2)) ** 2)
+""",
     ],
     "attention_map": [
         """
@@ -546,6 +974,22 @@ def my_attention_map(features):
         row = (item * item).mean(dim=0).ravel()
         rows.append(row / (row.norm() + 1e-9))
     return torch.stack(rows)
+""",
+        """
+def my_attention_map(features):
+    rows = torch.einsum("nchw,nchw->nhw", features, features).reshape(len(features), -1)
+    return rows / torch.sqrt((rows * rows).sum(1, keepdim=True) + 1e-24)
+""",
+        """
+def my_attention_map(features):
+    rows = features.square().sum(1).flatten(1)
+    length = rows.norm(dim=1, keepdim=True)
+    return rows / torch.where(length > 0, length, torch.ones_like(length))
+""",
+        """
+def my_attention_map(features):
+    rows = features.float().pow(2).sum(1).flatten(1)
+    return F.normalize(rows, dim=1)
 """,
     ],
     "distances": [
@@ -561,6 +1005,34 @@ def my_distances(embeddings):
     rows = [[zero if i == j else (embeddings[i] - embeddings[j]).norm() for j in range(n)] for i in range(n)]
     far = torch.stack([torch.stack(row) for row in rows])
     return far * n * (n - 1) / far.sum()
+""",
+        """
+def my_distances(embeddings):
+    squares = (embeddings[:, None] - embeddings[None]).pow(2).sum(2)
+    eye = torch.eye(len(embeddings), dtype=embeddings.dtype)
+    far = torch.sqrt(squares + eye) * (1 - eye)
+    return far / (far.sum() / (len(far) * (len(far) - 1)))
+""",
+        """
+def my_distances(embeddings):
+    far = torch.linalg.vector_norm(embeddings[:, None] - embeddings[None], dim=2)
+    n = len(far)
+    return far * (n * (n - 1)) / far.sum()
+""",
+        """
+def my_distances(embeddings):
+    e = embeddings.float()
+    far = ((e[:, None] - e[None]) ** 2).sum(-1).add(1e-10).sqrt()
+    n = len(far)
+    return far / (far.sum() / (n * n - n))
+""",
+        """
+def my_distances(embeddings):
+    s = (embeddings * embeddings).sum(1)
+    squares = s[:, None] + s[None] - 2 * embeddings @ embeddings.T
+    far = torch.sqrt(squares.clamp_min(0) + 1e-12)
+    n = len(far)
+    return far / (far.sum() / (n * (n - 1)))
 """,
     ],
 }
