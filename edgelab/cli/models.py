@@ -10,7 +10,7 @@ from edgelab.cli.answer import FAILED, Add, Parser, answering, complain, count, 
 
 def add_verbs(add: Add) -> None:
     """Add the verbs that take model files."""
-    new = add("bench", _bench, "Time .onnx and .tflite files side by side.")
+    new = add("bench", _bench, "Time model files side by side (.onnx, .tflite; .mlpackage on macOS).")
     new.add_argument("models", nargs="+", metavar="MODEL", help="a model file")
     new.add_argument("--runs", type=count, default=400, help="timed inferences of each (400)")
     new.add_argument("--warmup", type=whole, default=20, help="inferences before them (20)")
@@ -25,7 +25,7 @@ def add_verbs(add: Add) -> None:
     new.add_argument("--data", required=True, metavar="FILE.npz", help="x as float32, y, optionally group")
 
     new = add("inspect", _inspect, "Tell what is in a model file: inputs, outputs, quantization, operators, sizes.")
-    new.add_argument("model", metavar="MODEL", help="an .onnx or .tflite file")
+    new.add_argument("model", metavar="MODEL", help="an .onnx or .tflite file, or a .mlpackage")
 
     _add_golden(add)
     _add_convert(add)

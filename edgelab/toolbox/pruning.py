@@ -170,6 +170,8 @@ def prune(
     asked = [name for name, value in (("macs", macs), ("ratio", ratio), ("sparsity", sparsity)) if value is not None]
     if len(asked) != 1:
         raise BadInput(f"Give exactly one of macs, ratio and sparsity, not {' and '.join(asked) or 'none'}.")
+    if seed < 0:
+        raise BadInput(f"seed={seed} is below 0; take 0 or more.")
     prune_train.check_data(data)
     _check_weights(network)
     shape = data.test.x.shape[1:]

@@ -71,6 +71,7 @@ def one_class(digits):
         (lambda n, d, f: prune(n, d, f, sparsity=0.9999), "leaves no weight in layer '1'"),
         (lambda n, d, f: prune(n, d, f, macs=50, steps=0, runs=8), "Not even"),
         (lambda n, d, f: prune(n, d, f, macs=float("nan")), "macs=nan is not above 0"),
+        (lambda n, d, f: prune(n, d, f, macs=0.5, seed=-1), "seed=-1 is below 0"),
         (lambda n, d, f: prune(nets.mlp(64, 7), d, f, ratio=0.5), r"gives \(7,\) outputs for the 10 classes"),
         (lambda n, d, f: prune(nn.Flatten(), d, f, ratio=0.5), "no convolution and no linear layer"),
         (lambda n, d, f: prune(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), d, f, ratio=0.5), "'1' stays because"),
