@@ -61,7 +61,7 @@ class Host:
         return {"outcome": outcome, "said": said, "seconds": took, "peak": peak_memory_bytes()}, []
 
     def _read(self, kind):
-        facts = importlib.import_module(f"edgelab.measure.{kind}_file").read(str(self.file))
+        facts = importlib.import_module(f"edgelab.models.{kind}_file").read(str(self.file))
         json.dumps(facts, allow_nan=False)
         return f"{len(facts['layers'])} operators"
 
