@@ -316,7 +316,7 @@ def test_several_outputs_and_inputs_by_name(tmp_path):
         engine.run({"a": a})
     with pytest.raises(BadInput, match="has no input 'c'"):
         engine.run({"a": a, "b": b, "c": a})
-    with pytest.raises(BadInput, match=r"in the shape \(1, 3, 8\)"):
+    with pytest.raises(BadInput, match=r"takes the shape \(1, 3, 8\)"):
         engine.run({"a": a[:, :, :4], "b": b})
     with pytest.raises(BadInput, match="2 inputs"):
         engine.predict(a)
