@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from edgelab.compress.prune_groups import Channels, Dependencies, Group, dependencies
+from edgelab.compress.prune_groups import Channels, Dependencies, dependencies
 from edgelab.errors import BadInput
 from edgelab.nets.inspection import NetworkCost, count_macs
 
@@ -302,11 +302,6 @@ def narrowed(
     else:
         plan = choose_to_budget(found, scores, count_macs(net, example.shape[1:]), macs, **settings)
     return remove(net, plan).train(net.training), plan
-
-
-def group_of(found: Dependencies, layer: str) -> Group | None:
-    """The group whose channels a layer makes; None where it is kept whole."""
-    return next((group for group in found.groups if layer in group.makers), None)
 
 
 def _first_reason(found: Dependencies) -> str:
