@@ -185,11 +185,14 @@ class Newcomer:
             assert notebook.outputs() == before, "the theme is a switch without a rerun"
             switch(notebook, LIGHT)
             page.set_viewport_size({"width": 1024, "height": 900})
-            page.wait_for_timeout(1000)
-            wide = of_each_cell(notebook, f"(node) => ({WIDE})(node) || ({WIDE_SOURCE})(node)")
-            scrolling = [
-                f"cell {index}: {self.cells[index].text[:60]}" for index, is_wide in enumerate(wide) if is_wide
-            ]
+            for _ in range(20):  # figures are drawn anew for the new width
+                page.wait_for_timeout(500)
+                wide = of_each_cell(notebook, f"(node) => ({WIDE})(node) || ({WIDE_SOURCE})(node)")
+                scrolling = [
+                    f"cell {index}: {self.cells[index].text[:60]}" for index, is_wide in enumerate(wide) if is_wide
+                ]
+                if not scrolling:
+                    break
             assert scrolling == []
             page.set_viewport_size({"width": 1300, "height": 1000})
 
