@@ -41,6 +41,7 @@ my_teacher = ""  # bring your own: an .onnx file that takes x and gives logits
 
 # %% tags=["setup", "folded"]
 import copy
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -56,6 +57,7 @@ from IPython.display import display
 from edgelab import Reading, Table, data, nets, record, ui
 from edgelab.compress import distill as plain
 from edgelab.compress.distill_training import ask
+from edgelab.compress.ptq import quantize_dynamic
 from edgelab.convert.onnx import export
 from edgelab.course import (
     Target,
@@ -70,9 +72,11 @@ from edgelab.course import (
 )
 
 # %% tags=["setup", "folded"]
+from edgelab.data.logs import decode
 from edgelab.engines import open_engine
 from edgelab.measure import latency, quality
-from edgelab.toolbox import TeacherFile, distill, distill_figures
+from edgelab.nets import text
+from edgelab.toolbox import TeacherFile, distill, distill_figures, distill_text
 from edgelab.toolbox.distill_readings import FEATURES, MadeAhead
 
 begin("distillation")
@@ -1470,6 +1474,377 @@ ui.show(figure, alt=f"Two clouds of pairs of images. {title}.")
 whose("distances")
 
 # %% [markdown]
+# ### Who looks at whom?
+#
+# Everything so far had channels and places. A third task has words: a window of a **device's log**, and the question which of six faults came first. An error line names it, unless the window begins too
+# late; the lines behind it may belong to what followed. The teacher is a small **transformer**: two blocks of four heads, and a head is a rule by which each word looks at the others. Windows differ in length, so short ones are
+# filled up with **padding**, and nobody may look there. By hand, one word that looks at three words and a padding:
+
+# %%
+scores = np.array([2.0, 1.0, 0.0, 1.0])
+open_to_all, blocked = np.exp(scores), np.exp(scores) * [1, 1, 1, 0]
+ui.worked_table(
+    [
+        {
+            "looks at": name,
+            "score": score,
+            "weight, padding open": one / open_to_all.sum(),
+            "weight, padding blocked": other / blocked.sum(),
+        }
+        for name, score, one, other in zip(
+            ("first word", "second word", "third word", "padding"),
+            scores,
+            open_to_all,
+            blocked,
+        )
+    ],
+    "One word, one head",
+)
+
+# %% [markdown]
+# $$ A_{nij} = \frac{e^{s_{nij}}}{\sum_{k\ \mathrm{a\ word}} e^{s_{nik}}}, \qquad s_{nij} = \frac{q_{ni} \cdot k_{nj}}{\sqrt{d}}, \qquad A_{nij} = 0 \ \mathrm{where}\ j\ \mathrm{is\ padding} $$
+#
+# Row $i$ says how much word $i$ looks at each word $j$; its **query** $q$ and the others' **keys** $k$ have $d$ numbers each. The root keeps the scores from growing with $d$. A row sums to 1, padding or not.
+
+
+# %% tags=["exercise:attention_weights"]
+def my_attention_weights(query, key, there):
+    """Queries and keys (N, L, d), and where words stand (N, L), True or False: the weights (N, L, L)."""
+    # TODO: scores, padding blocked before the softmax, softmax over whom a word looks at.
+    ### BEGIN SOLUTION
+    scores = query @ key.transpose(1, 2) / query.shape[2] ** 0.5
+    scores = scores.masked_fill(~there[:, None, :], -torch.inf)
+    return scores.softmax(dim=2)
+    ### END SOLUTION
+
+
+# %% [markdown] tags=["hints:attention_weights"]
+# 1. `query @ key.transpose(1, 2)` has the shape (N, L, L): each query with each key. `query.shape[2]` is d.
+# 2. A score of minus infinity has the weight 0. `there[:, None, :]` belongs to the words that are looked at, the last dimension.
+# 3. `scores.masked_fill(~there[:, None, :], -torch.inf).softmax(dim=2)`
+
+
+# %% tags=["check:attention_weights", "hidden"]
+@checks("attention_weights")
+def _(c, attention_weights):
+    for n, length, d in ((2, 5, 4), (3, 6, 9)):
+        q, k = (torch.from_numpy(c.rng.normal(0, 1, (n, length, d))) for _ in range(2))
+        there = torch.ones(n, length, dtype=torch.bool)
+        there[0, -2:] = False
+        there[1, -1:] = False
+        score = q @ k.transpose(1, 2) / d**0.5
+        closed = ~there[:, None, :].expand_as(score)
+
+        def shut(values):
+            return values.masked_fill(closed, -1e4).softmax(dim=2)
+
+        leaf = q.clone().requires_grad_()
+        got = attention_weights(leaf, k.clone(), there.clone())
+        c.that(
+            tuple(np.shape(got)) == (n, length, length),
+            tested=f"the shape of the weights of {length} words",
+            found=f"the shape {tuple(np.shape(got))}",
+            mistake="each word looks at each word: the shape is (N, L, L)",
+        )
+        c.that(
+            isinstance(got, torch.Tensor) and got.requires_grad,
+            tested="that the gradient reaches the queries",
+            found="weights without a gradient",
+            mistake="stay with tensors, and detach nothing",
+        )
+        every = {
+            "padding is looked at: block it in the last dimension, before the softmax": score.softmax(
+                dim=2
+            ),
+            "the mask is the wrong way round: the words are blocked, and padding is open": score.masked_fill(
+                ~closed, -1e4
+            ).softmax(dim=2),
+            "the score of padding was set to 0, which is a score like any other: minus infinity has no weight": score.masked_fill(
+                closed, 0.0
+            ).softmax(dim=2),
+            "the weights of padding were set to 0 after the softmax, and the rows no longer sum to 1: block the scores before it": score.softmax(
+                dim=2
+            ).masked_fill(closed, 0.0),
+            "the root of d is missing": shut(score * d**0.5),
+            "the scores were divided by d: by its root": shut(score / d**0.5),
+            "the scores were multiplied by the root of d: divide": shut(score * d),
+            "the scores were divided by the root of the length: by that of d": shut(
+                score * (d / length) ** 0.5
+            ),
+            "the root of d is missing, and padding is looked at": (
+                score * d**0.5
+            ).softmax(dim=2),
+            "keys and queries were swapped: row i holds what word i looks at": shut(
+                score.transpose(1, 2)
+            ),
+            "the softmax runs over the words that look: it runs over those that are looked at, dimension 2": score.masked_fill(
+                closed, -1e4
+            ).softmax(dim=1),
+            "the softmax runs over the items: it runs over those that are looked at, dimension 2": score.masked_fill(
+                closed, -1e4
+            ).softmax(dim=0),
+            "the softmax is missing: these are scores": score.masked_fill(
+                closed, -torch.inf
+            ),
+            "the padding is asked, and looked at as well: the mask belongs to the last dimension": score.masked_fill(
+                ~there[:, :, None], -1e4
+            ).softmax(dim=2),
+        }
+        c.close(
+            got[there],
+            shut(score)[there],
+            1e-9,
+            tested=f"{length} words, of which some are padding, {d} numbers each",
+            mistakes={words: value[there] for words, value in every.items()},
+        )
+
+
+# %% tags=["check:attention_weights"]
+attention_weights = check(
+    "attention_weights",
+    my_attention_weights,
+    lambda query, key, there: text.attention_weights(
+        query, key, (there.to(query.dtype) - 1)[:, None, :] * 1e4
+    ),
+)
+
+# %% [markdown]
+# One window of the test set, line by line, and how much of each head's attention a line gets, with your function on the teacher's own queries and keys. The last row is the padding.
+
+# %%
+logs = data.device_logs(seed=seed)
+text_nets = distill_text.networks()
+text_teacher = text_nets["teacher"]
+asked = [f"blocks.{b}.attention.{part}" for b in (0, 1) for part in ("query", "key")]
+
+
+def looks(tokens):
+    """Mean attention (8, 128) of each head to each place, over the words of a window (1, 128)."""
+    kept = list(ask(text_teacher, tokens, tuple(asked)).features.values())
+    by_head = [f.reshape(1, -1, 4, text.HEAD_WIDTH).transpose(1, 2) for f in kept]
+    there = torch.from_numpy(tokens > 0)
+    weights = [
+        attention_weights(by_head[b][:, h], by_head[b + 1][:, h], there)[there]
+        for b in (0, 2)
+        for h in range(4)
+    ]
+    return torch.stack([w.mean(dim=0) for w in weights])
+
+
+# %%
+one = logs.test.x[np.flatnonzero(logs.test.groups["start"] == "whole")[:1]]
+words = np.array(decode(one[0]).split())
+starts = np.flatnonzero(np.isin(words, ("info", "warn", "error")))
+ends = [*starts[1:], len(words), one.shape[1]]
+places = list(zip([*starts, len(words)], ends))
+by_line = np.array([looks(one)[:, a:b].sum(dim=1).numpy() for a, b in places])
+lines = [f"{i + 1} {' '.join(words[a : a + 4])}" for i, a in enumerate(starts)]
+heads = [f"{b}.{h}" for b in (1, 2) for h in (1, 2, 3, 4)]
+
+# %% tags=["folded"]
+row, column = np.unravel_index(by_line.argmax(), by_line.shape)
+cause = logs.class_names[
+    logs.test.y[np.flatnonzero((logs.test.x == one).all(axis=1))[0]]
+]
+said = [*lines, "padding"]
+title = f"First fault: {cause}. Head {heads[column]} looks most at line '{said[row]}'"
+figure = ui.heatmap(
+    by_line,
+    title,
+    "block and head",
+    "line of the log",
+    x_labels=heads,
+    y_labels=said,
+    unit="share of attention",
+    height=520,
+)
+ui.show(figure, alt=f"Lines of a log by heads, shares of the attention. {title}.")
+whose("attention_weights")
+
+# %% [markdown]
+# **Before you go on.** Why does a score of 0 not block a word?
+#
+# <details><summary>Discussion</summary>
+#
+# A softmax turns a 0 into $e^0 = 1$, before it divides: as much as any middling score. Only minus infinity becomes 0. A network that looks at padding still trains; its answers then hang on how long the other windows
+# of a batch happen to be.
+#
+# </details>
+#
+# ### Which heads are needed?
+#
+# Give each head a **gate** $g_h$, a factor of its output: 1 is open, 0 shut. How hard the loss pulls at a gate, while all are open, says how much hangs on the head. One backward pass of a batch gives it for all heads at once.
+# By hand, three heads and two batches:
+
+# %%
+slopes = np.array([[0.3, -0.3], [0.1, 0.1], [0.0, -0.02]])
+ui.worked_table(
+    [
+        {
+            "head": h + 1,
+            "slope, first batch": a,
+            "slope, second batch": b,
+            "mean": (a + b) / 2,
+            "mean of the sizes": (abs(a) + abs(b)) / 2,
+        }
+        for h, (a, b) in enumerate(slopes)
+    ],
+    "Which head may go?",
+)
+
+# %% [markdown]
+# $$ I_h = \frac{1}{B} \sum_{b=1}^{B} \left| \frac{\partial L_b}{\partial g_h} \right|_{g = 1} $$
+#
+# The first head pulls hard in both batches, once this way and once that. Its plain mean is 0, and the plain mean would take it out first.
+
+
+# %% tags=["exercise:head_importance"]
+def my_head_importance(loss, batches, heads):
+    """loss(gates, batch) gives a batch's loss with the gates (heads,): the importance (heads,)."""
+    # TODO: for each batch the slope of the loss at open gates; the mean of the sizes.
+    ### BEGIN SOLUTION
+    sizes = torch.zeros(heads)
+    for batch in batches:
+        gates = torch.ones(heads, requires_grad=True)
+        (slope,) = torch.autograd.grad(loss(gates, batch), gates)
+        sizes += slope.abs()
+    return sizes / len(batches)
+    ### END SOLUTION
+
+
+# %% [markdown] tags=["hints:head_importance"]
+# 1. Each batch needs gates of its own: `gates = torch.ones(heads, requires_grad=True)`.
+# 2. `torch.autograd.grad(loss(gates, batch), gates)` gives a tuple; its first entry has a slope for each head. Take its size before you add.
+# 3. `sizes += torch.autograd.grad(loss(gates, batch), gates)[0].abs()` for each batch, and at the end `sizes / len(batches)`.
+
+
+# %% tags=["check:head_importance", "hidden"]
+@checks("head_importance")
+def _(c, head_importance):
+    for heads, count in ((4, 3), (5, 6)):
+        a, b = (c.rng.normal(0, 1, (count, heads)).astype(np.float32) for _ in range(2))
+        batches = list(zip(map(torch.from_numpy, a), map(torch.from_numpy, b)))
+
+        def loss(gates, batch):
+            return (batch[0] * gates + batch[1] * gates**2).sum()
+
+        slope = a + 2 * b
+        right = np.abs(slope).mean(axis=0)
+        c.close(
+            head_importance(loss, batches, heads),
+            right,
+            1e-3,
+            tested=f"{heads} heads and {count} batches",
+            mistakes={
+                "the slopes were averaged before their size was taken, and those of opposite sign cancel": np.abs(
+                    slope.mean(axis=0)
+                ),
+                "the sign is still there: take the size of each slope": slope.mean(
+                    axis=0
+                ),
+                "this is the sum over the batches: take the mean": np.abs(slope).sum(
+                    axis=0
+                ),
+                "the gates were shut: the slope is wanted where all are open, at 1": np.abs(
+                    a
+                ).mean(axis=0),
+                "this is what a shut head costs: the slope at the open gate is wanted": np.abs(
+                    a + b
+                ).mean(axis=0),
+                "these are squares of the slopes: take their sizes": (slope**2).mean(
+                    axis=0
+                ),
+                "this is the last batch alone: take the mean over all": np.abs(
+                    slope[-1]
+                ),
+                "this is the first batch alone: take the mean over all": np.abs(
+                    slope[0]
+                ),
+                "this is the largest of the batches: take the mean": np.abs(slope).max(
+                    axis=0
+                ),
+                "gates.grad still holds the batches before: each batch needs gates of its own": np.abs(
+                    np.cumsum(slope, axis=0)
+                ).mean(axis=0),
+                "it was divided by the number of heads: by that of the batches": np.abs(
+                    slope
+                ).sum(axis=0)
+                / heads,
+                "it was divided by its sum: the mean of the sizes is wanted as it is": right
+                / right.sum(),
+            },
+        )
+
+
+# %% tags=["check:head_importance"]
+head_importance = check("head_importance", my_head_importance, text.gate_importance)
+
+# %% [markdown]
+# Your function on the real teacher, with batches of the validation split. Then the heads go, one after the other: in the order that you found, and in the opposite one. `prune_heads` **takes out** the rows of a head in the matrices
+# of query, key and value, and its columns in the matrix behind them, so nothing is left of it. One head stays in each block, and nothing is trained again.
+
+# %%
+gated = copy.deepcopy(text_teacher).eval()
+check_x, check_y = logs.validation.x[:320], logs.validation.y[:320]
+parts = torch.arange(len(check_x)).split(32)
+
+
+def gated_loss(gates, batch):
+    for block, part in zip(gated.blocks, gates.split(4)):
+        block.attention.gate = part
+    x, y = torch.from_numpy(check_x)[batch], torch.from_numpy(check_y)[batch]
+    return F.cross_entropy(gated(x), y)
+
+
+importance = np.asarray(head_importance(gated_loss, parts, 8))
+
+
+def pruned_by(order):
+    """The teacher without the heads of ``order``, first to last, while one stays in each block."""
+    left, made = {0: [0, 1, 2, 3], 1: [0, 1, 2, 3]}, [text_teacher]
+    for block, head in (divmod(int(h), 4) for h in order):
+        if len(left[block]) > 1:
+            left[block].remove(head)
+            made.append(text.prune_heads(text_teacher, left))
+    return made
+
+
+# %%
+def on_validation(net):
+    hits = nets.predict_logits(net, check_x).argmax(axis=1) == check_y
+    return 100 * hits.mean()
+
+
+order = np.argsort(importance)
+fewer_heads = pruned_by(order)
+kept = np.arange(8, 1, -1)
+curves = {
+    "least important first": (kept, [on_validation(net) for net in fewer_heads]),
+    "most important first": (kept, [on_validation(n) for n in pruned_by(order[::-1])]),
+}
+
+# %% tags=["folded"]
+ends = {name: values[1][3] for name, values in curves.items()}
+title = f"With {kept[3]} of 8 heads: " + ", ".join(
+    f"{value:.1f} % {name}" for name, value in ends.items()
+)
+figure = ui.lines(curves, title, "heads that are left", "accuracy in %, validation")
+ui.show(
+    figure, alt=f"Two curves of the accuracy over the heads that are left. {title}."
+)
+shares = {name: value for name, value in zip(heads, importance)}
+display(
+    ui.bars(
+        list(shares),
+        list(shares.values()),
+        f"Head {heads[order[-1]]} counts most, head {heads[order[0]]} least",
+        "importance",
+        x="block and head",
+    )
+)
+whose("head_importance")
+
+# %% [markdown]
 # ## The real tool
 #
 # ### Your loss and PyTorch's
@@ -1567,6 +1942,179 @@ def finding_runtime(speed, smaller, parameters):
 
 fewer = nets.count_parameters(teacher) / nets.count_parameters(untrained)
 finding(finding_runtime, speed, sizes["teacher"] / sizes["student"], fewer)
+
+# %% [markdown]
+# ### A transformer on a CPU
+#
+# The text teacher, and four ways to something smaller: the teacher with as few heads as lose at most <span class="given" title="chosen for this lab">1 point</span> on the validation windows, its student, and both, teacher and student, with
+# **dynamic quantization**: the weights become eight-bit integers, and the activations get their scale anew with each window. All five are real files, and they take turns on ONNX Runtime.
+
+# %%
+validated = np.array(curves["least important first"][1])
+enough = np.flatnonzero(validated >= validated[0] - 1)[-1]
+text_files = {
+    name: export(net, logs.test.x[:1], work / f"text_{i}.onnx").path
+    for i, (name, net) in enumerate(
+        {
+            "teacher": text_teacher,
+            "fewer heads": fewer_heads[enough],
+            "student": text_nets["student"],
+        }.items()
+    )
+}
+for name in ("teacher", "student"):
+    text_files[f"{name}, dynamic INT8"] = quantize_dynamic(
+        text_files[name], work / f"{name}_dynamic.onnx"
+    ).path
+
+# %%
+with ExitStack() as opened:
+    engines = {
+        name: opened.enter_context(open_engine(path, threads=threads))
+        for name, path in text_files.items()
+    }
+    text_race = latency.measure_latency(
+        engines, logs.test.x[:1], runs=runs, warmup=5, seed=seed
+    )
+    text_right = {
+        name: engine.predict(logs.test.x).argmax(axis=1) == logs.test.y
+        for name, engine in engines.items()
+    }
+
+# %%
+text_speed = {
+    name: record(f"speed.text.{i}", text_race.ratio("teacher", name))
+    for i, name in enumerate(text_files)
+    if name != "teacher"
+}
+text_lost = {
+    name: record(
+        f"loss.text.{i}",
+        quality.difference(text_right["teacher"], text_right[name]).loss,
+    )
+    for i, name in enumerate(text_files)
+    if name != "teacher"
+}
+text_bytes = {name: path.stat().st_size for name, path in text_files.items()}
+Table(
+    "Text, sequences of 128, one window at a time",
+    ("file", "bytes", "accuracy", "loses against the teacher", "times faster"),
+    [
+        (
+            name,
+            text_bytes[name],
+            quality.accuracy_reading(text_right[name], "ONNX Runtime, test"),
+            text_lost.get(name),
+            text_speed.get(name),
+        )
+        for name in text_files
+    ],
+)
+
+
+# %% tags=["finding:text_student"]
+def finding_text_student(speed, lost, smaller):
+    text = f"The text student's file is {smaller:.1f} times smaller"
+    text += by_side(
+        speed,
+        1,
+        above=", and it answers faster: {}",
+        below=", and it answers more slowly: {}",
+        unclear="; that it answers faster was not shown: {}",
+    )
+    return text + by_side(
+        lost,
+        0,
+        above=". Against its teacher it loses {}.",
+        below=". Against its teacher it even gains, {}.",
+        unclear=". That it loses against its teacher was not shown: {}.",
+    )
+
+
+finding(
+    finding_text_student,
+    text_speed["student"],
+    text_lost["student"],
+    text_bytes["teacher"] / text_bytes["student"],
+)
+
+
+# %% tags=["finding:heads"]
+def finding_heads(speed, lost, heads, saved):
+    text = f"With {heads} of 8 heads the file is {saved:.0f} % smaller"
+    text += by_side(
+        speed,
+        1,
+        above=", and the teacher answers faster: {}",
+        below=", and the teacher answers more slowly: {}",
+        unclear="; that the teacher answers faster was not shown: {}",
+    )
+    text += by_side(
+        lost,
+        0,
+        above=". On the test windows this costs {}",
+        below=". On the test windows this even gains, {}",
+        unclear=". That it costs accuracy on the test windows was not shown: {}",
+    )
+    return f"{text}. The heads hold a part of the weights only; the layers behind them stay as wide as they were."
+
+
+finding(
+    finding_heads,
+    text_speed["fewer heads"],
+    text_lost["fewer heads"],
+    int(kept[enough]),
+    100 - 100 * text_bytes["fewer heads"] / text_bytes["teacher"],
+)
+
+# %% [markdown]
+# What does dynamic quantization cost in accuracy? The claim Q4, that it halves the weights or better and speeds up transformers, is put to the test in lab 01. What follows stands beside it as a reading: the same tool on these two networks.
+
+
+# %%
+eight_bits = {name: f"{name}, dynamic INT8" for name in ("teacher", "student")}
+dynamic_lost = {
+    name: record(
+        f"loss.dynamic.{name}",
+        quality.difference(text_right[name], text_right[small]).loss,
+    )
+    for name, small in eight_bits.items()
+}
+dynamic_speed = {
+    name: record(f"speed.dynamic.{name}", text_race.ratio(name, small))
+    for name, small in eight_bits.items()
+}
+
+
+# %% tags=["finding:dynamic"]
+def finding_dynamic(lost, speed, smaller):
+    said = []
+    for name, loss in lost.items():
+        text = by_side(
+            loss,
+            0,
+            above=f"the {name} loses {{}}",
+            below=f"the {name} gains {{}}",
+            unclear=f"that the {name} loses accuracy was not shown, {{}}",
+        )
+        text += f"; its file is {smaller[name]:.1f} times smaller, and "
+        text += by_side(
+            speed[name],
+            1,
+            above="it answers faster, {}",
+            below="it answers more slowly, {}",
+            unclear="a change of its speed was not shown, {}",
+        )
+        said.append(text)
+    return f"Dynamic quantization: {'. And '.join(said)}."
+
+
+finding(
+    finding_dynamic,
+    dynamic_lost,
+    dynamic_speed,
+    {name: text_bytes[name] / text_bytes[small] for name, small in eight_bits.items()},
+)
 
 # %% [markdown]
 # Who gains and who pays? The two live students on the same test images, group by group. Below zero a group **gains** by the soft targets.
@@ -1685,6 +2233,63 @@ def finding_privilege(gain, seen, share):
 
 vibration_labels = ahead.content["teachers"]["vibration"]["labels"]
 finding(finding_privilege, noisy_gain, vibration_labels, distill_figures.WRONG)
+
+# %% [markdown]
+# And the text. Its student sees all windows with their labels, or <span class="given" title="the recipe of the figures made ahead">1,000</span> of them; in the last row it sees those labels, and for all other windows what the teacher answers.
+
+# %%
+ahead_text = MadeAhead.load(distill_text.FILE)
+told = {
+    "all labels": ("all labels", "soft"),
+    "few labels": ("few labels", "soft"),
+    distill_text.ALL_WINDOWS: ("few labels", distill_figures.UNLABELLED),
+}
+text_gains = {
+    name: ahead_text.gain(f"device logs, {condition}", method)
+    for name, (condition, method) in told.items()
+}
+Table(
+    "Device logs, five seeds",
+    ("student sees", "hard labels", "with the teacher", "gain"),
+    [
+        (
+            name,
+            ahead_text.accuracy(f"device logs, {condition}", "hard"),
+            ahead_text.accuracy(f"device logs, {condition}", method),
+            text_gains[name],
+        )
+        for name, (condition, method) in told.items()
+    ],
+)
+
+
+# %% tags=["finding:text"]
+def finding_text(held, gains, accuracy, labels, few):
+    said = []
+    for name, gain in gains.items():
+        verb = (
+            "the teacher helps"
+            if held[name]
+            else "it was not shown that the teacher helps"
+        )
+        said.append(f"{name}: {verb}, {gain.figure()}")
+    text = "; ".join(said)
+    return (
+        f"{text[0].upper()}{text[1:]}. What the teacher saw and the student did not: it was trained "
+        f"on all {labels:,} labels, and is right on {accuracy:.1f} % of the test windows. Where "
+        f"labels are few, {labels - few:,} of them reach the student through the teacher alone."
+    )
+
+
+text_saw = ahead_text.content["teachers"]["device logs"]
+finding(
+    finding_text,
+    ahead_text.content["held"]["soft beats hard"],
+    text_gains,
+    text_saw["test"],
+    text_saw["labels"],
+    distill_text.LABELLED,
+)
 
 # %% [markdown]
 # Next, the losses on features, each added to the soft targets, and their weighted sum, on the vibration:

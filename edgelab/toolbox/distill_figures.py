@@ -98,6 +98,8 @@ PARTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("signs", "all labels", ("hard", "soft")),
     ("vibration", "wrong labels", ("hard", "soft")),
     ("signs", "all labels", (PRUNED,)),
+    ("vibration", "few labels", ("hard", "soft", UNLABELLED)),
+    ("signs", "few labels", ("hard", "soft")),
 )
 """What is compared: on the vibration everything, on the signs what a lab's figures can afford."""
 WRONG = 0.4

@@ -1,13 +1,16 @@
 """The text part of the lab `distillation`, made ahead: a transformer that sorts device logs teaches a smaller one.
 
-``python -m edgelab.toolbox.distill_text`` makes what is missing: the teacher, five students with hard labels and five
-with soft targets, and the teacher with ever fewer heads. The file is written after each run, the networks beside it.
+``python -m edgelab.toolbox.distill_text`` makes what is missing: the teacher, the teacher with ever fewer heads, and
+five students of each kind: with all labels and with few, with hard labels, soft targets, and windows that only the
+teacher has answered. The file is written after each run, the networks beside it.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime as dt
+import itertools
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,24 +19,39 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from edgelab import data, nets
-from edgelab.compress.distill_training import Recipe, ask, teach
+from edgelab.compress.distill_training import Answers, Recipe, ask, teach
+from edgelab.convert.onnx import export
 from edgelab.data.dataset import Dataset
 from edgelab.data.logs import LENGTH, vocabulary
 from edgelab.files import read_json, write_json
 from edgelab.measure.machine import machine
 from edgelab.nets.checkpoints import accuracy, read_weights
 from edgelab.nets.text import TextClassifier, head_importance, prune_heads
-from edgelab.toolbox.distill_figures import keep_network
+from edgelab.toolbox.distill_figures import HARD, UNLABELLED, keep_network
+from edgelab.toolbox.distill_readings import MadeAhead
 
 FILE = Path(__file__).parent / "made" / "distillation_text.json"
+TASK = "device logs"
 SEEDS = (0, 1, 2, 3, 4)
+ALL_WINDOWS = "few labels, all windows"
 LABELLED = 1000
-"""Windows whose label the student sees; the teacher saw all 4,000."""
+"""Windows whose label the student sees where labels are few; the teacher saw all 4,000."""
 TEACHER: dict[str, Any] = {"epochs": 5, "learning_rate": 3e-3, "weight_decay": 0.01, "batch_size": 32, "threads": 1}
-STUDENT: dict[str, Any] = {"epochs": 8, "learning_rate": 5e-3, "weight_decay": 0.01, "batch_size": 32, "threads": 1}
-METHODS = {"hard": Recipe(alpha=0.0), "soft": Recipe(temperature=2.0, alpha=0.9)}
+STUDENT: dict[str, Any] = {"learning_rate": 5e-3, "weight_decay": 0.01, "batch_size": 32, "threads": 1}
+SOFT = Recipe(temperature=2.0, alpha=0.9)
+PARTS: tuple[tuple[str, str, Recipe, int], ...] = (
+    ("few labels", "hard", HARD, 8),
+    ("few labels", "soft", SOFT, 8),
+    ("all labels", "hard", HARD, 4),
+    ("all labels", "soft", SOFT, 4),
+    ("few labels", UNLABELLED, SOFT, 4),
+)
+"""Condition, method, recipe and epochs: 1,000 windows pass eight times, 4,000 four times."""
+KEPT = ("all labels", "soft", SEEDS[0])
+"""The student whose weights are kept beside the file."""
 
 
 def new_teacher(seed: int = 0) -> TextClassifier:
@@ -66,7 +84,6 @@ def make(
     started = time.monotonic()
     content = read_json(path) if path.is_file() and not anew else _empty()
     dataset = data.device_logs(seed=0)
-    few = replace(dataset, train=dataset.train.subset(LABELLED, seed=0))
     weights = path.parent / "distillation_text_teacher.safetensors"
     teacher = new_teacher()
 
@@ -77,31 +94,60 @@ def make(
         if say is not None:
             say(key, result)
 
-    if "teacher" not in content["runs"]:
+    if not content["teachers"]:
         nets.train(teacher, dataset, **TEACHER, seed=0, progress=False)
         keep_network(teacher, weights)
-        keep("teacher", _result(teacher, dataset))
+        content["teachers"][TASK] = {**_result(teacher, dataset), "labels": len(dataset.train)}
     read_weights(teacher, weights)
-    if "heads" not in content["runs"]:
-        keep("heads", {"steps": _fewer_heads(teacher, dataset)})
-    answers = ask(teacher, few.train.x)
-    for seed in SEEDS:
-        for method, recipe in METHODS.items():
-            key = f"device logs | {method} | {seed}"
-            if key in content["runs"] or time.monotonic() - started > seconds:
-                continue
-            student = new_student(seed)
-            teach(teacher, student, few, recipe, answers=answers, **STUDENT, seed=seed, progress=False)
-            if (method, seed) == ("soft", SEEDS[0]):
-                keep_network(student, path.parent / "distillation_text_student.safetensors")
-            keep(key, _result(student, dataset))
+    if "heads" not in content:
+        content["heads"] = _fewer_heads(teacher, dataset)
+    answers = ask(teacher, dataset.train.x)
+    theirs = ask(teacher, dataset.test.x).logits.numpy().argmax(axis=1)
+    for (condition, method, recipe, epochs), seed in itertools.product(PARTS, SEEDS):
+        key = f"{TASK}, {condition} | {method} | {seed}"
+        if key in content["runs"] or time.monotonic() - started > seconds:
+            continue
+        began = time.process_time()
+        seen, mask, theirs_seen = seen_by(dataset, answers, condition, method, seed)
+        student, training = new_student(seed), {**STUDENT, "epochs": epochs, "seed": seed, "progress": False}
+        teach(teacher, student, seen, recipe, labelled=mask, answers=theirs_seen, **training)
+        if (condition, method, seed) == KEPT:
+            keep_network(student, path.parent / "distillation_text_student.safetensors")
+        keep(key, {**_result(student, dataset, theirs), "cpu_seconds": round(time.process_time() - began, 1)})
+    if complete(content):
+        content["held"] = held(content)
+        write_json(path, content)
     return content
+
+
+def seen_by(
+    dataset: Dataset, answers: Answers, condition: str, method: str, seed: int
+) -> tuple[Dataset, NDArray[np.bool_] | None, Answers]:
+    """What a student sees: the windows, which of them have a label (None: all), and the teacher's answers to them."""
+    items = len(dataset.train)
+    few = np.sort(np.random.default_rng(seed).permutation(items)[:LABELLED])
+    if condition == "all labels":
+        return dataset, None, answers
+    if method == UNLABELLED:
+        return dataset, np.isin(np.arange(items), few), answers
+    return replace(dataset, train=dataset.train.take(few)), None, Answers(answers.logits[few], {})
+
+
+def held(content: dict[str, Any]) -> dict[str, dict[str, bool]]:
+    """Whether it was shown that a student gains, the whole interval of five paired seeds above 0."""
+    ahead = MadeAhead(content)
+    gains = {
+        "all labels": ahead.gain(f"{TASK}, all labels", "soft"),
+        "few labels": ahead.gain(f"{TASK}, few labels", "soft"),
+        ALL_WINDOWS: ahead.gain(f"{TASK}, few labels", UNLABELLED),
+    }
+    return {"soft beats hard": {name: gain.low is not None and gain.low > 0 for name, gain in gains.items()}}
 
 
 def complete(content: dict[str, Any]) -> bool:
     """Whether nothing is missing."""
-    keys = {f"device logs | {m} | {s}" for m in METHODS for s in SEEDS}
-    return bool(keys | {"teacher", "heads"} <= content["runs"].keys())
+    keys = {f"{TASK}, {condition} | {method} | {seed}" for condition, method, _, _ in PARTS for seed in SEEDS}
+    return bool(keys <= content["runs"].keys())
 
 
 def _new(seed: int, **shape: int) -> TextClassifier:
@@ -110,15 +156,18 @@ def _new(seed: int, **shape: int) -> TextClassifier:
         return TextClassifier(len(vocabulary()), 6, length=LENGTH, **shape)
 
 
-def _result(net: TextClassifier, dataset: Dataset) -> dict[str, Any]:
-    hits = nets.predict_logits(net, dataset.test.x).argmax(axis=1) == dataset.test.y
+def _result(net: TextClassifier, dataset: Dataset, teacher: NDArray[np.int64] | None = None) -> dict[str, Any]:
+    answers = nets.predict_logits(net, dataset.test.x).argmax(axis=1)
+    hits = answers == dataset.test.y
     groups = {
         f"{name}: {label}": round(100 * float(hits[labels == label].mean()), 2)
         for name, labels in dataset.test.groups.items()
         for label in np.unique(labels)
     }
+    same = {} if teacher is None else {"agreement": round(100 * float((answers == teacher).mean()), 2)}
     return {
         "test": round(100 * float(hits.mean()), 2),
+        **same,
         "validation": accuracy(net, dataset, "validation"),
         "parameters": nets.count_parameters(net),
         "groups": groups,
@@ -131,14 +180,20 @@ def _fewer_heads(teacher: TextClassifier, dataset: Dataset) -> list[dict[str, An
     sizes = head_importance(teacher, x, y)
     order = sorted((size, b, h) for b, block in enumerate(sizes) for h, size in enumerate(block))
     left = {b: list(range(len(block))) for b, block in enumerate(sizes)}
-    steps = [{"heads": len(order), "kept": {str(b): list(h) for b, h in left.items()}, **_result(teacher, dataset)}]
+    steps = [_with_heads(teacher, left, dataset)]
     for _, b, h in order:
         if len(left[b]) > 1:
             left[b].remove(h)
-            kept = {str(k): list(v) for k, v in left.items()}
-            net = prune_heads(teacher, left)
-            steps.append({"heads": sum(map(len, left.values())), "kept": kept, **_result(net, dataset)})
+            steps.append(_with_heads(teacher, left, dataset))
     return steps
+
+
+def _with_heads(teacher: TextClassifier, left: dict[int, list[int]], dataset: Dataset) -> dict[str, Any]:
+    net = prune_heads(teacher, left)
+    with tempfile.TemporaryDirectory() as folder:
+        size = export(net, dataset.test.x[:1], Path(folder) / "net.onnx").bytes
+    kept = {str(block): list(heads) for block, heads in left.items()}
+    return {"heads": sum(map(len, left.values())), "kept": kept, "bytes": size, **_result(net, dataset)}
 
 
 def _empty() -> dict[str, Any]:
@@ -150,10 +205,14 @@ def _empty() -> dict[str, Any]:
             "data": "edgelab.data.device_logs(seed=0)",
             "teacher": TEACHER,
             "student": STUDENT,
-            "methods": {name: recipe.to_dict() for name, recipe in METHODS.items()},
+            "parts": [
+                {"condition": condition, "method": method, "epochs": epochs, **recipe.to_dict()}
+                for condition, method, recipe, epochs in PARTS
+            ],
             "labelled": LABELLED,
             "seeds": list(SEEDS),
         },
+        "teachers": {},
         "runs": {},
     }
 
@@ -170,7 +229,7 @@ def main() -> None:
         given.file,
         seconds=given.seconds,
         anew=given.anew,
-        say=lambda key, result: print(key, result.get("test", ""), flush=True),
+        say=lambda key, result: print(f"{key}: {result['test']} %, {result['cpu_seconds']} s", flush=True),
     )
 
 
