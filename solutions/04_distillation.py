@@ -1509,7 +1509,7 @@ ui.worked_table(
 
 # %% tags=["exercise:attention_weights"]
 def my_attention_weights(query, key, there):
-    """Queries and keys (N, L, d), and where words stand (N, L), True or False: the weights (N, L, L)."""
+    """Queries, keys (N, L, d) and where words stand (N, L) as True: the weights (N, L, L)."""
     # TODO: scores, padding blocked before the softmax, softmax over whom a word looks at.
     ### BEGIN SOLUTION
     scores = query @ key.transpose(1, 2) / query.shape[2] ** 0.5
@@ -1780,13 +1780,11 @@ def _(c, head_importance):
 head_importance = check("head_importance", my_head_importance, text.gate_importance)
 
 # %% [markdown]
-# Your function on the real teacher, with batches of the validation split. Then the heads go, one after the other: in the order that you found, and in the opposite one. `prune_heads` **takes out** the rows of a head in the matrices
-# of query, key and value, and its columns in the matrix behind them, so nothing is left of it. One head stays in each block, and nothing is trained again.
+# Your function on the real teacher, with batches of the validation split:
 
 # %%
 gated = copy.deepcopy(text_teacher).eval()
 check_x, check_y = logs.validation.x[:320], logs.validation.y[:320]
-parts = torch.arange(len(check_x)).split(32)
 
 
 def gated_loss(gates, batch):
@@ -1796,9 +1794,21 @@ def gated_loss(gates, batch):
     return F.cross_entropy(gated(x), y)
 
 
-importance = np.asarray(head_importance(gated_loss, parts, 8))
+batches = torch.arange(len(check_x)).split(32)
+importance = np.asarray(head_importance(gated_loss, batches, 8))
+order = np.argsort(importance)
+
+# %% tags=["folded"]
+title = f"Head {heads[order[-1]]} counts most, {heads[order[0]]} least"
+figure = ui.bars(heads, importance, title, "importance", x="block and head")
+ui.show(figure, alt=f"Eight bars. {title}.")
+
+# %% [markdown]
+# Now the heads go, one after the other: in the order that you found, and in the opposite one. `prune_heads` **takes out** the rows of a head in the matrices of query, key and value, and its columns in the matrix
+# behind them, so nothing is left of it. One head stays in each block, and nothing is trained again.
 
 
+# %%
 def pruned_by(order):
     """The teacher without the heads of ``order``, first to last, while one stays in each block."""
     left, made = {0: [0, 1, 2, 3], 1: [0, 1, 2, 3]}, [text_teacher]
@@ -1809,13 +1819,11 @@ def pruned_by(order):
     return made
 
 
-# %%
 def on_validation(net):
     hits = nets.predict_logits(net, check_x).argmax(axis=1) == check_y
     return 100 * hits.mean()
 
 
-order = np.argsort(importance)
 fewer_heads = pruned_by(order)
 kept = np.arange(8, 1, -1)
 curves = {
@@ -1829,19 +1837,7 @@ title = f"With {kept[3]} of 8 heads: " + ", ".join(
     f"{value:.1f} % {name}" for name, value in ends.items()
 )
 figure = ui.lines(curves, title, "heads that are left", "accuracy in %, validation")
-ui.show(
-    figure, alt=f"Two curves of the accuracy over the heads that are left. {title}."
-)
-shares = {name: value for name, value in zip(heads, importance)}
-display(
-    ui.bars(
-        list(shares),
-        list(shares.values()),
-        f"Head {heads[order[-1]]} counts most, head {heads[order[0]]} least",
-        "importance",
-        x="block and head",
-    )
-)
+ui.show(figure, alt=f"Two curves. {title}.")
 whose("head_importance")
 
 # %% [markdown]
@@ -2041,22 +2037,21 @@ finding(
 
 # %% tags=["finding:heads"]
 def finding_heads(speed, lost, heads, saved):
-    text = f"With {heads} of 8 heads the file is {saved:.0f} % smaller"
-    text += by_side(
-        speed,
-        1,
-        above=", and the teacher answers faster: {}",
-        below=", and the teacher answers more slowly: {}",
-        unclear="; that the teacher answers faster was not shown: {}",
+    told = {
+        "above": ", and the teacher answers faster: {}.",
+        "below": ", and the teacher answers more slowly: {}.",
+        "unclear": "; that the teacher answers faster was not shown: {}.",
+    }
+    cost = {
+        "above": "costs {}",
+        "below": "even gains {}",
+        "unclear": "was not shown to cost accuracy, {}",
+    }
+    return (
+        f"With {heads} of 8 heads the file is {saved:.0f} % smaller{by_side(speed, 1, **told)} "
+        f"It {by_side(lost, 0, **cost)}. The heads hold a part of the weights only; the layers behind "
+        "them stay as wide as they were."
     )
-    text += by_side(
-        lost,
-        0,
-        above=". On the test windows this costs {}",
-        below=". On the test windows this even gains, {}",
-        unclear=". That it costs accuracy on the test windows was not shown: {}",
-    )
-    return f"{text}. The heads hold a part of the weights only; the layers behind them stay as wide as they were."
 
 
 finding(
@@ -2088,25 +2083,19 @@ dynamic_speed = {
 
 # %% tags=["finding:dynamic"]
 def finding_dynamic(lost, speed, smaller):
-    said = []
-    for name, loss in lost.items():
-        text = by_side(
-            loss,
-            0,
-            above=f"the {name} loses {{}}",
-            below=f"the {name} gains {{}}",
-            unclear=f"that the {name} loses accuracy was not shown, {{}}",
-        )
-        text += f"; its file is {smaller[name]:.1f} times smaller, and "
-        text += by_side(
-            speed[name],
-            1,
-            above="it answers faster, {}",
-            below="it answers more slowly, {}",
-            unclear="a change of its speed was not shown, {}",
-        )
-        said.append(text)
-    return f"Dynamic quantization: {'. And '.join(said)}."
+    cost = {
+        "above": "loses {}",
+        "below": "gains {}",
+        "unclear": "was not shown to lose, {}",
+    }
+    time = {"above": "is faster, {}", "below": "is slower, {}"}
+    time["unclear"] = "was not shown to change its speed, {}"
+    said = [
+        f"the {name} {by_side(lost[name], 0, **cost)}, has a file {smaller[name]:.1f} times smaller, "
+        f"and {by_side(speed[name], 1, **time)}"
+        for name in lost
+    ]
+    return f"With dynamic quantization {'; '.join(said)}."
 
 
 finding(

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import base64
 import copy
-import datetime as dt
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,16 +20,16 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgelab import data, nets
-from edgelab.compress import prune_train
+from edgelab.compress import ahead, prune_train
+from edgelab.compress.ahead import FOLDER, Run, here, keep_weights, made_on, selected
 from edgelab.compress.prune import Masks
 from edgelab.compress.prune_filters import narrowed
 from edgelab.data.dataset import Dataset
-from edgelab.errors import BadFile, BadInput
-from edgelab.files import write_bytes, write_json
+from edgelab.errors import BadInput
+from edgelab.files import write_json
 from edgelab.nets import checkpoints
 from edgelab.reading import Reading
 
-FOLDER = Path(__file__).parent / "ahead"
 FILE = FOLDER / "pruning.json"
 SEEDS = (0, 1, 2)
 SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95)
@@ -52,8 +50,6 @@ RECIPES: dict[str, dict[str, Any]] = {
 SPARSE: dict[str, Any] = {"learning_rate": 5e-3, "batch_size": 32}
 TICKET: dict[str, Any] = {"steps": 500, "learning_rate": 1e-2, "batch_size": 32}
 
-Run = dict[str, Any]
-
 
 def planned() -> list[Run]:
     """Every run that belongs into the file: what identifies it, without results."""
@@ -69,19 +65,8 @@ def planned() -> list[Run]:
 
 
 def read(path: Path = FILE) -> dict[str, Any]:
-    """What the file holds: ``recipe``, ``runs`` and ``judged``.
-
-    Raises
-    ------
-    BadFile
-        If there is no such file, or it is no JSON of this kind.
-    """
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        found["runs"], found["judged"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise BadFile(f"{path} does not hold figures of pruning; make them again.") from None
-    return found
+    """What the file holds: ``recipe``, ``runs`` and ``judged``; BadFile if it is no such file."""
+    return ahead.read(path, "pruning", ("runs", "judged"))
 
 
 def make(path: Path = FILE, *, anew: bool = False, runs: list[Run] | None = None) -> Iterator[Run]:
@@ -98,28 +83,14 @@ def make(path: Path = FILE, *, anew: bool = False, runs: list[Run] | None = None
     """
     known: list[Run] = [] if anew or not path.is_file() else read(path)["runs"]
     sets: dict[str, Dataset] = {}
-    for wanted in planned() if runs is None else runs:
-        if any(same(wanted, run) for run in known):
-            continue
+
+    def made(wanted: Run) -> Iterator[Run]:
         kind = wanted["network"].partition("_")[0]
         if kind not in sets:
             sets[kind] = data.digits(seed=0) if kind == "digits" else data.signs(seed=0)
-        keys = ("what", "network", "seed", "sparsity")
-        made = list(_made(wanted, sets[kind], path.parent))
-        new = [run for run in made if not any(all(run.get(k) == old.get(k) for k in keys) for old in known)]
-        known += new
-        _save(path, known)
-        yield from new
+        return _made(wanted, sets[kind], path.parent)
 
-
-def selected(runs: list[Run], **wanted: Any) -> list[Run]:
-    """The runs with these settings, for example ``what="iterative", sparsity=0.9``."""
-    return [run for run in runs if all(run.get(key) == value for key, value in wanted.items())]
-
-
-def same(wanted: Run, run: Run) -> bool:
-    """Whether a run is the wanted one."""
-    return all(run.get(key) == value for key, value in wanted.items())
+    yield from ahead.complete(known, planned() if runs is None else runs, made, lambda every: _save(path, every))
 
 
 def correct(runs: list[Run]) -> NDArray[np.bool_]:
@@ -130,12 +101,6 @@ def correct(runs: list[Run]) -> NDArray[np.bool_]:
 def accuracy(run: Run) -> float:
     """Percent of the test items that were right."""
     return 100 * float(correct([run]).mean())
-
-
-def made_on(runs: list[Run]) -> tuple[str, str]:
-    """The latest date and the machine of some runs, as `Reading` takes them."""
-    last = max(runs, key=lambda run: run["date"])
-    return last["date"], last["machine"]
 
 
 def paired(before: list[Run], after: list[Run], what: str) -> Reading:
@@ -218,7 +183,7 @@ def _made(wanted: Run, dataset: Dataset, folder: Path) -> Iterator[Run]:
         narrow, _ = _halved(name)
         prune_train.fine_tune(narrow, dataset, teacher=whole, seed=seed, **RECIPES[name])
         if seed == 0:
-            _keep(narrow, folder / f"{name}_half.safetensors")
+            keep_weights(narrow, folder / f"{name}_half.safetensors")
         yield _run(wanted, narrow, dataset)
     elif what == "torch-pruning half":
         narrow = _peer(whole, HALF[name]["round_to"])
@@ -282,8 +247,7 @@ def _run(wanted: Run, net: nn.Module, dataset: Dataset) -> Run:
     shape = dataset.test.x.shape[1:]
     return {
         **wanted,
-        "date": dt.datetime.now(dt.UTC).date().isoformat(),
-        "machine": machine_name(),
+        **here(),
         "items": len(right),
         "right": base64.b85encode(np.packbits(right).tobytes()).decode(),
         "macs": nets.count_macs(net, shape).macs,
@@ -291,26 +255,8 @@ def _run(wanted: Run, net: nn.Module, dataset: Dataset) -> Run:
     }
 
 
-def machine_name() -> str:
-    """The processor of this machine, as far as the system tells it."""
-    import platform
-
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return " ".join((names or [platform.processor() or platform.machine() or "an unknown machine"])[0].split())
-
-
 def _bits(text: str, items: int) -> NDArray[np.bool_]:
     return np.unpackbits(np.frombuffer(base64.b85decode(text), np.uint8))[:items].astype(bool)
-
-
-def _keep(net: nn.Module, path: Path) -> None:
-    from safetensors.torch import save
-
-    write_bytes(path, save({key: value.contiguous() for key, value in net.state_dict().items()}))
 
 
 def _save(path: Path, runs: list[Run]) -> None:

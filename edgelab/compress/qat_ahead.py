@@ -7,8 +7,7 @@ paired intervals follow: how many were right before, how many of these were lost
 
 from __future__ import annotations
 
-import datetime as dt
-import json
+import functools
 import platform
 import sys
 from collections.abc import Iterator
@@ -18,15 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgelab.compress import ahead
+from edgelab.compress.ahead import FOLDER, Run, selected
 from edgelab.errors import BadFile, BadInput
-from edgelab.files import write_bytes, write_text
+from edgelab.files import write_bytes, write_json
 
 if TYPE_CHECKING:
     from torch import fx, nn
 
+    from edgelab.compress.qat import Trained
     from edgelab.data.dataset import Dataset
 
-FOLDER = Path(__file__).parent / "ahead"
 FILE = FOLDER / "qat.json"
 NETWORK = "signs_dscnn"
 SEEDS = (0, 1, 2)
@@ -34,10 +35,12 @@ STEPS = 250
 EPOCHS, EPOCH_ITEMS, EPOCH_BATCH = 10, 2000, 32
 SCHEDULES = {"never": None, "after 3 of 10 epochs": 3, "from the start": 0}
 PT2E_STEPS = 20
+CONTROL_BITS = (32, 8, 4, 3, 2)
+"""Of the network that is trained on without rounding: as it is, in 32-bit floats, and quantized after that training."""
 LIMITS = {8: 0.5, 4: 1.5}
 """Points against float32 within which the claims Q10 (8 bits) and Q11 (4 bits) place quantization-aware training."""
 
-Run = dict[str, Any]
+_TRAINED_ON: dict[tuple[int, int], Trained] = {}
 
 
 def planned() -> list[Run]:
@@ -51,24 +54,14 @@ def planned() -> list[Run]:
             runs.append({"what": "qat", "bits": bits, "per_channel": each, "edge_bits": edge, "seed": seed})
     for seed in SEEDS:
         runs += [{"what": "freezing", "bits": 3, "schedule": name, "seed": seed} for name in SCHEDULES]
+    for seed in SEEDS:
+        runs += [{"what": "control", "bits": bits, "seed": seed} for bits in CONTROL_BITS]
     return runs + [{"what": "pt2e", "bits": 8, "activation": name, "seed": 0} for name in ("relu6", "relu")]
 
 
 def read(path: Path = FILE) -> dict[str, Any]:
-    """What the file holds: ``date``, ``machine``, ``recipe``, ``runs`` and ``judged``.
-
-    Raises
-    ------
-    BadFile
-        If there is no such file, or it is no JSON of this kind.
-    """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        found = None
-    if not isinstance(found, dict) or not {"runs", "judged", "date", "machine"} <= set(found):
-        raise BadFile(f"{path} does not hold figures of quantization-aware training; make them again.")
-    return found
+    """What the file holds: ``date``, ``machine``, ``recipe``, ``runs``, ``judged``; BadFile if it is none."""
+    return ahead.read(path, "quantization-aware training", ("runs", "judged", "date", "machine"))
 
 
 def make(path: Path = FILE, *, anew: bool = False, runs: list[Run] | None = None) -> Iterator[Run]:
@@ -87,17 +80,10 @@ def make(path: Path = FILE, *, anew: bool = False, runs: list[Run] | None = None
 
     known: list[Run] = [] if anew or not path.is_file() else read(path)["runs"]
     net, signs = nets.load(NETWORK), data.signs(seed=0)
-    for wanted in planned() if runs is None else runs:
-        if any(_same(wanted, run) for run in known):
-            continue
-        known.append(_made(wanted, net, signs, path.parent))
-        _save(path, known)
-        yield known[-1]
-
-
-def selected(runs: list[Run], **wanted: Any) -> list[Run]:
-    """The runs with these settings, for example ``what="qat", bits=4``."""
-    return [run for run in runs if all(run.get(key) == value for key, value in wanted.items())]
+    make_one = functools.partial(_made, net=net, signs=signs, folder=path.parent)
+    yield from ahead.complete(
+        known, planned() if runs is None else runs, lambda run: [make_one(run)], lambda every: _save(path, every)
+    )
 
 
 def correct(run: Run) -> tuple[np.ndarray[Any, np.dtype[np.bool_]], np.ndarray[Any, np.dtype[np.bool_]]]:
@@ -130,7 +116,21 @@ def judge(runs: list[Run]) -> list[dict[str, Any]]:
         says = "Freezing after 3 of 10 epochs beats never freezing, for every seed"
         judged.append({"says": says, "seeds": len(gain), "mean": round(sum(gain) / len(gain), 4)})
         judged[-1]["held"] = min(gain) > 0
+    for bits in (8, 4, 3, 2):
+        found = against_control(runs, bits)
+        if len(found) > 1:
+            says = f"At {bits} bits QAT loses less than as much training alone and quantizing after it, for every seed"
+            mean = round(sum(found) / len(found), 4)
+            judged.append({"says": says, "control_bits": bits, "seeds": len(found), "mean": mean})
+            judged[-1]["held"] = min(found) > 0
     return judged
+
+
+def against_control(runs: list[Run], bits: int) -> list[float]:
+    """Points by which QAT with ``bits``, per channel, is better than its control, seed by seed."""
+    trained = {r["seed"]: points_lost(r) for r in selected(runs, what="qat", bits=bits, per_channel=True, edge_bits=8)}
+    control = {r["seed"]: points_lost(r) for r in selected(runs, what="control", bits=bits)}
+    return [control[seed] - trained[seed] for seed in sorted(trained.keys() & control.keys())]
 
 
 def make_again(run: Run, net: nn.Module, signs: Dataset, steps: int = STEPS) -> Run:
@@ -181,10 +181,12 @@ def _made(
     from edgelab.nets.trainer import predict_logits
 
     before = predict_logits(net, signs.test.x).argmax(axis=1) == signs.test.y
-    run = {**wanted, "date": dt.datetime.now(dt.UTC).date().isoformat(), "machine": machine_name()}
+    run = {**wanted, **_here()}
     if wanted["what"] == "pt2e" and folder is not None:
         return {**run, **_pt2e(wanted, net, signs, folder)}
-    if wanted["what"] == "freezing":
+    if wanted["what"] == "control":
+        done = _control(wanted["bits"], signs, _trained_on(net, signs, wanted["seed"], steps))
+    elif wanted["what"] == "freezing":
         part = replace(signs, train=signs.train.subset(EPOCH_ITEMS, seed=0))
         epoch = EPOCH_ITEMS // EPOCH_BATCH
         after = SCHEDULES[wanted["schedule"]]
@@ -215,6 +217,29 @@ def _made(
     run["items"], run["before"] = len(before), int(before.sum())
     run["lost"], run["won"] = int((before & ~after_right).sum()), int((~before & after_right).sum())
     return run
+
+
+def _trained_on(net: nn.Module, signs: Dataset, seed: int, steps: int) -> Trained:
+    """``net`` trained on exactly as in quantization-aware training, but that nothing is rounded."""
+    key = (seed, steps)
+    if key not in _TRAINED_ON:
+        from edgelab.compress.qat import qat
+        from edgelab.compress.qat_rules import Rules
+
+        _TRAINED_ON.clear()
+        rules = Rules(fake_quantize=lambda x, *_: x)
+        _TRAINED_ON[key] = qat(net, signs, 8, steps=steps, threads=1, seed=seed, rules=rules, progress=False)
+    return _TRAINED_ON[key]
+
+
+def _control(bits: int, signs: Dataset, trained: Trained) -> Trained:
+    """That network as it is (32 bits), or quantized after its training, one scale for each channel."""
+    from edgelab.compress.qat import qat
+
+    if bits == 32:
+        return trained
+    made = qat(trained.plain()[0], signs, bits, steps=0, threads=1, progress=False)
+    return replace(made, recipe=trained.recipe, seconds=trained.seconds)
 
 
 def _pt2e(wanted: Run, net: nn.Module, signs: Dataset, folder: Path) -> Run:
@@ -263,27 +288,18 @@ def _save(path: Path, runs: list[Run]) -> None:
         "recipe": "python -m edgelab.compress.qat_ahead",
         "network": NETWORK,
         "date": max(run["date"] for run in runs),
-        "machine": machine_name(),
+        "machine": _here()["machine"],
         "judged": judge(runs),
         "runs": runs,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(content, indent=1) + "\n")
+    write_json(path, content)
 
 
-def machine_name() -> str:
-    """The processor and the system, as `made_on` tells them."""
-    cpu = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-        cpu = next((" ".join(li.split(":", 1)[1].split()) for li in lines if li.startswith("model name")), cpu)
-    except OSError:
-        pass
-    return f"one thread of {cpu}, {platform.system()}"
-
-
-def _same(wanted: Run, run: Run) -> bool:
-    return all(run.get(key, "none") == value for key, value in wanted.items())
+def _here() -> Run:
+    """Date and machine of a run that is made now; all of them run in one thread."""
+    found = ahead.here()
+    return {**found, "machine": f"one thread of {found['machine']}, {platform.system()}"}
 
 
 if __name__ == "__main__":

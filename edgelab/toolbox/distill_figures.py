@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import copy
-import datetime as dt
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
@@ -23,11 +22,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgelab import data, nets
+from edgelab.compress import ahead
+from edgelab.compress.ahead import keep_weights
 from edgelab.compress.distill_training import Answers, Recipe, ask, teach
 from edgelab.data.dataset import Dataset
 from edgelab.errors import BadInput
-from edgelab.files import read_json, write_bytes, write_json
-from edgelab.measure.machine import machine
+from edgelab.files import read_json, write_json
 from edgelab.nets.checkpoints import accuracy
 from edgelab.toolbox.distill_readings import FEATURES, MadeAhead
 
@@ -151,7 +151,7 @@ def make(
         if run.task not in benches:
             benches[run.task] = Bench(run.task)
         content["runs"][run.key] = benches[run.task].train(run, path.parent)
-        content["date"], content["machine"] = dt.datetime.now(dt.UTC).date().isoformat(), machine().cpu
+        content |= ahead.here()
         with contextlib.suppress(BadInput):  # a method of which there is no run yet
             content["held"] = MadeAhead(content).held()
         write_json(path, content)
@@ -185,7 +185,7 @@ class Bench:
         student = prune_to_size(run.task) if run.method == PRUNED else new_student(run.seed, run.task)
         teach(teacher, student, dataset, recipe, labelled=labelled, answers=answers, progress=False, **training)
         if keep is not None and run in KEPT:
-            keep_network(student, keep / KEPT[run])
+            keep_weights(student, keep / KEPT[run])
         logits = nets.predict_logits(student, self.dataset.test.x)
         right = logits.argmax(axis=1) == self.dataset.test.y
         groups = {
@@ -231,13 +231,6 @@ def networks(folder: Path | None = None) -> dict[str, nn.Module]:
 
     where = folder or FILE.parent
     return {run.method: read_weights(new_student(run.seed, run.task), where / name) for run, name in KEPT.items()}
-
-
-def keep_network(net: nn.Module, path: Path) -> None:
-    """Write a network's weights as safetensors, whole or not at all."""
-    from safetensors.torch import save
-
-    write_bytes(path, save({key: value.contiguous() for key, value in net.state_dict().items()}))
 
 
 def new_student(seed: int, task: str = "signs") -> nn.Module:

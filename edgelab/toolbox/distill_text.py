@@ -8,7 +8,6 @@ teacher has answered. The file is written after each run, the networks beside it
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 import itertools
 import tempfile
 import time
@@ -22,15 +21,16 @@ import torch
 from numpy.typing import NDArray
 
 from edgelab import data, nets
+from edgelab.compress import ahead
+from edgelab.compress.ahead import keep_weights
 from edgelab.compress.distill_training import Answers, Recipe, ask, teach
 from edgelab.convert.onnx import export
 from edgelab.data.dataset import Dataset
 from edgelab.data.logs import LENGTH, vocabulary
 from edgelab.files import read_json, write_json
-from edgelab.measure.machine import machine
 from edgelab.nets.checkpoints import accuracy, read_weights
 from edgelab.nets.text import TextClassifier, head_importance, prune_heads
-from edgelab.toolbox.distill_figures import HARD, UNLABELLED, keep_network
+from edgelab.toolbox.distill_figures import HARD, UNLABELLED
 from edgelab.toolbox.distill_readings import MadeAhead
 
 FILE = Path(__file__).parent / "made" / "distillation_text.json"
@@ -89,14 +89,14 @@ def make(
 
     def keep(key: str, result: dict[str, Any]) -> None:
         content["runs"][key] = result
-        content["date"], content["machine"] = dt.datetime.now(dt.UTC).date().isoformat(), machine().cpu
+        content.update(ahead.here())
         write_json(path, content)
         if say is not None:
             say(key, result)
 
     if not content["teachers"]:
         nets.train(teacher, dataset, **TEACHER, seed=0, progress=False)
-        keep_network(teacher, weights)
+        keep_weights(teacher, weights)
         content["teachers"][TASK] = {**_result(teacher, dataset), "labels": len(dataset.train)}
     read_weights(teacher, weights)
     if "heads" not in content:
@@ -112,7 +112,7 @@ def make(
         student, training = new_student(seed), {**STUDENT, "epochs": epochs, "seed": seed, "progress": False}
         teach(teacher, student, seen, recipe, labelled=mask, answers=theirs_seen, **training)
         if (condition, method, seed) == KEPT:
-            keep_network(student, path.parent / "distillation_text_student.safetensors")
+            keep_weights(student, path.parent / "distillation_text_student.safetensors")
         keep(key, {**_result(student, dataset, theirs), "cpu_seconds": round(time.process_time() - began, 1)})
     if complete(content):
         content["held"] = held(content)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from edgelab import data, nets
-from edgelab.compress import prune_ahead
+from edgelab.compress import ahead, prune_ahead
 from edgelab.compress.prune_audit import audit
 from edgelab.compress.prune_filters import narrowed
 from edgelab.errors import BadFile
@@ -19,11 +19,11 @@ RUNS = STORED["runs"]
 def test_every_run_is_a_planned_one_with_its_date_and_machine_and_none_is_there_twice():
     planned = prune_ahead.planned()
     for run in RUNS:
-        assert any(prune_ahead.same(wanted, run) for wanted in planned), run
+        assert any(ahead.same(wanted, run) for wanted in planned), run
         assert run["date"] >= "2026-11-01"
         assert run["machine"]
         assert 0 <= prune_ahead.accuracy(run) <= 100
-    assert all(sum(prune_ahead.same(wanted, run) for run in RUNS) <= 1 for wanted in planned)
+    assert all(sum(ahead.same(wanted, run) for run in RUNS) <= 1 for wanted in planned)
 
 
 def test_what_the_lab_shows_is_there():
