@@ -2,7 +2,7 @@
 # jupyter:
 #   edgelab:
 #     title: "Distillation: what a large network can pass on"
-#     minutes: 90
+#     minutes: 120
 #     memory_gb: 3
 #     requires: [torch, onnxruntime]
 #     form: 2
@@ -21,10 +21,10 @@
 # # 04 Distillation: what a large network can pass on
 #
 # A small network fits the device and makes more mistakes than a large one. **Can the large one teach the small one, and what exactly does it pass on that the labels
-# do not say?** You write the losses of distillation, one after another, train a student with them, mend a published training loop that teaches nothing, and find
-# out how much each loss is worth when everything is counted: also what the teacher saw and the student did not.
+# do not say?** You write the losses of distillation, one after another, train a student with them, mend a published training loop that teaches nothing, look into the attention of a small transformer and take heads
+# out of it, and find out how much each loss is worth when everything is counted: also what the teacher saw and the student did not.
 #
-# You need: to know what a softmax and a cross-entropy are. No network, no GPU. The cells run in about a minute; with the exercises plan an hour and a half.
+# You need: to know what a softmax and a cross-entropy are. No network, no GPU. The cells run in about a minute; with the exercises plan two hours.
 # What takes longer than that was trained ahead, with several seeds each; such figures say with how many, when and on which machine.
 
 # %% tags=["parameters"]
@@ -1810,7 +1810,7 @@ ui.show(figure, alt=f"Eight bars. {title}.")
 
 # %%
 def pruned_by(order):
-    """The teacher without the heads of ``order``, first to last, while one stays in each block."""
+    """The teacher without the heads of ``order``; one stays in each block."""
     left, made = {0: [0, 1, 2, 3], 1: [0, 1, 2, 3]}, [text_teacher]
     for block, head in (divmod(int(h), 4) for h in order):
         if len(left[block]) > 1:
@@ -2338,15 +2338,19 @@ finding(finding_features, feature_gains)
 
 
 # %%
-def again(condition, seed):
+def again(condition, seed, report):
     """The figures made ahead; after the button was pressed, this machine's own beside them."""
     wanted = [
         distill_figures.Run("vibration", condition, m, seed) for m in ("hard", "soft")
     ]
     series = {"made ahead": [ahead.content["runs"][run.key]["test"] for run in wanted]}
     if pressed:
-        bar = tqdm(wanted, desc="training", unit="student")
-        made = distill_figures.make(work / "again.json", runs=bar)["runs"]
+        report(0, len(wanted))
+        made = distill_figures.make(
+            work / "again.json",
+            runs=wanted,
+            say=lambda run, _: report(1 + wanted.index(run), len(wanted)),
+        )["runs"]
         series["here"] = [made[run.key]["test"] for run in wanted]
     pressed.append(True)
     title = f"{condition}, seed {seed}: {' and '.join(series)}"
@@ -2359,6 +2363,7 @@ ui.Panel(
     title="Measure again",
     alt="Bars of the accuracy with hard labels and with soft targets.",
     button="Train two students",
+    reports=True,
     condition=ui.choice(["all labels", "wrong labels"], label="condition"),
     seed=ui.slider(0, 4, 1, value=0, label="seed"),
 )
@@ -2619,5 +2624,7 @@ finding(finding_recap_labels, every_gain)
 # - Zagoruyko and Komodakis, *Paying More Attention to Attention*, 2017: [arXiv:1612.03928](https://arxiv.org/abs/1612.03928) (attention transfer).
 # - Park et al., *Relational Knowledge Distillation*, 2019: [arXiv:1904.05068](https://arxiv.org/abs/1904.05068) (distances and angles).
 # - Stanton et al., *Does Knowledge Distillation Really Work?*, 2021: [arXiv:2106.05945](https://arxiv.org/abs/2106.05945) (students that do not agree with their teachers).
+# - Vaswani et al., *Attention Is All You Need*, 2017: [arXiv:1706.03762](https://arxiv.org/abs/1706.03762) (the transformer, and its attention).
+# - Michel, Levy and Neubig, *Are Sixteen Heads Really Better than One?*, 2019: [arXiv:1905.10650](https://arxiv.org/abs/1905.10650) (how much hangs on a head).
 # - Fang et al., *DepGraph: Towards Any Structural Pruning*, 2023: [arXiv:2301.12900](https://arxiv.org/abs/2301.12900) (how the pruned teacher was made).
 # - PyTorch, [KLDivLoss](https://docs.pytorch.org/docs/stable/generated/torch.nn.KLDivLoss.html) (the order of its arguments, and its reductions).

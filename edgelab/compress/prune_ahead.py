@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import itertools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,7 +70,9 @@ def read(path: Path = FILE) -> dict[str, Any]:
     return ahead.read(path, "pruning", ("runs", "judged"))
 
 
-def make(path: Path = FILE, *, anew: bool = False, runs: list[Run] | None = None) -> Iterator[Run]:
+def make(
+    path: Path = FILE, *, anew: bool = False, runs: list[Run] | None = None, report: prune_train.Report | None = None
+) -> Iterator[Run]:
     """Make the runs that ``path`` lacks, one a step of the iterator, and save after each.
 
     Parameters
@@ -80,17 +83,41 @@ def make(path: Path = FILE, *, anew: bool = False, runs: list[Run] | None = None
         Forget what it holds first.
     runs
         Some of those `planned`; by default all.
+    report
+        Called with the steps of training that are done and those of all these runs, which may turn out fewer.
     """
     known: list[Run] = [] if anew or not path.is_file() else read(path)["runs"]
+    every = planned() if runs is None else runs
+    total, done = sum(map(steps_of, every)), itertools.count(1)
+
+    def tick(_: int, __: int) -> None:
+        if report is not None:
+            report(next(done), total)
+
     sets: dict[str, Dataset] = {}
 
     def made(wanted: Run) -> Iterator[Run]:
         kind = wanted["network"].partition("_")[0]
         if kind not in sets:
             sets[kind] = data.digits(seed=0) if kind == "digits" else data.signs(seed=0)
-        return _made(wanted, sets[kind], path.parent)
+        return _made(wanted, sets[kind], path.parent, tick)
 
-    yield from ahead.complete(known, planned() if runs is None else runs, made, lambda every: _save(path, every))
+    yield from ahead.complete(known, every, made, lambda runs: _save(path, runs))
+
+
+def steps_of(run: Run) -> int:
+    """How many steps of training a run takes."""
+    what = run["what"]
+    if what == "dense":
+        return 0
+    if what in ("half", "torch-pruning half"):
+        return int(RECIPES[run["network"]]["steps"])
+    path = prune_train.rounds_to(SPARSITIES)
+    if what == "one-shot":  # as many as the path has had by then
+        return ROUND_STEPS * (path.index(run["sparsity"]) + 1)
+    if what == "iterative":
+        return ROUND_STEPS * len(path)
+    return int(TICKET["steps"]) * (_ticket_rounds(run) + 2)  # the dense network before, the control after
 
 
 def correct(runs: list[Run]) -> NDArray[np.bool_]:
@@ -174,25 +201,24 @@ def _halved(network: str) -> tuple[nn.Module, nn.Module]:
     return narrowed(whole, torch.zeros(1, 3, 32, 32), macs=macs, **HALF[network])[0], whole
 
 
-def _made(wanted: Run, dataset: Dataset, folder: Path) -> Iterator[Run]:
+def _made(wanted: Run, dataset: Dataset, folder: Path, tick: prune_train.Report) -> Iterator[Run]:
     what, name, seed = wanted["what"], wanted["network"], wanted["seed"]
     whole = nets.load(name)
     if what == "dense":
         yield _run(wanted, whole, dataset)
     elif what == "half":
         narrow, _ = _halved(name)
-        prune_train.fine_tune(narrow, dataset, teacher=whole, seed=seed, **RECIPES[name])
+        prune_train.fine_tune(narrow, dataset, teacher=whole, seed=seed, report=tick, **RECIPES[name])
         if seed == 0:
             keep_weights(narrow, folder / f"{name}_half.safetensors")
         yield _run(wanted, narrow, dataset)
     elif what == "torch-pruning half":
         narrow = _peer(whole, HALF[name]["round_to"])
-        prune_train.fine_tune(narrow, dataset, teacher=nets.load(name), seed=seed, **RECIPES[name])
+        prune_train.fine_tune(narrow, dataset, teacher=nets.load(name), seed=seed, report=tick, **RECIPES[name])
         yield _run(wanted, narrow, dataset)
     elif what == "one-shot":
-        path = prune_train.rounds_to(SPARSITIES)
-        steps = ROUND_STEPS * (path.index(wanted["sparsity"]) + 1)  # as many as the path has had by then
-        prune_train.one_shot(whole, dataset, wanted["sparsity"], steps=steps, seed=seed, **SPARSE)
+        settings = {"steps": steps_of(wanted), "seed": seed, "report": tick, **SPARSE}
+        prune_train.one_shot(whole, dataset, wanted["sparsity"], **settings)
         yield _run(wanted, whole, dataset)
     elif what == "iterative":
         made: list[Run] = []
@@ -202,26 +228,31 @@ def _made(wanted: Run, dataset: Dataset, folder: Path) -> Iterator[Run]:
                 made.append(_run({**wanted, "sparsity": sparsity}, net, dataset))
 
         path = prune_train.rounds_to(SPARSITIES)
-        prune_train.iterative(whole, dataset, path, steps=ROUND_STEPS, after_round=note, seed=seed, **SPARSE)
+        settings = {"steps": ROUND_STEPS, "seed": seed, "report": tick, **SPARSE}
+        prune_train.iterative(whole, dataset, path, after_round=note, **settings)
         yield from made
     else:
-        yield from _tickets(wanted, dataset)
+        yield from _tickets(wanted, dataset, tick)
 
 
-def _tickets(wanted: Run, dataset: Dataset) -> Iterator[Run]:
+def _tickets(wanted: Run, dataset: Dataset, tick: prune_train.Report) -> Iterator[Run]:
     seed = wanted["seed"]
     start = checkpoints.build({**checkpoints.read_recipe(wanted["network"]), "training": {"seed": seed}})
 
     def train(net: nn.Module, masks: Masks, seed: int) -> object:
-        return prune_train.fine_tune(net, dataset, masks, seed=seed, **TICKET)
+        return prune_train.fine_tune(net, dataset, masks, seed=seed, report=tick, **TICKET)
 
     dense = copy.deepcopy(start)
     train(dense, {}, seed)
     sparsity = wanted["sparsity"]
-    rounds = len(prune_train.rounds_to([sparsity], 0.4))
+    rounds = _ticket_rounds(wanted)
     found = prune_train.lottery_ticket(start, train, sparsity, rounds, seed=seed, dense=dense)
     for what, net in (("ticket dense", found.dense), ("ticket", found.winning), ("ticket control", found.random)):
         yield _run({**wanted, "what": what}, net, dataset)
+
+
+def _ticket_rounds(wanted: Run) -> int:
+    return len(prune_train.rounds_to([wanted["sparsity"]], 0.4))
 
 
 def _peer(whole: nn.Module, round_to: int) -> nn.Module:

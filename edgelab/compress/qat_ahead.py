@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +40,7 @@ CONTROL_BITS = (32, 8, 4, 3, 2)
 LIMITS = {8: 0.5, 4: 1.5}
 """Points against float32 within which the claims Q10 (8 bits) and Q11 (4 bits) place quantization-aware training."""
 
+Report = Callable[[int, int], None]
 _TRAINED_ON: dict[tuple[int, int], Trained] = {}
 
 
@@ -133,11 +134,14 @@ def against_control(runs: list[Run], bits: int) -> list[float]:
     return [control[seed] - trained[seed] for seed in sorted(trained.keys() & control.keys())]
 
 
-def make_again(run: Run, net: nn.Module, signs: Dataset, steps: int = STEPS) -> Run:
-    """One run of the file anew, on this machine, with a progress bar, of all its steps or fewer; nothing is written."""
+def make_again(run: Run, net: nn.Module, signs: Dataset, steps: int = STEPS, report: Report | None = None) -> Run:
+    """One run of the file anew, on this machine, of all its steps or fewer; nothing is written.
+
+    ``report`` is called with the steps that are done and with all; without it there is a progress bar.
+    """
     results = ("date", "machine", "recipe", "seconds", "items", "before", "lost", "won", "validation_by_epoch")
     wanted = {key: value for key, value in run.items() if key not in results}
-    return _made(wanted, net, signs, None, steps=steps, progress=True)
+    return _made(wanted, net, signs, None, steps=steps, progress=report is None, report=report)
 
 
 def restored(bits: int) -> fx.GraphModule:
@@ -175,7 +179,14 @@ def restored(bits: int) -> fx.GraphModule:
 
 
 def _made(
-    wanted: Run, net: nn.Module, signs: Dataset, folder: Path | None, *, steps: int = STEPS, progress: bool = False
+    wanted: Run,
+    net: nn.Module,
+    signs: Dataset,
+    folder: Path | None,
+    *,
+    steps: int = STEPS,
+    progress: bool = False,
+    report: Report | None = None,
 ) -> Run:
     from edgelab.compress.qat import Freeze, qat
     from edgelab.nets.trainer import predict_logits
@@ -207,7 +218,8 @@ def _made(
     else:
         settings = {"per_channel": wanted["per_channel"], "edge_bits": wanted["edge_bits"], "seed": wanted["seed"]}
         count = steps if wanted["what"] == "qat" else 0
-        done = qat(net, signs, wanted["bits"], steps=count, threads=1, progress=progress, **settings)
+        told = None if report is None else lambda number, _: report(number, count)
+        done = qat(net, signs, wanted["bits"], steps=count, threads=1, progress=progress, watch=told, **settings)
         keep = wanted["what"] == "qat" and wanted["bits"] in LIMITS and wanted["per_channel"]
         if folder is not None and keep and wanted["edge_bits"] == 8 and wanted["seed"] == 0:
             _keep(done.network, folder / f"qat_{wanted['bits']}_bits.safetensors")
