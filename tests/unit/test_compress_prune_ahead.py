@@ -101,12 +101,12 @@ def test_a_peer_that_leaves_layers_whole_without_a_word_is_found_out():
     assert set(audit(before, narrow, (3, 32, 32)).not_pruned) == {"head"}
 
 
-def test_the_steps_that_are_told_end_at_the_total(tmp_path, monkeypatch):
+@pytest.mark.parametrize("what", ["one-shot", "iterative", "ticket control"])
+def test_the_steps_that_are_told_end_at_the_total(what, tmp_path, monkeypatch):
     monkeypatch.setattr(prune_ahead, "ROUND_STEPS", 2)
     monkeypatch.setitem(prune_ahead.TICKET, "steps", 2)
-    every = ("one-shot", "iterative", "ticket control")
-    for wanted in (next(run for run in prune_ahead.planned() if run["what"] == what) for what in every):
-        told = []
-        list(prune_ahead.make(tmp_path / "a.json", anew=True, runs=[wanted], report=lambda *v: told.append(v)))
-        total = prune_ahead.steps_of(wanted)
-        assert told == [(done, total) for done in range(1, total + 1)]
+    wanted = next(run for run in prune_ahead.planned() if run["what"] == what)
+    told = []
+    list(prune_ahead.make(tmp_path / "a.json", anew=True, runs=[wanted], report=lambda *v: told.append(v)))
+    total = prune_ahead.steps_of(wanted)
+    assert told == [(done, total) for done in range(1, total + 1)]

@@ -8,14 +8,14 @@ from edgelab import data, nets
 from edgelab.compress.distill_training import Answers
 from edgelab.files import read_json
 from edgelab.toolbox import distill_text
-from edgelab.toolbox.distill_figures import UNLABELLED
+from edgelab.toolbox.distill_readings import UNLABELLED, MadeAhead
 
 STORED = read_json(distill_text.FILE)
 
 
 def test_nothing_is_missing_and_what_held_follows_from_the_runs():
     assert distill_text.complete(STORED)
-    assert STORED["held"] == distill_text.held(STORED)
+    assert STORED["held"] == MadeAhead(STORED).held_by_task()
     assert STORED["recipe"]["seeds"] == list(distill_text.SEEDS)
     assert {STORED["date"], STORED["machine"]}.isdisjoint({""})
 
