@@ -39,6 +39,10 @@ SEEDS = (0, 1, 2, 3, 4)
 LABELLED = 1000
 """Windows whose label the student sees where labels are few; the teacher saw all 4,000."""
 TEACHER: dict[str, Any] = {"epochs": 5, "learning_rate": 3e-3, "weight_decay": 0.01, "batch_size": 32, "threads": 1}
+TRAIN_ON: dict[str, Any] = {**TEACHER, "epochs": 1, "learning_rate": 1e-3}
+"""After each head that was taken out."""
+HEADS_LEFT = 4
+"""The teacher with so many heads, trained on, is kept beside the file."""
 STUDENT: dict[str, Any] = {"learning_rate": 5e-3, "weight_decay": 0.01, "batch_size": 32, "threads": 1}
 SOFT = Recipe(temperature=2.0, alpha=0.9)
 PARTS: tuple[tuple[str, str, Recipe, int], ...] = (
@@ -64,9 +68,12 @@ def new_student(seed: int = 0) -> TextClassifier:
 
 
 def networks(folder: Path | None = None) -> dict[str, TextClassifier]:
-    """The teacher and the student of soft targets that were trained ahead."""
+    """The networks that were trained ahead: the teacher, a student, and the teacher with half of its heads."""
     where = folder or FILE.parent
-    made = {"teacher": new_teacher(), "student": new_student()}
+    steps = read_json(where / FILE.name)["fewer_heads"]["trained on"]
+    left = next(step["kept"] for step in steps if step["heads"] == HEADS_LEFT)
+    halved = prune_heads(new_teacher(), {int(block): heads for block, heads in left.items()})
+    made = {"teacher": new_teacher(), "student": new_student(), "heads": halved}
     for name, net in made.items():
         read_weights(net, where / f"distillation_text_{name}.safetensors")
     return made
@@ -98,8 +105,9 @@ def make(
         keep_weights(teacher, weights)
         content["teachers"][TASK] = {**_result(teacher, dataset), "labels": len(dataset.train)}
     read_weights(teacher, weights)
-    if "heads" not in content:
-        content["heads"] = _fewer_heads(teacher, dataset)
+    if "fewer_heads" not in content:
+        content["fewer_heads"] = _fewer_heads(teacher, dataset, path.parent)
+        write_json(path, content)
     answers = ask(teacher, dataset.train.x)
     theirs = ask(teacher, dataset.test.x).logits.numpy().argmax(axis=1)
     for (condition, method, recipe, epochs), seed in itertools.product(PARTS, SEEDS):
@@ -162,22 +170,30 @@ def _result(net: TextClassifier, dataset: Dataset, teacher: NDArray[np.int64] | 
     }
 
 
-def _fewer_heads(teacher: TextClassifier, dataset: Dataset) -> list[dict[str, Any]]:
-    """The teacher without its least important heads, one after the other, nothing trained again."""
+def _fewer_heads(teacher: TextClassifier, dataset: Dataset, folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """The teacher without its least important heads, one after the other: as it stands, and trained on after each."""
     x, y = (torch.from_numpy(v) for v in (dataset.validation.x, dataset.validation.y))
     sizes = head_importance(teacher, x, y)
     order = sorted((size, b, h) for b, block in enumerate(sizes) for h, size in enumerate(block))
     left = {b: list(range(len(block))) for b, block in enumerate(sizes)}
-    steps = [_with_heads(teacher, left, dataset)]
+    trained = teacher
+    steps = {"as it stands": [_with_heads(teacher, left, dataset)], "trained on": [_with_heads(teacher, left, dataset)]}
     for _, b, h in order:
-        if len(left[b]) > 1:
-            left[b].remove(h)
-            steps.append(_with_heads(teacher, left, dataset))
+        if len(left[b]) == 1:
+            continue
+        place = left[b].index(h)
+        left[b].remove(h)
+        steps["as it stands"].append(_with_heads(prune_heads(teacher, left), left, dataset))
+        rest = [i for i in range(len(left[b]) + 1) if i != place]
+        trained = prune_heads(trained, {b: rest})
+        nets.train(trained, dataset, **TRAIN_ON, seed=h, progress=False)
+        steps["trained on"].append(_with_heads(trained, left, dataset))
+        if sum(map(len, left.values())) == HEADS_LEFT:
+            keep_weights(trained, folder / "distillation_text_heads.safetensors")
     return steps
 
 
-def _with_heads(teacher: TextClassifier, left: dict[int, list[int]], dataset: Dataset) -> dict[str, Any]:
-    net = prune_heads(teacher, left)
+def _with_heads(net: TextClassifier, left: dict[int, list[int]], dataset: Dataset) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         size = export(net, dataset.test.x[:1], Path(folder) / "net.onnx").bytes
     kept = {str(block): list(heads) for block, heads in left.items()}
@@ -192,6 +208,7 @@ def _empty() -> dict[str, Any]:
             "program": "python -m edgelab.toolbox.distill_text",
             "data": "edgelab.data.device_logs(seed=0)",
             "teacher": TEACHER,
+            "trained_on": TRAIN_ON,
             "student": STUDENT,
             "parts": [
                 {"condition": condition, "method": method, "epochs": epochs, **recipe.to_dict()}
