@@ -1810,7 +1810,7 @@ ui.show(figure, alt=f"Eight bars. {title}.")
 
 # %%
 def pruned_to(left, order):
-    """The teacher with so many heads ``left``, those of ``order`` gone first, one kept a block."""
+    """The teacher with ``left`` heads; those of ``order`` went, one stays in each block."""
     stay = {0: [0, 1, 2, 3], 1: [0, 1, 2, 3]}
     for block, head in (divmod(int(h), 4) for h in order):
         if len(stay[0]) + len(stay[1]) > left and len(stay[block]) > 1:

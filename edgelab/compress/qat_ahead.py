@@ -41,7 +41,6 @@ LIMITS = {8: 0.5, 4: 1.5}
 """Points against float32 within which the claims Q10 (8 bits) and Q11 (4 bits) place quantization-aware training."""
 
 Report = Callable[[int, int], None]
-_TRAINED_ON: dict[tuple[int, int], Trained] = {}
 
 
 def planned() -> list[Run]:
@@ -81,7 +80,7 @@ def make(path: Path = FILE, *, anew: bool = False, runs: list[Run] | None = None
 
     known: list[Run] = [] if anew or not path.is_file() else read(path)["runs"]
     net, signs = nets.load(NETWORK), data.signs(seed=0)
-    make_one = functools.partial(_made, net=net, signs=signs, folder=path.parent)
+    make_one = functools.partial(_made, net=net, signs=signs, folder=path.parent, controls={})
     yield from ahead.complete(
         known, planned() if runs is None else runs, lambda run: [make_one(run)], lambda every: _save(path, every)
     )
@@ -187,6 +186,7 @@ def _made(
     steps: int = STEPS,
     progress: bool = False,
     report: Report | None = None,
+    controls: dict[int, Trained] | None = None,
 ) -> Run:
     from edgelab.compress.qat import Freeze, qat
     from edgelab.nets.trainer import predict_logits
@@ -196,7 +196,10 @@ def _made(
     if wanted["what"] == "pt2e" and folder is not None:
         return {**run, **_pt2e(wanted, net, signs, folder)}
     if wanted["what"] == "control":
-        done = _control(wanted["bits"], signs, _trained_on(net, signs, wanted["seed"], steps))
+        controls, seed = {} if controls is None else controls, wanted["seed"]
+        if seed not in controls:
+            controls[seed] = trained_on(net, signs, seed, steps)
+        done = _control(wanted["bits"], signs, controls[seed])
     elif wanted["what"] == "freezing":
         part = replace(signs, train=signs.train.subset(EPOCH_ITEMS, seed=0))
         epoch = EPOCH_ITEMS // EPOCH_BATCH
@@ -231,17 +234,13 @@ def _made(
     return run
 
 
-def _trained_on(net: nn.Module, signs: Dataset, seed: int, steps: int) -> Trained:
-    """``net`` trained on exactly as in quantization-aware training, but that nothing is rounded."""
-    key = (seed, steps)
-    if key not in _TRAINED_ON:
-        from edgelab.compress.qat import qat
-        from edgelab.compress.qat_rules import Rules
+def trained_on(net: nn.Module, dataset: Dataset, seed: int = 0, steps: int = STEPS) -> Trained:
+    """``net`` trained on exactly as in quantization-aware training, but that nothing is rounded: the control."""
+    from edgelab.compress.qat import qat
+    from edgelab.compress.qat_rules import Rules
 
-        _TRAINED_ON.clear()
-        rules = Rules(fake_quantize=lambda x, *_: x)
-        _TRAINED_ON[key] = qat(net, signs, 8, steps=steps, threads=1, seed=seed, rules=rules, progress=False)
-    return _TRAINED_ON[key]
+    rules = Rules(fake_quantize=lambda x, *_: x)
+    return qat(net, dataset, 8, steps=steps, threads=1, seed=seed, rules=rules, progress=False)
 
 
 def _control(bits: int, signs: Dataset, trained: Trained) -> Trained:
