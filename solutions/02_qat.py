@@ -1837,7 +1837,7 @@ challenge(
 # %%
 your_network, your_data = nets.load("digits_mlp"), data.digits()
 quantize_aware(
-    your_network, your_data, work / "yours.onnx", bits=4, steps=60, threads=threads
+    your_network, your_data, work / "yours.onnx", bits=4, steps=30, threads=threads
 )
 
 # %% [markdown]
