@@ -49,9 +49,9 @@ import torch
 from IPython.display import display
 
 from edgelab import Reading, Table, data, nets, record, ui
-from edgelab.compress import prune, prune_ahead, prune_packed, prune_plain, prune_train
-from edgelab.compress.prune_audit import audit
-from edgelab.compress.prune_filters import narrowed
+from edgelab.slim import prune, prune_ahead, prune_packed, prune_plain, prune_train
+from edgelab.slim.prune_audit import audit
+from edgelab.slim.prune_filters import narrowed
 from edgelab.convert.onnx import export
 from edgelab.course import (
     Target,

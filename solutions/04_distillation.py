@@ -55,8 +55,8 @@ from tqdm.auto import tqdm
 from IPython.display import display
 
 from edgelab import Reading, Table, data, nets, record, ui
-from edgelab.compress import distill as plain
-from edgelab.compress.distill_training import ask
+from edgelab.slim import distill as plain
+from edgelab.slim.distill_training import ask
 from edgelab.compress.ptq import quantize_dynamic
 from edgelab.convert.onnx import export
 from edgelab.course import (
@@ -2526,7 +2526,7 @@ finding(finding_pruned, against_pruned)
 #
 # The camera has room for a file of <span class="given" title="the task">40,000 bytes</span>, and the customer asks about the worst of the four lighting conditions. Make an ONNX file that fits, that loses at most
 # <span class="given" title="the task">6 points</span> against the teacher on the validation images, and that is right on at least <span class="given" title="the task">65 %</span> of the images of its worst
-# lighting. A smaller file is a better one. Everything above is allowed, and `edgelab.compress` too: losses on features, more epochs, a width of your own, eight bits at the end.
+# lighting. A smaller file is a better one. Everything above is allowed, and `edgelab.slim` and `edgelab.compress` too: losses on features, more epochs, a width of your own, eight bits at the end.
 
 
 # %% tags=["challenge:smallest", "hidden"]

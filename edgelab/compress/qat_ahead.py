@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgelab.compress import ahead
-from edgelab.compress.ahead import FOLDER, Run, selected
 from edgelab.errors import BadFile, BadInput
 from edgelab.files import write_bytes, write_json
+from edgelab.nets import ahead
+from edgelab.nets.ahead import Run, selected
 
 if TYPE_CHECKING:
     from torch import fx, nn
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from edgelab.compress.qat import Trained
     from edgelab.data.dataset import Dataset
 
+FOLDER = Path(__file__).parent / "ahead"
 FILE = FOLDER / "qat.json"
 NETWORK = "signs_dscnn"
 SEEDS = (0, 1, 2)

@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgelab import data, nets
-from edgelab.compress import ahead
-from edgelab.compress.ahead import keep_weights
-from edgelab.compress.distill_training import Answers, Recipe, ask, teach
 from edgelab.data.dataset import Dataset
 from edgelab.errors import BadInput
 from edgelab.files import read_json, write_json
+from edgelab.nets import ahead
+from edgelab.nets.ahead import keep_weights
 from edgelab.nets.checkpoints import accuracy
+from edgelab.slim.distill_training import Answers, Recipe, ask, teach
 from edgelab.toolbox.distill_readings import FEATURES, UNLABELLED, MadeAhead
 
 FILE = Path(__file__).parent / "made" / "distillation.json"

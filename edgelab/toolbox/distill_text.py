@@ -21,15 +21,15 @@ import torch
 from numpy.typing import NDArray
 
 from edgelab import data, nets
-from edgelab.compress import ahead
-from edgelab.compress.ahead import keep_weights
-from edgelab.compress.distill_training import Answers, Recipe, ask, teach
 from edgelab.convert.onnx import export
 from edgelab.data.dataset import Dataset
 from edgelab.data.logs import LENGTH, vocabulary
 from edgelab.files import read_json, write_json
+from edgelab.nets import ahead
+from edgelab.nets.ahead import keep_weights
 from edgelab.nets.checkpoints import accuracy, read_weights
 from edgelab.nets.text import TextClassifier, head_importance, prune_heads
+from edgelab.slim.distill_training import Answers, Recipe, ask, teach
 from edgelab.toolbox.distill_figures import HARD
 from edgelab.toolbox.distill_readings import UNLABELLED, MadeAhead
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from edgelab import data, nets
-from edgelab.compress.distill_training import Answers
 from edgelab.files import read_json
+from edgelab.slim.distill_training import Answers
 from edgelab.toolbox import distill_text
 from edgelab.toolbox.distill_readings import UNLABELLED, MadeAhead
 

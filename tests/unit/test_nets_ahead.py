@@ -2,9 +2,9 @@
 
 import pytest
 
-from edgelab.compress import ahead
 from edgelab.errors import BadFile
 from edgelab.files import write_json
+from edgelab.nets import ahead
 
 
 def test_what_is_there_is_not_made_again_and_each_run_is_saved():

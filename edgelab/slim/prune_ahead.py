@@ -1,6 +1,6 @@
 """Figures of pruning that take longer than a lab may: made ahead, kept as JSON, made again on demand.
 
-``python -m edgelab.compress.prune_ahead`` makes every run that the file does not hold yet and saves after each; with
+``python -m edgelab.slim.prune_ahead`` makes every run that the file does not hold yet and saves after each; with
 ``--anew`` it forgets them first. A run says what it did and when, and keeps which test items came out right, so that
 any two can be compared item by item.
 """
@@ -21,16 +21,17 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgelab import data, nets
-from edgelab.compress import ahead, prune_train
-from edgelab.compress.ahead import FOLDER, Run, here, keep_weights, made_on, selected
-from edgelab.compress.prune import Masks
-from edgelab.compress.prune_filters import narrowed
 from edgelab.data.dataset import Dataset
 from edgelab.errors import BadInput
 from edgelab.files import write_json
-from edgelab.nets import checkpoints
+from edgelab.nets import ahead, checkpoints
+from edgelab.nets.ahead import Run, here, keep_weights, made_on, selected
 from edgelab.reading import Reading
+from edgelab.slim import prune_train
+from edgelab.slim.prune import Masks
+from edgelab.slim.prune_filters import narrowed
 
+FOLDER = Path(__file__).parent / "ahead"
 FILE = FOLDER / "pruning.json"
 SEEDS = (0, 1, 2)
 SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95)

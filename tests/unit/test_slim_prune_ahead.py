@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from edgelab import data, nets
-from edgelab.compress import ahead, prune_ahead
-from edgelab.compress.prune_audit import audit
-from edgelab.compress.prune_filters import narrowed
 from edgelab.errors import BadFile
+from edgelab.nets import ahead
+from edgelab.slim import prune_ahead
+from edgelab.slim.prune_audit import audit
+from edgelab.slim.prune_filters import narrowed
 
 STORED = prune_ahead.read()
 RUNS = STORED["runs"]

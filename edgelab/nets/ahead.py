@@ -19,7 +19,6 @@ from edgelab.files import write_bytes
 if TYPE_CHECKING:
     from torch import nn
 
-FOLDER = Path(__file__).parent / "ahead"
 Run = dict[str, Any]
 _NOTHING = object()
 
