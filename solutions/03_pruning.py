@@ -49,9 +49,9 @@ import torch
 from IPython.display import display
 
 from edgelab import Reading, Table, data, nets, record, ui
-from edgelab.compress import prune, prune_ahead, prune_packed, prune_plain, prune_train
-from edgelab.compress.prune_audit import audit
-from edgelab.compress.prune_filters import narrowed
+from edgelab.slim import prune, prune_ahead, prune_packed, prune_plain, prune_train
+from edgelab.slim.prune_audit import audit
+from edgelab.slim.prune_filters import narrowed
 from edgelab.convert.onnx import export
 from edgelab.course import (
     Target,
@@ -1746,13 +1746,15 @@ for run in prune_ahead.planned():
         choices[" ".join(str(v) for k, v in run.items() if k != "seed")] = run
 
 
-def made_again(which):
+def made_again(which, report):
     wanted = choices[which] or {"what": "half"}
     stored = prune_ahead.selected(ahead, **wanted)
     shown = {f"stored, {run['network']}, seed {run['seed']}": run for run in stored}
     if choices[which]:
-        again = prune_ahead.make(work / "again.json", anew=True, runs=[wanted])
-        shown["made here"] = [run for run in again if prune_ahead.same(wanted, run)][0]
+        again = prune_ahead.make(
+            work / "again.json", anew=True, runs=[wanted], report=report
+        )
+        shown["made here"] = prune_ahead.selected(list(again), **wanted)[0]
     values = {name: prune_ahead.accuracy(run) for name, run in shown.items()}
     title = ", ".join(
         f"{name}: {value:.1f} %" for name, value in list(values.items())[-2:]
@@ -1766,6 +1768,7 @@ ui.Panel(
     title="Measure again",
     alt="Bars of accuracy: stored, and made here.",
     button="Make this run",
+    reports=True,
     which=ui.choice(list(choices), value="as stored", label="run"),
 )
 

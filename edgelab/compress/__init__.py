@@ -1,12 +1,8 @@
-"""Making a network smaller: the affine mapping, calibration, and the real quantizers.
+"""Quantization: the affine mapping, calibration, training with rounding, and the real quantizers.
 
 Each module stands alone and imports only the framework it is about: ``affine`` and ``calibration`` need numpy,
-``ptq`` ONNX Runtime, ``weights``, ``backends``, ``qat`` and its parts, ``distill`` (losses) and ``distill_training``
-PyTorch.
-
-Pruning: ``prune`` sets weights to zero, ``prune_groups`` and ``prune_filters`` take filters out, ``prune_train`` trains
-on, ``prune_packed`` counts bytes, ``prune_audit`` says what a tool did. `edgelab.toolbox.prune` does all of it for a
-network of one's own.
+``ptq`` ONNX Runtime, ``weights``, ``backends``, ``qat`` and its parts PyTorch. Networks with fewer weights, by pruning
+and distillation, are made in `edgelab.slim`.
 
 Names load when they are used: a framework is imported then, not before.
 """

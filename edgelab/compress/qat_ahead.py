@@ -7,11 +7,10 @@ paired intervals follow: how many were right before, how many of these were lost
 
 from __future__ import annotations
 
-import datetime as dt
-import json
+import functools
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +18,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgelab.errors import BadFile, BadInput
-from edgelab.files import write_bytes, write_text
+from edgelab.files import write_bytes, write_json
+from edgelab.nets import ahead
+from edgelab.nets.ahead import Run, selected
 
 if TYPE_CHECKING:
     from torch import fx, nn
 
+    from edgelab.compress.qat import Trained
     from edgelab.data.dataset import Dataset
 
 FOLDER = Path(__file__).parent / "ahead"
@@ -34,10 +36,12 @@ STEPS = 250
 EPOCHS, EPOCH_ITEMS, EPOCH_BATCH = 10, 2000, 32
 SCHEDULES = {"never": None, "after 3 of 10 epochs": 3, "from the start": 0}
 PT2E_STEPS = 20
+CONTROL_BITS = (32, 8, 4, 3, 2)
+"""Of the network that is trained on without rounding: as it is, in 32-bit floats, and quantized after that training."""
 LIMITS = {8: 0.5, 4: 1.5}
 """Points against float32 within which the claims Q10 (8 bits) and Q11 (4 bits) place quantization-aware training."""
 
-Run = dict[str, Any]
+Report = Callable[[int, int], None]
 
 
 def planned() -> list[Run]:
@@ -51,24 +55,14 @@ def planned() -> list[Run]:
             runs.append({"what": "qat", "bits": bits, "per_channel": each, "edge_bits": edge, "seed": seed})
     for seed in SEEDS:
         runs += [{"what": "freezing", "bits": 3, "schedule": name, "seed": seed} for name in SCHEDULES]
+    for seed in SEEDS:
+        runs += [{"what": "control", "bits": bits, "seed": seed} for bits in CONTROL_BITS]
     return runs + [{"what": "pt2e", "bits": 8, "activation": name, "seed": 0} for name in ("relu6", "relu")]
 
 
 def read(path: Path = FILE) -> dict[str, Any]:
-    """What the file holds: ``date``, ``machine``, ``recipe``, ``runs`` and ``judged``.
-
-    Raises
-    ------
-    BadFile
-        If there is no such file, or it is no JSON of this kind.
-    """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        found = None
-    if not isinstance(found, dict) or not {"runs", "judged", "date", "machine"} <= set(found):
-        raise BadFile(f"{path} does not hold figures of quantization-aware training; make them again.")
-    return found
+    """What the file holds: ``date``, ``machine``, ``recipe``, ``runs``, ``judged``; BadFile if it is none."""
+    return ahead.read(path, "quantization-aware training", ("runs", "judged", "date", "machine"))
 
 
 def make(path: Path = FILE, *, anew: bool = False, runs: list[Run] | None = None) -> Iterator[Run]:
@@ -87,17 +81,10 @@ def make(path: Path = FILE, *, anew: bool = False, runs: list[Run] | None = None
 
     known: list[Run] = [] if anew or not path.is_file() else read(path)["runs"]
     net, signs = nets.load(NETWORK), data.signs(seed=0)
-    for wanted in planned() if runs is None else runs:
-        if any(_same(wanted, run) for run in known):
-            continue
-        known.append(_made(wanted, net, signs, path.parent))
-        _save(path, known)
-        yield known[-1]
-
-
-def selected(runs: list[Run], **wanted: Any) -> list[Run]:
-    """The runs with these settings, for example ``what="qat", bits=4``."""
-    return [run for run in runs if all(run.get(key) == value for key, value in wanted.items())]
+    make_one = functools.partial(_made, net=net, signs=signs, folder=path.parent, controls={})
+    yield from ahead.complete(
+        known, planned() if runs is None else runs, lambda run: [make_one(run)], lambda every: _save(path, every)
+    )
 
 
 def correct(run: Run) -> tuple[np.ndarray[Any, np.dtype[np.bool_]], np.ndarray[Any, np.dtype[np.bool_]]]:
@@ -130,14 +117,31 @@ def judge(runs: list[Run]) -> list[dict[str, Any]]:
         says = "Freezing after 3 of 10 epochs beats never freezing, for every seed"
         judged.append({"says": says, "seeds": len(gain), "mean": round(sum(gain) / len(gain), 4)})
         judged[-1]["held"] = min(gain) > 0
+    for bits in (8, 4, 3, 2):
+        found = against_control(runs, bits)
+        if len(found) > 1:
+            says = f"At {bits} bits QAT loses less than as much training alone and quantizing after it, for every seed"
+            mean = round(sum(found) / len(found), 4)
+            judged.append({"says": says, "control_bits": bits, "seeds": len(found), "mean": mean})
+            judged[-1]["held"] = min(found) > 0
     return judged
 
 
-def make_again(run: Run, net: nn.Module, signs: Dataset, steps: int = STEPS) -> Run:
-    """One run of the file anew, on this machine, with a progress bar, of all its steps or fewer; nothing is written."""
+def against_control(runs: list[Run], bits: int) -> list[float]:
+    """Points by which QAT with ``bits``, per channel, is better than its control, seed by seed."""
+    trained = {r["seed"]: points_lost(r) for r in selected(runs, what="qat", bits=bits, per_channel=True, edge_bits=8)}
+    control = {r["seed"]: points_lost(r) for r in selected(runs, what="control", bits=bits)}
+    return [control[seed] - trained[seed] for seed in sorted(trained.keys() & control.keys())]
+
+
+def make_again(run: Run, net: nn.Module, signs: Dataset, steps: int = STEPS, report: Report | None = None) -> Run:
+    """One run of the file anew, on this machine, of all its steps or fewer; nothing is written.
+
+    ``report`` is called with the steps that are done and with all; without it there is a progress bar.
+    """
     results = ("date", "machine", "recipe", "seconds", "items", "before", "lost", "won", "validation_by_epoch")
     wanted = {key: value for key, value in run.items() if key not in results}
-    return _made(wanted, net, signs, None, steps=steps, progress=True)
+    return _made(wanted, net, signs, None, steps=steps, progress=report is None, report=report)
 
 
 def restored(bits: int) -> fx.GraphModule:
@@ -175,16 +179,29 @@ def restored(bits: int) -> fx.GraphModule:
 
 
 def _made(
-    wanted: Run, net: nn.Module, signs: Dataset, folder: Path | None, *, steps: int = STEPS, progress: bool = False
+    wanted: Run,
+    net: nn.Module,
+    signs: Dataset,
+    folder: Path | None,
+    *,
+    steps: int = STEPS,
+    progress: bool = False,
+    report: Report | None = None,
+    controls: dict[int, Trained] | None = None,
 ) -> Run:
     from edgelab.compress.qat import Freeze, qat
     from edgelab.nets.trainer import predict_logits
 
     before = predict_logits(net, signs.test.x).argmax(axis=1) == signs.test.y
-    run = {**wanted, "date": dt.datetime.now(dt.UTC).date().isoformat(), "machine": machine_name()}
+    run = {**wanted, **_here()}
     if wanted["what"] == "pt2e" and folder is not None:
         return {**run, **_pt2e(wanted, net, signs, folder)}
-    if wanted["what"] == "freezing":
+    if wanted["what"] == "control":
+        controls, seed = {} if controls is None else controls, wanted["seed"]
+        if seed not in controls:
+            controls[seed] = trained_on(net, signs, seed, steps)
+        done = _control(wanted["bits"], signs, controls[seed])
+    elif wanted["what"] == "freezing":
         part = replace(signs, train=signs.train.subset(EPOCH_ITEMS, seed=0))
         epoch = EPOCH_ITEMS // EPOCH_BATCH
         after = SCHEDULES[wanted["schedule"]]
@@ -205,7 +222,8 @@ def _made(
     else:
         settings = {"per_channel": wanted["per_channel"], "edge_bits": wanted["edge_bits"], "seed": wanted["seed"]}
         count = steps if wanted["what"] == "qat" else 0
-        done = qat(net, signs, wanted["bits"], steps=count, threads=1, progress=progress, **settings)
+        told = None if report is None else lambda number, _: report(number, count)
+        done = qat(net, signs, wanted["bits"], steps=count, threads=1, progress=progress, watch=told, **settings)
         keep = wanted["what"] == "qat" and wanted["bits"] in LIMITS and wanted["per_channel"]
         if folder is not None and keep and wanted["edge_bits"] == 8 and wanted["seed"] == 0:
             _keep(done.network, folder / f"qat_{wanted['bits']}_bits.safetensors")
@@ -215,6 +233,25 @@ def _made(
     run["items"], run["before"] = len(before), int(before.sum())
     run["lost"], run["won"] = int((before & ~after_right).sum()), int((~before & after_right).sum())
     return run
+
+
+def trained_on(net: nn.Module, dataset: Dataset, seed: int = 0, steps: int = STEPS) -> Trained:
+    """``net`` trained on exactly as in quantization-aware training, but that nothing is rounded: the control."""
+    from edgelab.compress.qat import qat
+    from edgelab.compress.qat_rules import Rules
+
+    rules = Rules(fake_quantize=lambda x, *_: x)
+    return qat(net, dataset, 8, steps=steps, threads=1, seed=seed, rules=rules, progress=False)
+
+
+def _control(bits: int, signs: Dataset, trained: Trained) -> Trained:
+    """That network as it is (32 bits), or quantized after its training, one scale for each channel."""
+    from edgelab.compress.qat import qat
+
+    if bits == 32:
+        return trained
+    made = qat(trained.plain()[0], signs, bits, steps=0, threads=1, progress=False)
+    return replace(made, recipe=trained.recipe, seconds=trained.seconds)
 
 
 def _pt2e(wanted: Run, net: nn.Module, signs: Dataset, folder: Path) -> Run:
@@ -263,27 +300,18 @@ def _save(path: Path, runs: list[Run]) -> None:
         "recipe": "python -m edgelab.compress.qat_ahead",
         "network": NETWORK,
         "date": max(run["date"] for run in runs),
-        "machine": machine_name(),
+        "machine": _here()["machine"],
         "judged": judge(runs),
         "runs": runs,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(content, indent=1) + "\n")
+    write_json(path, content)
 
 
-def machine_name() -> str:
-    """The processor and the system, as `made_on` tells them."""
-    cpu = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-        cpu = next((" ".join(li.split(":", 1)[1].split()) for li in lines if li.startswith("model name")), cpu)
-    except OSError:
-        pass
-    return f"one thread of {cpu}, {platform.system()}"
-
-
-def _same(wanted: Run, run: Run) -> bool:
-    return all(run.get(key, "none") == value for key, value in wanted.items())
+def _here() -> Run:
+    """Date and machine of a run that is made now; all of them run in one thread."""
+    found = ahead.here()
+    return {**found, "machine": f"one thread of {found['machine']}, {platform.system()}"}
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelab.compress.weights import fold_batch_norm, weighted_layers
+from edgelab.compress.weights import fold_batch_norm
 from edgelab.errors import BadInput
+from edgelab.nets.inspection import weighted_layers
 
 if TYPE_CHECKING:
     from torch import nn

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edgelab.compress.affine import affine_parameters, fake_quantize, per_channel
 from edgelab.errors import BadInput
+from edgelab.nets.inspection import layer_kind, weighted_layers
 from edgelab.quiet import first_line
 from edgelab.reading import Table
 
@@ -41,14 +42,6 @@ def fold_batch_norm(net: nn.Module) -> nn.Module:
     except Exception as error:
         raise BadInput(f"{type(net).__name__} cannot be traced to fold its batch norm: {first_line(error)}.") from error
     return folded.eval()
-
-
-def weighted_layers(net: nn.Module) -> dict[str, Any]:
-    """The layers that are quantized, by name: convolutions and linear layers."""
-    from torch import nn
-
-    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)
-    return {name: module for name, module in net.named_modules() if isinstance(module, kinds)}
 
 
 def fake_quantize_weights(net: nn.Module, bits: int | Mapping[str, int] = 8, by_channel: bool = True) -> nn.Module:
@@ -245,13 +238,3 @@ def _channel_maxima(layer: Any) -> NDArray[np.float32]:
 
 def _output_axis(layer: Any) -> int:
     return 1 if type(layer).__name__.startswith("ConvTranspose") else 0
-
-
-def layer_kind(layer: Any) -> str:
-    """What sort of layer it is: depthwise, pointwise, or the name of its class in small letters."""
-    groups = getattr(layer, "groups", 1)
-    if groups > 1 and groups == getattr(layer, "in_channels", 0):
-        return "depthwise"
-    if getattr(layer, "kernel_size", None) and set(layer.kernel_size) == {1}:
-        return "pointwise"
-    return type(layer).__name__.lower()

@@ -140,3 +140,19 @@ def _cost(name: str, layer: Any, output: torch.Tensor) -> LayerCost:
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:160].rstrip(".")
+
+
+def weighted_layers(net: nn.Module) -> dict[str, Any]:
+    """The layers that are quantized or pruned, by name: convolutions and linear layers."""
+    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)
+    return {name: module for name, module in net.named_modules() if isinstance(module, kinds)}
+
+
+def layer_kind(layer: Any) -> str:
+    """What sort of layer it is: depthwise, pointwise, or the name of its class in small letters."""
+    groups = getattr(layer, "groups", 1)
+    if groups > 1 and groups == getattr(layer, "in_channels", 0):
+        return "depthwise"
+    if getattr(layer, "kernel_size", None) and set(layer.kernel_size) == {1}:
+        return "pointwise"
+    return type(layer).__name__.lower()

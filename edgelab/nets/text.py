@@ -6,8 +6,8 @@ It takes numbers of words as float32 (N, length), as every input here is float32
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from typing import cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -16,6 +16,26 @@ from torch.nn import functional as f
 from edgelab.errors import BadInput
 
 HEAD_WIDTH = 12
+
+
+def attention_weights(query: torch.Tensor, key: torch.Tensor, blocked: torch.Tensor) -> torch.Tensor:
+    """How much each word (..., i) looks at each word (..., j): (..., length, length), rows that sum to 1.
+
+    Parameters
+    ----------
+    query, key
+        (..., length, width of the head).
+    blocked
+        Added to the scores: 0 where a word stands, a very negative number where padding does.
+
+    Examples
+    --------
+    >>> attention_weights(torch.ones(2, 3), torch.ones(2, 3), torch.tensor([0.0, -1e4]))
+    tensor([[1., 0.],
+            [1., 0.]])
+    """
+    scores = query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5
+    return f.softmax(scores + blocked, dim=-1)
 
 
 class Attention(nn.Module):
@@ -37,8 +57,8 @@ class Attention(nn.Module):
             rows: torch.Tensor = layer(x)
             return rows.reshape(x.shape[0], x.shape[1], self.heads, self.head_width).transpose(1, 2)
 
-        scores = by_head(self.query) @ by_head(self.key).transpose(2, 3) / self.head_width**0.5
-        mixed = f.softmax(scores + blocked, dim=3) @ by_head(self.value)
+        weights = attention_weights(by_head(self.query), by_head(self.key), blocked)
+        mixed = weights @ by_head(self.value)
         result: torch.Tensor = self.out((mixed * self.gate[:, None, None]).transpose(1, 2).flatten(2))
         return result
 
@@ -104,14 +124,33 @@ def head_importance(net: TextClassifier, tokens: torch.Tensor, labels: torch.Ten
     """
     probe = copy.deepcopy(net).eval()
     attentions = [_attention(probe, number) for number in range(len(probe.blocks))]
-    sizes = [torch.zeros(attention.heads) for attention in attentions]
-    for x, y in zip(torch.split(tokens, 32), torch.split(labels, 32), strict=True):
-        gates = [torch.ones(attention.heads, requires_grad=True) for attention in attentions]
-        for attention, gate in zip(attentions, gates, strict=True):
+    counts = [attention.heads for attention in attentions]
+
+    def loss(gates: torch.Tensor, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        for attention, gate in zip(attentions, torch.split(gates, counts), strict=True):
             attention.gate = gate
-        grads = torch.autograd.grad(f.cross_entropy(probe(x), y), gates)
-        sizes = [size + grad.abs() for size, grad in zip(sizes, grads, strict=True)]
-    return [[float(v) for v in size / len(torch.split(tokens, 32))] for size in sizes]
+        return f.cross_entropy(probe(batch[0]), batch[1])
+
+    batches = list(zip(torch.split(tokens, 32), torch.split(labels, 32), strict=True))
+    sizes = gate_importance(loss, batches, sum(counts))
+    return [[float(v) for v in part] for part in torch.split(sizes, counts)]
+
+
+def gate_importance(
+    loss: Callable[[torch.Tensor, Any], torch.Tensor], batches: Sequence[Any], heads: int
+) -> torch.Tensor:
+    """The mean size of the slope of ``loss(gates, batch)`` at open gates (heads,), over the batches.
+
+    Examples
+    --------
+    >>> gate_importance(lambda gates, batch: (batch * gates).sum(), [torch.tensor([1.0, 2.0]), -torch.ones(2)], 2)
+    tensor([1.0000, 1.5000])
+    """
+    sizes = torch.zeros(heads)
+    for batch in batches:
+        gates = torch.ones(heads, requires_grad=True)
+        sizes += torch.autograd.grad(loss(gates, batch), gates)[0].abs()
+    return sizes / len(batches)
 
 
 def prune_heads(net: TextClassifier, keep: Mapping[int, Sequence[int]]) -> TextClassifier:

@@ -1,8 +1,8 @@
 """The figures of the lab `distillation` that take longer than a lab may: five seeds of each student, made ahead.
 
 ``python -m edgelab.toolbox.distill_figures`` makes what is missing and writes the file after each run; ``--anew``
-starts over. Every student has the same shape and the same seeds in all conditions; what is compared has as many
-steps, but for the items without labels, which are more.
+starts over. Every student has the same shape and the same seeds in all conditions, and takes as many steps, whether
+its labels are few or many.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import copy
-import datetime as dt
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
@@ -23,20 +22,20 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgelab import data, nets
-from edgelab.compress.distill_training import Answers, Recipe, ask, teach
 from edgelab.data.dataset import Dataset
 from edgelab.errors import BadInput
-from edgelab.files import read_json, write_bytes, write_json
-from edgelab.measure.machine import machine
+from edgelab.files import read_json, write_json
+from edgelab.nets import ahead
+from edgelab.nets.ahead import keep_weights
 from edgelab.nets.checkpoints import accuracy
-from edgelab.toolbox.distill_readings import FEATURES, MadeAhead
+from edgelab.slim.distill_training import Answers, Recipe, ask, teach
+from edgelab.toolbox.distill_readings import FEATURES, UNLABELLED, MadeAhead
 
 FILE = Path(__file__).parent / "made" / "distillation.json"
 SEEDS = (0, 1, 2, 3, 4)
 HARD = Recipe(alpha=0.0)
 SOFT = Recipe(temperature=4.0, alpha=0.9)
 MISLED = "soft, teacher saw the wrong labels"
-UNLABELLED = "soft, and items without labels"
 PRUNED = "pruned teacher"
 
 
@@ -72,8 +71,8 @@ class Task:
 
 _SETTINGS: dict[str, Any] = {"learning_rate": 0.01, "weight_decay": 0.02, "batch_size": 64, "threads": 1}
 TASKS = {
-    "vibration": Task("vibration_cnn1d", 5, 16, "conv3", few=300, few_epochs=32, training={"epochs": 8, **_SETTINGS}),
-    "signs": Task("signs_dscnn", 12, 32, "pointwise4", few=1000, few_epochs=16, training={"epochs": 4, **_SETTINGS}),
+    "vibration": Task("vibration_cnn1d", 5, 16, "conv3", few=300, few_epochs=96, training={"epochs": 8, **_SETTINGS}),
+    "signs": Task("signs_dscnn", 12, 32, "pointwise4", few=1000, few_epochs=32, training={"epochs": 4, **_SETTINGS}),
 }
 """The students have 1,865 and 7,522 parameters, their teachers 15,461 and 41,802."""
 
@@ -98,6 +97,8 @@ PARTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("signs", "all labels", ("hard", "soft")),
     ("vibration", "wrong labels", ("hard", "soft")),
     ("signs", "all labels", (PRUNED,)),
+    ("vibration", "few labels", ("hard", "soft", UNLABELLED)),
+    ("signs", "few labels", ("hard", "soft", UNLABELLED)),
 )
 """What is compared: on the vibration everything, on the signs what a lab's figures can afford."""
 WRONG = 0.4
@@ -149,7 +150,7 @@ def make(
         if run.task not in benches:
             benches[run.task] = Bench(run.task)
         content["runs"][run.key] = benches[run.task].train(run, path.parent)
-        content["date"], content["machine"] = dt.datetime.now(dt.UTC).date().isoformat(), machine().cpu
+        content |= ahead.here()
         with contextlib.suppress(BadInput):  # a method of which there is no run yet
             content["held"] = MadeAhead(content).held()
         write_json(path, content)
@@ -183,7 +184,7 @@ class Bench:
         student = prune_to_size(run.task) if run.method == PRUNED else new_student(run.seed, run.task)
         teach(teacher, student, dataset, recipe, labelled=labelled, answers=answers, progress=False, **training)
         if keep is not None and run in KEPT:
-            keep_network(student, keep / KEPT[run])
+            keep_weights(student, keep / KEPT[run])
         logits = nets.predict_logits(student, self.dataset.test.x)
         right = logits.argmax(axis=1) == self.dataset.test.y
         groups = {
@@ -229,13 +230,6 @@ def networks(folder: Path | None = None) -> dict[str, nn.Module]:
 
     where = folder or FILE.parent
     return {run.method: read_weights(new_student(run.seed, run.task), where / name) for run, name in KEPT.items()}
-
-
-def keep_network(net: nn.Module, path: Path) -> None:
-    """Write a network's weights as safetensors, whole or not at all."""
-    from safetensors.torch import save
-
-    write_bytes(path, save({key: value.contiguous() for key, value in net.state_dict().items()}))
 
 
 def new_student(seed: int, task: str = "signs") -> nn.Module:

@@ -19,6 +19,7 @@ from edgelab.reading import Reading
 FEATURES = ("hint", "attention", "relations")
 _FEATURES = "vibration"  # the task on which the losses on features were compared
 _MOST_POINTS = 3.0  # the claim D1
+UNLABELLED = "soft, and items without labels"
 FEWEST_SEEDS = 3
 """Fewer seeds than this cannot tell anything of the noise between them."""
 
@@ -89,15 +90,27 @@ class MadeAhead:
 
         D2 asks for more than the seed noise; D1 for at most 3 points behind the teacher, with 5 times fewer parameters.
         """
-        soft = {task: self.gain(f"{task}, all labels", "soft") for task in self.content["teachers"]}
+        tasks = list(self.content["teachers"])
         features = {name: self.gain(f"{_FEATURES}, all labels", f"soft + {name}", "soft") for name in FEATURES}
-        pruned = {task: self.gain(f"{task}, all labels", "soft", "pruned teacher") for task in self.content["teachers"]}
+        pruned = {task: self.gain(f"{task}, all labels", "soft", "pruned teacher") for task in tasks}
         return {
-            "D1": {task: _below(self.loss_to_teacher(task), _MOST_POINTS) for task in self.content["teachers"]},
-            "D2": {task: _shown(gain) and gain.value > self.seed_noise(task) for task, gain in soft.items()},
+            **self.held_by_task(),
             "D3": {name: _shown(gain) for name, gain in features.items()},
             "D4": {task: _shown(gain) for task, gain in pruned.items()},
         }
+
+    def held_by_task(self) -> dict[str, dict[str, bool]]:
+        """D1 and D2 of each task, and, where labels are few, whether each way to use the teacher was shown to gain."""
+        tasks = list(self.content["teachers"])
+        soft = {task: self.gain(f"{task}, all labels", "soft") for task in tasks}
+        held = {
+            "D1": {task: _below(self.loss_to_teacher(task), _MOST_POINTS) for task in tasks},
+            "D2": {task: _shown(gain) and gain.value > self.seed_noise(task) for task, gain in soft.items()},
+        }
+        few = [(t, m) for t in tasks for m in ("soft", UNLABELLED) if self.seeds(f"{t}, few labels", m)]
+        if few:
+            held["few labels"] = {f"{t}: {m}": _shown(self.gain(f"{t}, few labels", m)) for t, m in few}
+        return held
 
     def seed_noise(self, task: str) -> float:
         """Standard deviation over the seeds in points, all labels: the larger of hard labels' and soft targets'."""

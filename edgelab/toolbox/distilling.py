@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgelab import nets
-from edgelab.compress.distill_training import Recipe, ask, teach
 from edgelab.convert.onnx import OnnxExport, export
 from edgelab.data.dataset import Dataset
 from edgelab.engines import open_engine
@@ -24,6 +23,7 @@ from edgelab.measure.inspect import inspect_model
 from edgelab.measure.losses import GroupLosses, Loss
 from edgelab.nets.trainer import History
 from edgelab.reading import Cell, Reading, Table
+from edgelab.slim.distill_training import Recipe, ask, teach
 
 
 class TeacherFile(nn.Module):

@@ -12,12 +12,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from edgelab.compress import prune_train
-from edgelab.compress.prune import Scope, magnitude_masks
-from edgelab.compress.prune_audit import Audit, audit
-from edgelab.compress.prune_filters import Criterion, Plan, narrowed
-from edgelab.compress.prune_packed import PackedSizes, gzip_bytes, packed_sizes
-from edgelab.compress.weights import weighted_layers
 from edgelab.convert.onnx import export
 from edgelab.data.dataset import Dataset
 from edgelab.engines import open_engine
@@ -25,8 +19,14 @@ from edgelab.engines.base import OperatorTime
 from edgelab.errors import BadInput
 from edgelab.measure import quality
 from edgelab.measure.latency import measure_latency
+from edgelab.nets.inspection import weighted_layers
 from edgelab.nets.trainer import predict_logits
 from edgelab.reading import Reading, Table
+from edgelab.slim import prune_train
+from edgelab.slim.prune import Scope, magnitude_masks
+from edgelab.slim.prune_audit import Audit, audit
+from edgelab.slim.prune_filters import Criterion, Plan, narrowed
+from edgelab.slim.prune_packed import PackedSizes, gzip_bytes, packed_sizes
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def prune(
     if steps:
         _train(smaller, network, data, masks, steps, learning_rate, seed, progress=progress)
     elif masks is not None:
-        from edgelab.compress.prune import apply_masks
+        from edgelab.slim.prune import apply_masks
 
         apply_masks(smaller, masks)
     report = _measured(network, smaller, data, Path(path), why, runs)

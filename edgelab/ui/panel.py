@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import html
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -49,6 +51,9 @@ class Panel:
         One line over the controls.
     button
         The text of a button. With it, moving a control repaints nothing until the button is pressed.
+    reports
+        Whether ``draw`` also takes ``report``, to be called with how much is done and how much there is: the bar under
+        the button then shows it.
     same_axes
         The name of a toggle or a choice whose effect the axes should show: its figures at all its values share their
         axes, so that switching it rescales nothing. It draws once for each value.
@@ -74,11 +79,15 @@ class Panel:
         alt: str | Callable[..., str] = "",
         title: str = "",
         button: str | None = None,
+        reports: bool = False,
         same_axes: str | None = None,
         **controls: Control,
     ) -> None:
         self.title = title
-        self._draw = draw
+        self._message = ipywidgets.HTML()
+        self._button: Any = None
+        self._reported = 0.0
+        self._draw = functools.partial(draw, report=self._report) if reports else draw
         self._alt = alt
         for name, control in controls.items():
             if not isinstance(control, Control):
@@ -91,7 +100,6 @@ class Panel:
         self.alt = self._words(first, self.values)
         self.plot = LivePicture(first) if isinstance(first, Picture) else LivePlot(first, self.alt)
         self._saved = Saved(self._state)
-        self._message = ipywidgets.HTML()
         row = ipywidgets.Box(list(self.controls.values()))
         row.add_class("edgelab-controls")
         heading = [ipywidgets.HTML(f'<p class="edgelab-title">{html.escape(title)}</p>')] if title else []
@@ -132,6 +140,15 @@ class Panel:
             self._say(f"Interrupted; the figure shows the settings before. Press {self._button.description} again.")
         finally:
             self._button.disabled = False
+
+    def _report(self, done: int, total: int) -> None:
+        """Move the bar, ten times a second at most."""
+        now = time.monotonic()
+        if self._button is None or (now - self._reported < 0.1 and done < total):
+            return
+        self._reported = now
+        bar = f'<progress value="{done}" max="{max(total, 1)}"></progress>'
+        self._message.value = f'<p class="edgelab-note" role="status">{done:,} of {total:,} {bar}</p>'
 
     def _repaint(self) -> None:
         try:

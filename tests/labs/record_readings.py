@@ -157,6 +157,10 @@ CHANGES: dict[str, dict[str, tuple[str, Change]]] = {
             "losses beyond both limits, and 5 points lost without training",
             lambda a: [[{**entry, "held": False} for entry in a[0]], a[1], shifted(a[2], 5.0)],
         ),
+        "control": (
+            "nothing gained over training alone, which costs 5 points",
+            lambda a: [[{**entry, "held": False} for entry in a[0]], shifted(a[1], 6.0)],
+        ),
         "closing": ("kernels for 4-bit convolutions", lambda a: [a[0], a[1], 0, a[3]]),
         "recap": ("4 points more lost after training", lambda a: [a[0], shifted(a[1], 4.0), *a[2:]]),
     },
@@ -166,6 +170,21 @@ CHANGES: dict[str, dict[str, tuple[str, Change]]] = {
         "met": ("a tenth of the loss apart", lambda _: [0.1, 0.2]),
         "runtime": ("the speed-up turned round", lambda a: [turned_round(a[0]), *a[1:]]),
         "groups": ("every gain turned into a loss", lambda a: [{n: shifted(g, -100.0) for n, g in a[0].items()}]),
+        "order": ("30 points less for the order by importance", lambda a: [shifted(a[0], -30.0), *a[1:]]),
+        "text_student": (
+            "the speed-up turned round, and 50 points less lost",
+            lambda a: [turned_round(a[0]), shifted(a[1], -50.0), a[2]],
+        ),
+        "heads": ("the speed-up turned round", lambda a: [turned_round(a[0]), *a[1:]]),
+        "dynamic": (
+            "10 points more lost, and every speed-up turned round",
+            lambda a: [
+                {n: shifted(r, 10.0) for n, r in a[0].items()},
+                {n: scaled(r, 0.1) for n, r in a[1].items()},
+                a[2],
+            ],
+        ),
+        "few": ("50 points less gained", lambda a: [{n: shifted(g, -50.0) for n, g in a[0].items()}, *a[1:]]),
         "soft": ("a gain within the noise", lambda a: [dict.fromkeys(a[0], False), *a[1:]]),
         "privilege": (
             "a gain that may be none",

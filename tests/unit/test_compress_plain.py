@@ -10,10 +10,11 @@ from edgelab import nets
 from edgelab.compress import affine, plain, ptq
 from edgelab.compress.simulate import simulate, tensor_values
 from edgelab.compress.stored import stored_integers
-from edgelab.compress.weights import fold_batch_norm, weighted_layers
+from edgelab.compress.weights import fold_batch_norm
 from edgelab.convert.onnx import export
 from edgelab.engines import open_engine
 from edgelab.errors import BadFile, BadInput
+from edgelab.nets.inspection import weighted_layers
 
 ends = st.floats(-1e4, 1e4, allow_nan=False, width=32)
 

@@ -88,6 +88,19 @@ def test_what_is_said_to_hold_follows_from_the_runs():
     assert not any(entry["held"] for entry in qat_ahead.judge(worse) if "limit" in entry)
 
 
+def test_the_control_takes_the_same_steps_and_rounds_nothing(digits):
+    net, x = nets.load("digits_mlp"), digits.test.x[:100]
+    alone, rounded = qat_ahead.trained_on(net, digits, 1, 4), qat(net, digits, 8, steps=4, seed=1, progress=False)
+    assert alone.recipe == rounded.recipe
+    np.testing.assert_allclose(alone.predict(x), nets.predict_logits(alone.plain()[0], x), atol=1e-4)
+    assert not np.allclose(rounded.predict(x), nets.predict_logits(rounded.plain()[0], x), atol=1e-4)
+    assert not np.allclose(alone.predict(x), nets.predict_logits(net, x), atol=1e-3)
+    run = {"what": "control", "bits": 4, "seed": 1}
+    made = qat_ahead._made(run, net, digits, None, steps=4, controls={1: alone})
+    assert made["items"] == len(digits.test.y)
+    assert made["recipe"] == alone.recipe
+
+
 @pytest.mark.parametrize(("bits", "limit"), [(8, 0.5), (4, 1.5)])
 def test_trained_per_channel_every_seed_keeps_to_the_goal(bits, limit):
     found = qat_ahead.selected(AHEAD["runs"], what="qat", bits=bits, per_channel=True, edge_bits=8)

@@ -14,9 +14,9 @@ from edgelab.compress.weights import (
     fake_quantize_weights,
     fold_batch_norm,
     sensitivity,
-    weighted_layers,
 )
 from edgelab.errors import BadInput
+from edgelab.nets.inspection import weighted_layers
 
 
 def trained_like(net, x):

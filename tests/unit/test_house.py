@@ -15,7 +15,7 @@ PACKAGE = ROOT / "edgelab"
 FLOORS = [
     {"reading", "errors", "files", "quiet"},
     {"data", "nets", "models"},
-    {"compress", "convert", "engines", "emulator"},
+    {"compress", "slim", "convert", "engines", "emulator"},
     {"measure"},
     {"mcu", "federated", "ota", "field"},
     {"toolbox"},
@@ -125,6 +125,7 @@ def test_a_room_imports_only_from_below(path):
         ("nets", "data", True),
         ("data", "models", False),
         ("convert", "models", True),
+        ("slim", "compress", False),
         ("measure", "mcu", False),
         ("ota", "mcu", False),
         ("toolbox", "field", True),

@@ -379,3 +379,22 @@ def test_a_prediction_is_left_in_the_executed_notebook(executed):
 
 def test_outputs_stay_small(executed):
     assert len(json.dumps([cell.outputs for cell in executed.cells])) < 30_000
+
+
+def test_a_draw_that_reports_moves_the_bar():
+    seen = []
+
+    def slow(n, report):
+        for done in (0, 5, 20):
+            report(done, 20)
+            seen.append(shown._message.value if n > 1 else "")
+        return draw(4)
+
+    shown = None
+    shown = ui.Panel(slow, alt="A bar.", button="Measure", reports=True, n=ui.slider(1, 3))
+    assert shown._message.value == ""
+    shown.controls["n"].value = 2
+    shown._button.click()
+    assert '0 of 20 <progress value="0" max="20">' in seen[3]
+    assert '20 of 20 <progress value="20" max="20">' in seen[5]
+    assert shown._message.value == ""

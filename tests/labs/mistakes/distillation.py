@@ -789,6 +789,232 @@ def my_distances(embeddings):
             "no slope at 0",
         ),
     ],
+    "attention_weights": [
+        (
+            """
+def my_attention_weights(query, key, there):
+    scores = query @ key.transpose(1, 2) / query.shape[2] ** 0.5
+    return scores.softmax(dim=2)
+""",
+            "padding is looked at",
+        ),
+        (
+            """
+def my_attention_weights(query, key, there):
+    scores = query @ key.transpose(1, 2)
+    return scores.masked_fill(~there[:, None, :], -torch.inf).softmax(dim=2)
+""",
+            "the root of d is missing",
+        ),
+        (
+            """
+def my_attention_weights(query, key, there):
+    scores = query @ key.transpose(1, 2) / query.shape[2]
+    return scores.masked_fill(~there[:, None, :], -torch.inf).softmax(dim=2)
+""",
+            "divided by d: by its root",
+        ),
+        (
+            """
+def my_attention_weights(query, key, there):
+    scores = query @ key.transpose(1, 2) / query.shape[1] ** 0.5
+    return scores.masked_fill(~there[:, None, :], -torch.inf).softmax(dim=2)
+""",
+            "root of the length",
+        ),
+        (
+            """
+def my_attention_weights(query, key, there):
+    scores = query @ key.transpose(1, 2) / query.shape[2] ** 0.5
+    return scores.masked_fill(there[:, None, :], -1e9).softmax(dim=2)
+""",
+            "the wrong way round",
+        ),
+        (
+            """
+def my_attention_weights(query, key, there):
+    scores = query @ key.transpose(1, 2) / query.shape[2] ** 0.5
+    return (scores * there[:, None, :]).softmax(dim=2)
+""",
+            "a score like any other",
+        ),
+        (
+            """
+def my_attention_weights(query, key, there):
+    scores = query @ key.transpose(1, 2) / query.shape[2] ** 0.5
+    return scores.softmax(dim=2) * there[:, None, :]
+""",
+            "no longer sum to 1",
+        ),
+        (
+            """
+def my_attention_weights(query, key, there):
+    scores = key @ query.transpose(1, 2) / query.shape[2] ** 0.5
+    return scores.masked_fill(~there[:, None, :], -1e9).softmax(dim=2)
+""",
+            "keys and queries were swapped",
+        ),
+        (
+            """
+def my_attention_weights(query, key, there):
+    scores = query @ key.transpose(1, 2) / query.shape[2] ** 0.5
+    return scores.masked_fill(~there[:, None, :], -1e9).softmax(dim=1)
+""",
+            "runs over the words that look",
+        ),
+        (
+            """
+def my_attention_weights(query, key, there):
+    scores = query @ key.transpose(1, 2) / query.shape[2] ** 0.5
+    return scores.masked_fill(~there[:, :, None], -1e9).softmax(dim=2)
+""",
+            "padding is looked at",
+        ),
+        (
+            """
+def my_attention_weights(query, key, there):
+    return torch.einsum("nid,njd->nij", query, key) / query.shape[2] ** 0.5
+""",
+            "these are scores",
+        ),
+        (
+            """
+def my_attention_weights(query, key, there):
+    scores = (query @ key.transpose(1, 2)).detach() / query.shape[2] ** 0.5
+    return scores.masked_fill(~there[:, None, :], -torch.inf).softmax(dim=2)
+""",
+            "detach nothing",
+        ),
+        (
+            """
+def my_attention_weights(query, key, there):
+    scores = (query @ key.transpose(1, 2) / query.shape[2] ** 0.5).masked_fill(~there[:, None, :], -torch.inf)
+    return scores.softmax(dim=2).mean(dim=1)
+""",
+            "the shape is (N, L, L)",
+        ),
+    ],
+    "head_importance": [
+        (
+            """
+def my_head_importance(loss, batches, heads):
+    total = torch.zeros(heads)
+    for batch in batches:
+        gates = torch.ones(heads, requires_grad=True)
+        total += torch.autograd.grad(loss(gates, batch), gates)[0]
+    return (total / len(batches)).abs()
+""",
+            "those of opposite sign cancel",
+        ),
+        (
+            """
+def my_head_importance(loss, batches, heads):
+    gates = torch.ones(heads, requires_grad=True)
+    (slope,) = torch.autograd.grad(sum(loss(gates, batch) for batch in batches), gates)
+    return slope.abs() / len(batches)
+""",
+            "those of opposite sign cancel",
+        ),
+        (
+            """
+def my_head_importance(loss, batches, heads):
+    total = torch.zeros(heads)
+    for batch in batches:
+        gates = torch.ones(heads, requires_grad=True)
+        total += torch.autograd.grad(loss(gates, batch), gates)[0]
+    return total / len(batches)
+""",
+            "the sign is still there",
+        ),
+        (
+            """
+def my_head_importance(loss, batches, heads):
+    total = torch.zeros(heads)
+    for batch in batches:
+        gates = torch.ones(heads, requires_grad=True)
+        total += torch.autograd.grad(loss(gates, batch), gates)[0].abs()
+    return total
+""",
+            "this is the sum over the batches",
+        ),
+        (
+            """
+def my_head_importance(loss, batches, heads):
+    total = torch.zeros(heads)
+    for batch in batches:
+        gates = torch.zeros(heads, requires_grad=True)
+        total += torch.autograd.grad(loss(gates, batch), gates)[0].abs()
+    return total / len(batches)
+""",
+            "the gates were shut",
+        ),
+        (
+            """
+def my_head_importance(loss, batches, heads):
+    rows = []
+    for batch in batches:
+        whole = loss(torch.ones(heads), batch)
+        rows.append(torch.stack([(loss(1 - row, batch) - whole).abs() for row in torch.eye(heads)]))
+    return torch.stack(rows).mean(dim=0)
+""",
+            "what a shut head costs",
+        ),
+        (
+            """
+def my_head_importance(loss, batches, heads):
+    total = torch.zeros(heads)
+    for batch in batches:
+        gates = torch.ones(heads, requires_grad=True)
+        total += torch.autograd.grad(loss(gates, batch), gates)[0] ** 2
+    return total / len(batches)
+""",
+            "squares of the slopes",
+        ),
+        (
+            """
+def my_head_importance(loss, batches, heads):
+    for batch in batches:
+        gates = torch.ones(heads, requires_grad=True)
+        slope = torch.autograd.grad(loss(gates, batch), gates)[0].abs()
+    return slope
+""",
+            "the last batch alone",
+        ),
+        (
+            """
+def my_head_importance(loss, batches, heads):
+    gates = torch.ones(heads, requires_grad=True)
+    total = torch.zeros(heads)
+    for batch in batches:
+        loss(gates, batch).backward()
+        total += gates.grad.abs()
+    return total / len(batches)
+""",
+            "still holds the batches before",
+        ),
+        (
+            """
+def my_head_importance(loss, batches, heads):
+    total = torch.zeros(heads)
+    for batch in batches:
+        gates = torch.ones(heads, requires_grad=True)
+        total += torch.autograd.grad(loss(gates, batch), gates)[0].abs()
+    return total / heads
+""",
+            "divided by the number of heads",
+        ),
+        (
+            """
+def my_head_importance(loss, batches, heads):
+    total = torch.zeros(heads)
+    for batch in batches:
+        gates = torch.ones(heads, requires_grad=True)
+        total += torch.autograd.grad(loss(gates, batch), gates)[0].abs()
+    return total / total.sum()
+""",
+            "divided by its sum",
+        ),
+    ],
 }
 
 VARIANTS = {
@@ -1033,6 +1259,73 @@ def my_distances(embeddings):
     far = torch.sqrt(squares.clamp_min(0) + 1e-12)
     n = len(far)
     return far / (far.sum() / (n * (n - 1)))
+""",
+    ],
+    "attention_weights": [
+        """
+def my_attention_weights(query, key, there):
+    scores = torch.einsum("nid,njd->nij", query, key) / np.sqrt(query.shape[-1])
+    return torch.softmax(torch.where(there[:, None, :], scores, -1e9), dim=-1)
+""",
+        """
+def my_attention_weights(query, key, there):
+    scores = query @ key.mT / query.shape[2] ** 0.5
+    powers = torch.exp(scores - scores.amax(dim=2, keepdim=True)) * there[:, None, :]
+    return powers / powers.sum(dim=2, keepdim=True)
+""",
+        """
+def my_attention_weights(query, key, there):
+    rows = []
+    for q, k, t in zip(query, key, there):
+        scores = q @ k.T / q.shape[1] ** 0.5
+        scores[:, ~t] = -torch.inf
+        rows.append(scores.softmax(dim=1))
+    return torch.stack(rows)
+""",
+        """
+def my_attention_weights(query, key, there):
+    scores = query @ key.transpose(1, 2) / query.shape[2] ** 0.5
+    both = there[:, None, :] & there[:, :, None]
+    return scores.masked_fill(~both, -torch.inf).softmax(dim=2)
+""",
+        """
+def my_attention_weights(query, key, there):
+    scores = query.float() @ key.float().transpose(1, 2) / query.shape[2] ** 0.5
+    return (scores + (there.float() - 1)[:, None, :] * 1e4).softmax(dim=2)
+""",
+    ],
+    "head_importance": [
+        """
+def my_head_importance(loss, batches, heads):
+    sizes = []
+    for batch in batches:
+        gates = torch.ones(heads, requires_grad=True)
+        loss(gates, batch).backward()
+        sizes.append(gates.grad.abs())
+    return torch.stack(sizes).mean(dim=0)
+""",
+        """
+def my_head_importance(loss, batches, heads):
+    gates = torch.ones(heads, requires_grad=True)
+    total = np.zeros(heads)
+    for batch in batches:
+        gates.grad = None
+        loss(gates, batch).backward()
+        total += np.abs(gates.grad.numpy())
+    return total / len(batches)
+""",
+        """
+def my_head_importance(loss, batches, heads):
+    slopes = [torch.func.grad(loss)(torch.ones(heads), batch) for batch in batches]
+    return [float(torch.stack([s[h].abs() for s in slopes]).mean()) for h in range(heads)]
+""",
+        """
+def my_head_importance(loss, batches, heads):
+    rows = []
+    for batch in batches:
+        steps = 0.05 * torch.eye(heads)
+        rows.append([abs(float(loss(1 + s, batch) - loss(1 - s, batch))) / 0.1 for s in steps])
+    return torch.tensor(rows).mean(dim=0)
 """,
     ],
 }

@@ -12,9 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgelab.compress.weights import layer_kind, weighted_layers
 from edgelab.errors import BadInput
-from edgelab.nets.inspection import count_macs
+from edgelab.nets.inspection import count_macs, layer_kind, weighted_layers
 from edgelab.reading import Table
 
 

@@ -21,9 +21,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from edgelab.compress.prune_groups import Channels, Dependencies, dependencies
 from edgelab.errors import BadInput
 from edgelab.nets.inspection import NetworkCost, count_macs
+from edgelab.slim.prune_groups import Channels, Dependencies, dependencies
 
 Criterion = Literal["l1", "bn_scale", "taylor", "random"]
 Scores = NDArray[np.float64]

@@ -18,7 +18,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from edgelab.compress.prune import (
+from edgelab.data.dataset import Dataset
+from edgelab.errors import BadInput
+from edgelab.slim.prune import (
     Masks,
     Scope,
     apply_masks,
@@ -28,8 +30,6 @@ from edgelab.compress.prune import (
     prunable,
     random_masks,
 )
-from edgelab.data.dataset import Dataset
-from edgelab.errors import BadInput
 
 Step = Callable[[nn.Module, torch.optim.Optimizer, Mapping[str, torch.Tensor], torch.Tensor], None]
 Report = Callable[[int, int], None]

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from edgelab import nets
-from edgelab.compress import distill
-from edgelab.compress.distill_training import Distillation, Recipe, ask, teach
 from edgelab.errors import BadInput
+from edgelab.slim import distill
+from edgelab.slim.distill_training import Distillation, Recipe, ask, teach
 from tests.distill_networks import Small, toy
 
 RNG = np.random.default_rng(3)

@@ -7,10 +7,10 @@ import torchvision
 from torch import nn
 
 from edgelab import nets
-from edgelab.compress.prune_audit import audit
-from edgelab.compress.prune_filters import choose, importance, narrowed, planned_macs, remove, silence
-from edgelab.compress.prune_groups import dependencies
 from edgelab.errors import BadInput
+from edgelab.slim.prune_audit import audit
+from edgelab.slim.prune_filters import choose, importance, narrowed, planned_macs, remove, silence
+from edgelab.slim.prune_groups import dependencies
 
 
 def seeded(make):

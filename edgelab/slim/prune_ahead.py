@@ -1,6 +1,6 @@
 """Figures of pruning that take longer than a lab may: made ahead, kept as JSON, made again on demand.
 
-``python -m edgelab.compress.prune_ahead`` makes every run that the file does not hold yet and saves after each; with
+``python -m edgelab.slim.prune_ahead`` makes every run that the file does not hold yet and saves after each; with
 ``--anew`` it forgets them first. A run says what it did and when, and keeps which test items came out right, so that
 any two can be compared item by item.
 """
@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import base64
 import copy
-import datetime as dt
-import json
+import itertools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,14 +21,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgelab import data, nets
-from edgelab.compress import prune_train
-from edgelab.compress.prune import Masks
-from edgelab.compress.prune_filters import narrowed
 from edgelab.data.dataset import Dataset
-from edgelab.errors import BadFile, BadInput
-from edgelab.files import write_bytes, write_json
-from edgelab.nets import checkpoints
+from edgelab.errors import BadInput
+from edgelab.files import write_json
+from edgelab.nets import ahead, checkpoints
+from edgelab.nets.ahead import Run, here, keep_weights, made_on, selected
 from edgelab.reading import Reading
+from edgelab.slim import prune_train
+from edgelab.slim.prune import Masks
+from edgelab.slim.prune_filters import narrowed
 
 FOLDER = Path(__file__).parent / "ahead"
 FILE = FOLDER / "pruning.json"
@@ -52,8 +52,6 @@ RECIPES: dict[str, dict[str, Any]] = {
 SPARSE: dict[str, Any] = {"learning_rate": 5e-3, "batch_size": 32}
 TICKET: dict[str, Any] = {"steps": 500, "learning_rate": 1e-2, "batch_size": 32}
 
-Run = dict[str, Any]
-
 
 def planned() -> list[Run]:
     """Every run that belongs into the file: what identifies it, without results."""
@@ -69,22 +67,13 @@ def planned() -> list[Run]:
 
 
 def read(path: Path = FILE) -> dict[str, Any]:
-    """What the file holds: ``recipe``, ``runs`` and ``judged``.
-
-    Raises
-    ------
-    BadFile
-        If there is no such file, or it is no JSON of this kind.
-    """
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        found["runs"], found["judged"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise BadFile(f"{path} does not hold figures of pruning; make them again.") from None
-    return found
+    """What the file holds: ``recipe``, ``runs`` and ``judged``; BadFile if it is no such file."""
+    return ahead.read(path, "pruning", ("runs", "judged"))
 
 
-def make(path: Path = FILE, *, anew: bool = False, runs: list[Run] | None = None) -> Iterator[Run]:
+def make(
+    path: Path = FILE, *, anew: bool = False, runs: list[Run] | None = None, report: prune_train.Report | None = None
+) -> Iterator[Run]:
     """Make the runs that ``path`` lacks, one a step of the iterator, and save after each.
 
     Parameters
@@ -95,31 +84,41 @@ def make(path: Path = FILE, *, anew: bool = False, runs: list[Run] | None = None
         Forget what it holds first.
     runs
         Some of those `planned`; by default all.
+    report
+        Called with the steps of training that are done and those of all these runs, which may turn out fewer.
     """
     known: list[Run] = [] if anew or not path.is_file() else read(path)["runs"]
+    every = planned() if runs is None else runs
+    total, done = sum(map(steps_of, every)), itertools.count(1)
+
+    def tick(_: int, __: int) -> None:
+        if report is not None:
+            report(next(done), total)
+
     sets: dict[str, Dataset] = {}
-    for wanted in planned() if runs is None else runs:
-        if any(same(wanted, run) for run in known):
-            continue
+
+    def made(wanted: Run) -> Iterator[Run]:
         kind = wanted["network"].partition("_")[0]
         if kind not in sets:
             sets[kind] = data.digits(seed=0) if kind == "digits" else data.signs(seed=0)
-        keys = ("what", "network", "seed", "sparsity")
-        made = list(_made(wanted, sets[kind], path.parent))
-        new = [run for run in made if not any(all(run.get(k) == old.get(k) for k in keys) for old in known)]
-        known += new
-        _save(path, known)
-        yield from new
+        return _made(wanted, sets[kind], path.parent, tick)
+
+    yield from ahead.complete(known, every, made, lambda runs: _save(path, runs))
 
 
-def selected(runs: list[Run], **wanted: Any) -> list[Run]:
-    """The runs with these settings, for example ``what="iterative", sparsity=0.9``."""
-    return [run for run in runs if all(run.get(key) == value for key, value in wanted.items())]
-
-
-def same(wanted: Run, run: Run) -> bool:
-    """Whether a run is the wanted one."""
-    return all(run.get(key) == value for key, value in wanted.items())
+def steps_of(run: Run) -> int:
+    """How many steps of training a run takes."""
+    what = run["what"]
+    if what == "dense":
+        return 0
+    if what in ("half", "torch-pruning half"):
+        return int(RECIPES[run["network"]]["steps"])
+    path = prune_train.rounds_to(SPARSITIES)
+    if what == "one-shot":  # as many as the path has had by then
+        return ROUND_STEPS * (path.index(run["sparsity"]) + 1)
+    if what == "iterative":
+        return ROUND_STEPS * len(path)
+    return int(TICKET["steps"]) * (_ticket_rounds(run) + 2)  # the dense network before, the control after
 
 
 def correct(runs: list[Run]) -> NDArray[np.bool_]:
@@ -130,12 +129,6 @@ def correct(runs: list[Run]) -> NDArray[np.bool_]:
 def accuracy(run: Run) -> float:
     """Percent of the test items that were right."""
     return 100 * float(correct([run]).mean())
-
-
-def made_on(runs: list[Run]) -> tuple[str, str]:
-    """The latest date and the machine of some runs, as `Reading` takes them."""
-    last = max(runs, key=lambda run: run["date"])
-    return last["date"], last["machine"]
 
 
 def paired(before: list[Run], after: list[Run], what: str) -> Reading:
@@ -209,25 +202,24 @@ def _halved(network: str) -> tuple[nn.Module, nn.Module]:
     return narrowed(whole, torch.zeros(1, 3, 32, 32), macs=macs, **HALF[network])[0], whole
 
 
-def _made(wanted: Run, dataset: Dataset, folder: Path) -> Iterator[Run]:
+def _made(wanted: Run, dataset: Dataset, folder: Path, tick: prune_train.Report) -> Iterator[Run]:
     what, name, seed = wanted["what"], wanted["network"], wanted["seed"]
     whole = nets.load(name)
     if what == "dense":
         yield _run(wanted, whole, dataset)
     elif what == "half":
         narrow, _ = _halved(name)
-        prune_train.fine_tune(narrow, dataset, teacher=whole, seed=seed, **RECIPES[name])
+        prune_train.fine_tune(narrow, dataset, teacher=whole, seed=seed, report=tick, **RECIPES[name])
         if seed == 0:
-            _keep(narrow, folder / f"{name}_half.safetensors")
+            keep_weights(narrow, folder / f"{name}_half.safetensors")
         yield _run(wanted, narrow, dataset)
     elif what == "torch-pruning half":
         narrow = _peer(whole, HALF[name]["round_to"])
-        prune_train.fine_tune(narrow, dataset, teacher=nets.load(name), seed=seed, **RECIPES[name])
+        prune_train.fine_tune(narrow, dataset, teacher=nets.load(name), seed=seed, report=tick, **RECIPES[name])
         yield _run(wanted, narrow, dataset)
     elif what == "one-shot":
-        path = prune_train.rounds_to(SPARSITIES)
-        steps = ROUND_STEPS * (path.index(wanted["sparsity"]) + 1)  # as many as the path has had by then
-        prune_train.one_shot(whole, dataset, wanted["sparsity"], steps=steps, seed=seed, **SPARSE)
+        settings = {"steps": steps_of(wanted), "seed": seed, "report": tick, **SPARSE}
+        prune_train.one_shot(whole, dataset, wanted["sparsity"], **settings)
         yield _run(wanted, whole, dataset)
     elif what == "iterative":
         made: list[Run] = []
@@ -237,26 +229,31 @@ def _made(wanted: Run, dataset: Dataset, folder: Path) -> Iterator[Run]:
                 made.append(_run({**wanted, "sparsity": sparsity}, net, dataset))
 
         path = prune_train.rounds_to(SPARSITIES)
-        prune_train.iterative(whole, dataset, path, steps=ROUND_STEPS, after_round=note, seed=seed, **SPARSE)
+        settings = {"steps": ROUND_STEPS, "seed": seed, "report": tick, **SPARSE}
+        prune_train.iterative(whole, dataset, path, after_round=note, **settings)
         yield from made
     else:
-        yield from _tickets(wanted, dataset)
+        yield from _tickets(wanted, dataset, tick)
 
 
-def _tickets(wanted: Run, dataset: Dataset) -> Iterator[Run]:
+def _tickets(wanted: Run, dataset: Dataset, tick: prune_train.Report) -> Iterator[Run]:
     seed = wanted["seed"]
     start = checkpoints.build({**checkpoints.read_recipe(wanted["network"]), "training": {"seed": seed}})
 
     def train(net: nn.Module, masks: Masks, seed: int) -> object:
-        return prune_train.fine_tune(net, dataset, masks, seed=seed, **TICKET)
+        return prune_train.fine_tune(net, dataset, masks, seed=seed, report=tick, **TICKET)
 
     dense = copy.deepcopy(start)
     train(dense, {}, seed)
     sparsity = wanted["sparsity"]
-    rounds = len(prune_train.rounds_to([sparsity], 0.4))
+    rounds = _ticket_rounds(wanted)
     found = prune_train.lottery_ticket(start, train, sparsity, rounds, seed=seed, dense=dense)
     for what, net in (("ticket dense", found.dense), ("ticket", found.winning), ("ticket control", found.random)):
         yield _run({**wanted, "what": what}, net, dataset)
+
+
+def _ticket_rounds(wanted: Run) -> int:
+    return len(prune_train.rounds_to([wanted["sparsity"]], 0.4))
 
 
 def _peer(whole: nn.Module, round_to: int) -> nn.Module:
@@ -282,8 +279,7 @@ def _run(wanted: Run, net: nn.Module, dataset: Dataset) -> Run:
     shape = dataset.test.x.shape[1:]
     return {
         **wanted,
-        "date": dt.datetime.now(dt.UTC).date().isoformat(),
-        "machine": machine_name(),
+        **here(),
         "items": len(right),
         "right": base64.b85encode(np.packbits(right).tobytes()).decode(),
         "macs": nets.count_macs(net, shape).macs,
@@ -291,26 +287,8 @@ def _run(wanted: Run, net: nn.Module, dataset: Dataset) -> Run:
     }
 
 
-def machine_name() -> str:
-    """The processor of this machine, as far as the system tells it."""
-    import platform
-
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return " ".join((names or [platform.processor() or platform.machine() or "an unknown machine"])[0].split())
-
-
 def _bits(text: str, items: int) -> NDArray[np.bool_]:
     return np.unpackbits(np.frombuffer(base64.b85decode(text), np.uint8))[:items].astype(bool)
-
-
-def _keep(net: nn.Module, path: Path) -> None:
-    from safetensors.torch import save
-
-    write_bytes(path, save({key: value.contiguous() for key, value in net.state_dict().items()}))
 
 
 def _save(path: Path, runs: list[Run]) -> None:

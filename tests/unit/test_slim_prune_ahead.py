@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from edgelab import data, nets
-from edgelab.compress import prune_ahead
-from edgelab.compress.prune_audit import audit
-from edgelab.compress.prune_filters import narrowed
 from edgelab.errors import BadFile
+from edgelab.nets import ahead
+from edgelab.slim import prune_ahead
+from edgelab.slim.prune_audit import audit
+from edgelab.slim.prune_filters import narrowed
 
 STORED = prune_ahead.read()
 RUNS = STORED["runs"]
@@ -19,11 +20,11 @@ RUNS = STORED["runs"]
 def test_every_run_is_a_planned_one_with_its_date_and_machine_and_none_is_there_twice():
     planned = prune_ahead.planned()
     for run in RUNS:
-        assert any(prune_ahead.same(wanted, run) for wanted in planned), run
+        assert any(ahead.same(wanted, run) for wanted in planned), run
         assert run["date"] >= "2026-11-01"
         assert run["machine"]
         assert 0 <= prune_ahead.accuracy(run) <= 100
-    assert all(sum(prune_ahead.same(wanted, run) for run in RUNS) <= 1 for wanted in planned)
+    assert all(sum(ahead.same(wanted, run) for run in RUNS) <= 1 for wanted in planned)
 
 
 def test_what_the_lab_shows_is_there():
@@ -99,3 +100,14 @@ def test_a_peer_that_leaves_layers_whole_without_a_word_is_found_out():
     assert found.macs[1] > 0.6 * found.macs[0]
     narrow, _ = narrowed(before, torch.zeros(1, 3, 32, 32), 0.95, round_to=4)
     assert set(audit(before, narrow, (3, 32, 32)).not_pruned) == {"head"}
+
+
+@pytest.mark.parametrize("what", ["one-shot", "iterative", "ticket control"])
+def test_the_steps_that_are_told_end_at_the_total(what, tmp_path, monkeypatch):
+    monkeypatch.setattr(prune_ahead, "ROUND_STEPS", 2)
+    monkeypatch.setitem(prune_ahead.TICKET, "steps", 2)
+    wanted = next(run for run in prune_ahead.planned() if run["what"] == what)
+    told = []
+    list(prune_ahead.make(tmp_path / "a.json", anew=True, runs=[wanted], report=lambda *v: told.append(v)))
+    total = prune_ahead.steps_of(wanted)
+    assert told == [(done, total) for done in range(1, total + 1)]

@@ -17,8 +17,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
-from edgelab.compress.weights import layer_kind, weighted_layers
 from edgelab.errors import BadInput
+from edgelab.nets.inspection import layer_kind, weighted_layers
 from edgelab.reading import Table
 
 Masks: TypeAlias = "dict[str, torch.Tensor]"

@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn.utils import prune as theirs
 
 from edgelab import data, nets
-from edgelab.compress import prune, prune_packed, prune_train
 from edgelab.errors import BadInput
+from edgelab.slim import prune, prune_packed, prune_train
 
 
 @pytest.fixture(scope="module")

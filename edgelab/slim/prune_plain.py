@@ -14,9 +14,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
-from edgelab.compress.prune import magnitude_mask
-from edgelab.compress.prune_packed import bitmask_bytes
 from edgelab.errors import BadInput
+from edgelab.slim.prune import magnitude_mask
+from edgelab.slim.prune_packed import bitmask_bytes
 
 Block: TypeAlias = "dict[str, NDArray[Any]]"
 NORM = ("weight", "bias", "running_mean", "running_var")

@@ -16,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from edgelab.compress import distill
 from edgelab.data.dataset import Dataset
 from edgelab.errors import BadInput
 from edgelab.nets.inspection import evaluating
 from edgelab.nets.trainer import Augment, History, train
+from edgelab.slim import distill
 
 KEPT_BYTES = 600_000_000
 """Features of a teacher that take more than this are computed anew for each batch."""
@@ -34,7 +34,7 @@ class Recipe:
     Parameters
     ----------
     temperature, alpha
-        Of `edgelab.compress.distill.distillation_loss`; ``alpha=0`` trains with the labels alone.
+        Of `edgelab.slim.distill.distillation_loss`; ``alpha=0`` trains with the labels alone.
     hint, attention
         Weights of `hint_loss` and `attention_loss` between ``layers``, teacher's first.
     distance, angle
