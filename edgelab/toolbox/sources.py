@@ -155,7 +155,7 @@ class _KerasAsTorch(_Program):
 
 
 def _from_program(program: Any, to: str, out: Path, items: Arrays, precision: Any, *, int8: bool) -> None:
-    from edgelab.convert import exported, tflite_torch
+    from edgelab.convert import exported, litert, litert_quantize
 
     batch = _batch(program) or 1
     example = [np.resize(x, (batch, *x.shape[1:])) for x in items]
@@ -173,11 +173,11 @@ def _from_program(program: Any, to: str, out: Path, items: Arrays, precision: An
         if not int8:
             exported.to_tflite(program, example, out, precision=precision)
             return
-        content = tflite_torch.float32_bytes(program, example)
+        content = litert.float32_bytes(program, example)
         moved = [np.moveaxis(x, 1, -1) if x.ndim == 4 and x.dtype.kind == "f" else x for x in items]
         starts = range(0, len(moved[0]) - batch + 1, batch)
         rows = [[np.ascontiguousarray(x[i : i + batch]) for x in moved] for i in starts]
-        write_bytes(out, tflite_torch.int8_bytes(content, rows))
+        write_bytes(out, litert_quantize.int8_bytes(content, rows))
     else:
         model = exported.coreml_program(program, example, precision=precision)
         exported.save_coreml(exported.coreml_int8(model) if int8 else model, out)
