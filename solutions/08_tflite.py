@@ -116,7 +116,9 @@ ui.images_by(test_x, test_y, names)
 # The network: three convolutions with batch normalisation, and one dense layer. Its last layer gives **logits**; the softmax is left to whoever wants probabilities.
 
 # %%
-beside = Beside() if installed("litert_torch") else None  # needed further down; it loads while you train
+beside = (
+    Beside() if installed("litert_torch") else None
+)  # needed further down; it loads while you train
 tf = from_keras.tensorflow(threads=threads, seed=seed)
 layers = tf.keras.layers
 
@@ -142,7 +144,9 @@ def train(network, rounds, **weights):
     rate = tf.keras.optimizers.schedules.CosineDecay(5e-3, steps)
     loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     adam = tf.keras.optimizers.Adam(rate)
-    network.compile(adam, loss, jit_compile=False)  # compiling takes longer than it saves
+    network.compile(
+        adam, loss, jit_compile=False
+    )  # compiling takes longer than it saves
     pixels = channels_last(train_x)
     network.fit(pixels, train_y, batch_size=64, epochs=rounds, verbose=0, **weights)
     return network

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from edgelab.convert.folding import fold_batch_norm
 from edgelab.convert.programs import input_values, refusal, single
 from edgelab.errors import BadInput, EdgelabError, MissingFramework
 from edgelab.files import write_bytes
@@ -173,7 +174,8 @@ def _converted(
 
     litert_torch = _litert_torch()
     with torch.no_grad():
-        module = exported.module(check_guards=False)
+        module: Any = exported.module(check_guards=False)
+        fold_batch_norm(module)
         if channels_last:
             module = litert_torch.to_channel_last_io(module, args=list(channels_last))
         given = tuple(x.movedim(1, -1).contiguous() if i in channels_last else x for i, x in enumerate(inputs))
@@ -188,7 +190,9 @@ def _litert_torch() -> Any:
     try:
         import litert_torch
     except ImportError as error:
-        raise MissingFramework(f"litert-torch is not installed ({first_line(error)}); add it with: {_INSTALL}") from None
+        raise MissingFramework(
+            f"litert-torch is not installed ({first_line(error)}); add it with: {_INSTALL}"
+        ) from None
     return litert_torch
 
 

@@ -71,6 +71,19 @@ def test_a_trained_network_keeps_its_answers(signs, tmp_path, to, how, least):
     assert done.bytes == sum(f.stat().st_size for f in [done.path, *done.path.rglob("*")] if f.is_file())
 
 
+def test_one_dimensional_convolutions_take_their_normalisation_over_before_they_are_rounded(tmp_path):
+    needs(LITERT)
+    net, test = nets.load("vibration_cnn1d"), data.load("vibration").test
+    path = save(net, tmp_path / "net.pt2", torch.from_numpy(test.x[:2]), batch=True)
+    items = save_arrays(tmp_path / "items.npz", test.x, test.y)
+    done = convert(path, "tflite", tmp_path / "net.tflite", data=items, int8=True, items=len(test.y))
+    assert done.kept, done.reasons
+    assert done.checked.loss.loss.value <= 1
+    assert done.checked.agreement.value >= 97
+    kinds = {layer.type for layer in inspect_model(done.path).layers}
+    assert not kinds & {"MUL", "ADD"}  # of a normalisation that stayed behind, each with a range of its own
+
+
 @pytest.mark.parametrize("to", ["onnx", *(pytest.param(to, marks=pytest.mark.thorough) for to in ("tflite", "coreml"))])
 def test_an_operator_that_a_format_lacks_is_named_with_its_place(tmp_path, to):
     needs(NEEDS[to])
