@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -71,6 +72,7 @@ class Beside:
             env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu", "OMP_NUM_THREADS": "1"},
             text=True,
         )
+        self._finalizer = weakref.finalize(self, _end, self._process)  # it ends with this object, or with this process
 
     def start(
         self,
@@ -148,9 +150,7 @@ class Beside:
 
     def close(self) -> None:
         """End the process if it runs, and remove what it left."""
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
+        self._finalizer()
         for stream in (self._process.stdin, self._process.stderr):
             if stream is not None:
                 stream.close()
@@ -164,6 +164,12 @@ class Beside:
 
     def _file(self, name: str) -> Path:
         return Path(self._folder.name) / name
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        process.kill()
+        process.wait()
 
 
 def _converted(

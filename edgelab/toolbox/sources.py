@@ -6,6 +6,7 @@ A source is a file from outside: what it does to PyTorch, Keras or a converter, 
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,7 @@ class Host:
         self, *arrays: NDArray[Any], to: str, out: str, precision: str, int8: bool
     ) -> tuple[dict[str, Any], Arrays]:
         """Write ``out``. ``arrays`` are the items of the check, from which an int8 file is calibrated."""
+        tempfile.tempdir = str(Path(out).parent)  # what a converter leaves when it is killed goes with that folder
         picked = np.unique(np.linspace(0, len(arrays[0]) - 1, CALIBRATION_ITEMS).astype(int))
         self.source.convert(to, Path(out), [a[picked] for a in arrays], precision, int8=int8)
         return {"calibrated": len(picked) if int8 and to != "coreml" else 0}, []
