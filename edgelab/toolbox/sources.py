@@ -158,6 +158,7 @@ class _KerasAsTorch(_Program):
 
 def _from_program(program: Any, to: str, out: Path, items: Arrays, precision: Any, *, int8: bool) -> None:
     from edgelab.convert import exported, litert, litert_quantize
+    from edgelab.convert.programs import input_values
 
     batch = _batch(program) or 1
     example = [np.resize(x, (batch, *x.shape[1:])) for x in items]
@@ -167,9 +168,9 @@ def _from_program(program: Any, to: str, out: Path, items: Arrays, precision: An
         if int8:
             from edgelab.compress import ptq
 
-            if len(items) > 1:
-                raise BadInput("An ONNX file of several inputs is not quantized here; leave --int8 out.")
-            ptq.quantize_static(target, out, items[0][: max(batch, len(items[0]) // batch * batch)])
+            whole = max(batch, len(items[0]) // batch * batch)
+            names = [name for name, _ in input_values(program)]
+            ptq.quantize_static(target, out, {name: x[:whole] for name, x in zip(names, items, strict=True)})
             target.unlink()
     elif to == "tflite":
         if not int8:

@@ -191,6 +191,31 @@ def test_a_keras_network_keeps_its_answers(keras_file, tmp_path, capfd, to, int8
     assert "the channels moved from the first axis to the last" in out
 
 
+def test_a_keras_network_of_two_inputs_keeps_their_names_and_is_quantized(tmp_path):
+    needs(KERAS)
+    code = """
+import sys
+from edgelab.convert.keras import tensorflow
+k = tensorflow().keras
+picture, known = k.Input((8, 8, 3), name="picture"), k.Input((5,), name="age in years")
+seen = k.layers.GlobalAveragePooling2D()(k.layers.Conv2D(8, 3, activation="relu")(picture))
+both = k.layers.Concatenate()([seen, k.layers.Dense(8, "relu")(known)])
+k.Model([picture, known], k.layers.Dense(3)(both)).save(sys.argv[1])
+"""
+    path = tmp_path / "net.keras"
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True, capture_output=True)
+    rng = np.random.default_rng(0)
+    np.savez(
+        tmp_path / "items.npz",
+        **{"picture": rng.random((64, 3, 8, 8), np.float32), "age in years": rng.random((64, 5), np.float32)},
+    )
+    done = convert(path, "onnx", tmp_path / "net.onnx", data=tmp_path / "items.npz", int8=True)
+    assert done.kept, done.reasons
+    assert done.checked.sqnr_db > 30
+    assert [tensor.name for tensor in inspect_model(done.path).inputs] == ["picture", "age_in_years"]
+    assert inspect_model(done.path).quantization.kind == "static"
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize("to", ["onnx", "tflite", "coreml"])
 @pytest.mark.parametrize("name", ["mobilenet_v3_small", "squeezenet1_1", "shufflenet_v2_x0_5", "efficientnet_b0"])
