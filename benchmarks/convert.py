@@ -1,11 +1,12 @@
 """Each reference network in each format: how often it gives its source's answer, and how much accuracy it loses.
 
-``python benchmarks/convert.py [NAME...] [--to FORMAT...] [--items N]`` converts the checkpoints of `edgelab.nets` and a
-Keras network that it trains, on the test items of their data sets, and prints a table. ``--json FILE`` keeps each row
-as soon as it is there, and goes on from what the file holds.
+``python benchmarks/convert.py [NAME...] [--to FORMAT...] [--items N]`` converts the checkpoints of `edgelab.nets` and
+the Keras network of lab 08, which it trains, on the test items of their data sets, and prints a table. ``--json FILE``
+keeps each row as soon as it is there, and goes on from what the file holds.
 """
 
 import argparse
+import math
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from typing import Any
 import numpy as np
 
 from edgelab import data, nets
+from edgelab.convert import keras
+from edgelab.course import paths
+from edgelab.course.source import read_cells
 from edgelab.errors import EdgelabError
 from edgelab.files import read_json, write_json
 from edgelab.measure import save_arrays
@@ -20,51 +24,48 @@ from edgelab.reading import Table
 from edgelab.toolbox import convert
 from edgelab.toolbox.conversion import SUFFIXES
 
+LAB = "lab08_keras"
 NETWORKS = {
     "digits_mlp": "digits",
     "signs_dscnn": "signs",
     "signs_resnet": "signs",
     "vibration_cnn1d": "vibration",
-    "keras_signs": "signs",
+    LAB: "signs",
 }
 WAYS = {
     "onnx": ("float32", "float16", "int8"),
     "tflite": ("float32", "float16", "int8"),
     "coreml": ("float32", "float16", "int8"),
 }
-EPOCHS = 4
 
 
-def source(name: str, folder: Path) -> Path:
-    """The network as a file of its framework."""
-    if name == "keras_signs":
-        return keras_source(folder)
+def source(name: str, folder: Path, arrays: Path) -> Path:
+    """The network as a file of its framework; ``arrays`` is written with its test items."""
+    if name == LAB:
+        return lab_network(folder, arrays)
     import torch
 
     loaded = nets.load(name)
     net: Any = getattr(loaded, "net", loaded)
-    item = torch.from_numpy(data.load(NETWORKS[name]).test.x[:2])
+    test = data.load(NETWORKS[name]).test
+    save_arrays(arrays, test.x, test.y)
+    item = torch.from_numpy(test.x[:2])
     batch = ({0: torch.export.Dim("batch")},)
     path = folder / f"{name}.pt2"
     torch.export.save(torch.export.export(net.eval(), (item,), dynamic_shapes=batch), path)
     return path
 
 
-def keras_source(folder: Path) -> Path:
-    """A small convolutional network of Keras' own layers, trained here as lab 08 does."""
-    from edgelab.convert.keras import tensorflow
-
-    k = tensorflow(1, 0).keras
-    signs = data.load("signs")
-    parts = [k.Input((*signs.test.x.shape[2:], signs.test.x.shape[1]))]
-    for width, stride in ((12, 1), (24, 2), (48, 2)):
-        parts += [k.layers.Conv2D(width, 3, stride, "same", use_bias=False), k.layers.BatchNormalization()]
-        parts += [k.layers.ReLU(6.0), k.layers.DepthwiseConv2D(3, padding="same"), k.layers.ReLU()]
-    net = k.Sequential([*parts, k.layers.MaxPooling2D(4), k.layers.Flatten(), k.layers.Dense(signs.classes)])
-    net.compile(k.optimizers.Adam(3e-3), k.losses.SparseCategoricalCrossentropy(from_logits=True))
-    net.fit(np.moveaxis(signs.train.x, 1, -1), signs.train.y, batch_size=64, epochs=EPOCHS, verbose=0)
-    path = folder / "keras_signs.keras"
-    net.save(path)
+def lab_network(folder: Path, arrays: Path) -> Path:
+    """The network of lab 08 as a .keras file, built and trained by the lab's own cells, and its test items."""
+    space: dict[str, Any] = {"np": np, "math": math, "data": data, "from_keras": keras, "installed": lambda _: False}
+    for cell in read_cells(paths.sources() / "08_tflite.py"):
+        defines = any(f"def {name}(" in cell.text for name in ("of_chosen", "build", "train"))
+        if cell.kind == "code" and ("parameters" in cell.tags or defines):
+            exec(cell.text, space)  # noqa: S102 - the course's own source
+    path = folder / f"{LAB}.keras"
+    space["network"].save(path)
+    save_arrays(arrays, space["test_x"], space["test_y"])
     return path
 
 
@@ -93,8 +94,8 @@ def main() -> None:
             wanted = [(to, how) for to in options.to for how in WAYS[to] if f"{network} {to} {how}" not in found]
             if not wanted:
                 continue
-            path, test = source(network, folder), data.load(NETWORKS[network]).test
-            arrays = save_arrays(folder / "data.npz", test.x, test.y)
+            arrays = folder / f"{network}.npz"
+            path = source(network, folder, arrays)
             for to, how in wanted:
                 found[f"{network} {to} {how}"] = row(path, to, how, arrays, folder, options.items)
                 if options.json:

@@ -55,7 +55,7 @@ from edgelab import Reading, Table, data, record, ui
 from edgelab.convert import by_hand
 from edgelab.convert import keras as from_keras
 from edgelab.convert.by_hand import number
-from edgelab.convert.litert import Conversion
+from edgelab.convert.litert import Beside
 from edgelab.course import Target, begin, by_side, challenge, check, claim, finding
 from edgelab.course import listed, side_of, whose
 from edgelab.course.session import installed
@@ -116,6 +116,9 @@ ui.images_by(test_x, test_y, names)
 # The network: three convolutions with batch normalisation, and one dense layer. Its last layer gives **logits**; the softmax is left to whoever wants probabilities.
 
 # %%
+beside = (
+    Beside() if installed("litert_torch") else None
+)  # needed further down; it loads while you train
 tf = from_keras.tensorflow(threads=threads, seed=seed)
 layers = tf.keras.layers
 
@@ -140,7 +143,10 @@ def train(network, rounds, **weights):
     steps = rounds * math.ceil(len(train_x) / 64)
     rate = tf.keras.optimizers.schedules.CosineDecay(5e-3, steps)
     loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    network.compile(tf.keras.optimizers.Adam(rate), loss)
+    adam = tf.keras.optimizers.Adam(rate)
+    network.compile(
+        adam, loss, jit_compile=False
+    )  # compiling takes longer than it saves
     pixels = channels_last(train_x)
     network.fit(pixels, train_y, batch_size=64, epochs=rounds, verbose=0, **weights)
     return network
@@ -157,7 +163,7 @@ record(
 
 # %% [markdown]
 # The same network in PyTorch, with the same weights. PyTorch keeps a kernel as (out, in, height, width) and images channels first, so the rows of the dense layer count in another order; and
-# "same" at a stride of 2 pads one more at the end. Its converter, litert-torch, needs a while, and writes much: it starts here in a process of its own, and is asked for its files further down.
+# "same" at a stride of 2 pads one more at the end. Its converter, litert-torch, needs a while, and writes much: it loads in a process of its own since the training began, gets the network here, and is asked for its files further down.
 
 
 # %%
@@ -192,8 +198,8 @@ def part_of(layer, side):
 # %%
 side = network.layers[-2].input.shape[1]
 in_pytorch = torch.nn.Sequential(*[part_of(layer, side) for layer in network.layers])
-if installed("litert_torch"):
-    converting = Conversion(
+if beside:
+    beside.start(
         in_pytorch,
         torch.zeros(1, 3, 32, 32),
         first=work / "torch_first.tflite",
@@ -1324,12 +1330,12 @@ finding(
 
 # %%
 of_one = {"Keras": files["float32"]}
-if installed("litert_torch"):
-    traced, turned = converting.files()
+if beside:
+    traced, turned = beside.files()
     of_one |= {"PyTorch, as traced": traced, "PyTorch, channels last": turned}
-rows, same, turns = [], {}, {}
+rows, same, turns, inside = [], {}, {}, {}
 for name, path in of_one.items():
-    seen = inspect_model(path)
+    seen = inside[name] = inspect_model(path)
     operators = {o["type"]: o["count"] for o in seen.operators()}
     with open_engine(path, threads=threads) as engine:
         found = engine.predict(test_x).argmax(axis=1)
@@ -1391,10 +1397,8 @@ def finding_overhead(weights, bytes_of):
     )
 
 
-stored = {
-    name: sum(inspect_model(files[name]).weight_bytes.values())
-    for name in ("float32", "int8")
-}
+inside |= {"float32": inside["Keras"], "int8": inspect_model(files["int8"])}
+stored = {n: sum(inside[n].weight_bytes.values()) for n in ("float32", "int8")}
 finding(finding_overhead, stored, size)
 
 # %% [markdown]
@@ -1404,7 +1408,7 @@ finding(finding_overhead, stored, size)
 # Both ways, both types, in turn:
 
 # %%
-display(inspect_model(files["int8"]))
+display(inside["int8"])
 
 # %%
 contenders = {

@@ -11,7 +11,7 @@ import math
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -184,10 +184,13 @@ def clipped(model: Any) -> dict[str, str]:
     return {n.input[0]: n.output[0] for n in merged if uses[n.input[0]] == 1 and n.input[0] not in outputs}
 
 
-def activations(model: Any, x: NDArray[Any], whole: bool = True) -> Iterator[tuple[str, NDArray[np.float32]]]:
+def activations(
+    model: Any, x: NDArray[Any] | Mapping[str, NDArray[Any]], whole: bool = True
+) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Run a float model over ``x`` and yield the name and the values of each float tensor that is quantized.
 
-    ``whole`` yields every tensor once with all its values; otherwise once for each batch, which holds less memory.
+    ``x`` is the array of the one input, or an array for each input by name. ``whole`` yields every tensor once with all
+    its values; otherwise once for each batch, which holds less memory.
 
     Raises
     ------
@@ -198,11 +201,9 @@ def activations(model: Any, x: NDArray[Any], whole: bool = True) -> Iterator[tup
 
     constants = {constant.name for constant in model.graph.initializer}
     inputs = [node for node in model.graph.input if node.name not in constants]
-    if len(inputs) != 1:
-        raise BadInput(f"Calibration feeds networks with one input; this one has {len(inputs)}.")
-    key, skipped = inputs[0].name, clipped(model)
+    names_in, skipped = [node.name for node in inputs], clipped(model)
     info = {v.name: v for v in (*model.graph.value_info, *model.graph.output, *inputs)}
-    order = [key, *(name for node in model.graph.node for name in node.output if name in info)]
+    order = [*names_in, *(name for node in model.graph.node for name in node.output if name in info)]
     floats = [name for name in order if info[name].type.tensor_type.elem_type == onnx.TensorProto.FLOAT]
     names = [name for name in floats if name not in skipped]
     probe = onnx.ModelProto()
@@ -213,19 +214,22 @@ def activations(model: Any, x: NDArray[Any], whole: bool = True) -> Iterator[tup
         runtime = session(probe.SerializeToString())
     except Exception as error:
         raise BadInput(f"ONNX Runtime does not run the network: {first_line(error)}.") from error
-    feed, fixed = _feed(runtime, x), runtime.get_inputs()[0].shape[0]
-    if isinstance(fixed, int) and len(feed) % fixed:
-        raise BadInput(f"The network takes batches of {fixed}, which {len(feed)} samples do not fill.")
+    feed = _feeds(runtime, x, names_in)
+    count = len(next(iter(feed.values())))
+    fixed = next((node.shape[0] for node in runtime.get_inputs() if node.shape), None)
+    if isinstance(fixed, int) and count % fixed:
+        raise BadInput(f"The network takes batches of {fixed}, which {count} samples do not fill.")
     step = fixed if isinstance(fixed, int) else BATCH
 
     def run(wanted: list[str], start: int) -> list[NDArray[np.float32]]:
+        batch = {name: array[start : start + step] for name, array in feed.items()}
         try:
-            found: list[NDArray[np.float32]] = runtime.run(wanted, {key: feed[start : start + step]})
+            found: list[NDArray[np.float32]] = runtime.run(wanted, batch)
         except Exception as error:
             raise BadInput(f"The network does not take the calibration set: {first_line(error)}.") from error
         return found
 
-    starts = range(0, len(feed), step)
+    starts = range(0, count, step)
     if not whole:
         for start in starts:
             yield from zip(names, run(names, start), strict=True)
@@ -260,17 +264,33 @@ def keep(
     )
 
 
-def _feed(runtime: Any, x: NDArray[Any]) -> NDArray[Any]:
-    """The calibration set in the element type that the network takes."""
+def _feeds(runtime: Any, x: NDArray[Any] | Mapping[str, NDArray[Any]], names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """The calibration set by the names of the inputs, each array in the element type that the network takes."""
+    if not isinstance(x, Mapping):
+        if len(names) != 1:
+            raise BadInput(f"The network has the inputs {', '.join(names)}; give the calibration set by these names.")
+        x = {names[0]: x}
+    if set(x) != set(names):
+        raise BadInput(f"The network has the inputs {', '.join(names)}, and the calibration set {', '.join(x)}.")
+    types = {node.name: node.type for node in runtime.get_inputs()}
+    feed = {name: _feed(types[name], x[name]) for name in names}
+    if len({len(array) for array in feed.values()}) != 1:
+        counts = ", ".join(f"{len(array)} of '{name}'" for name, array in feed.items())
+        raise BadInput(f"The calibration set has unequal numbers of items: {counts}.")
+    return feed
+
+
+def _feed(wanted: str, x: NDArray[Any]) -> NDArray[Any]:
+    """An array of the calibration set in the element type that an input takes."""
     array = np.asarray(x)
     if array.ndim == 0 or len(array) == 0:
         raise BadInput("The calibration set is empty.")
     if array.dtype.kind not in "fiub" or not np.isfinite(array).all():
         raise BadInput("The calibration set holds values that are not finite numbers.")
-    wanted = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(int32)": np.int32}
-    kind = wanted.get(runtime.get_inputs()[0].type)
+    kinds = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(int32)": np.int32}
+    kind = kinds.get(wanted)
     if kind is None or (array.dtype.kind == "f") != (kind is np.float32):
-        raise BadInput(f"The network takes {runtime.get_inputs()[0].type}, and the calibration set is {array.dtype}.")
+        raise BadInput(f"The network takes {wanted}, and the calibration set is {array.dtype}.")
     return array.astype(kind, copy=False)
 
 

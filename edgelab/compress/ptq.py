@@ -25,6 +25,7 @@ from edgelab.quiet import first_line, silenced
 
 IntegerType: TypeAlias = Literal["int8", "uint8", "int16", "uint16", "int4"]
 Method: TypeAlias = "str | Callable[[NDArray[np.float32]], Range]"
+CalibrationSet: TypeAlias = "NDArray[Any] | Mapping[str, NDArray[Any]]"
 
 
 @dataclass(frozen=True)
@@ -53,15 +54,15 @@ class TensorRanges:
         return "\n".join([head, "", "| tensor | low | high |", "|---|---:|---:|", *rows])
 
 
-def collect_ranges(model_path: PathLike, calibration_x: NDArray[Any], method: Method = "minmax") -> TensorRanges:
+def collect_ranges(model_path: PathLike, calibration_x: CalibrationSet, method: Method = "minmax") -> TensorRanges:
     """Run a float network over a calibration set and take the range of every activation.
 
     Parameters
     ----------
     model_path
-        The float .onnx file, with one input.
+        The float .onnx file.
     calibration_x
-        Inputs (N, ...) as the network takes them.
+        Inputs (N, ...) as the network takes them; of several inputs an array for each by name.
     method
         ``"minmax"``, ``"percentile"`` (99.99), ``"entropy"``, ``"mse"``, or a function from values to
         ``(low, high)``.
@@ -94,13 +95,14 @@ def collect_ranges(model_path: PathLike, calibration_x: NDArray[Any], method: Me
             known = ranges.get(tensor, (low, high))
             ranges[tensor] = (min(float(low), known[0]), max(float(high), known[1]))
     ranges = {tensor: ends for tensor, ends in ranges.items() if tensor not in masked}
-    return TensorRanges(name, len(calibration_x), ranges, time.perf_counter() - started, tuple(masked))
+    first = next(iter(calibration_x.values())) if isinstance(calibration_x, Mapping) else calibration_x
+    return TensorRanges(name, len(first), ranges, time.perf_counter() - started, tuple(masked))
 
 
 def quantize_static(
     model_path: PathLike,
     out_path: PathLike,
-    calibration_x: NDArray[Any] | None = None,
+    calibration_x: CalibrationSet | None = None,
     *,
     ranges: TensorRanges | None = None,
     method: Method = "minmax",
@@ -118,7 +120,7 @@ def quantize_static(
     model_path, out_path
         The float .onnx file, and the file to write.
     calibration_x
-        Inputs (N, ...) as the network takes them; not needed with ``ranges``.
+        As in `collect_ranges`; not needed with ``ranges``.
     ranges
         What `collect_ranges` found for the same file, when many variants share one calibration.
     method

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from edgelab.convert import tflite_torch
+from edgelab.convert import litert, litert_quantize
 from edgelab.convert.programs import input_values, output_dtypes, program, refusal, single
 from edgelab.errors import BadInput
 from edgelab.files import write_bytes
@@ -125,9 +125,9 @@ def to_tflite(
         If litert-torch is not installed.
     """
     started = _started(precision)
-    content = tflite_torch.float32_bytes(net, example)
+    content = litert.float32_bytes(net, example)
     if precision == "float16":
-        content = tflite_torch.float16_bytes(content)
+        content = litert_quantize.float16_bytes(content)
     write_bytes(path, content)
     return _converted(path, "tflite", precision, started)
 

@@ -6,7 +6,10 @@ PyTorch. Keras takes its backend once in a process, so this is for a process of 
 
 from __future__ import annotations
 
+import inspect
+import keyword
 import os
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +51,7 @@ def load_program(path: str | os.PathLike[str], file: str) -> tuple[torch.export.
     try:
         with natively_silenced(), torch.no_grad():
             wrapped = _positional(torch, model)
-            shapes = (tuple({0: torch.export.Dim.AUTO} for _ in inputs),) if batch == 2 else None
+            shapes = tuple({0: torch.export.Dim.AUTO} for _ in inputs) if batch == 2 else None
             exported = torch.export.export(wrapped, tuple(inputs), dynamic_shapes=shapes, strict=False)
     except Exception as error:
         raise BadInput(f"{file} cannot be exported by way of PyTorch: {first_line(error)}.") from error
@@ -57,7 +60,7 @@ def load_program(path: str | os.PathLike[str], file: str) -> tuple[torch.export.
 
 
 def _positional(torch: Any, model: Any) -> Any:
-    """The network as a module that takes its inputs one by one."""
+    """The network as a module that takes its inputs one by one, each under the name that it has in Keras."""
 
     class Positional(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -67,6 +70,14 @@ def _positional(torch: Any, model: Any) -> Any:
         def forward(self, *given: Any) -> Any:
             return self.network(given[0] if len(given) == 1 else list(given), training=False)
 
+    names: list[str] = []
+    for tensor in model.inputs:
+        name = re.sub(r"\W", "_", str(tensor.name))
+        name = name if name.isidentifier() and not keyword.iskeyword(name) else f"input_{name}"
+        names.append(name if name not in ("self", *names) else f"{name}_{len(names)}")
+    # PyTorch calls the inputs of a program as the signature does
+    parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("self", *names)]
+    Positional.forward.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return Positional()
 
 

@@ -1,81 +1,126 @@
-"""A PyTorch network as a .tflite file by litert-torch, in a process of its own.
+"""A PyTorch network as a float32 .tflite file by litert-torch: here, or in a process beside this one.
 
-litert-torch brings jax and TensorFlow's compiler along: its import takes ten seconds and writes many lines, and neither
-reaches this process. The network travels as a program of `torch.export`.
+litert-torch brings jax and TensorFlow's compiler along: its import takes ten seconds and writes many lines. `Beside`
+keeps both away from this process.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
 import tempfile
+import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from edgelab.errors import BadInput, MissingFramework
+from edgelab.convert.folding import fold_batch_norm
+from edgelab.convert.programs import input_values, refusal, single
+from edgelab.errors import BadInput, EdgelabError, MissingFramework
 from edgelab.files import write_bytes
-from edgelab.quiet import first_line, silenced
+from edgelab.quiet import first_line, natively_silenced, silenced
 
 if TYPE_CHECKING:
     import torch
+
+    from edgelab.convert.programs import Example, Network
 
 _SECONDS = 300.0
 _INSTALL = "uv sync --group litert"
 
 
-class Conversion:
-    """A conversion that runs beside this process, on another core if there is one; `files` waits for its end.
+def float32_bytes(net: Network, example: Example) -> bytes:
+    """The bytes of the float32 .tflite file of `edgelab.convert.to_tflite`."""
+    import torch
 
-    Parameters
-    ----------
-    net
-        The network; it is converted in evaluation mode.
-    example
-        One input as the network takes it, (1, ...), float32, channels first.
-    first
-        The file whose input has the network's own order of axes.
-    last
-        The file whose input has its channels last, as LiteRT's kernels want them.
+    exported = single(net, example)
+    inputs = tuple(torch.zeros(tuple(value.shape), dtype=value.dtype) for _, value in input_values(exported))
+    images = [i for i, x in enumerate(inputs) if x.ndim == 4 and x.is_floating_point()]
+    try:
+        with natively_silenced():
+            content = _converted(exported, inputs, images)
+    except EdgelabError:
+        raise
+    except Exception as error:
+        raise refusal(exported, error, "TensorFlow Lite") from error
+    return content
+
+
+class Beside:
+    """litert-torch in a process of its own, on another core if there is one; it loads as soon as this is made.
 
     Raises
     ------
-    BadInput
-        If PyTorch cannot export the network.
     MissingFramework
         If litert-torch is not installed.
     """
 
-    def __init__(
-        self,
-        net: torch.nn.Module,
-        example: torch.Tensor,
-        first: str | os.PathLike[str],
-        last: str | os.PathLike[str],
-    ) -> None:
-        import torch
-
+    def __init__(self) -> None:
         if importlib.util.find_spec("litert_torch") is None:
             raise MissingFramework(f"litert-torch is not installed; add it with: {_INSTALL}")
-        self._paths = (Path(first), Path(last))
+        self._paths: tuple[Path, Path] | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="edgelab-litert-")
-        self._program = Path(self._folder.name) / "network.pt2"
-        try:
-            with silenced(), torch.no_grad():
-                torch.export.save(torch.export.export(net.eval(), (example,)), self._program)
-        except Exception as error:
-            self._folder.cleanup()
-            raise BadInput(f"{type(net).__name__} cannot be exported: {first_line(error)}.") from error
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", __name__, str(self._program)],
-            stdin=subprocess.DEVNULL,
+            [sys.executable, "-P", "-m", __name__, self._folder.name],
+            stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu", "OMP_NUM_THREADS": "1"},
             text=True,
         )
+        self._finalizer = weakref.finalize(self, _end, self._process)  # it ends with this object, or with this process
+
+    def start(
+        self,
+        net: torch.nn.Module,
+        example: torch.Tensor,
+        first: str | os.PathLike[str],
+        last: str | os.PathLike[str],
+    ) -> Self:
+        """Hand a network over and go on; `files` waits for the end.
+
+        Parameters
+        ----------
+        net
+            The network; it is converted in evaluation mode. One of PyTorch's own layers alone is exported beside,
+            any other one here.
+        example
+            One input as the network takes it, (1, ...), float32, channels first.
+        first
+            The file whose input has the network's own order of axes.
+        last
+            The file whose input has its channels last, as LiteRT's kernels want them.
+
+        Raises
+        ------
+        BadInput
+            If PyTorch cannot export the network, or a network was handed over before.
+        """
+        import torch
+
+        if self._paths is not None or self._process.stdin is None:
+            raise BadInput("This process has its network already; make another one.")
+        self._paths = (Path(first), Path(last))
+        own = all(type(module).__module__.startswith("torch.nn.") for module in net.modules())
+        try:
+            with silenced(), torch.no_grad():
+                if own:
+                    torch.save((net.eval(), example), self._file("network.pt"))
+                else:
+                    torch.export.save(torch.export.export(net.eval(), (example,)), self._file("network.pt2"))
+        except Exception as error:
+            self.close()
+            raise BadInput(f"{type(net).__name__} cannot be exported: {first_line(error)}.") from error
+        try:
+            self._process.stdin.write(json.dumps("network.pt" if own else "network.pt2") + "\n")
+            self._process.stdin.flush()
+        except OSError:
+            pass  # it has ended, and `files` says why
+        return self
 
     def files(self) -> tuple[Path, Path]:
         """Wait for the end, and write both files.
@@ -83,14 +128,16 @@ class Conversion:
         Raises
         ------
         BadInput
-            If litert-torch cannot convert the network, or takes more than five minutes.
+            If litert-torch cannot convert the network, or takes more than five minutes, or there is no network.
         """
+        if self._paths is None:
+            raise BadInput("No network was handed over; call start() first.")
         try:
             _, said = self._process.communicate(timeout=_SECONDS)
         except subprocess.TimeoutExpired:
             self.close()
             raise BadInput(f"litert-torch did not end within {_SECONDS:g} s; convert a smaller network.") from None
-        made = [self._program.with_name(name) for name in ("first.tflite", "last.tflite")]
+        made = [self._file(name) for name in ("first.tflite", "last.tflite")]
         if self._process.returncode or not all(file.is_file() for file in made):
             lines = [line for line in said.splitlines() if line.strip()]
             self.close()
@@ -103,11 +150,10 @@ class Conversion:
 
     def close(self) -> None:
         """End the process if it runs, and remove what it left."""
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
-        if self._process.stderr is not None:
-            self._process.stderr.close()
+        self._finalizer()
+        for stream in (self._process.stdin, self._process.stderr):
+            if stream is not None:
+                stream.close()
         self._folder.cleanup()
 
     def __enter__(self) -> Self:
@@ -116,21 +162,67 @@ class Conversion:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
+    def _file(self, name: str) -> Path:
+        return Path(self._folder.name) / name
 
-def _convert(program: Path) -> None:
-    """The child's side: both files beside the program."""
-    import litert_torch
+
+def _end(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+
+
+def _converted(
+    exported: torch.export.ExportedProgram, inputs: Sequence[torch.Tensor], channels_last: Sequence[int]
+) -> bytes:
+    """The file of a program with fixed sizes; the inputs at ``channels_last`` have their channels last in it."""
     import torch
 
-    exported = torch.export.load(program)
-    (example,), _ = exported.example_inputs
+    litert_torch = _litert_torch()
     with torch.no_grad():
-        net = exported.module()
-        litert_torch.convert(net, (example,)).export(str(program.with_name("first.tflite")))
-        turned = litert_torch.to_channel_last_io(net, args=[0])
-        moved = example.movedim(1, -1).contiguous()
-        litert_torch.convert(turned, (moved,)).export(str(program.with_name("last.tflite")))
+        module: Any = exported.module(check_guards=False)
+        fold_batch_norm(module)
+        if channels_last:
+            module = litert_torch.to_channel_last_io(module, args=list(channels_last))
+        given = tuple(x.movedim(1, -1).contiguous() if i in channels_last else x for i, x in enumerate(inputs))
+        made = litert_torch.convert(module, given)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "net.tflite"
+        made.export(str(file))
+        return file.read_bytes()
+
+
+def _litert_torch() -> Any:
+    try:
+        import litert_torch
+    except ImportError as error:
+        raise MissingFramework(
+            f"litert-torch is not installed ({first_line(error)}); add it with: {_INSTALL}"
+        ) from None
+    return litert_torch
+
+
+def _beside(folder: Path) -> None:
+    """The child's side: it loads, waits for the name of a network's file, and writes both files into the folder."""
+    import torch
+
+    _litert_torch()
+    line = sys.stdin.readline()
+    if not line:
+        return  # the parent has ended, or does not want anything
+    file = folder / json.loads(line)
+    if file.suffix == ".pt":
+        layers = [kind for kind in vars(torch.nn).values() if isinstance(kind, type)]
+        with torch.serialization.safe_globals([*layers, set]):
+            net, example = torch.load(file, weights_only=True)
+        with torch.no_grad():
+            exported = torch.export.export(net, (example,))
+    else:
+        exported = torch.export.load(file)
+        (example,), _ = exported.example_inputs
+    for name, channels_last in (("first.tflite", []), ("last.tflite", [0])):
+        write_bytes(folder / name, _converted(exported, (example,), channels_last))
 
 
 if __name__ == "__main__":
-    _convert(Path(sys.argv[1]))
+    _beside(Path(sys.argv[1]))

@@ -7,6 +7,7 @@ inputs as the source; it takes its place only if its answers are the source's.
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from edgelab.engines.base import TensorInfo
 from edgelab.engines.child import Child
 from edgelab.errors import BadFile, BadInput
+from edgelab.files import writing
 from edgelab.measure import golden
 from edgelab.measure.arrays import Arrays, load_arrays
 from edgelab.measure.golden_file import Golden, Layers, model_hash, write_golden
@@ -215,7 +217,7 @@ def convert(
             reasons += ("Numbers may leave the range of float16; try --precision float32.",)
         size = mlpackage.folder_bytes(made)
         if not reasons:
-            _keep(made, target, folder)
+            _keep(made, target)
     where = "" if data is None else ("the data" if isinstance(data, Arrays) else str(data))
     return Conversion(
         source=about_source,
@@ -286,10 +288,15 @@ def _check_request(
 
 @contextmanager
 def _workspace(target: Path) -> Iterator[Path]:
-    """A folder beside the target, gone afterwards: what is written there is moved in one step or not at all."""
+    """A folder among the system's temporary ones, gone afterwards; a run that is killed leaves nothing by the target.
+
+    That a file can be written beside the target is tried first, before minutes go into it.
+    """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.TemporaryDirectory(prefix=f".{target.stem}.", dir=target.parent, ignore_cleanup_errors=True)
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+        folder = tempfile.TemporaryDirectory(prefix="edgelab-convert-", ignore_cleanup_errors=True)
     except OSError as error:
         raise BadFile(f"{target} could not be written ({error.strerror or error}); nothing was changed.") from error
     with folder as name:
@@ -364,11 +371,10 @@ def _sound(source: Path, reference: Mapping[str, NDArray[Any]]) -> None:
             )
 
 
-def _keep(made: Path, target: Path, folder: Path) -> None:
-    """Move what was checked to its place; what stood there goes with the workspace."""
-    try:
-        if target.is_dir():
-            target.rename(folder / "replaced")
-        made.replace(target)
-    except OSError as error:
-        raise BadFile(f"{target} could not be written ({error.strerror or error}); nothing was changed.") from error
+def _keep(made: Path, target: Path) -> None:
+    """Put what was checked into its place, whole or not at all."""
+    if made.is_dir():
+        mlpackage.copy_package(made, target)
+        return
+    with made.open("rb") as stream, writing(target) as out:
+        shutil.copyfileobj(stream, out)

@@ -6,6 +6,7 @@ A source is a file from outside: what it does to PyTorch, Keras or a converter, 
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,7 @@ class Host:
         self, *arrays: NDArray[Any], to: str, out: str, precision: str, int8: bool
     ) -> tuple[dict[str, Any], Arrays]:
         """Write ``out``. ``arrays`` are the items of the check, from which an int8 file is calibrated."""
+        tempfile.tempdir = str(Path(out).parent)  # what a converter leaves when it is killed goes with that folder
         picked = np.unique(np.linspace(0, len(arrays[0]) - 1, CALIBRATION_ITEMS).astype(int))
         self.source.convert(to, Path(out), [a[picked] for a in arrays], precision, int8=int8)
         return {"calibrated": len(picked) if int8 and to != "coreml" else 0}, []
@@ -155,7 +157,8 @@ class _KerasAsTorch(_Program):
 
 
 def _from_program(program: Any, to: str, out: Path, items: Arrays, precision: Any, *, int8: bool) -> None:
-    from edgelab.convert import exported, tflite_torch
+    from edgelab.convert import exported, litert, litert_quantize
+    from edgelab.convert.programs import input_values
 
     batch = _batch(program) or 1
     example = [np.resize(x, (batch, *x.shape[1:])) for x in items]
@@ -165,19 +168,19 @@ def _from_program(program: Any, to: str, out: Path, items: Arrays, precision: An
         if int8:
             from edgelab.compress import ptq
 
-            if len(items) > 1:
-                raise BadInput("An ONNX file of several inputs is not quantized here; leave --int8 out.")
-            ptq.quantize_static(target, out, items[0][: max(batch, len(items[0]) // batch * batch)])
+            whole = max(batch, len(items[0]) // batch * batch)
+            names = [name for name, _ in input_values(program)]
+            ptq.quantize_static(target, out, {name: x[:whole] for name, x in zip(names, items, strict=True)})
             target.unlink()
     elif to == "tflite":
         if not int8:
             exported.to_tflite(program, example, out, precision=precision)
             return
-        content = tflite_torch.float32_bytes(program, example)
+        content = litert.float32_bytes(program, example)
         moved = [np.moveaxis(x, 1, -1) if x.ndim == 4 and x.dtype.kind == "f" else x for x in items]
         starts = range(0, len(moved[0]) - batch + 1, batch)
         rows = [[np.ascontiguousarray(x[i : i + batch]) for x in moved] for i in starts]
-        write_bytes(out, tflite_torch.int8_bytes(content, rows))
+        write_bytes(out, litert_quantize.int8_bytes(content, rows))
     else:
         model = exported.coreml_program(program, example, precision=precision)
         exported.save_coreml(exported.coreml_int8(model) if int8 else model, out)

@@ -71,6 +71,19 @@ def test_a_trained_network_keeps_its_answers(signs, tmp_path, to, how, least):
     assert done.bytes == sum(f.stat().st_size for f in [done.path, *done.path.rglob("*")] if f.is_file())
 
 
+def test_one_dimensional_convolutions_take_their_normalisation_over_before_they_are_rounded(tmp_path):
+    needs(LITERT)
+    net, test = nets.load("vibration_cnn1d"), data.load("vibration").test
+    path = save(net, tmp_path / "net.pt2", torch.from_numpy(test.x[:2]), batch=True)
+    items = save_arrays(tmp_path / "items.npz", test.x, test.y)
+    done = convert(path, "tflite", tmp_path / "net.tflite", data=items, int8=True, items=len(test.y))
+    assert done.kept, done.reasons
+    assert done.checked.loss.loss.value <= 1
+    assert done.checked.agreement.value >= 97
+    kinds = {layer.type for layer in inspect_model(done.path).layers}
+    assert not kinds & {"MUL", "ADD"}  # of a normalisation that stayed behind, each with a range of its own
+
+
 @pytest.mark.parametrize("to", ["onnx", *(pytest.param(to, marks=pytest.mark.thorough) for to in ("tflite", "coreml"))])
 def test_an_operator_that_a_format_lacks_is_named_with_its_place(tmp_path, to):
     needs(NEEDS[to])
@@ -176,6 +189,31 @@ def test_a_keras_network_keeps_its_answers(keras_file, tmp_path, capfd, to, int8
     out, err = capfd.readouterr()
     assert err == ""
     assert "the channels moved from the first axis to the last" in out
+
+
+def test_a_keras_network_of_two_inputs_keeps_their_names_and_is_quantized(tmp_path):
+    needs(KERAS)
+    code = """
+import sys
+from edgelab.convert.keras import tensorflow
+k = tensorflow().keras
+picture, known = k.Input((8, 8, 3), name="picture"), k.Input((5,), name="age in years")
+seen = k.layers.GlobalAveragePooling2D()(k.layers.Conv2D(8, 3, activation="relu")(picture))
+both = k.layers.Concatenate()([seen, k.layers.Dense(8, "relu")(known)])
+k.Model([picture, known], k.layers.Dense(3)(both)).save(sys.argv[1])
+"""
+    path = tmp_path / "net.keras"
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True, capture_output=True)
+    rng = np.random.default_rng(0)
+    np.savez(
+        tmp_path / "items.npz",
+        **{"picture": rng.random((64, 3, 8, 8), np.float32), "age in years": rng.random((64, 5), np.float32)},
+    )
+    done = convert(path, "onnx", tmp_path / "net.onnx", data=tmp_path / "items.npz", int8=True)
+    assert done.kept, done.reasons
+    assert done.checked.sqnr_db > 30
+    assert [tensor.name for tensor in inspect_model(done.path).inputs] == ["picture", "age_in_years"]
+    assert inspect_model(done.path).quantization.kind == "static"
 
 
 @pytest.mark.thorough

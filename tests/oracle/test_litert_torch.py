@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgelab.convert.litert import Conversion
+from edgelab.convert.litert import Beside
 from edgelab.course.session import installed
 from edgelab.engines import open_engine
 from edgelab.errors import BadInput
@@ -23,7 +23,9 @@ def test_both_layouts_answer_as_pytorch_does(tmp_path):
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(200, 4)).eval()
     x = np.random.default_rng(0).random((5, 3, 12, 12), np.float32)
-    first, last = Conversion(net, torch.from_numpy(x[:1]), tmp_path / "first.tflite", tmp_path / "last.tflite").files()
+    first, last = (
+        Beside().start(net, torch.from_numpy(x[:1]), tmp_path / "first.tflite", tmp_path / "last.tflite").files()
+    )
     with torch.no_grad():
         wanted = net(torch.from_numpy(x)).numpy()
     for path, shape in ((first, (1, 3, 12, 12)), (last, (1, 12, 12, 3))):
@@ -41,4 +43,10 @@ def test_what_cannot_be_exported_costs_a_sentence(tmp_path):
             return x
 
     with pytest.raises(BadInput, match="Loop cannot be exported"):
-        Conversion(Loop(), torch.ones(1, 3), tmp_path / "a.tflite", tmp_path / "b.tflite")
+        Beside().start(Loop(), torch.ones(1, 3), tmp_path / "a.tflite", tmp_path / "b.tflite")
+
+
+def test_a_process_without_a_network_says_so_and_ends():
+    with Beside() as beside, pytest.raises(BadInput, match="call start"):
+        beside.files()
+    assert beside._process.poll() is not None

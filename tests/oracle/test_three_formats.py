@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgelab.convert.litert import Conversion
+from edgelab.convert.litert import Beside
 from edgelab.course.session import installed
 from edgelab.engines import open_engine
 from edgelab.measure import golden
@@ -62,7 +62,7 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("audio")
     torch.manual_seed(0)
     net, example = Crnn().eval(), torch.randn(1, 1, SAMPLES)
-    converting = Conversion(net, example, folder / "net.tflite", folder / "last.tflite")
+    converting = Beside().start(net, example, folder / "net.tflite", folder / "last.tflite")
     names = {"input_names": ["audio"], "output_names": ["onset", "note", "clip"], "dynamic_axes": {"audio": {0: "n"}}}
     ct = mlpackage.coremltools()
     with silenced(), warnings.catch_warnings():

@@ -17,6 +17,7 @@ from edgelab.compress.affine import fake_quantize, per_channel, sqnr_db
 from edgelab.compress.ptq import collect_ranges, quantize_dynamic, quantize_static
 from edgelab.compress.weight_only import quantize_weights
 from edgelab.convert.onnx import export
+from edgelab.engines import open_engine
 from edgelab.errors import BadFile, BadInput, EdgelabError
 from edgelab.quiet import silenced
 
@@ -439,3 +440,56 @@ def test_nothing_is_said_while_quantizing(model, tmp_path, capfd, recwarn):
         quantize_weights(model, tmp_path / "q.onnx", block_size=16)
     assert (text.getvalue(), *capfd.readouterr()) == ("", "", "")
     assert not recwarn.list
+
+
+@pytest.fixture(scope="module")
+def of_two(tmp_path_factory):
+    """A network of two inputs, a picture and whole numbers, and 40 items of each by name."""
+
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.picture, self.table, self.head = nn.Conv2d(3, 4, 3), nn.Embedding(9, 6), nn.Linear(10, 3)
+
+        def forward(self, picture, word):
+            return self.head(torch.cat([self.picture(picture).relu().mean((2, 3)), self.table(word)], 1))
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("two") / "two.onnx"
+    example = (torch.zeros(2, 3, 8, 8), torch.zeros(2, dtype=torch.int64))
+    with silenced():
+        torch.onnx.export(Two().eval(), example, path, dynamo=False, input_names=["picture", "word"])
+    rng = np.random.default_rng(0)
+    return path, {"picture": rng.normal(size=(40, 3, 8, 8)).astype(np.float32), "word": rng.integers(0, 9, 40)}
+
+
+@pytest.mark.parametrize("method", ["minmax", "mse"])
+def test_a_network_of_several_inputs_is_calibrated_by_name(of_two, tmp_path, method):
+    path, items = of_two
+    made = quantize_static(path, tmp_path / "q.onnx", items, method=method)
+    assert made.settings["samples"] == 40
+    with open_engine(path) as before, open_engine(tmp_path / "q.onnx") as after:
+        wanted, found = before.run(items), after.run(items)
+    for name, y in wanted.items():
+        assert np.abs(found[name] - y).max() < 0.05 * np.abs(y).max()
+    assert not np.array_equal(found[name], y)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda items: items["picture"], "give the calibration set by these names"),
+        (lambda items: {"picture": items["picture"]}, "the inputs picture, word, and the calibration set picture"),
+        (lambda items: {**items, "word": items["word"][:7]}, "unequal numbers of items: 40 of 'picture', 7 of 'word'"),
+        (
+            lambda items: {**items, "word": items["word"] / 2},
+            r"takes tensor\(int64\), and the calibration set is float",
+        ),
+    ],
+    ids=["one array", "one is missing", "fewer of one", "other type"],
+)
+def test_a_calibration_set_of_several_inputs_that_does_not_fit_is_named(of_two, tmp_path, change, says):
+    path, items = of_two
+    with pytest.raises(BadInput, match=says):
+        quantize_static(path, tmp_path / "q.onnx", change(items))
+    assert not (tmp_path / "q.onnx").exists()

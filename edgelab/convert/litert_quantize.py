@@ -1,44 +1,16 @@
-"""A PyTorch program as a .tflite file by litert-torch, and that file in fewer bits by LiteRT's own quantizer."""
+"""A float32 .tflite file in fewer bits by LiteRT's own quantizer."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from numpy.typing import NDArray
 
-from edgelab.convert.programs import input_values, refusal, single
 from edgelab.errors import BadInput, EdgelabError, MissingFramework
 from edgelab.quiet import first_line, natively_silenced
 
-if TYPE_CHECKING:
-    from edgelab.convert.programs import Example, Network
-
 _SIGNATURE = "serving_default"
-
-
-def float32_bytes(net: Network, example: Example) -> bytes:
-    """The bytes of the float32 .tflite file of `edgelab.convert.to_tflite`."""
-    import torch
-
-    exported = single(net, example)
-    inputs = tuple(torch.zeros(tuple(value.shape), dtype=value.dtype) for _, value in input_values(exported))
-    images = [i for i, x in enumerate(inputs) if x.ndim == 4 and x.is_floating_point()]
-    try:
-        with natively_silenced(), torch.no_grad():
-            litert_torch = _litert_torch()
-            module = exported.module(check_guards=False)
-            if images:
-                module = litert_torch.to_channel_last_io(module, args=images)
-                inputs = tuple(x.permute(0, 2, 3, 1).contiguous() if i in images else x for i, x in enumerate(inputs))
-            content = _content(litert_torch.convert(module, inputs))
-    except EdgelabError:
-        raise
-    except Exception as error:
-        raise refusal(exported, error, "TensorFlow Lite") from error
-    return content
 
 
 def float16_bytes(content: bytes) -> bytes:
@@ -97,16 +69,6 @@ def int8_bytes(content: bytes, calibration: Sequence[Sequence[NDArray[Any]]]) ->
         raise BadInput(f"LiteRT's quantizer refuses the network: {first_line(error)}.") from error
 
 
-def _litert_torch() -> Any:
-    try:
-        import litert_torch
-    except ImportError as error:
-        raise MissingFramework(
-            f"litert-torch is not installed ({first_line(error)}); add it with: uv sync --group litert"
-        ) from None
-    return litert_torch
-
-
 def _edge_quantizer() -> tuple[Any, Any, Any]:
     try:
         from ai_edge_quantizer import algorithm_manager, qtyping, quantizer
@@ -115,14 +77,6 @@ def _edge_quantizer() -> tuple[Any, Any, Any]:
             f"ai-edge-quantizer is not installed ({first_line(error)}); add it with: uv sync --group litert"
         ) from None
     return quantizer, qtyping, algorithm_manager
-
-
-def _content(made: Any) -> bytes:
-    """The bytes of litert-torch's model."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "net.tflite"
-        made.export(str(file))
-        return file.read_bytes()
 
 
 def _signature_inputs(content: bytes) -> list[str]:
