@@ -202,15 +202,9 @@ def try_gates(
 
 def _share(stopped: NDArray[np.bool_], by: str) -> Reading:
     """A percentage with its exact binomial interval (Clopper and Pearson, 1934)."""
-    low, high = exact_interval(int(stopped.sum()), stopped.size)
-    return Reading(
-        100 * float(stopped.mean()),
-        "%",
-        "modelled",
-        f"{stopped.size} simulated rollouts past {by}",
-        100 * low,
-        100 * high,
-    )
+    low, high = (100 * end for end in exact_interval(int(stopped.sum()), stopped.size))
+    by = f"{stopped.size} simulated rollouts past {by}"
+    return Reading(100 * float(stopped.mean()), "%", "modelled", by, low, high)
 
 
 def exact_interval(events: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:

@@ -271,7 +271,8 @@ class FixedThreshold(Gate):
         """Events so far over expected events so far."""
         exposure = looks.new_exposure.cumsum(axis=-1) * self.expected
         events = looks.new.cumsum(axis=-1)
-        return np.divide(events, exposure, out=np.zeros_like(exposure), where=exposure > 0)
+        found: Floats = np.divide(events, exposure, out=np.zeros_like(exposure), where=exposure > 0)
+        return found
 
 
 @dataclass(frozen=True)
