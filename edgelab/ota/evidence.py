@@ -10,6 +10,8 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+
 from edgelab.errors import BadInput
 from edgelab.ota.gates import Decision, EProcess, Looks, Monitor
 from edgelab.ota.reports import STANDINGS, Report
@@ -19,6 +21,10 @@ SLOWER = 1.15
 """A device became slower when its p95 is so many times that of its first report; two bins of the histogram are 1.07."""
 WORSE = 0.05
 """A device answers worse when its accuracy is so much below that of its first report with known truths."""
+FIRST_H, LEAST_H = 24.0, 1 / 3600
+"""The most hours that a device's first report counts for, and the least that any does."""
+MOST_DEVICES = 200_000
+"""Names that a server remembers, so that forged ones do not fill its memory."""
 FEWEST = 20
 """Inferences, or answers with known truth, below which a report says nothing on them."""
 
@@ -44,17 +50,29 @@ class Follow:
     now: dict[str, list[float]] = field(default_factory=lambda: {name: [0.0] * 4 for name in MEASURES})
     opened: float = 0.0
 
-    def take(self, report: Report, arm: str | None, at: float) -> None:
-        """Count a report on one side (``new``, ``old``), or on none where it is only remembered."""
+    def take(self, report: Report, arm: str | None, at: float, *, baseline: bool) -> None:
+        """Count a report on one side (``new``, ``old``), or on none where it is only remembered.
+
+        ``baseline`` says whether it may set what the device is compared with. A report counts for no more hours than
+        passed since the one before, whatever it says.
+
+        Raises
+        ------
+        BadInput
+            If it is one device more than a server remembers.
+        """
+        if report.device not in self.devices and len(self.devices) >= MOST_DEVICES:
+            raise BadInput(f"There are reports of {MOST_DEVICES} devices already; those of others are not taken.")
         device = self.devices.setdefault(report.device, {"p95_ms": None, "accuracy": None, "had": []})
+        hours = min(report.hours, max(0.0, at - device["seen"]) / 3600 if "seen" in device else FIRST_H)
         device |= {"release": report.release, "seen": at, "standing": report.standing}
-        for measure, event in _events(report, device).items():
+        for measure, event in _events(report, device, baseline=baseline).items():
             if measure in device["had"]:
                 continue
             if arm is not None:
                 side = ("new", "old").index(arm)
                 self.now[measure][side] += event
-                self.now[measure][side + 2] += report.hours
+                self.now[measure][side + 2] += max(hours, LEAST_H)
             if event:
                 device["had"].append(measure)
 
@@ -87,6 +105,8 @@ class Follow:
         """
         try:
             found = cls(**data)
+            if set(data) != {"devices", "looks", "now", "opened"}:
+                raise BadInput("This is no state of a rollout: its reports are incomplete.")
             if set(found.looks) != set(MEASURES) or set(found.now) != set(MEASURES) or not math.isfinite(found.opened):
                 raise BadInput("This is no state of a rollout: its looks are incomplete.")
             for measure in MEASURES:
@@ -114,7 +134,7 @@ def decide(follow: Follow, alpha: float) -> Decision:
     if not count:
         return Monitor(gate).decide()
     paths = {name: gate.evidence(Looks(*zip(*follow.looks[name], strict=True))) for name in MEASURES}  # type: ignore[arg-type]
-    mean = sum(paths.values()) / len(MEASURES)
+    mean = np.mean(list(paths.values()), axis=0)
     over = mean >= gate.limit
     first = int(over.argmax()) if over.any() else count - 1
     loudest = max(MEASURES, key=lambda name: paths[name][first])
@@ -122,19 +142,19 @@ def decide(follow: Follow, alpha: float) -> Decision:
     return Decision(bool(over.any()), float(mean[first]), gate.limit, first + 1, name)
 
 
-def _events(report: Report, device: dict[str, Any]) -> dict[str, bool]:
+def _events(report: Report, device: dict[str, Any], *, baseline: bool) -> dict[str, bool]:
     """What a report can say, and whether it says so; the first one that can sets the baseline, and says nothing."""
     found = {"crashed": report.crashes > 0 or report.standing == "rolled back"}
     if report.latency is not None and report.latency.total >= FEWEST:
         p95 = report.latency.percentile(95)
-        if device["p95_ms"] is None:
-            device["p95_ms"] = p95
-        else:
+        if device["p95_ms"] is not None:
             found["slower"] = p95 > SLOWER * device["p95_ms"]
+        elif baseline:
+            device["p95_ms"] = p95
     if report.judged >= FEWEST:
         accuracy = report.right / report.judged
-        if device["accuracy"] is None:
-            device["accuracy"] = accuracy
-        else:
+        if device["accuracy"] is not None:
             found["wrong"] = accuracy < device["accuracy"] - WORSE
+        elif baseline:
+            device["accuracy"] = accuracy
     return found

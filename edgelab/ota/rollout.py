@@ -24,6 +24,8 @@ from edgelab.reading import Table
 
 FILE = "rollout.json"
 STATUSES = ("running", "paused", "done", "stopped", "aborted")
+SILENT_H = 168.0
+"""Hours without a report after which a wave waits for a device no longer."""
 _HOUR, _DAY = 3600.0, 86400.0
 _FORMAT = 1
 
@@ -44,10 +46,14 @@ def place_percent(rollout: str, device: str) -> float:
 
 @dataclass(frozen=True)
 class Offer:
-    """What a device gets: the counter of a release, or None where it keeps what it has, why, and until when."""
+    """What a device gets: the counter of a release, or None where it keeps what it has, and why.
+
+    ``required`` is the lowest release that is still served, ``end_of_life`` when the one that it runs will not be.
+    """
 
     release: int | None
     why: str
+    required: int = 0
     end_of_life: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -90,14 +96,13 @@ class Rollout:
     clock: float = 0.0
     reason: str = ""
     fallback: int | None = None
-    required: int = 0
-    end_of_life: float | None = None
+    end_of_life: dict[str, float] = field(default_factory=dict)
     follow: Follow = field(default_factory=Follow)
     history: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.waves = checked_waves(self.waves)
-        counters = [self.release, self.previous, self.wave, self.required, self.fallback or 0]
+        counters = [self.release, self.previous, self.wave, self.fallback or 0]
         if any(isinstance(n, bool) or not isinstance(n, int) or n < 0 for n in counters):
             raise BadInput("Counters of releases must be whole numbers from 0 on.")
         if self.release <= self.previous:
@@ -128,38 +133,45 @@ class Rollout:
             If the device's name is none.
         """
         Report(device, running, 1.0)
-        if self.status == "done":
-            return Offer(self.release, "the rollout is done", self.end_of_life)
         if self.status in ("stopped", "aborted"):
-            if running != self.release:
-                return Offer(self.fallback or self.previous, f"release {self.release} was {self.status}")
-            if self.fallback is None:
-                return Offer(
-                    None, f"release {self.release} was {self.status}; the previous one must be published again"
-                )
-            return Offer(self.fallback, f"release {self.release} was {self.status}; this is the previous one again")
-        if running == self.release:
-            return Offer(self.release, "it runs this release")
-        if self.status == "paused":
-            return Offer(self.previous, "the rollout is paused")
-        if self.in_wave(device):
-            return Offer(self.release, f"it is in wave {self.wave + 1} of {len(self.waves)}")
-        return Offer(self.previous, f"its wave comes later; {self.waves[self.wave]:g} percent have it now")
+            release, why = self._way_back(running)
+        elif self.status == "done":
+            release, why = self.release, "the rollout is done"
+        elif running == self.release:
+            release, why = self.release, "it runs this release"
+        elif self.status == "paused":
+            release, why = self.previous, "the rollout is paused"
+        elif self.in_wave(device):
+            release, why = self.release, f"it is in wave {self.wave + 1} of {len(self.waves)}"
+        else:
+            release, why = self.previous, f"its wave comes later; {self.waves[self.wave]:g} percent have it now"
+        return Offer(release, why, self.required(self.clock), self.end_of_life.get(str(running)))
+
+    def _way_back(self, running: int) -> tuple[int | None, str]:
+        was = f"release {self.release} was {self.status}"
+        if running != self.release:
+            return self.fallback or self.previous, was
+        if self.fallback is None:
+            return None, f"{was}; the previous model must be published again, as a newer release"
+        return self.fallback, f"{was}; this is the previous model again"
+
+    def required(self, now: float) -> int:
+        """The lowest release that is still served: above every release whose end of life has come.
+
+        A device that cannot take the new release (offline, no space, incompatible) keeps its own until then.
+        """
+        return max((int(release) + 1 for release, ends in self.end_of_life.items() if now >= ends), default=0)
 
     def take(self, report: Report, now: float) -> None:
-        """Count a report, and move on to ``now``."""
-        self.advance(now)
+        """Count a report that came in at ``now``; `advance` draws the conclusions."""
         arm = self._arm(report)
         counting = self.status in ("running", "paused")
-        self.follow.take(report, arm if counting else None, now)
+        self.follow.take(report, arm if counting else None, now, baseline=report.release == self.previous)
 
     def advance(self, now: float) -> Decision:
         """Move the rollout on to ``now``: close the look, ask the gate, and begin the next wave when it is due."""
         passed_h = max(0.0, now - self.clock) / _HOUR
         self.clock = max(now, self.clock)
-        if self.end_of_life is not None and now >= self.end_of_life and self.required < self.release:
-            self.required = self.release
-            self._note(now, f"release {self.previous} reached its end of life; {self.release} is required")
         if self.status in ("running", "paused") and self.follow.close(self.clock, self.look_h * _HOUR):
             decision = decide(self.follow, self.alpha)
             if decision.stop:
@@ -172,9 +184,9 @@ class Rollout:
         return decide(self.follow, self.alpha)
 
     def _next_wave(self, now: float) -> None:
-        there = [d for d in self.follow.devices if place_percent(self.name, d) < self.waves[self.wave]]
-        able = [d for d in there if self.follow.devices[d]["standing"] == "ok"]
-        have = sum(self.follow.devices[d]["release"] == self.release for d in able)
+        heard = {name: each for name, each in self.follow.devices.items() if now - each["seen"] <= SILENT_H * _HOUR}
+        able = [each for name, each in heard.items() if each["standing"] == "ok" and self.in_wave(name)]
+        have = sum(each["release"] == self.release for each in able)
         if not able or have < self.booted * len(able):
             self.reason = f"waits: {have} of {len(able)} devices of wave {self.wave + 1} have booted {self.release}"
             return
@@ -184,31 +196,29 @@ class Rollout:
             self._note(now, f"wave {self.wave + 1}: {self.waves[self.wave]:g} percent")
             return
         self.status = "done"
-        self.end_of_life = now + self.support_days * _DAY
+        self.end_of_life[str(self.previous)] = now + self.support_days * _DAY
         self._note(now, f"done; release {self.previous} reaches its end of life in {self.support_days:g} days")
 
     def _arm(self, report: Report) -> str | None:
         """Which side of the comparison a report belongs to; a device that should have moved and has not, to none."""
-        if report.standing == "rolled back" and self.in_wave(report.device):
-            return "new"
-        if report.release == self.release:
-            return "new"
-        return "old" if report.release == self.previous and not self.in_wave(report.device) else None
+        if self.in_wave(report.device):
+            return "new" if report.release == self.release or report.standing == "rolled back" else None
+        return "old" if report.release == self.previous else None
 
     def _end(self, status: str, reason: str, now: float) -> None:
         self.status, self.reason = status, reason
-        self._note(now, f"{status}: {reason}")
+        self._note(now, f"{status}: {reason}" if reason else status)
 
     def _note(self, now: float, what: str) -> None:
         self.history.append({"at": now, "what": what})
 
-    def standings(self, now: float, silent_h: float = 168.0) -> dict[str, list[str]]:
-        """Devices by how they stand: on the release, waiting for it, held back and why, silent for ``silent_h``."""
+    def standings(self, now: float) -> dict[str, list[str]]:
+        """Devices by how they stand: on the release, waiting for it, held back and why, silent for a week."""
         found: dict[str, list[str]] = {}
         for device, each in sorted(self.follow.devices.items()):
             if each["release"] == self.release:
                 word = "on the release"
-            elif now - each["seen"] > silent_h * _HOUR:
+            elif now - each["seen"] > SILENT_H * _HOUR:
                 word = "silent"
             else:
                 word = "on an older release" if each["standing"] == "ok" else each["standing"]
@@ -304,7 +314,7 @@ def start(
     """
     path = Path(repo) / FILE
     with files.locked(path):
-        baseline = Follow()
+        baseline, ends = Follow(), {}
         if path.exists():
             last = read(repo)
             if last.status in ("running", "paused"):
@@ -312,11 +322,9 @@ def start(
                     f"Release {last.release} is being rolled out ({last.status}); abort that first: "
                     f"`edgelab ota rollout {repo} abort`."
                 )
-            baseline = last.follow.again()
-        made = Rollout(
-            release, previous, list(waves), hold_h, alpha, look_h, started=now, clock=now, required=0, follow=baseline
-        )
-        made.follow.opened = now
+            baseline, ends = last.follow.again(), last.end_of_life
+        made = Rollout(release, previous, list(waves), hold_h, alpha, look_h, started=now, clock=now, follow=baseline)
+        made.end_of_life, made.follow.opened = ends, now
         made._note(now, f"wave 1: {made.waves[0]:g} percent")  # noqa: SLF001  its own module
         files.write_json(path, made.to_dict())
     return made
@@ -364,6 +372,7 @@ def take_reports(repo: str | Path, reports: Sequence[Report], now: float) -> Rol
         found.advance(now)
         for report in reports:
             found.take(report, now)
+        found.advance(now)
         files.write_json(path, found.to_dict())
     return found
 
@@ -374,6 +383,7 @@ def _edit(repo: str | Path, now: float, wanted: str, status: str) -> Rollout:
         found = read(repo)
         found.advance(now)
         if found.status not in wanted.split(" or "):
+            files.write_json(path, found.to_dict())
             raise BadInput(
                 f"The rollout of release {found.release} is {found.status}, not {wanted}; nothing was changed."
             )
