@@ -7,16 +7,18 @@ event is out of the count on both sides, so that under a release that changes no
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from edgelab.errors import BadInput
-from edgelab.ota.gates import Decision, EProcess, Looks, Monitor
+from edgelab.ota.gates import Decision, EProcess, Gate, Looks, Monitor
 from edgelab.ota.reports import STANDINGS, Report
 
 MEASURES = ("crashed", "slower", "wrong")
+WORDS = {"crashed": "crashed", "slower": "became slower", "wrong": "answer wrong"}
 SLOWER = 1.15
 """A device became slower when its p95 is so many times that of its first report; two bins of the histogram are 1.07."""
 WORSE = 0.05
@@ -129,17 +131,28 @@ def decide(follow: Follow, alpha: float) -> Decision:
 
     Nothing is lost by looking at three measures, and no level is divided by hand.
     """
-    gate = EProcess(alpha)
-    count = len(follow.looks[MEASURES[0]])
+    return decide_on(follow.looks, dict.fromkeys(MEASURES, EProcess(alpha)))
+
+
+def decide_on(looks: Mapping[str, Sequence[Sequence[float]]], gates: Mapping[str, Gate]) -> Decision:
+    """One decision from the looks of each measure, with one gate a measure.
+
+    E-processes are averaged. With gates of another kind it stops when any of them does, as products do.
+    """
+    first_gate = next(iter(gates.values()))
+    count = len(looks[next(iter(gates))])
     if not count:
-        return Monitor(gate).decide()
-    paths = {name: gate.evidence(Looks(*zip(*follow.looks[name], strict=True))) for name in MEASURES}  # type: ignore[arg-type]
-    mean = np.mean(list(paths.values()), axis=0)
-    over = mean >= gate.limit
+        return Monitor(first_gate).decide()
+    paths = {name: gate.evidence(Looks(*np.array(looks[name]).T)) / gate.limit for name, gate in gates.items()}
+    listed = list(paths.values())
+    fair = all(isinstance(gate, EProcess) for gate in gates.values())
+    level = np.mean(listed, axis=0) if fair else np.max(listed, axis=0)
+    over = level >= 1
     first = int(over.argmax()) if over.any() else count - 1
-    loudest = max(MEASURES, key=lambda name: paths[name][first])
-    name = f"e-process, devices that {'crashed' if loudest == 'crashed' else f'became {loudest}'}"
-    return Decision(bool(over.any()), float(mean[first]), gate.limit, first + 1, name)
+    loudest = max(paths, key=lambda name: paths[name][first])
+    limit = gates[loudest].limit
+    words = f"{first_gate.name}, devices that {WORDS[loudest]}"
+    return Decision(bool(over.any()), float(level[first] * limit), limit, first + 1, words)
 
 
 def _events(report: Report, device: dict[str, Any], *, baseline: bool) -> dict[str, bool]:
