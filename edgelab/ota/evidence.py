@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgelab.errors import BadInput
 from edgelab.ota.gates import Decision, EProcess, Gate, Looks, Monitor
@@ -139,20 +140,25 @@ def decide_on(looks: Mapping[str, Sequence[Sequence[float]]], gates: Mapping[str
 
     E-processes are averaged. With gates of another kind it stops when any of them does, as products do.
     """
-    first_gate = next(iter(gates.values()))
-    count = len(looks[next(iter(gates))])
-    if not count:
-        return Monitor(first_gate).decide()
+    if not len(looks[next(iter(gates))]):
+        return Monitor(next(iter(gates.values()))).decide()
+    return decide_on_all(looks, gates)[0]
+
+
+def decide_on_all(
+    looks: Mapping[str, Sequence[Sequence[float]]], gates: Mapping[str, Gate]
+) -> tuple[Decision, NDArray[np.float64]]:
+    """The decision, and after each look the evidence over its limit, (looks,); at least one look."""
     paths = {name: gate.evidence(Looks(*np.array(looks[name]).T)) / gate.limit for name, gate in gates.items()}
     listed = list(paths.values())
     fair = all(isinstance(gate, EProcess) for gate in gates.values())
     level = np.mean(listed, axis=0) if fair else np.max(listed, axis=0)
     over = level >= 1
-    first = int(over.argmax()) if over.any() else count - 1
+    first = int(over.argmax()) if over.any() else level.size - 1
     loudest = max(paths, key=lambda name: paths[name][first])
     limit = gates[loudest].limit
-    words = f"{first_gate.name}, devices that {WORDS[loudest]}"
-    return Decision(bool(over.any()), float(level[first] * limit), limit, first + 1, words)
+    words = f"{gates[loudest].name}, devices that {WORDS[loudest]}"
+    return Decision(bool(over.any()), float(level[first] * limit), limit, first + 1, words), level
 
 
 def _events(report: Report, device: dict[str, Any], *, baseline: bool) -> dict[str, bool]:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgelab.errors import BadInput
-from edgelab.ota.evidence import MEASURES, decide_on
+from edgelab.ota.evidence import MEASURES, decide_on, decide_on_all
 from edgelab.ota.fleet import SLOWER, Fleet, Life
 from edgelab.ota.gates import SPRT, Bonferroni, Decision, EProcess, FixedThreshold, Gate, PeekedExact, StageEnds
 from edgelab.ota.hardware import KINDS, Fault, World
@@ -97,7 +97,7 @@ class RolloutRun:
         return Table("A rollout, modelled", ("what", "is"), rows, self.sentence())._repr_markdown_()
 
 
-def gates_for(name: str, world: World, waves: Sequence[float], hold_h: int, kinds: Any = KINDS) -> dict[str, Gate]:
+def gates_for(name: str, world: World, waves: Sequence[float], hold_h: int) -> dict[str, Gate]:
     """One gate a measure, set as somebody would who knows the fleet's usual rates and the plan.
 
     Raises
@@ -107,7 +107,6 @@ def gates_for(name: str, world: World, waves: Sequence[float], hold_h: int, kind
     """
     ends = tuple(hold_h * (n + 1) - 1 for n in range(len(waves)))
     usual = {"crashed": world.crash_h, "slower": _slower_h(world, 1.0), "wrong": world.wrong_h}
-    del kinds
     made: dict[str, Callable[[str], Gate]] = {
         "e-process": lambda _: EProcess(),
         "fixed threshold": lambda measure: FixedThreshold(usual[measure]),
@@ -234,11 +233,10 @@ def sketch(
         events = np.minimum(events, np.floor(risk * size))
         counted = np.concatenate([events, np.maximum(risk * size, events)], axis=1)
         risk -= np.divide(events, size, out=np.zeros_like(events), where=size > 0)
-        decision = watch.look(counted, gates)
-        watch.hours.append(Hour(hour + 1, on_new, wave, watch.level))
-        if decision.stop:
-            break
-    return watch.result(devices, fault, plan, hold_h, on_new)
+        watch.take(counted)
+        watch.hours.append(Hour(hour + 1, on_new, wave, 0.0))
+    watch.decide_once(gates)
+    return watch.result(devices, fault, plan, hold_h, watch.hours[-1].on_new)
 
 
 class _Watch:
@@ -249,9 +247,19 @@ class _Watch:
         self.hours: list[Hour] = []
         self.decision = Decision(stop=False, evidence=0.0, limit=1.0, look=0, gate="")
 
-    def look(self, counted: NDArray[np.float64], gates: Mapping[str, Gate]) -> Decision:
+    def take(self, counted: NDArray[np.float64]) -> None:
         for name, row in zip(MEASURES, counted, strict=True):
             self.looks[name].append([float(value) for value in row])
+
+    def decide_once(self, gates: Mapping[str, Gate]) -> None:
+        """Decide on all looks as if one by one, and forget those after a stop."""
+        self.decision, levels = decide_on_all(self.looks, gates)
+        seen = self.decision.look
+        self.looks = {name: looks[:seen] for name, looks in self.looks.items()}
+        self.hours = [replace(hour, level=float(level)) for hour, level in zip(self.hours[:seen], levels, strict=False)]
+
+    def look(self, counted: NDArray[np.float64], gates: Mapping[str, Gate]) -> Decision:
+        self.take(counted)
         self.decision = decide_on(self.looks, gates)
         return self.decision
 
@@ -279,6 +287,11 @@ class _Watch:
         return RolloutRun(
             devices, fault, waves, hold_h, outcome, self.decision, reached, max(0.0, hurt), tuple(self.hours), *kept
         )
+
+
+def _checked_hold(hold_h: int, tick_s: float) -> None:
+    if isinstance(hold_h, bool) or not isinstance(hold_h, int) or not 1 <= hold_h <= 24 * 28 or not 1 <= tick_s <= 3600:
+        raise BadInput("A simulated wave is held for 1 to 672 whole hours, in ticks of 1 to 3600 seconds.")
 
 
 def _slower_h(world: World, slowdown: float, ticks: int = 2) -> float:
