@@ -128,18 +128,22 @@ class Life:
         self._rng = np.random.default_rng([seed, 13])
 
     def hour(self, clock_h: float, tick_s: float) -> NDArray[np.float64]:
-        """Move every device on by an hour; returns (3 measures, 4): new, old, and their device-hours at risk."""
+        """Move every device on by an hour; returns (3 measures, 4): new, old, and their device-hours at risk.
+
+        Counted are devices that were online at the full hour, on both sides: those that can take a release are those,
+        too, and a control group with dead batteries in it would be no control group.
+        """
         ticks = max(1, round(3600 / tick_s))
         counted = np.zeros((3, 4))
         for kind, part in self.fleet.blocks():
             before = self.had[part].copy()
-            new = self.new[part].copy()
+            new, heard = self.new[part].copy(), self.online[part].copy()
             for tick in range(ticks):
                 self._tick(kind, part, clock_h + tick / ticks, 3600 / ticks)
             fresh = self.had[part] & ~before
             for measure in range(3):
                 bit = np.uint8(1 << measure)
-                risk, event = (before & bit) == 0, (fresh & bit) != 0
+                risk, event = heard & ((before & bit) == 0), heard & ((fresh & bit) != 0)
                 at_risk, events = int((risk & new).sum()), int((event & new).sum())
                 counted[measure] += (events, int(event.sum()) - events, at_risk, int(risk.sum()) - at_risk)
         return counted

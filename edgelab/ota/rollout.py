@@ -249,6 +249,14 @@ class Rollout:
         except TypeError:
             raise BadInput("This is no state of a rollout: a value is of the wrong type.") from None
 
+    def summary(self, now: float) -> dict[str, Any]:
+        """What a command answers: the plan, where it stands, the evidence, and devices by how they stand."""
+        decision = decide(self.follow, self.alpha)
+        keys = ("release", "previous", "waves", "hold_h", "status", "wave", "held_h", "reason", "fallback")
+        plain = {key: getattr(self, key) for key in keys} | {"wave": self.wave + 1}
+        counts = {word: len(devices) for word, devices in self.standings(now).items()}
+        return plain | {"gate": decision.to_dict(), "devices": counts, "required": self.required(now)}
+
     def table(self, now: float) -> Table:
         """The rollout in a few lines."""
         decision = decide(self.follow, self.alpha)

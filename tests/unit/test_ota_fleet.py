@@ -55,7 +55,7 @@ def test_crashes_come_at_their_rate_and_a_device_counts_once():
     life = Life(draw_devices(20_000), world=World(crash_h=0.02))
     counted = sum(life.hour(hour, 1800.0) for hour in range(24))
     crashed = int((life.had & 1).astype(bool).sum())
-    assert counted[0, 1] == crashed < life.crashes.sum()
+    assert 0.85 * crashed < counted[0, 1] <= crashed < life.crashes.sum()  # some were offline and are not counted
     assert life.crashes.sum() == pytest.approx(0.02 * 24 * 20_000, rel=0.06)
     assert counted[0, 0] == counted[0, 2] == 0
 
