@@ -114,7 +114,7 @@ def rollout_words(run: RolloutRun) -> str:
     plan = ", ".join(f"{wave:g}" for wave in run.waves)
     top = max((each.level for each in run.hours[: run.decision.look]), default=0.0)
     return (
-        f"Waves of {plan} percent, each held {run.hold_h} hours, on {run.devices} devices; the release has: {run.fault}. "
+        f"Waves of {plan} percent, each held {run.hold_h} hours, on {run.devices} devices; fault: {run.fault}. "
         f"The evidence reaches {min(top, 1e6):.2g} times the gate's limit. {run.sentence()}"
     )
 
