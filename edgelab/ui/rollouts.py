@@ -126,10 +126,8 @@ def _waves(run: RolloutRun) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]
         {"type": "line", "x0": at, "x1": at, "y0": 0, "y1": 1, "yref": "paper", "line": {"color": QUIET, "dash": "dot"}}
         for at in starts[1:]
     ]
-    labels = [
-        _label(f"{wave:g}%", at, "left", 1, "top", yref="paper") for wave, at in zip(run.waves, starts, strict=True)
-    ]
-    return lines, labels
+    named = zip(run.waves, starts, strict=True)
+    return lines, [_label(f"{wave:g}%", at, "left", 1, "top", yref="paper") for wave, at in named]
 
 
 def _label(text: str, x: float, xanchor: str, y: float, yanchor: str, **more: Any) -> dict[str, Any]:
