@@ -17,6 +17,9 @@ OFFERED = {
     "mcu": "Device Model all_devices build_firmware check_operators compile_firmware find_device plan_arena "
     "plan_buffers quantization_header read_model run_firmware",
     "models": "TfliteWriter existing_file folder_bytes folder_hash is_mlpackage model_format",
+    "ota": "Bonferroni Decision EProcess Fault FixedThreshold Fleet LogHistogram Looks PeekedExact "
+    "Report Rollout SPRT StageEnds Trial draw_devices e_process exact_interval rate_bound "
+    "roll_out run_fleet sketch try_gates",
     "toolbox": "Conversion TeacherFile convert distill prune quantize_aware",
 }
 
