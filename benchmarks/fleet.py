@@ -29,7 +29,7 @@ from edgelab.ota.gate_trial import try_gates
 from edgelab.ota.hardware import Fault, World
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.fleet_witness import live  # noqa: E402  the tests' own witness
+from tests.fleet_witness import live
 
 WITNESS_DEVICES, FLEET_DEVICES, HOURS, TICK_S = 300, 30_000, 24, 600.0
 QUANTILES = (5, 50, 95, 99)
@@ -100,16 +100,9 @@ def main() -> int:
     note = f"{machine().cpu}, {machine().cores} cores. {watch.complaint()}".strip()
     if arguments.json:
         apart = {f"p{q}": value for q, value in raced["apart"].items()}
-        speed = {
-            "device_ticks_per_second": raced["rates"],
-            "ratio": raced["ratio"].to_dict(),
-            "percentiles_apart": apart,
-        }
-        print(
-            json.dumps(
-                {"machine": machine().to_dict(), **speed, "rollouts": rollouts, "gates": gates.to_dict()}, indent=1
-            )
-        )
+        found = {"machine": machine().to_dict(), "device_ticks_per_second": raced["rates"]}
+        found |= {"ratio": raced["ratio"].to_dict(), "percentiles_apart": apart}
+        print(json.dumps({**found, "rollouts": rollouts, "gates": gates.to_dict()}, indent=1))
         return 0
     rows = [(name, rate / 1e6) for name, rate in raced["rates"].items()]
     worst = max(abs(value) for value in raced["apart"].values())

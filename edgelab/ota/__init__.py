@@ -33,6 +33,7 @@ _HOMES = {
     "try_gates": "gate_trial",
 }
 __all__ = [
+    "SPRT",
     "Bonferroni",
     "Decision",
     "EProcess",
@@ -44,7 +45,6 @@ __all__ = [
     "PeekedExact",
     "Report",
     "Rollout",
-    "SPRT",
     "StageEnds",
     "Trial",
     "draw_devices",
