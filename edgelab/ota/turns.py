@@ -55,7 +55,9 @@ def releases(repo: str | Path, model: str | None = None) -> list[int]:
     return sorted(next(iter(found.values())))
 
 
-def answers(repo: str | Path, clock: Callable[[], float] = time.time) -> tuple[Answer, Answer]:
+def answers(
+    repo: str | Path, clock: Callable[[], float] = time.time, keep: Answer | None = None
+) -> tuple[Answer, Answer]:
     """What a server answers to a device that asks for its turn, and to one that reports.
 
     Without a rollout in ``repo`` every device is offered everything. Each answer reads the rollout's file, so that a
@@ -65,6 +67,8 @@ def answers(repo: str | Path, clock: Callable[[], float] = time.time) -> tuple[A
     ----------
     clock
         Seconds since 1970.
+    keep
+        What else is done with each report; its answer is given where there is no rollout.
 
     Returns
     -------
@@ -85,9 +89,10 @@ def answers(repo: str | Path, clock: Callable[[], float] = time.time) -> tuple[A
         return turn(state, device, running, release)
 
     def report(said: dict[str, Any]) -> dict[str, Any]:
+        kept = {"kept": False} if keep is None else keep(said)
         with lock:
             if not (Path(repo) / rollout.FILE).exists():
-                return {"kept": False}
+                return kept
             now = clock()
             found = of_device(said, rollout.read(repo), now)
             if found is not None:
