@@ -87,10 +87,12 @@ class RolloutRun:
         if self.decision.stop:
             wave = self.hours[self.decision.look - 1].wave
             return (
-                f"Stopped after {self.stopped_h} h, in wave {wave + 1} of {len(self.waves)}: {self.reached} of "
-                f"{self.devices} devices had run it ({self.decision.gate})."
+                f"Stopped after {self.stopped_h} h, in wave {wave + 1} of {len(self.waves)}: {self.reached:,} of "
+                f"{self.devices:,} devices had run it ({self.decision.gate})."
             )
-        return f"Nothing stopped it: all {self.reached} devices that could be reached run it after {len(self.hours)} h."
+        return (
+            f"Nothing stopped it: all {self.reached:,} devices that could be reached run it after {len(self.hours)} h."
+        )
 
     def _repr_markdown_(self) -> str:
         rows = [(key.replace("_", " "), str(value)) for key, value in self.to_dict().items() if key != "decision"]

@@ -68,7 +68,7 @@ def evidence_figure(run: RolloutRun, title: str = "", **layout: Any) -> go.Figur
         shapes=shapes,
         annotations=labels,
         xaxis_range=[0, run.hold_h * len(run.waves)],
-        yaxis={"type": "log", "dtick": 1, "range": [np.log10(_LOW) - 0.1, np.log10(_HIGH) + 0.5]},
+        yaxis={"type": "log", "dtick": 1, "tickformat": "~g", "range": [np.log10(_LOW) - 0.1, np.log10(_HIGH) + 0.5]},
         meta={"alt": rollout_words(run)},
     )
 
@@ -104,7 +104,7 @@ def waves_figure(run: RolloutRun, title: str = "", **layout: Any) -> go.Figure:
         shapes=shapes,
         annotations=labels,
         xaxis_range=[0, run.hold_h * len(run.waves)],
-        yaxis={"type": "log", "dtick": 1, "range": [np.log10(min(0.01, lowest)), 2.6]},
+        yaxis={"type": "log", "dtick": 1, "tickformat": "~g", "range": [np.log10(min(0.01, lowest)), 2.6]},
         meta={"alt": rollout_words(run)},
     )
 
@@ -114,7 +114,7 @@ def rollout_words(run: RolloutRun) -> str:
     plan = ", ".join(f"{wave:g}" for wave in run.waves)
     top = max((each.level for each in run.hours[: run.decision.look]), default=0.0)
     return (
-        f"Waves of {plan} percent, each held {run.hold_h} hours, on {run.devices} devices; fault: {run.fault}. "
+        f"Waves of {plan} percent, each held {run.hold_h} hours, on {run.devices:,} devices; fault: {run.fault}. "
         f"The evidence reaches {min(top, 1e6):.2g} times the gate's limit. {run.sentence()}"
     )
 
