@@ -20,6 +20,7 @@ from edgelab.ui.pictures import (
     worked_table,
 )
 from edgelab.ui.predict import Prediction, predict
+from edgelab.ui.rollouts import evidence_figure, rollout_words, waves_figure
 from edgelab.ui.staircase import staircase
 from edgelab.ui.theme import house
 from edgelab.ui.words import show
@@ -34,6 +35,7 @@ __all__ = [
     "choice",
     "convolution",
     "convolution_count",
+    "evidence_figure",
     "grouped_bars",
     "heatmap",
     "histogram",
@@ -45,6 +47,7 @@ __all__ = [
     "pipeline",
     "predict",
     "range_to_integers",
+    "rollout_words",
     "scale_per_channel",
     "scatter",
     "show",
@@ -54,5 +57,6 @@ __all__ = [
     "staircase",
     "stairs",
     "toggle",
+    "waves_figure",
     "worked_table",
 ]

@@ -19,6 +19,9 @@ OFFERED = {
     "models": "TfliteWriter existing_file folder_bytes folder_hash is_mlpackage model_format",
     "slim": "Recipe apply_masks ask audit distillation_loss fine_tune kd_loss magnitude_masks narrowed packed_sizes "
     "soft_targets teach",
+    "ota": "Bonferroni Decision EProcess Fault FixedThreshold Fleet LogHistogram Looks PeekedExact "
+    "Report Rollout SPRT StageEnds Trial draw_devices e_process exact_interval rate_bound "
+    "roll_out run_fleet sketch try_gates",
     "toolbox": "Conversion TeacherFile convert distill prune quantize_aware",
 }
 
