@@ -31,7 +31,7 @@ What it does **not** protect against:
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,9 +98,7 @@ def neighbour_graph(clients: int, neighbours: int | None = None) -> dict[int, tu
     ring = list(range(clients))
     secrets.SystemRandom().shuffle(ring)
     steps = [step for step in range(-neighbours // 2, neighbours // 2 + 1) if step]
-    return {
-        one: tuple(sorted(ring[(place + step) % clients] for step in steps)) for place, one in enumerate(ring)
-    }
+    return {one: tuple(sorted(ring[(place + step) % clients] for step in steps)) for place, one in enumerate(ring)}
 
 
 def secure_sum(
@@ -154,24 +152,22 @@ def secure_sum(
     server = SecureServer(round_id, enrolled, graph, needed, least, rows.shape[1])
     clients = {client: SecureClient(client, round_id, signing[client], enrolled, needed) for client in graph}
 
-    def there(step: str) -> Collection[int]:
-        return [client for client in graph if client not in gone or STEPS.index(step) < STEPS.index(gone[client])]
-
-    for client in there("keys"):
-        server.receive(clients[client].keys())
-    server.close()
-    for client in there("shares"):
-        server.receive(clients[client].shares(server.keys_for(client)))
-    server.close()
-    for client in there("masked"):
-        server.receive(clients[client].masked(rows[client], server.sealed_for(client)))
-    server.close()
+    asks: tuple[Callable[[int], Message], ...] = (
+        lambda client: clients[client].keys(),
+        lambda client: clients[client].shares(server.keys_for(client)),
+        lambda client: clients[client].masked(rows[client], server.sealed_for(client)),
+        lambda client: clients[client].unmask(*server.request_for(client)),
+    )
+    for number, (step, ask) in enumerate(zip(STEPS, asks, strict=True)):
+        for client in graph:
+            if client in gone and STEPS.index(gone[client]) <= number:
+                continue
+            try:
+                server.receive(ask(client))
+            except Refused:  # it has too few neighbours left, and takes no further part
+                gone[client] = step
+        server.close()
     survivors = server.survivors
-    if len(survivors) < least:
-        raise Refused(f"{len(survivors)} clients survived, fewer than {least}; no sum was made.")
-    for client in there("unmask"):
-        server.receive(clients[client].unmask(*server.request_for(client)))
-    server.close()
     view = {client: server.view(client) for client in survivors}
     return SecureSum(server.total(), tuple(survivors), gone, view, server.bytes_up, degree, needed)
 

@@ -137,7 +137,7 @@ class SecureClient:
         """
         if len(sealed) < self._threshold or not set(sealed) <= set(self._keys):
             raise Refused(
-                f"Client {self.index} has the shares of {len(sealed)} neighbours; it needs {self._threshold} of its own."
+                f"Client {self.index} has the shares of {len(sealed)} neighbours and needs {self._threshold}."
             )
         hidden = words + mask(self._self_seed, len(words))
         for other, box in sealed.items():

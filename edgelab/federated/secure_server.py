@@ -164,21 +164,28 @@ class SecureServer:
         return value.to_bytes(KEY_BYTES, "big")
 
     def _check(self, message: Message) -> None:
-        step, body, sender = message.step, message.body, message.sender
         try:
-            if step == "keys" and len(body) != 2 * KEY_BYTES:
-                raise BadInput("Two public keys have 64 bytes.")
-            if step == "shares":
-                sealed = parse_sealed(body)
-                if not set(sealed) <= set(self._graph[sender]):
-                    raise BadInput("It holds shares for clients that are no neighbours.")
-                self._sealed[sender] = sealed
-            if step == "masked" and len(body) != KEY_BYTES + 4 * self._words:
-                raise BadInput(f"An update of {self._words} words was expected.")
-            if step == "unmask":
-                alive, gone = self.request_for(sender)
-                asked = dict.fromkeys(alive, True) | dict.fromkeys(gone, False)
-                if {other: kind for other, (kind, _) in parse_unmask(body).items()} != asked:
-                    raise BadInput("It does not hold the shares that were asked for.")
+            trouble = self._trouble(message)
         except BadInput as error:
-            raise Refused(f"The message '{step}' of client {sender} is malformed: {error}") from None
+            trouble = str(error)
+        if trouble:
+            raise Refused(f"The message '{message.step}' of client {message.sender} is malformed: {trouble}")
+
+    def _trouble(self, message: Message) -> str:
+        """What is wrong with the form of a message, or nothing; shares are kept."""
+        step, body, sender = message.step, message.body, message.sender
+        if step == "keys":
+            return "" if len(body) == 2 * KEY_BYTES else "Two public keys have 64 bytes."
+        if step == "shares":
+            sealed = parse_sealed(body)
+            if not set(sealed) <= set(self._graph[sender]):
+                return "It holds shares for clients that are no neighbours."
+            self._sealed[sender] = sealed
+        if step == "masked" and len(body) != KEY_BYTES + 4 * self._words:
+            return f"An update of {self._words} words was expected."
+        if step == "unmask":
+            alive, gone = self.request_for(sender)
+            asked = dict.fromkeys(alive, True) | dict.fromkeys(gone, False)
+            if {other: kind for other, (kind, _) in parse_unmask(body).items()} != asked:
+                return "It does not hold the shares that were asked for."
+        return ""

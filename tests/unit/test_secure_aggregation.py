@@ -27,19 +27,14 @@ def sum_of(rows, clients):
     return rows[list(clients)].sum(axis=0, dtype=np.uint32)
 
 
-@pytest.mark.parametrize("neighbours", [None, 4])
+@pytest.mark.parametrize("neighbours", [None, 8])
 @pytest.mark.parametrize(
     "gone",
     [{}, {2: "masked"}, {0: "keys", 5: "unmask"}, {7: "shares"}, {1: "masked", 6: "unmask"}],
 )
 def test_the_sum_of_the_survivors_is_exact(neighbours, gone):
     rows = np.random.default_rng(1).integers(0, 2**32, (12, 50), dtype=np.uint32)
-    try:
-        found = secure_sum(rows, neighbours=neighbours, drop_outs=gone)
-    except Refused as error:  # in a ring of four, one neighbour fewer may be one too few
-        assert neighbours == 4  # noqa: PT017
-        assert "threshold" in str(error)
-        return
+    found = secure_sum(rows, neighbours=neighbours, drop_outs=gone)
     alive = [client for client in range(12) if gone.get(client, "unmask") == "unmask"]
     assert found.survivors == tuple(alive)
     assert np.array_equal(found.total, sum_of(rows, alive))
@@ -105,9 +100,7 @@ class Round:
         self.enrolled = {i: key.public_key() for i, key in self.signing.items()}
         self.graph = neighbour_graph(5)
         self.server = SecureServer(self.round_id, self.enrolled, self.graph, 3, 4, 10)
-        self.clients = {
-            i: SecureClient(i, self.round_id, self.signing[i], self.enrolled, 3) for i in range(5)
-        }
+        self.clients = {i: SecureClient(i, self.round_id, self.signing[i], self.enrolled, 3) for i in range(5)}
         for step in secure_client.STEPS[: secure_client.STEPS.index(until)]:
             for i in self.clients:
                 self.server.receive(self.answer(i, step))
