@@ -127,7 +127,7 @@ def search_input(
         found = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
         apart = torch.stack([(a - b).pow(2).sum() for a, b in zip(found, gradient, strict=True)]).sum()
         guess.grad = torch.autograd.grad(1e3 * apart, guess)[0]
-        return 1e3 * apart
+        return 1e3 * apart.detach()
 
     losses = tuple(float(optimiser.step(distance)) for _ in range(steps))  # type: ignore[no-untyped-call]
     return Inversion(guess.detach().numpy()[0], label, losses)
