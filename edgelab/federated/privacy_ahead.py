@@ -131,7 +131,9 @@ def train_attacked(digits: Dataset, epsilon: float | None, seed: int) -> tuple[n
     """A network trained on a random half of the pool, and which items that half holds."""
     pool = digits.train.take(np.arange(2 * MEMBERS))
     inside = np.zeros(2 * MEMBERS, bool)
-    inside[np.random.default_rng([seed, 7]).permutation(2 * MEMBERS)[:MEMBERS]] = True
+    inside[np.random.default_rng([seed // 2, 7]).permutation(2 * MEMBERS)[:MEMBERS]] = True
+    if seed % 2:  # the other half, so that every item is in half of the networks
+        inside = ~inside
     held = pool.take(np.flatnonzero(inside))
     net = new_network(seed, 64)
     if epsilon is None:
@@ -273,6 +275,11 @@ class Ahead:
         """Figures of several attacked networks as one reading."""
         value, low, high = mean_of(values)
         return Reading(value, unit, "measured", by, low=low, high=high, made_on=self._made("membership"))
+
+    def run(self, level: str, epsilon: float | None, seed: int) -> Run:
+        """One run of the dial as it was made."""
+        wanted = {"what": "dial", "level": level, "epsilon": epsilon, "seed": seed}
+        return next(run for run in self.runs if all(run.get(k) == v for k, v in wanted.items()))
 
     def _made(self, what: str) -> tuple[str, str]:
         last = max((run for run in self.runs if run["what"] == what), key=lambda run: run["date"])
