@@ -122,7 +122,7 @@ Table(
 
 # %%
 guess_inverted = ui.predict(
-    "A client sends the gradient of one digit. How many percent of such digits can be restored?",
+    "A client sends the gradient of one digit. How many percent can be restored?",
     unit="%",
     low=0.0,
     high=100.0,
@@ -146,7 +146,7 @@ guess_cost
 # A linear layer computes $z = W x + b$. Its gradients come from the chain rule: with $g_i = \partial L / \partial z_i$ it is $\partial L / \partial W_{ij} = g_i x_j$ and
 # $\partial L / \partial b_i = g_i$. By hand: a layer with two outputs, an input of three numbers, $x = (0.5, 0, 1)$, and $g = (2, -4)$ from the layers above.
 
-# %%
+# %% tags=["folded"]
 x_hand, g_hand = np.array([0.5, 0.0, 1.0]), np.array([2.0, -4.0])
 ui.worked_table(
     [
@@ -362,7 +362,7 @@ finding(finding_stops, error_of, blank)
 # The promise of **differential privacy**: whether an item is there or not must hardly change what comes out. Two parts make it true. **Clip** the gradient of every item to a length of at most $C$, so that one item changes the
 # sum by at most $C$. Then **add noise** that drowns a change of $C$. Three gradients of two numbers by hand, with $C = 1$:
 
-# %%
+# %% tags=["folded"]
 hand = np.array([[3.0, 4.0], [0.3, 0.4], [0.0, -2.0]])
 length = np.linalg.norm(hand, axis=1)
 factor = np.minimum(1, 1 / length)
@@ -544,7 +544,7 @@ whose("noisy_mean")
 #
 # By hand, with $q = 0.5$, $\sigma = 1$ and the order 2: three terms.
 
-# %%
+# %% tags=["folded"]
 terms = [math.comb(2, k) * 0.5**2 * math.exp(k * (k - 1) / 2) for k in range(3)]
 ui.worked_table(
     [
@@ -701,7 +701,7 @@ whose("rdp_step")
 # **Gaussian or Laplace?** The older mechanism adds Laplace noise and needs no $\delta$. Its noise hangs on the sum of absolute values, not on the Euclidean length. For one count the two are close; for a gradient
 # they are not, because in many dimensions the sum of absolute values may be larger by the root of their number.
 
-# %%
+# %% tags=["folded"]
 parameters = nets.count_parameters(net)
 sigma_one = accountant.noise_for(1.0, 1.0, 1, 1e-5)
 Table(
@@ -720,7 +720,7 @@ Table(
 # A model may give its items away without any gradient: it is surer of what it has seen. An attacker who has an item and the model asks: was this one in the training data? He **scores** items, the
 # higher the surer that they were members. How good the scores are, whatever the threshold, is the **area under the curve**: how often a member scores above another item. A coin has 0.5. By hand, two members and two others:
 
-# %%
+# %% tags=["folded"]
 pairs = [(m, o) for m in (3.0, 1.0) for o in (1.0, 0.0)]
 wins = [1.0 if m > o else 0.5 if m == o else 0.0 for m, o in pairs]
 ui.worked_table(
@@ -760,7 +760,7 @@ def my_auc(members, others):
 # %% tags=["check:auc", "hidden"]
 @checks("auc")
 def _(c, auc):
-    for m, n in ((7, 5), (6, 9)):
+    for m, n in ((17, 13), (12, 19)):
         a, b = c.rng.normal(0.8, 1, m).round(1), c.rng.normal(0, 1, n).round(1)
         b[:2], a[:3] = 0.5, 0.5
         table, tie = a[:, None] > b[None], a[:, None] == b[None]
@@ -907,7 +907,7 @@ finding(
 # Noise costs accuracy. **Secure aggregation** costs none: the server learns the sum of the updates and not a single one of them. Every two clients share a secret pad. Of the two, the one with the lower number **adds** it, the other one **subtracts**
 # it. In the sum all pads are gone. By hand, three clients, numbers modulo 100, with the pads 37 (between 0 and 1), 85 (0 and 2) and 12 (1 and 2):
 
-# %%
+# %% tags=["folded"]
 hand_updates = [5, 8, 2]
 hand_pads = {(0, 1): 37, (0, 2): 85, (1, 2): 12}
 signs = [
@@ -938,8 +938,8 @@ ui.worked_table(
 
 # %% tags=["exercise:masked"]
 def my_masked(update, client, pads):
-    """Update (words,) uint32 of a client; `pads` holds {other client: shared pad (words,) uint32}."""
-    # TODO: add the pads with higher numbers, subtract those with lower ones; leave `update` as it is.
+    """Update (words,) uint32 of a client; `pads` holds {other client: pad (words,) uint32}."""
+    # TODO: add pads with higher numbers, subtract those with lower ones; change no argument.
     ### BEGIN SOLUTION
     hidden = update.copy()
     for other, pad in pads.items():
@@ -1068,7 +1068,7 @@ whose("masked")
 # One client vanishes after the others have masked for it. Its pads stand in their words, nothing cancels them, and the sum is noise. So before masking, each client deals its secret out to its neighbours, such that any $t$ of them can restore it
 # and fewer learn **nothing**. Adi Shamir's idea: the secret is the value at 0 of a polynomial of degree $t - 1$, and each neighbour gets the value at one place. By hand, modulo 17, secret 5, two of three: the line $5 + 3x$.
 
-# %%
+# %% tags=["folded"]
 line = {x: (5 + 3 * x) % 17 for x in (1, 2, 3)}
 ui.worked_table(
     [
@@ -1090,7 +1090,7 @@ ui.worked_table(
 
 # %% tags=["exercise:join_shares"]
 def my_join_shares(shares, prime):
-    """The value at 0 of the polynomial through {place: value}, modulo a prime; Python's integers."""
+    """The value at 0 of the polynomial through {place: value}, modulo a prime."""
     # TODO: the weight of each share, times its value; sum modulo the prime.
     ### BEGIN SOLUTION
     secret = 0
@@ -1130,7 +1130,7 @@ def _(c, join_shares):
 
     for p, count in ((257, 3), (10007, 4), (2**61 - 1, 2)):
         terms = [int(v) for v in c.rng.integers(1, min(p, 2**40), count)]
-        places = [int(v) for v in c.rng.choice(np.arange(1, 12), count, replace=False)]
+        places = {2: [4, 9], 3: [2, 9, 5], 4: [7, 2, 11, 5]}[count]
         shares = {x: sum(t * x**k for k, t in enumerate(terms)) % p for x in places}
         right = weights(shares, p)
         plain_sum = sum(shares[x] * right[x] for x in shares)
@@ -1263,7 +1263,7 @@ finding(finding_broken, tried, took, broken)
 #
 # $$ \mathrm{mask} = \mathrm{ChaCha20}_{k}(0, 0, 0, \dots), \qquad k \in \{0, 1\}^{256} $$
 
-# %%
+# %% tags=["folded"]
 ui.worked_table(
     [
         {
@@ -1351,12 +1351,36 @@ def _(c, draw_mask):
             found=f"the same mask for two keys that differ: {what}",
             mistake="the key is folded into fewer bits, and a seed of 32 bits can be tried out",
         )
-    whole = [int.from_bytes(key, order) for order in ("big", "little")]
-    drawn = [
-        np.random.default_rng(n).integers(0, 2**32, 700, dtype=np.uint32) for n in whole
-    ]
+    import hashlib
+    import zlib
+
+    halves = np.frombuffer(key, np.uint32)
+    folded = {
+        zlib.crc32(key),
+        zlib.adler32(key),
+        hash(key) % 2**32,
+        int(np.bitwise_xor.reduce(halves)),
+        int(halves.sum(dtype=np.uint32)),
+        *(int.from_bytes(key, order) % 2**32 for order in ("big", "little")),
+        *(
+            int.from_bytes(hashlib.new(kind, key).digest()[:4], order)
+            for kind in ("sha256", "md5", "sha1")
+            for order in ("big", "little")
+        ),
+    }
+    whole = {int.from_bytes(key, order) for order in ("big", "little")}
+
+    def numpys(n):
+        return np.random.default_rng(n).integers(0, 2**32, 700, dtype=np.uint32)
+
     c.that(
-        not any(np.array_equal(first, other) for other in drawn),
+        not any(np.array_equal(first, numpys(n)) for n in folded),
+        tested="that the key is not folded into a seed of 32 bits first",
+        found="the words of a generator whose seed is a checksum of the key",
+        mistake="the key is folded into fewer bits, and a seed of 32 bits can be tried out",
+    )
+    c.that(
+        not any(np.array_equal(first, numpys(n)) for n in whole),
         tested="that the generator is a cryptographic one",
         found="the words of numpy's default_rng",
         mistake="NumPy's generators are made for simulations: a few words give the rest away",
@@ -1431,7 +1455,7 @@ whose("draw_mask")
 #
 # So far everybody was curious and honest. Now one of the clients sends its update turned round and many times as long. With numbers: five clients, one weight; the last one lies.
 
-# %%
+# %% tags=["folded"]
 five = np.array([1.0, 1.2, 0.8, 1.1, -50.0])
 ui.worked_table(
     [
@@ -1459,7 +1483,7 @@ ui.worked_table(
 
 # %% tags=["exercise:trimmed_mean"]
 def my_trimmed_mean(updates, cut):
-    """Updates (K, P): for each weight the mean without the `cut` lowest and the `cut` highest."""
+    """Updates (K, P): for each weight the mean without the `cut` lowest and highest."""
     # TODO: sort over the clients, leave out both ends, mean.
     ### BEGIN SOLUTION
     ordered = np.sort(updates, axis=0)
@@ -1594,7 +1618,7 @@ whose("trimmed_mean")
 #
 # By hand: three clients, one weight, steps of a quarter ($\mathrm{scale} = 4$), $C = 1$. A word above $2^{31}$ stands for a negative number.
 
-# %%
+# %% tags=["folded"]
 ui.worked_table(
     [
         {
@@ -1616,7 +1640,7 @@ ui.worked_table(
 
 # %% tags=["exercise:guarded_mean"]
 def my_guarded_mean(total, many, scale, limit):
-    """The mean (words,) in a sum (words,) uint32 of `many` updates, or None where it is too long."""
+    """The mean in a sum (words,) uint32 of `many` updates, or None where it is too long."""
     # TODO: signed numbers, over scale and clients; None where the length is above the limit.
     ### BEGIN SOLUTION
     mean = total.astype(np.int32) / scale / many
@@ -1635,7 +1659,7 @@ def my_guarded_mean(total, many, scale, limit):
 def _(c, guarded_mean):
     scale, many = 4096.0, 5
     u = c.rng.normal(0, 1, (many, 9))
-    u *= 0.9 / np.linalg.norm(u, axis=1, keepdims=True)
+    u *= 0.18 / np.linalg.norm(u, axis=1, keepdims=True)
     u[:, 0] = -np.abs(u[:, 0])
     whole = np.rint(u * scale).astype(np.int64).sum(axis=0)
     words = whole.astype(np.uint32)
@@ -1778,7 +1802,7 @@ finding(
 # Opacus is PyTorch's library for DP-SGD. Its optimizer gets the same gradients, the same clipping length and no noise (its noise is its own); your `noisy_mean` gets a noise of 0. Both make two steps from the same weights.
 
 
-# %%
+# %% tags=["folded"]
 def opacus_steps(count=2):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -1873,7 +1897,7 @@ finding(finding_accountants, {str(k): v for k, v in told.items()}, apart)
 #
 # The package runs all four steps among the clients, each with a signed message for each step: X25519 for the keys, HKDF, ChaCha20 for the masks, ChaCha20-Poly1305 around the shares, Shamir modulo $2^{521} - 1$. Two clients leave, one before and one after it sent its update.
 
-# %%
+# %% tags=["folded"]
 gone = {2: "masked", 5: "unmask"}
 secure = federated.secure_sum(rows, drop_outs=gone)
 alive = [client for client in range(clients) if client != 2]
@@ -1900,7 +1924,7 @@ Table(
 # Who does not keep to the rules is refused. Each line is a real message, or a real request, in a round of its own:
 
 
-# %%
+# %% tags=["folded"]
 def refusal(trick):
     try:
         trick()
@@ -1922,7 +1946,7 @@ nan = updates.copy()
 nan[3, 7] = np.nan
 withheld = federated.secure_average(np.zeros(rows.shape[1], np.float32), nan, limit=1.0)
 
-# %%
+# %% tags=["folded"]
 Table(
     "What the log says",
     ("what happened", "what the log says"),
@@ -1965,7 +1989,7 @@ for number in tqdm(range(40), desc="secure rounds"):
     )
     views += [rejected(words) for words in one.view.values()]
 
-# %%
+# %% tags=["folded"]
 told_apart = record(
     "secure.told_apart",
     quality.accuracy_reading(np.array(views), "chi-square of masked updates"),
@@ -2127,7 +2151,7 @@ finding(finding_dial, table, 5.0)
 # Do you trust figures that somebody else made? Choose a budget and a seed and press: the network is trained here, and held against the one of the table. The whole table, in a terminal: `uv run python -m edgelab.federated.privacy_ahead --anew --file FILE`.
 
 
-# %%
+# %% tags=["folded"]
 def again_here(level, epsilon, number):
     """The run made ahead; after the button was pressed, this machine's own beside it."""
     run = ahead.run(level, epsilon, number)
@@ -2199,7 +2223,7 @@ your_settings = reference()
 ### END SOLUTION
 
 
-# %%
+# %% tags=["folded"]
 def measured(told):
     config = federated.PrivacyConfig(
         told["clip"], told["noise_multiplier"], told["rate"], int(told["steps"])
@@ -2226,6 +2250,7 @@ def measured(told):
     }
 
 
+# %%
 challenge(
     "budget",
     your_settings,
@@ -2255,7 +2280,7 @@ own_models = {
 }
 
 
-# %%
+# %% tags=["folded"]
 def own_row(name, model):
     def scores(part):
         return membership.confidence(nets.predict_logits(model, part.x), part.y)
