@@ -184,6 +184,7 @@ def my_invert(weight_gradient, bias_gradient):
 # 1. Every row of the weights' gradient is the input times one number, and the bias' gradient of that row is that number.
 # 2. `np.abs(bias_gradient).argmax()` is the row that is safest to divide by: a large negative one is as good as a large positive one.
 # 3. `weight_gradient[row] / bias_gradient[row]`
+# 4. (for: the largest value was taken, not the largest magnitude) A gradient of -3 is safer to divide by than one of 1: `np.abs` comes before `argmax`.
 
 
 # %% tags=["check:invert", "hidden"]
@@ -401,6 +402,7 @@ def my_noisy_mean(gradients, clip, noise_multiplier, expected, normal):
 # 1. `np.linalg.norm(gradients, axis=1, keepdims=True)` is the length of every row. The factor of a row is 1 where it is short enough.
 # 2. `gradients * np.minimum(1, clip / lengths)`; a row of zeros must not divide by 0. The noise has the size `noise_multiplier * clip`.
 # 3. `(short.sum(axis=0) + noise_multiplier * clip * normal) / expected`
+# 4. (for: the sum was clipped: clip each row before the sum) One loud item must not shorten the others: every row gets a factor of its own, with `axis=1`.
 
 
 # %% tags=["check:noisy_mean", "hidden"]
@@ -586,6 +588,7 @@ def my_rdp_step(q, sigma, order):
 # 1. `k = np.arange(order + 1)`: the sum has one term more than the order. The logarithm of a product is a sum of logarithms.
 # 2. `gammaln(order + 1) - gammaln(k + 1) - gammaln(order - k + 1)` is the logarithm of the binomial coefficient.
 # 3. `logsumexp(binomial + (order - k) * np.log1p(-q) + k * np.log(q) + k * (k - 1) / (2 * sigma**2)) / (order - 1)`
+# 4. (for: the powers overflow: take logarithms first, then logsumexp) Never compute `np.exp(k * (k - 1) / ...)`: keep the exponent as it is and add the logarithms of the other factors.
 
 
 # %% tags=["check:rdp_step", "hidden"]
@@ -755,6 +758,7 @@ def my_auc(members, others):
 # 1. `members[:, None]` and `others[None]` compare every one with every other one: the result has the shape (M, N).
 # 2. The mean of a table of truths is the share of those that are true. Ties are where both are equal.
 # 3. `(members[:, None] > others[None]).mean() + (members[:, None] == others[None]).mean() / 2`
+# 4. (for: ties are not counted: each counts half) Scores are often equal, for example where a model is sure of everything. Add half of `(members[:, None] == others[None]).mean()`.
 
 
 # %% tags=["check:auc", "hidden"]
@@ -952,6 +956,7 @@ def my_masked(update, client, pads):
 # 1. Start from a copy, or the caller's update is gone. Go through `pads.items()`.
 # 2. Of two clients the one with the lower number adds. So this client adds where `client < other`.
 # 3. `hidden = hidden + pad if client < other else hidden - pad`, beginning with `hidden = update.copy()`.
+# 4. (for: the sum left the ring: stay with uint32, which wraps round) Do not convert: `uint32 + uint32` stays `uint32` and wraps round modulo 2^32.
 
 
 # %% tags=["check:masked", "hidden"]
@@ -1108,6 +1113,7 @@ def my_join_shares(shares, prime):
 # 1. Two loops: over the shares, and inside over the places of all others. The weight begins at 1.
 # 2. `weight = weight * other * pow(other - x, -1, prime) % prime` for each other place.
 # 3. Then `secret = (secret + y * weight) % prime`, and return it after the outer loop.
+# 4. (for: the difference is the wrong way round: x_j minus x_i) The weight has `other - x` below: the other place minus the share's own one.
 
 
 # %% tags=["check:join_shares", "hidden"]
@@ -1310,6 +1316,7 @@ def my_draw_mask(key, words):
 # 1. `random` and `numpy.random` are for simulations. `Cipher` and `algorithms` are imported already.
 # 2. A word has four bytes: encrypt `bytes(4 * words)`, which are zeros, under `algorithms.ChaCha20(key, bytes(16))`.
 # 3. `np.frombuffer(Cipher(algorithms.ChaCha20(key, bytes(16)), mode=None).encryptor().update(bytes(4 * words)), np.uint32)`
+# 4. (for: this is a Mersenne Twister, whose state 624 words show: use ChaCha20) A longer seed does not help: what comes out shows the state. Change the generator, not the seed.
 
 
 # %% tags=["check:draw_mask", "hidden"]
@@ -1495,6 +1502,7 @@ def my_trimmed_mean(updates, cut):
 # 1. `np.sort(updates, axis=0)` sorts every column, which is one weight over all clients.
 # 2. Keep the rows from `cut` to `len(updates) - cut`. A slice that ends at `-cut` is empty where cut is 0.
 # 3. `np.sort(updates, axis=0)[cut : len(updates) - cut].mean(axis=0)`
+# 4. (for: a slice that ends at -0 is empty: end it at len(updates) - cut) `updates[2:-2]` works, and `updates[0:-0]` is `updates[0:0]`. Count from the front.
 
 
 # %% tags=["check:trimmed_mean", "hidden"]
@@ -1652,6 +1660,7 @@ def my_guarded_mean(total, many, scale, limit):
 # 1. `total.astype(np.int32)` reads the same bits as signed numbers: a word near 2^32 becomes a small negative one.
 # 2. Divide by the scale and by the number of clients, then compare `np.linalg.norm(mean)` with the limit; allow for rounding.
 # 3. `return mean if np.linalg.norm(mean) <= limit * (1 + 1e-6) else None`
+# 4. (for: the limit holds for the mean, not for the sum: divide by the clients before you compare) The sum of twelve updates of length 1 may have the length 12. Compare `np.linalg.norm(mean)`.
 
 
 # %% tags=["check:guarded_mean", "hidden"]
