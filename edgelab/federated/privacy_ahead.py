@@ -37,7 +37,7 @@ from edgelab.files import write_json
 from edgelab.measure.machine import machine
 from edgelab.reading import Reading
 
-FILE = Path(__file__).parent / "ahead" / "privacy.json"
+FILE = Path(__file__).parent / "made" / "privacy.json"
 EPSILONS = (0.5, 1.0, 2.0, 4.0, 8.0)
 SEEDS = (0, 1, 2, 3, 4)
 LEVELS: dict[str, dict[str, float]] = {
