@@ -1282,7 +1282,7 @@ ui.worked_table(
             "key": "32 bits",
             "keys": "2^32",
             "tries in a second": "about 2^16",
-            "time": "a day",
+            "time": "hours",
         },
         {
             "key": "256 bits",
@@ -1891,11 +1891,12 @@ Table(
 # %% tags=["finding:accountants"]
 def finding_accountants(told, apart):
     mine = max(abs(row["yours, RDP"] / row["Opacus, RDP"] - 1) for row in told.values())
+    tight = sum(row["Opacus, PRV"] < row["Opacus, RDP"] for row in told.values())
     lower = sum(row["GDP, approximate"] < row["Opacus, PRV"] for row in told.values())
     return (
         f"After two steps the weights differ from Opacus' by at most {apart.value:.1g}. Your epsilon is within "
-        f"{100 * mine:.2g} % of Opacus' RDP. PRV proves less for the same noise: the price was overstated. GDP names "
-        f"less than even PRV in {lower} of {len(told)} rows. It is an approximation and no bound, so it is never used here."
+        f"{100 * mine:.2g} % of Opacus' RDP. PRV names a lower price for the same noise in {tight} of {len(told)} rows, "
+        f"and it is a proof, too. GDP names less than PRV in {lower} of {len(told)} rows: an approximation, no bound."
     )
 
 
@@ -2339,6 +2340,7 @@ finding(
 # - "The data stay on the device" is a description, not a protection. The gradient is the data in another form.
 # - Clipping alone protects nobody; it makes a known amount of noise enough. Say at which level, with which delta, and by which accountant.
 # - Secure aggregation hides the parts and not the sum; noise hides the parts in the sum. They answer different questions, and serious systems use both.
+# - The protocol here trusts the server to follow its steps. A server that invents clients, or tells each of them something else, needs more: enrolled keys, and clients who compare.
 # - A mask is as strong as its key. No Mersenne Twister, no seed of 32 bits, never the same key twice.
 # - What hides updates hides a liar. Guards move to the client, where a liar is at home, and to the sum, where nobody can be named.
 #
