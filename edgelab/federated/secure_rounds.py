@@ -104,7 +104,7 @@ def secure_average(
             rows[client] = form.encode(guard(update, limit))
         except BadInput as error:
             gone[client], missing[client] = "masked", f"withheld: {error}"
-    try:
+    try:  # fewer than three clients are refused here, too
         found = secure_sum(rows, neighbours=neighbours, drop_outs=gone)
         mean = _looked_at(found, form, limit)
     except EdgelabError as error:
@@ -113,6 +113,39 @@ def secure_average(
         if step == "unmask":
             missing.pop(client, None)  # its update is in the sum
     return SecureRound((weights + mean).astype(np.float32), found.survivors, missing, "", found)
+
+
+class SecureMean:
+    """A server's rule for `edgelab.federated.simulate`: the mean of which it sees the sum alone.
+
+    ``rounds`` holds a `SecureRound` for each round, with who is missing and whether the sum was refused; the weights
+    stay as they were where it was. Clients count once each, as their sizes would be another thing to hide.
+
+    Parameters
+    ----------
+    limit
+        The bound on an update's Euclidean length that clients keep.
+    neighbours
+        As for `edgelab.federated.secure_aggregation.secure_sum`.
+
+    Examples
+    --------
+    >>> rule = SecureMean(limit=1.0)
+    >>> rule(np.zeros(1, "float32"), np.array([[0.25], [0.5], [0.0]], "float32"), np.ones(3, int)).round(4).tolist()
+    [0.25]
+    >>> rule.rounds[-1].used
+    (0, 1, 2)
+    """
+
+    def __init__(self, limit: float, neighbours: int | None = None) -> None:
+        self.limit, self.neighbours = limit, neighbours
+        self.rounds: list[SecureRound] = []
+
+    def __call__(self, weights: Floats, updates: Floats, sizes: NDArray[np.int64]) -> Floats:  # noqa: ARG002
+        """The new weights (parameters,), or those of before."""
+        found = secure_average(weights, updates, limit=self.limit, neighbours=self.neighbours)
+        self.rounds.append(found)
+        return found.weights
 
 
 def _looked_at(found: SecureSum, form: FixedPoint, limit: float) -> NDArray[np.float64]:

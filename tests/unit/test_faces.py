@@ -12,7 +12,7 @@ OFFERED = {
     "quantize_dynamic quantize_for_backend quantize_static quantize_weights sqnr_db stored_integers",
     "convert": "Converted export_int8 save_converted tensorflow to_coreml to_onnx to_tflite",
     "federated": "Attack Batches ClientConfig FederatedRun FixedPoint Float32 Int8 NormBound Partition PrivacyConfig "
-    "PrivateMean Refused SecureRound SecureSum TopK TrimmedMean client_round dirichlet_labels draw_fleet "
+    "PrivateMean Refused SecureMean SecureRound SecureSum TopK TrimmedMean client_round dirichlet_labels draw_fleet "
     "evaluate_clients evaluate_groups feature_skew federated_average iid initial_weights "
     "invert_first_layer judge_attack median private_rounds private_sgd quantity_skew run_clients "
     "schedule_round search_input secure_average secure_sum sensor_bias simulate",

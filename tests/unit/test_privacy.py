@@ -19,7 +19,8 @@ from edgelab.federated.engines import flatten
 from edgelab.federated.masks import FixedPoint
 from edgelab.federated.partition import iid
 from edgelab.federated.privacy import PrivacyConfig, PrivateMean
-from edgelab.federated.secure_rounds import guard, secure_average
+from edgelab.federated.secure_rounds import SecureMean, guard, secure_average
+from edgelab.federated.simulation import simulate
 
 RNG = np.random.default_rng(0)
 NET = nets.mlp(4, 3, hidden=(5,))
@@ -225,6 +226,22 @@ def test_too_few_survivors_leave_the_model_alone():
     assert np.array_equal(found.weights, weights)
     with pytest.raises(BadInput, match="do not fit"):
         secure_average(weights[:3], updates, limit=1.0)
+
+
+def test_a_simulation_learns_from_sums_alone():
+    digits = data.digits(seed=0)
+    rule = SecureMean(limit=2.0)
+    config = ClientConfig(0.3, 2, None)
+    settings = {"rounds": 6, "sample": 8, "config": config, "evaluate_on": digits.validation}
+    run = simulate(privacy_ahead.new_network(0), digits.train, iid(digits.train, 12), aggregate=rule, **settings)
+    assert run.accuracy[-1] > run.accuracy[0]
+    assert [len(one.used) for one in rule.rounds] == [8] * 6
+    lonely = SecureMean(limit=2.0)
+    few = simulate(
+        privacy_ahead.new_network(0), digits.train, iid(digits.train, 12), aggregate=lonely, **{**settings, "sample": 2}
+    )
+    assert "at least three" in lonely.rounds[0].refused
+    assert np.array_equal(flatten(few.weights), flatten(initial_weights(privacy_ahead.new_network(0))))
 
 
 def test_the_first_layer_gives_its_input_away():
