@@ -14,9 +14,9 @@ import time
 
 import numpy as np
 
-from edgelab.federated.masks import FixedPoint
-from edgelab.federated.secure_aggregation import secure_sum
 from edgelab.measure.machine import machine
+from edgelab.privacy.masks import FixedPoint
+from edgelab.privacy.secure_aggregation import secure_sum
 
 TARGET_S = 5.0
 

@@ -56,7 +56,7 @@ from tqdm.auto import tqdm
 
 from IPython.display import display
 
-from edgelab import Reading, Table, data, federated, nets, record, ui
+from edgelab import Reading, Table, data, federated, nets, privacy, record, ui
 from edgelab.course import (
     Target,
     begin,
@@ -70,14 +70,13 @@ from edgelab.course import (
 )
 
 # %% tags=["setup", "folded"]
-from edgelab.federated import accountant, inversion, membership, privacy_ahead, robust
-from edgelab.federated import masks as package_masks
-from edgelab.federated import privacy, shamir
 from edgelab.federated.engines import flatten, run_clients, unflatten
 from edgelab.federated.evaluate import network_with
 from edgelab.federated.schedule import schedule_round
-from edgelab.federated import plain
 from edgelab.measure import quality
+from edgelab.privacy import accountant, figures, inversion, membership, plain, robust
+from edgelab.privacy import masks as package_masks
+from edgelab.privacy import shamir, training
 
 begin("privacy")
 torch.set_num_threads(threads)
@@ -100,9 +99,9 @@ ui.pipeline(
 
 # %% tags=["setup"]
 digits = data.digits(seed=seed)
-net = privacy_ahead.new_network(seed)
+net = figures.new_network(seed)
 start = federated.initial_weights(net)
-ahead = privacy_ahead.Ahead()
+ahead = figures.Ahead()
 
 # %%
 Table(
@@ -496,7 +495,7 @@ noisy_mean = check("noisy_mean", my_noisy_mean, plain.noisy_mean)
 # %%
 def train_private(noise_multiplier, learning_rate, clip=1.0, rate=0.1, steps=150):
     each, now, draw = (
-        privacy.example_gradients(net),
+        training.example_gradients(net),
         flatten(start),
         np.random.default_rng(seed),
     )
@@ -815,8 +814,8 @@ auc = check("auc", my_auc, plain.auc)
 # The target: a network that has learnt 200 digits by heart. The simplest attack scores by **confidence**, the log-odds of the right class.
 
 # %%
-by_heart, inside = privacy_ahead.train_attacked(digits, None, seed)
-pool = digits.train.take(np.arange(2 * privacy_ahead.MEMBERS))
+by_heart, inside = figures.train_attacked(digits, None, seed)
+pool = digits.train.take(np.arange(2 * figures.MEMBERS))
 sure = membership.confidence(nets.predict_logits(by_heart, pool.x), pool.y)
 
 # %% tags=["folded"]
@@ -1038,8 +1037,8 @@ plan = schedule_round(holders, range(clients), config, seed)
 updates = run_clients(
     digits.train, plan, start, config, federated.client_round(net)
 ).updates
-updates = privacy.clip_rows(updates, 1.0)
-form = federated.FixedPoint(limit=1.0, addends=clients)
+updates = training.clip_rows(updates, 1.0)
+form = privacy.FixedPoint(limit=1.0, addends=clients)
 rows = np.array([form.encode(update) for update in updates])
 
 # %%
@@ -1593,7 +1592,7 @@ def learn(rule, liar=True):
 
 rules = {
     "mean": lambda sent: sent.mean(axis=0),
-    "mean of clipped": lambda sent: privacy.clip_rows(sent, 1.0).mean(axis=0),
+    "mean of clipped": lambda sent: training.clip_rows(sent, 1.0).mean(axis=0),
     "trimmed mean": lambda sent: trimmed_mean(sent, 2),
     "median": lambda sent: np.median(sent, axis=0),
 }
@@ -1740,7 +1739,7 @@ def hidden_rule(guarded, quiet):
     """Only the sum reaches the server; everybody but client 0 keeps the bound."""
 
     def rule(sent):
-        kept = privacy.clip_rows(sent, 1.0)
+        kept = training.clip_rows(sent, 1.0)
         if not quiet:
             kept[0] = sent[0]
         words = (
@@ -1818,7 +1817,7 @@ def opacus_steps(count=2):
         from opacus import GradSampleModule
         from opacus.optimizers import DPOptimizer
 
-        model = GradSampleModule(privacy_ahead.new_network(seed))
+        model = GradSampleModule(figures.new_network(seed))
         sgd = torch.optim.SGD(model.parameters(), lr=0.5)
         stepper = DPOptimizer(
             sgd, noise_multiplier=0.0, max_grad_norm=1.0, expected_batch_size=64
@@ -1834,7 +1833,7 @@ def opacus_steps(count=2):
 
 
 # %%
-now, each = flatten(start), privacy.example_gradients(net)
+now, each = flatten(start), training.example_gradients(net)
 x, y = (torch.from_numpy(part[:64]) for part in (digits.train.x, digits.train.y))
 for _ in range(2):
     gradients = each(unflatten(now, start), x, y).numpy()
@@ -1909,7 +1908,7 @@ finding(finding_accountants, {str(k): v for k, v in told.items()}, apart)
 
 # %% tags=["folded"]
 gone = {2: "masked", 5: "unmask"}
-secure = federated.secure_sum(rows, drop_outs=gone)
+secure = privacy.secure_sum(rows, drop_outs=gone)
 alive = [client for client in range(clients) if client != 2]
 exact = bool((secure.total == rows[alive].sum(axis=0, dtype=np.uint32)).all())
 mean_hidden = guarded_mean(secure.total, len(alive), form.scale, 1.0)
@@ -1938,23 +1937,21 @@ Table(
 def refusal(trick):
     try:
         trick()
-    except federated.Refused as error:
+    except privacy.Refused as error:
         return str(error)
     return "NOT REFUSED"
 
 
 most_gone = {client: "masked" for client in range(clients // 2 + 1)}
 nobody_unmasks = {client: "unmask" for client in range(clients // 2 + 1)}
-round_ = federated.secure_average(
-    np.zeros(rows.shape[1], np.float32), updates, limit=1.0
-)
+round_ = privacy.secure_average(np.zeros(rows.shape[1], np.float32), updates, limit=1.0)
 noise_words = {0: np.frombuffer(secrets.token_bytes(4 * rows.shape[1]), np.uint32)}
-spoilt = federated.secure_average(
+spoilt = privacy.secure_average(
     np.zeros(rows.shape[1], np.float32), updates, limit=1.0, unguarded=noise_words
 )
 nan = updates.copy()
 nan[3, 7] = np.nan
-withheld = federated.secure_average(np.zeros(rows.shape[1], np.float32), nan, limit=1.0)
+withheld = privacy.secure_average(np.zeros(rows.shape[1], np.float32), nan, limit=1.0)
 
 # %% tags=["folded"]
 Table(
@@ -1963,11 +1960,11 @@ Table(
     [
         (
             "most clients left before their update",
-            refusal(lambda: federated.secure_sum(rows, drop_outs=most_gone)),
+            refusal(lambda: privacy.secure_sum(rows, drop_outs=most_gone)),
         ),
         (
             "most clients left before unmasking",
-            refusal(lambda: federated.secure_sum(rows, drop_outs=nobody_unmasks)),
+            refusal(lambda: privacy.secure_sum(rows, drop_outs=nobody_unmasks)),
         ),
         ("client 0 sent noise", spoilt.refused),
         ("client 3 has a NaN in its update", f"client 3: {withheld.missing[3]}"),
@@ -1992,7 +1989,7 @@ def rejected(words):
 views, exact_rounds = [], []
 for number in tqdm(range(40), desc="secure rounds"):
     leaving = {number % clients: "masked", (number + 3) % clients: "unmask"}
-    one = federated.secure_sum(rows, neighbours=8, drop_outs=leaving)
+    one = privacy.secure_sum(rows, neighbours=8, drop_outs=leaving)
     staying = [client for client in range(clients) if client != number % clients]
     exact_rounds.append(
         bool((one.total == rows[staying].sum(axis=0, dtype=np.uint32)).all())
@@ -2116,11 +2113,11 @@ ui.Panel(
 # %%
 levels = {"example": "one digit", "client": "one client of 100"}
 dial = {
-    level: [ahead.loss(level, epsilon) for epsilon in privacy_ahead.EPSILONS]
+    level: [ahead.loss(level, epsilon) for epsilon in figures.EPSILONS]
     for level in levels
 }
 series = {
-    f"protects {levels[level]}": (privacy_ahead.EPSILONS, values)
+    f"protects {levels[level]}": (figures.EPSILONS, values)
     for level, values in dial.items()
 }
 
@@ -2143,7 +2140,7 @@ def finding_dial(losses, limit):
 
 
 table = {
-    levels[level]: {str(e): r for e, r in zip(privacy_ahead.EPSILONS, rows_)}
+    levels[level]: {str(e): r for e, r in zip(figures.EPSILONS, rows_)}
     for level, rows_ in dial.items()
 }
 finding(finding_dial, table, 5.0)
@@ -2158,7 +2155,7 @@ finding(finding_dial, table, 5.0)
 #
 # </details>
 #
-# Do you trust figures that somebody else made? Choose a budget and a seed and press: the network is trained here, and held against the one of the table. The whole table, in a terminal: `uv run python -m edgelab.federated.privacy_ahead --anew --file FILE`.
+# Do you trust figures that somebody else made? Choose a budget and a seed and press: the network is trained here, and held against the one of the table. The whole table, in a terminal: `uv run python -m edgelab.privacy.figures --anew --file FILE`.
 
 
 # %% tags=["folded"]
@@ -2167,7 +2164,7 @@ def again_here(level, epsilon, number):
     run = ahead.run(level, epsilon, number)
     series = {"made ahead": [100 * run["right"] / run["items"]]}
     if pressed:
-        model = privacy_ahead.train_dial(digits, level, epsilon, number, run["setting"])
+        model = figures.train_dial(digits, level, epsilon, number, run["setting"])
         series["here"] = [100 * float(right_of(model).mean())]
     pressed.append(True)
     title = f"{level} level, epsilon {epsilon:g}, seed {number}: {' and '.join(series)}"
@@ -2181,7 +2178,7 @@ ui.Panel(
     alt="Bars of the accuracy made ahead and here.",
     button="Train",
     level=ui.choice(["example", "client"], label="level"),
-    epsilon=ui.choice(list(privacy_ahead.EPSILONS), value=2.0, label="epsilon"),
+    epsilon=ui.choice(list(figures.EPSILONS), value=2.0, label="epsilon"),
     number=ui.slider(0, 4, 1, value=0, label="seed"),
 )
 
@@ -2197,7 +2194,7 @@ costs = {
         f"cost.{level}.epsilon_{epsilon:g}", ahead.loss(level, epsilon)
     )
     for level in levels
-    for epsilon in privacy_ahead.EPSILONS
+    for epsilon in figures.EPSILONS
     if epsilon >= 1
 }
 guess_cost.against(costs["example_1"])
@@ -2235,13 +2232,13 @@ your_settings = reference()
 
 # %% tags=["folded"]
 def measured(told):
-    config = federated.PrivacyConfig(
+    config = privacy.PrivacyConfig(
         told["clip"], told["noise_multiplier"], told["rate"], int(told["steps"])
     )
     hits = []
     for number in range(3):
-        first = privacy_ahead.new_network(number)
-        run = federated.private_sgd(
+        first = figures.new_network(number)
+        run = privacy.private_sgd(
             first,
             digits.train,
             config,
@@ -2282,11 +2279,11 @@ torch.manual_seed(seed)
 own_net = nets.mlp(features, own.classes, hidden=(32,))
 delta = 1 / (10 * len(part.y))
 noise = accountant.noise_for(my_epsilon, 0.1, 150, delta)
-budget = federated.PrivacyConfig(1.0, noise, 0.1, 150)
-run = federated.private_sgd(own_net, part, budget, learning_rate=1.0, seed=seed)
+budget = privacy.PrivacyConfig(1.0, noise, 0.1, 150)
+run = privacy.private_sgd(own_net, part, budget, learning_rate=1.0, seed=seed)
 own_models = {
     f"epsilon {run.epsilon:.1f}": network_with(own_net, run.weights),
-    "no privacy": privacy_ahead.train_plain(own_net, part.x, part.y),
+    "no privacy": figures.train_plain(own_net, part.x, part.y),
 }
 
 
@@ -2295,7 +2292,7 @@ def own_row(name, model):
     def scores(part):
         return membership.confidence(nets.predict_logits(model, part.x), part.y)
 
-    attack = federated.judge_attack(scores(part), scores(own.test))
+    attack = privacy.judge_attack(scores(part), scores(own.test))
     return (
         name,
         quality.accuracy_reading(right_of(model, own.test), name),
@@ -2346,7 +2343,7 @@ finding(
 #
 # ## Sources
 #
-# - Zhu, Liu and Han, *Deep Leakage from Gradients*, 2019: [arXiv:1906.08935](https://arxiv.org/abs/1906.08935); Zhao, Mopuri and Bilen, *iDLG*, 2020: [arXiv:2001.02610](https://arxiv.org/abs/2001.02610) (searching for the input where there is no linear first layer; `edgelab.federated.search_input`).
+# - Zhu, Liu and Han, *Deep Leakage from Gradients*, 2019: [arXiv:1906.08935](https://arxiv.org/abs/1906.08935); Zhao, Mopuri and Bilen, *iDLG*, 2020: [arXiv:2001.02610](https://arxiv.org/abs/2001.02610) (searching for the input where there is no linear first layer; `edgelab.privacy.search_input`).
 # - Abadi et al., *Deep Learning with Differential Privacy*, 2016: [arXiv:1607.00133](https://arxiv.org/abs/1607.00133) (DP-SGD).
 # - McMahan et al., *Learning Differentially Private Recurrent Language Models*, 2018: [arXiv:1710.06963](https://arxiv.org/abs/1710.06963) (the level of clients).
 # - Mironov, Talwar and Zhang, *Rényi Differential Privacy of the Sampled Gaussian Mechanism*, 2019: [arXiv:1908.10530](https://arxiv.org/abs/1908.10530) (the formula of the accountant).

@@ -8,7 +8,7 @@ import pytest
 from scipy import integrate, stats
 
 from edgelab.errors import BadInput
-from edgelab.federated.accountant import ORDERS, epsilon, epsilon_of, gdp_epsilon, noise_for, rdp
+from edgelab.privacy.accountant import ORDERS, epsilon, epsilon_of, gdp_epsilon, noise_for, rdp
 
 GRID = [
     (q, sigma, steps, delta)

@@ -11,14 +11,15 @@ OFFERED = {
     "compress": "Quantized collect_ranges fake_quantize fake_quantize_weights fold_batch_norm per_channel "
     "quantize_dynamic quantize_for_backend quantize_static quantize_weights sqnr_db stored_integers",
     "convert": "Converted export_int8 save_converted tensorflow to_coreml to_onnx to_tflite",
-    "federated": "Attack Batches ClientConfig FederatedRun FixedPoint Float32 Int8 NormBound Partition PrivacyConfig "
-    "PrivateMean Refused SecureMean SecureRound SecureSum TopK TrimmedMean client_round dirichlet_labels draw_fleet "
-    "evaluate_clients evaluate_groups feature_skew federated_average iid initial_weights "
-    "invert_first_layer judge_attack median private_rounds private_sgd quantity_skew run_clients "
-    "schedule_round search_input secure_average secure_sum sensor_bias simulate",
+    "federated": "Batches ClientConfig FederatedRun Float32 Int8 Partition TopK client_round dirichlet_labels "
+    "draw_fleet evaluate_clients evaluate_groups feature_skew federated_average iid initial_weights quantity_skew "
+    "run_clients schedule_round sensor_bias simulate",
     "mcu": "Device Model all_devices build_firmware check_operators compile_firmware find_device plan_arena "
     "plan_buffers quantization_header read_model run_firmware",
     "models": "TfliteWriter existing_file folder_bytes folder_hash is_mlpackage model_format",
+    "privacy": "Attack FixedPoint NormBound PrivacyConfig PrivateMean Refused SecureMean SecureRound SecureSum "
+    "TrimmedMean invert_first_layer judge_attack median private_rounds private_sgd search_input "
+    "secure_average secure_sum",
     "toolbox": "Conversion TeacherFile convert distill prune quantize_aware",
 }
 

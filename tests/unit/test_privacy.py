@@ -12,15 +12,15 @@ from torch import nn
 from edgelab import data, nets
 from edgelab.data.dataset import Split
 from edgelab.errors import BadInput
-from edgelab.federated import inversion, membership, privacy, privacy_ahead, robust
 from edgelab.federated.aggregate import federated_average
 from edgelab.federated.client import ClientConfig, initial_weights
 from edgelab.federated.engines import flatten
-from edgelab.federated.masks import FixedPoint
 from edgelab.federated.partition import iid
-from edgelab.federated.privacy import PrivacyConfig, PrivateMean
-from edgelab.federated.secure_rounds import SecureMean, guard, secure_average
 from edgelab.federated.simulation import simulate
+from edgelab.privacy import figures, inversion, membership, robust, training
+from edgelab.privacy.masks import FixedPoint
+from edgelab.privacy.secure_rounds import SecureMean, guard, secure_average
+from edgelab.privacy.training import PrivacyConfig, PrivateMean
 
 RNG = np.random.default_rng(0)
 NET = nets.mlp(4, 3, hidden=(5,))
@@ -30,35 +30,35 @@ SPLIT = Split(RNG.normal(0, 1, (40, 4)).astype(np.float32), RNG.integers(0, 3, 4
 def test_clipping_keeps_the_direction():
     rows = RNG.normal(0, 1, (6, 9)).astype(np.float32)
     rows[0] *= 1e-3
-    clipped = privacy.clip_rows(rows, 0.7)
+    clipped = training.clip_rows(rows, 0.7)
     assert (np.linalg.norm(clipped, axis=1) <= 0.7 * (1 + 1e-6)).all()
     assert np.array_equal(clipped[0], rows[0])
     assert (clipped * rows).sum(axis=1) == pytest.approx(
         np.linalg.norm(clipped, axis=1) * np.linalg.norm(rows, axis=1), rel=1e-5
     )
-    assert (privacy.clip_rows(np.zeros((1, 3), np.float32), 1.0) == 0).all()
+    assert (training.clip_rows(np.zeros((1, 3), np.float32), 1.0) == 0).all()
     for bad in (0.0, -1.0, math.nan):
         with pytest.raises(BadInput, match="clipping norm"):
-            privacy.clip_rows(rows, bad)
+            training.clip_rows(rows, bad)
     with pytest.raises(BadInput, match="NaN"):
-        privacy.clip_rows(np.array([[np.nan]], np.float32), 1.0)
+        training.clip_rows(np.array([[np.nan]], np.float32), 1.0)
 
 
 def test_the_mechanisms_have_the_noise_that_they_say():
     rng = np.random.default_rng(0)
-    normal = privacy.gaussian(np.zeros(40_000), 2.0, 1.5, rng)
+    normal = training.gaussian(np.zeros(40_000), 2.0, 1.5, rng)
     assert normal.std() == pytest.approx(3.0, rel=0.02)
-    double = privacy.laplace(np.zeros(40_000), 2.0, 0.5, rng)
+    double = training.laplace(np.zeros(40_000), 2.0, 0.5, rng)
     assert np.abs(double).mean() == pytest.approx(4.0, rel=0.03)  # the scale
-    shares = [np.mean(privacy.laplace(np.full(200_000, v), 1.0, 1.0, rng) > 1.0) for v in (0.0, 1.0)]
+    shares = [np.mean(training.laplace(np.full(200_000, v), 1.0, 1.0, rng) > 1.0) for v in (0.0, 1.0)]
     assert shares[1] / shares[0] <= math.e * 1.05  # the promise of epsilon 1
     with pytest.raises(BadInput, match="epsilon"):
-        privacy.laplace(np.zeros(1), 1.0, 0.0, rng)
+        training.laplace(np.zeros(1), 1.0, 0.0, rng)
 
 
 def test_example_gradients_are_those_of_a_loop():
     x, y = torch.from_numpy(SPLIT.x[:6]), torch.from_numpy(SPLIT.y[:6])
-    found = privacy.example_gradients(NET)(initial_weights(NET), x, y)
+    found = training.example_gradients(NET)(initial_weights(NET), x, y)
     for i in range(6):
         one = inversion.item_gradient(NET, x[i : i + 1], y[i : i + 1])
         assert torch.allclose(found[i], torch.cat([g.ravel() for g in one]), atol=1e-6)
@@ -66,7 +66,7 @@ def test_example_gradients_are_those_of_a_loop():
 
 def test_private_sgd_without_noise_and_clipping_is_gradient_descent():
     config = PrivacyConfig(1e6, 0.0, 1.0, 3)
-    run = privacy.private_sgd(NET, SPLIT, config, learning_rate=0.3, seed=0)
+    run = training.private_sgd(NET, SPLIT, config, learning_rate=0.3, seed=0)
     copy = nets.mlp(4, 3, hidden=(5,))
     copy.load_state_dict(NET.state_dict())
     stepper = torch.optim.SGD(copy.parameters(), lr=0.3)
@@ -87,8 +87,8 @@ def test_one_item_moves_a_private_step_by_at_most_the_clip():
     less = Split(loud.x[:-1], loud.y[:-1], {})
     start = flatten(initial_weights(NET))
     quiet = PrivacyConfig(0.5, 0.0, 1.0, 1)
-    whole = (flatten(privacy.private_sgd(NET, loud, quiet, learning_rate=1.0, seed=3).weights) - start) * 40
-    expected = (flatten(privacy.private_sgd(NET, less, quiet, learning_rate=1.0, seed=3).weights) - start) * 39
+    whole = (flatten(training.private_sgd(NET, loud, quiet, learning_rate=1.0, seed=3).weights) - start) * 40
+    expected = (flatten(training.private_sgd(NET, less, quiet, learning_rate=1.0, seed=3).weights) - start) * 39
     assert np.linalg.norm(whole - expected) <= 0.5 * 1.001
 
 
@@ -96,10 +96,10 @@ def test_the_noise_of_a_private_step_has_its_size():
     config = PrivacyConfig(0.5, 40.0, 1e-6, 1)  # nobody is sampled: noise alone
     start = flatten(initial_weights(NET))
     steps = [
-        flatten(privacy.private_sgd(NET, SPLIT, config, learning_rate=1.0, seed=s).weights) - start for s in range(60)
+        flatten(training.private_sgd(NET, SPLIT, config, learning_rate=1.0, seed=s).weights) - start for s in range(60)
     ]
     assert np.std(steps) == pytest.approx(0.5 * 40 / (1e-6 * 40), rel=0.05)
-    one = [flatten(privacy.private_sgd(NET, SPLIT, config, seed=None).weights) for _ in range(2)]
+    one = [flatten(training.private_sgd(NET, SPLIT, config, seed=None).weights) for _ in range(2)]
     assert not np.array_equal(*one)
 
 
@@ -114,10 +114,10 @@ def test_private_mean_counts_everybody_once():
 
 def test_private_rounds_learn_without_noise():
     digits = data.digits(seed=0)
-    net, holders = privacy_ahead.new_network(0), iid(digits.train, 40)
+    net, holders = figures.new_network(0), iid(digits.train, 40)
     config = PrivacyConfig(1.0, 0.0, 0.5, 15)
-    run = privacy.private_rounds(net, digits.train, holders, config, ClientConfig(0.3, 2, None), seed=0)
-    right = nets.predict_logits(privacy_ahead.network_with(net, run.weights), digits.test.x).argmax(1) == digits.test.y
+    run = training.private_rounds(net, digits.train, holders, config, ClientConfig(0.3, 2, None), seed=0)
+    right = nets.predict_logits(figures.network_with(net, run.weights), digits.test.x).argmax(1) == digits.test.y
     assert right.mean() > 0.7
     assert run.level == "client"
 
@@ -142,7 +142,7 @@ def test_private_sgd_is_opacus():
             stepper.zero_grad()
             nn.functional.cross_entropy(wrapped(torch.from_numpy(SPLIT.x)), torch.from_numpy(SPLIT.y)).backward()
             stepper.step()
-    run = privacy.private_sgd(NET, SPLIT, PrivacyConfig(0.4, 0.0, 1.0, 2), learning_rate=0.3, seed=0)
+    run = training.private_sgd(NET, SPLIT, PrivacyConfig(0.4, 0.0, 1.0, 2), learning_rate=0.3, seed=0)
     theirs = np.concatenate([p.detach().numpy().ravel() for p in copy.parameters()])
     assert np.allclose(flatten(run.weights), theirs, atol=1e-5)
 
@@ -176,7 +176,7 @@ def test_robust_averages():
 
 def honest(clients=8, length=60):
     updates = RNG.normal(0, 1, (clients, length)).astype(np.float32)
-    return np.zeros(length, np.float32), privacy.clip_rows(updates, 0.9)
+    return np.zeros(length, np.float32), training.clip_rows(updates, 0.9)
 
 
 def test_a_secure_round_is_the_mean():
@@ -233,15 +233,15 @@ def test_a_simulation_learns_from_sums_alone():
     rule = SecureMean(limit=2.0)
     config = ClientConfig(0.3, 2, None)
     settings = {"rounds": 6, "sample": 8, "config": config, "evaluate_on": digits.validation}
-    run = simulate(privacy_ahead.new_network(0), digits.train, iid(digits.train, 12), aggregate=rule, **settings)
+    run = simulate(figures.new_network(0), digits.train, iid(digits.train, 12), aggregate=rule, **settings)
     assert run.accuracy[-1] > run.accuracy[0]
     assert [len(one.used) for one in rule.rounds] == [8] * 6
     lonely = SecureMean(limit=2.0)
     few = simulate(
-        privacy_ahead.new_network(0), digits.train, iid(digits.train, 12), aggregate=lonely, **{**settings, "sample": 2}
+        figures.new_network(0), digits.train, iid(digits.train, 12), aggregate=lonely, **{**settings, "sample": 2}
     )
     assert "at least three" in lonely.rounds[0].refused
-    assert np.array_equal(flatten(few.weights), flatten(initial_weights(privacy_ahead.new_network(0))))
+    assert np.array_equal(flatten(few.weights), flatten(initial_weights(figures.new_network(0))))
 
 
 def test_the_first_layer_gives_its_input_away():

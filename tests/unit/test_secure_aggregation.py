@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from scipy import stats
 
 from edgelab.errors import BadInput
-from edgelab.federated import masks, secure_client, shamir
-from edgelab.federated.secure_aggregation import (
+from edgelab.privacy import masks, secure_client, shamir
+from edgelab.privacy.secure_aggregation import (
     Message,
     Refused,
     SecureClient,

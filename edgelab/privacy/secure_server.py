@@ -1,6 +1,6 @@
 """The server of secure aggregation: it collects four messages of each client, and learns the sum.
 
-See `edgelab.federated.secure_aggregation` for the protocol.
+See `edgelab.privacy.secure_aggregation` for the protocol.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from edgelab.errors import BadInput
-from edgelab.federated.masks import KEY_BYTES, Words, agree, mask, public_bytes
-from edgelab.federated.secure_client import STEPS, Message, Refused, parse_sealed, parse_unmask
-from edgelab.federated.shamir import join
+from edgelab.privacy.masks import KEY_BYTES, Words, agree, mask, public_bytes
+from edgelab.privacy.secure_client import STEPS, Message, Refused, parse_sealed, parse_unmask
+from edgelab.privacy.shamir import join
 
 
 class SecureServer:

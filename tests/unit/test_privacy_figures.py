@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from edgelab.errors import BadFile, BadInput
-from edgelab.federated import privacy_ahead
-from edgelab.federated.privacy_ahead import Ahead, chosen_setting, judged, make, planned, read
+from edgelab.privacy import figures
+from edgelab.privacy.figures import Ahead, chosen_setting, judged, make, planned, read
 
 
 def same(wanted, run):
@@ -25,13 +25,13 @@ def test_what_it_says_was_held_follows_from_its_runs():
     content = read()
     assert content["judged"] == json.loads(json.dumps(judged(content["runs"])))
     assert {entry["claim"] for entry in content["judged"]} == {"F4"}
-    assert content["recipe"]["levels"] == privacy_ahead.LEVELS
+    assert content["recipe"]["levels"] == figures.LEVELS
 
 
 def test_settings_were_chosen_on_validation_with_another_seed():
     held = read()["runs"]
     assert all(run["items"] == 180 for run in held if run["what"] == "choice")
-    assert privacy_ahead.CHOOSING_SEED not in privacy_ahead.SEEDS
+    assert figures.CHOOSING_SEED not in figures.SEEDS
     for run in held:
         if run["what"] == "dial":
             assert run["items"] == 360
@@ -42,7 +42,7 @@ def test_settings_were_chosen_on_validation_with_another_seed():
 
 def test_readings_carry_where_they_were_made():
     ahead = Ahead()
-    for level in privacy_ahead.LEVELS:
+    for level in figures.LEVELS:
         loss = ahead.loss(level, 1.0)
         assert loss.low <= loss.value <= loss.high
         assert loss.made_on is not None
@@ -53,16 +53,16 @@ def test_readings_carry_where_they_were_made():
 
 def test_every_item_was_in_half_of_the_attacked_networks():
     ahead = Ahead()
-    for epsilon in privacy_ahead.ATTACKED_EPSILONS:
+    for epsilon in figures.ATTACKED_EPSILONS:
         sure, inside = ahead.attacked(epsilon)
-        assert sure.shape == inside.shape == (privacy_ahead.MODELS, 2 * privacy_ahead.MEMBERS)
-        assert (inside.sum(axis=0) == privacy_ahead.MODELS // 2).all()
-        assert (inside.sum(axis=1) == privacy_ahead.MEMBERS).all()
+        assert sure.shape == inside.shape == (figures.MODELS, 2 * figures.MEMBERS)
+        assert (inside.sum(axis=0) == figures.MODELS // 2).all()
+        assert (inside.sum(axis=1) == figures.MEMBERS).all()
         assert np.isfinite(sure).all()
 
 
 def test_a_run_is_made_again_as_it_was(tmp_path):
-    wanted = {"what": "choice", "level": "client", "epsilon": 8.0, "seed": privacy_ahead.CHOOSING_SEED, "setting": 0.5}
+    wanted = {"what": "choice", "level": "client", "epsilon": 8.0, "seed": figures.CHOOSING_SEED, "setting": 0.5}
     (again,) = make(tmp_path / "again.json", runs=[wanted])
     (held,) = [run for run in read()["runs"] if same(wanted, run)]
     assert abs(again["right"] - held["right"]) <= 4  # of 180; another processor rounds otherwise

@@ -77,7 +77,7 @@ class NormBound:
 
     def __call__(self, weights: Floats, updates: Floats, sizes: Sizes) -> Floats:
         """The new weights (parameters,)."""
-        from edgelab.federated.privacy import clip_rows
+        from edgelab.privacy.training import clip_rows
 
         return self.rule(weights, clip_rows(updates, self.limit), sizes)
 

@@ -22,7 +22,7 @@ What it does **not** protect against:
   each of them about who survived (the consistency check of Bonawitz et al.), by which a lying server would be caught.
 - **Clients that work together** with the server, from the threshold on among one client's neighbours.
 - **Poisoning**: a client may send any words at all, and nobody sees them. What is left are a bound that honest clients
-  keep, and a look at the sum; see `edgelab.federated.secure_rounds`.
+  keep, and a look at the sum; see `edgelab.privacy.secure_rounds`.
 - **What the sum itself reveals**: of two clients each knows the other's update; two sums whose clients differ by one
   give that one away; an update that is alone in some weights stands in the sum as it is. Noise is for that:
   differential privacy.
@@ -40,9 +40,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from numpy.typing import NDArray
 
 from edgelab.errors import BadInput
-from edgelab.federated.masks import Words
-from edgelab.federated.secure_client import STEPS, Message, Refused, SecureClient
-from edgelab.federated.secure_server import SecureServer
+from edgelab.privacy.masks import Words
+from edgelab.privacy.secure_client import STEPS, Message, Refused, SecureClient
+from edgelab.privacy.secure_server import SecureServer
 
 __all__ = ["Message", "Refused", "SecureClient", "SecureServer", "SecureSum", "neighbour_graph", "secure_sum"]
 

@@ -21,11 +21,11 @@ from torch.func import functional_call, grad, vmap
 
 from edgelab.data.dataset import Split
 from edgelab.errors import BadInput
-from edgelab.federated import accountant
 from edgelab.federated.client import ClientConfig, Weights, client_round, initial_weights
 from edgelab.federated.engines import flatten, one_thread, run_clients, unflatten
 from edgelab.federated.partition import Partition
 from edgelab.federated.schedule import schedule_round
+from edgelab.privacy import accountant
 
 Floats = NDArray[np.float32]
 

@@ -1,6 +1,6 @@
 """A client of secure aggregation: what it tells, to whom, and what it refuses.
 
-See `edgelab.federated.secure_aggregation` for the protocol. A client keeps its state between the four steps, answers
+See `edgelab.privacy.secure_aggregation` for the protocol. A client keeps its state between the four steps, answers
 each step once, and never gives away both the share of a client's self mask and the share of its key.
 """
 
@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from edgelab.errors import BadInput, EdgelabError
-from edgelab.federated.masks import KEY_BYTES, Words, agree, mask, public_bytes
-from edgelab.federated.shamir import SHARE_BYTES, split
+from edgelab.privacy.masks import KEY_BYTES, Words, agree, mask, public_bytes
+from edgelab.privacy.shamir import SHARE_BYTES, split
 
 STEPS = ("keys", "shares", "masked", "unmask")
 _NONCE = bytes(12)  # each key of two clients in one direction encrypts one message

@@ -1,6 +1,6 @@
 """Figures of privacy that take longer than a lab may: made ahead, kept as JSON, made again on demand.
 
-``python -m edgelab.federated.privacy_ahead`` makes every run that the file does not hold yet and saves after each;
+``python -m edgelab.privacy.figures`` makes every run that the file does not hold yet and saves after each;
 with ``--anew`` it forgets them first. The **dial** trains with several budgets and seeds, at the level of examples and
 of clients, and counts the test items that came out right. **Membership** trains networks on random halves of a pool
 and keeps how confident each is on every item of it, so that any of them can be attacked with the others as shadows.
@@ -26,15 +26,15 @@ from torch import nn
 from edgelab import data, nets
 from edgelab.data.dataset import Dataset
 from edgelab.errors import BadFile, BadInput
-from edgelab.federated import accountant
 from edgelab.federated.client import ClientConfig
 from edgelab.federated.engines import one_thread
 from edgelab.federated.evaluate import network_with
-from edgelab.federated.membership import confidence
 from edgelab.federated.partition import iid
-from edgelab.federated.privacy import PrivacyConfig, private_rounds, private_sgd
 from edgelab.files import write_json
 from edgelab.measure.machine import machine
+from edgelab.privacy import accountant
+from edgelab.privacy.membership import confidence
+from edgelab.privacy.training import PrivacyConfig, private_rounds, private_sgd
 from edgelab.reading import Reading
 
 FILE = Path(__file__).parent / "made" / "privacy.json"

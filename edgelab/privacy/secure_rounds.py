@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelab.errors import BadInput, EdgelabError
-from edgelab.federated.masks import FixedPoint, Words
-from edgelab.federated.privacy import clip_rows
-from edgelab.federated.secure_aggregation import Refused, SecureSum, secure_sum
+from edgelab.privacy.masks import FixedPoint, Words
+from edgelab.privacy.secure_aggregation import Refused, SecureSum, secure_sum
+from edgelab.privacy.training import clip_rows
 
 Floats = NDArray[np.float32]
 
@@ -76,7 +76,7 @@ def secure_average(
     limit
         The bound on an update's Euclidean length that honest clients keep.
     neighbours, drop_outs
-        As for `edgelab.federated.secure_aggregation.secure_sum`.
+        As for `edgelab.privacy.secure_aggregation.secure_sum`.
     unguarded
         What a client that does not keep to the rules sends instead, as words; nothing of it is checked at its end.
 
@@ -126,7 +126,7 @@ class SecureMean:
     limit
         The bound on an update's Euclidean length that clients keep.
     neighbours
-        As for `edgelab.federated.secure_aggregation.secure_sum`.
+        As for `edgelab.privacy.secure_aggregation.secure_sum`.
 
     Examples
     --------

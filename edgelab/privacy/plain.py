@@ -10,8 +10,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelab.federated.accountant import rdp
-from edgelab.federated.membership import judge_attack
+from edgelab.privacy.accountant import rdp
+from edgelab.privacy.membership import judge_attack
 
 Floats = NDArray[np.float64]
 Words = NDArray[np.uint32]
