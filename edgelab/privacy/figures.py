@@ -231,7 +231,7 @@ def mean_of(values: NDArray[np.float64]) -> tuple[float, float, float]:
     """Mean over seeds with Student's 95 percent interval."""
     from scipy.stats import t
 
-    mean = float(values.mean())
+    mean = round(float(values.mean()), 9) + 0.0  # no minus before a zero
     half = float(t.ppf(0.975, len(values) - 1)) * float(values.std(ddof=1)) / math.sqrt(len(values))
     return mean, mean - half, mean + half
 
