@@ -337,7 +337,9 @@ def finding_stops(error, blank):
         f"The digit comes back all the same with {listed(useless)}. " if useless else ""
     )
     if not works:
-        return f"{said}No way leaves an error as large as that of the mean of all digits."
+        return (
+            f"{said}No way leaves an error as large as that of the mean of all digits."
+        )
     return (
         f"{said}About as far off as the mean of all digits, or further, is what comes out with "
         f"{listed(works)}."
