@@ -194,6 +194,19 @@ CHANGES: dict[str, dict[str, tuple[str, Change]]] = {
         "pruned": ("100 points more for the student", lambda a: [{t: shifted(g, 100.0) for t, g in a[0].items()}]),
         "recap": ("100 points less gained", lambda a: [{t: shifted(g, -100.0) for t, g in a[0].items()}, a[1]]),
     },
+    "privacy": {
+        "stops": ("no way that stops it", lambda a: [dict.fromkeys(a[0], 0.001), a[1]]),
+        "members": (
+            "an attack on the private network that wins 60 % of the pairs",
+            lambda a: [a[0], shifted(a[1], 60.0 - a[1].value), *a[2:]],
+        ),
+        "broken": ("no seed found", lambda a: [*a[:2], False]),
+        "conflict": ("no sum refused", lambda a: [*a[:3], a[4], a[4]]),
+        "dial": (
+            "40 points more lost",
+            lambda a: [{n: {e: shifted(r, 40.0) for e, r in rows.items()} for n, rows in a[0].items()}, a[1]],
+        ),
+    },
     "tflite": {
         "silent": (
             "every way with an error, and nothing lost",

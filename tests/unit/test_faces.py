@@ -22,6 +22,9 @@ OFFERED = {
     "ota": "Bonferroni Decision EProcess Fault FixedThreshold Fleet LogHistogram Looks PeekedExact "
     "Report Rollout SPRT StageEnds Trial draw_devices e_process exact_interval rate_bound "
     "roll_out run_fleet sketch try_gates",
+    "privacy": "Attack FixedPoint NormBound PrivacyConfig PrivateMean Refused SecureMean SecureRound SecureSum "
+    "TrimmedMean invert_first_layer judge_attack median private_rounds private_sgd search_input "
+    "secure_average secure_sum",
     "toolbox": "Conversion TeacherFile convert distill prune quantize_aware",
 }
 

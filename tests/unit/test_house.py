@@ -17,14 +17,14 @@ FLOORS = [
     {"data", "nets", "models"},
     {"compress", "slim", "convert", "engines", "emulator"},
     {"measure"},
-    {"mcu", "federated", "ota", "field"},
+    {"mcu", "federated", "privacy", "ota", "field"},
     {"toolbox"},
     {"course", "ui"},
     {"cli", "__main__"},
 ]
 # Besides the ground floor and the top, whose files are one room each: networks are trained on data sets, and the engine
-# of the emulated Cortex-M is made of the emulator.
-SAME_FLOOR = {("nets", "data"), ("engines", "emulator")}
+# of the emulated Cortex-M is made of the emulator; privacy protects and attacks the updates of federated clients.
+SAME_FLOOR = {("nets", "data"), ("engines", "emulator"), ("privacy", "federated")}
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if "__pycache__" not in p.parts)
 
 
