@@ -194,7 +194,16 @@ def test_listing_labs_loads_no_notebook_tool():
     ("framework", "home"),
     [
         ("onnxruntime", {"engines/onnxruntime.py", "convert/onnx.py", "convert/ort_files.py", "compress"}),
-        ("ai_edge_litert", {"convert/tflite", "engines/litert", "models/flatbuffer", "models/tflite_tables"}),
+        (
+            "ai_edge_litert",
+            {
+                "convert/tflite",
+                "convert/litert_quantize.py",
+                "engines/litert",
+                "models/flatbuffer",
+                "models/tflite_tables",
+            },
+        ),
         ("tensorflow", {"convert/keras.py"}),
         ("coremltools", {"models/mlpackage.py", "engines/coreml_program.py", "convert/exported.py"}),
         ("litert_torch", {"convert/litert.py"}),
