@@ -9,6 +9,7 @@ import torch
 from edgelab import nets
 from edgelab.data import Dataset, Split
 from edgelab.errors import BadInput
+from edgelab.federated.aggregate import federated_average
 from edgelab.federated.client import Batches, ClientConfig, client_round, initial_weights
 from edgelab.federated.engines import flatten
 from edgelab.federated.evaluate import evaluate_clients, evaluate_groups
@@ -67,6 +68,29 @@ def test_the_same_seed_is_the_same_run_and_sampling_is_even(data):
     assert counts.min() >= 2
     assert counts.max() <= 22
     assert all(len(set(log.selected)) == 5 for log in first.rounds)
+
+
+@pytest.mark.parametrize("call", [1, 3])
+def test_an_interrupted_run_keeps_the_rounds_that_were_done(data, call):
+    calls = []
+
+    def rule(weights, updates, sizes):
+        calls.append(1)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return federated_average(weights, updates, sizes)
+
+    if call == 1:
+        with pytest.raises(KeyboardInterrupt):
+            quick(data, rounds=5, aggregate=rule)
+        return
+    stopped, shorter = quick(data, rounds=5, aggregate=rule), quick(data, rounds=call - 1)
+    assert stopped.interrupted
+    assert not shorter.interrupted
+    assert [log.number for log in stopped.rounds] == list(range(call - 1))
+    np.testing.assert_array_equal(flatten(stopped.weights), flatten(shorter.weights))
+    assert "Interrupted after 2 of 5 rounds." in stopped._repr_markdown_()
+    assert stopped.to_dict()["interrupted"] is True
 
 
 def test_drop_outs_cost_a_download_and_no_upload(data):
