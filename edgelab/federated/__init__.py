@@ -31,6 +31,7 @@ _HOMES = {
     "schedule_round": "schedule",
     "sensor_bias": "partition",
     "simulate": "simulation",
+    "slope_of": "client",
 }
 __all__ = [
     "Batches",
@@ -54,6 +55,7 @@ __all__ = [
     "schedule_round",
     "sensor_bias",
     "simulate",
+    "slope_of",
 ]
 
 

@@ -20,13 +20,11 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 from torch import nn
 
-from edgelab.data.dataset import Dataset, Split
+from edgelab.data.dataset import Dataset
 from edgelab.errors import BadFile, BadInput
-from edgelab.federated.client import Weights, client_round, initial_weights
-from edgelab.federated.engines import flatten, run_clients, unflatten
+from edgelab.federated.baselines import centralised, local_only
+from edgelab.federated.client import Weights
 from edgelab.federated.evaluate import network_with
-from edgelab.federated.partition import Partition, iid
-from edgelab.federated.schedule import schedule_round
 from edgelab.federated.simulation import simulate
 from edgelab.federated.tasks import SETTINGS, TASKS, Task
 from edgelab.files import read_json, write_json
@@ -90,13 +88,13 @@ def train(run: Run, dataset: Dataset) -> dict[str, Any]:
     task, started = TASKS[run.task], time.process_time()
     net = task.network(dataset, run.seed)
     if run.method == "centralised":
-        partition = iid(dataset.train, 1, run.seed)
         config = replace(task.config, epochs=1)
         made = simulate(net, dataset.train, partition, rounds=task.passes, config=config, engine="numpy", seed=run.seed)
         return _judged([made.weights], net, dataset, started)
     partition = task.deal(dataset.train, run.setting, run.seed)
     if run.method == "local":
-        return _judged(local_only(net, dataset.train, partition, task, run.seed), net, dataset, started)
+        ends = local_only(net, dataset.train, partition, task.config, task.passes, run.seed)
+        return _judged(ends, net, dataset, started)
     config = task.config
     if run.method == "FedProx":
         config = replace(config, proximal=PROXIMAL)
@@ -110,15 +108,6 @@ def train(run: Run, dataset: Dataset) -> dict[str, Any]:
         seed=run.seed,
     )  # fmt: skip
     return _judged([made.weights], net, dataset, started)
-
-
-def local_only(net: nn.Module, split: Split, partition: Partition, task: Task, seed: int = 0) -> list[Weights]:
-    """The weights of every client that trains on its own items alone, as often as federated training would."""
-    config = replace(task.config, epochs=task.passes)
-    weights = initial_weights(net)
-    plan_of_all = schedule_round(partition, np.arange(partition.clients), config, seed)
-    found = run_clients(split, plan_of_all, weights, config, client_round(net), engine="numpy", net=net)
-    return [unflatten(flatten(weights) + update, weights) for update in found.updates]
 
 
 def _judged(ends: list[Weights], net: nn.Module, dataset: Dataset, started: float) -> dict[str, Any]:

@@ -47,7 +47,8 @@ class Task:
         """A perceptron with one hidden layer and weights of a seed."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return nets.mlp(int(np.prod(dataset.input_shape)), dataset.classes, self.hidden)
+            net: nn.Module = nets.mlp(int(np.prod(dataset.input_shape)), dataset.classes, self.hidden)
+            return net
 
     def deal(self, split: Split, setting: str, seed: int = 0) -> Partition:
         """Who holds what in one of `SETTINGS`."""
@@ -75,10 +76,11 @@ def spectra(dataset: Dataset) -> Dataset:
     """
     found = {part: _features(split.x[:, 0]) for part, split in dataset.splits.items()}
     mean, deviation = found["train"].mean(axis=0), found["train"].std(axis=0)
-    splits = {
-        part: Split((found[part] - mean) / deviation, split.y, split.groups) for part, split in dataset.splits.items()
-    }
-    return replace(dataset, **splits, scaling="logarithms of two spectra, mean 0 and deviation 1")
+    train, validation, test = (
+        Split((found[part] - mean) / deviation, split.y, split.groups) for part, split in dataset.splits.items()
+    )
+    scaling = "logarithms of two spectra, mean 0 and deviation 1"
+    return replace(dataset, train=train, validation=validation, test=test, scaling=scaling)
 
 
 def _features(signals: NDArray[np.float32]) -> NDArray[np.float32]:
