@@ -26,7 +26,7 @@ from edgelab.federated.baselines import centralised, local_only
 from edgelab.federated.client import Weights
 from edgelab.federated.evaluate import network_with
 from edgelab.federated.simulation import simulate
-from edgelab.federated.tasks import SETTINGS, TASKS, Task
+from edgelab.federated.tasks import SETTINGS, TASKS
 from edgelab.files import read_json, write_json
 from edgelab.measure.machine import machine
 from edgelab.nets.trainer import predict_logits
@@ -88,9 +88,8 @@ def train(run: Run, dataset: Dataset) -> dict[str, Any]:
     task, started = TASKS[run.task], time.process_time()
     net = task.network(dataset, run.seed)
     if run.method == "centralised":
-        config = replace(task.config, epochs=1)
-        made = simulate(net, dataset.train, partition, rounds=task.passes, config=config, engine="numpy", seed=run.seed)
-        return _judged([made.weights], net, dataset, started)
+        alone = centralised(net, dataset.train, task.config, task.passes, run.seed)
+        return _judged([alone.weights], net, dataset, started)
     partition = task.deal(dataset.train, run.setting, run.seed)
     if run.method == "local":
         ends = local_only(net, dataset.train, partition, task.config, task.passes, run.seed)
