@@ -139,7 +139,7 @@ ui.show(
 
 # %%
 guess_even = ui.predict(
-    "Items dealt out at random: how many points is the federated model behind one trained in one place?",
+    "Items dealt out at random: how far behind training in one place is the federated model?",
     unit="points",
     low=-5.0,
     high=40.0,
@@ -179,7 +179,7 @@ rows = [
 ]
 ui.worked_table(
     rows,
-    f"The sums are {sum(r['share x first'] for r in rows):g} and {sum(r['share x second'] for r in rows):g}",
+    "The sums of the last two columns are the average",
 )
 
 # %% [markdown]
@@ -190,7 +190,7 @@ ui.worked_table(
 
 # %% tags=["exercise:average"]
 def my_average(models, sizes):
-    """One model of a list of models (dicts of tensors), each weighted by its number of items."""
+    """One model of a list of models (dicts of tensors), weighted by their items."""
     # TODO: the formula above, name by name.
     ### BEGIN SOLUTION
     total = sum(sizes)
@@ -331,7 +331,7 @@ ui.worked_table(steps, "Four steps of a client whose best weight is 4")
 
 # %% tags=["exercise:client_round"]
 def my_client_round(weights, state, data, config):
-    """(new weights, state, {"loss": mean loss of the round's items}) by config.learning_rate."""
+    """(new weights, state, {"loss": mean loss of the items}) by config.learning_rate."""
     # TODO: a step for each batch; slope(weights, x, y, mask) gives (gradient, loss).
     ### BEGIN SOLUTION
     total = 0.0
@@ -829,7 +829,7 @@ Table(
 
 # %% tags=["exercise:mended"]
 def my_mended(weights, local, chosen, train, sizes):
-    """The server's next weights; `local` keeps every client's last model and is changed in place."""
+    """The server's next weights; `local`, every client's last model, is changed in place."""
     # TODO: who belongs into the mean, and with which weight?
     ### BEGIN SOLUTION
     for k in chosen:
@@ -1257,15 +1257,9 @@ def finding_drift(cost, cures, few, many):
         below=f"{many} passes a round are better than {few}, by {{}}",
         unclear=f"{many} passes a round were not shown to differ from {few}, {{}}",
     )
-    ways = {
-        "above": "gains {}",
-        "below": "costs, {}",
-        "unclear": "was not shown to change anything, {}",
-    }
-    said = [
-        f"a pull of {mu:g} {by_side(gain, 0, **ways)}" for mu, gain in cures.items()
-    ]
-    return f"Vibration, uneven labels, equally many rounds: {told}. With {many} passes {listed(said)}."
+    ways = {"above": "gains {}", "below": "costs, {}", "unclear": "shows no change, {}"}
+    said = [f"a pull of {mu:g} {by_side(r, 0, **ways)}" for mu, r in cures.items()]
+    return f"Vibration, uneven labels: {told}. With {many} passes {listed(said)}."
 
 
 finding(finding_drift, cost, cures, few, many)
@@ -1306,7 +1300,7 @@ ui.worked_table(
 
 # %% tags=["exercise:top_k"]
 def my_top_k(update, kept, share):
-    """(what is sent, what is kept back now) of an update (P,) and of what was kept before (P,)."""
+    """(what is sent, what is kept back now) of an update (P,) and what was kept before."""
     # TODO: add what was kept; the share that is largest in magnitude goes, the rest stays.
     ### BEGIN SOLUTION
     whole = update + kept
@@ -1437,6 +1431,7 @@ class Yours(fed.TopK):
         return np.array([sent for sent, _ in pairs], np.float32)
 
 
+# %%
 memory = {}
 used = dict(forms) | {
     name: Yours(forms[name].share) for name in ("top 10 %", "top 2 %")
@@ -1639,7 +1634,8 @@ ui.show(figure, alt=f"Three curves over modelled time. {title}.")
 # %%
 def heard(run):
     """The share of its rounds in which each client is in the model."""
-    return np.bincount(np.concatenate([log.used for log in run.rounds]), minlength=clients) / len(run.rounds)  # fmt: skip
+    used = np.concatenate([log.used for log in run.rounds]).astype(int)
+    return np.bincount(used, minlength=clients) / len(run.rounds)
 
 
 silent = {name: int((heard(run) == 0).sum()) for name, run in waited.items()}
@@ -1846,7 +1842,8 @@ def trained_with(exponent, passes, mu, heard_clients):
             engine="numpy", evaluate_on=digits.validation, seed=seed,
         )  # fmt: skip
         curves[name] = (np.arange(1, 21), 100 * np.array(run.accuracy, float))
-    title = f"After 20 rounds: {', '.join(f'{v[-1]:.0f} % {n}' for n, (_, v) in curves.items())}"
+    ends = [f"{values[-1]:.0f} % {name}" for name, (_, values) in curves.items()]
+    title = f"After 20 rounds: {', '.join(ends)}"
     return ui.lines(curves, title, "round", "validation images right in %")
 
 
@@ -1930,7 +1927,8 @@ def reference():
 
 
 # %% tags=["challenge:air"]
-# `your_settings`: arguments for fed.simulate, as {"rounds": 10, "sample": 5, "config": fed.ClientConfig(...)}
+# `your_settings`: arguments of fed.simulate, such as
+# {"rounds": 10, "sample": 5, "config": fed.ClientConfig(epochs=3)}
 ### BEGIN SOLUTION
 your_settings = reference()
 ### GIVEN
@@ -1994,30 +1992,21 @@ judged = {
     name: fed.evaluate_groups(own_net, run.weights, mine.test, mine.class_names)
     for name, run in own_runs.items()
 }
-mean_alone = np.mean(
-    [fed.evaluate_groups(own_net, w, mine.test).overall.value for w in own_alone]
-)
+
+
+# %%
+def lowest(found):
+    shares = [s.accuracy for s in found.by_group if s.grouping == whose_item]
+    return min(shares, key=lambda reading: reading.value)
+
+
+each = [fed.evaluate_groups(own_net, w, mine.test).overall.value for w in own_alone]
+alone_mean = Reading(np.mean(each), "%", "measured", "mean over the clients")
 Table(
     f"{len(owners)} clients, test items right",
     ("trained", "all items", "lowest client"),
-    [
-        (
-            name,
-            q.overall,
-            min(
-                (s.accuracy for s in q.by_group if s.grouping == whose_item),
-                key=lambda r: r.value,
-            ),
-        )
-        for name, q in judged.items()
-    ]
-    + [
-        (
-            "each alone, mean",
-            Reading(mean_alone, "%", "measured", "mean over the clients"),
-            None,
-        )
-    ],
+    [(name, q.overall, lowest(q)) for name, q in judged.items()]
+    + [("each alone, mean", alone_mean, None)],
 )
 
 # %% [markdown]
