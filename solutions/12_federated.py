@@ -487,7 +487,7 @@ def _(c, client_round):
     two = fed.Batches(*(torch.stack([part, part.flip(0)]) for part in batches))
     try:
         both = torch.func.vmap(
-            lambda x, y, m: client_round(start, {}, fed.Batches(x, y, m), settings)[0]
+            lambda x, y, m: c.given(start, {}, fed.Batches(x, y, m), settings)[0]
         )(*two)
         said, same = (
             "",
@@ -2000,12 +2000,12 @@ def lowest(found):
     return min(shares, key=lambda reading: reading.value)
 
 
-each = [fed.evaluate_groups(own_net, w, mine.test).overall.value for w in own_alone]
+each = [fed.evaluate_groups(own_net, w, mine.test).accuracy.value for w in own_alone]
 alone_mean = Reading(np.mean(each), "%", "measured", "mean over the clients")
 Table(
     f"{len(owners)} clients, test items right",
     ("trained", "all items", "lowest client"),
-    [(name, q.overall, lowest(q)) for name, q in judged.items()]
+    [(name, q.accuracy, lowest(q)) for name, q in judged.items()]
     + [("each alone, mean", alone_mean, None)],
 )
 
