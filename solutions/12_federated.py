@@ -939,7 +939,7 @@ mended_curve = with_list(mended)
 # %% tags=["folded"]
 each = np.arange(1, 21)
 title = (
-    f"After 20 rounds: copied {copied_curve[-1]:.0f} %, mended {mended_curve[-1]:.0f} %"
+    f"After 5 rounds: copied {copied_curve[4]:.0f} %, mended {mended_curve[4]:.0f} %"
 )
 figure = ui.lines(
     {"as copied": (each, copied_curve), "mended": (each, mended_curve)},
@@ -1202,6 +1202,14 @@ ui.show(figure, alt=f"Three curves. {title}.")
 whose("prox_round")
 
 # %% [markdown]
+# **Before you go on.** Does the pull make the clients agree?
+#
+# <details><summary>Discussion</summary>
+#
+# No term in it knows where the others go. It makes every way shorter, so that the average of what is left stays closer to what all want, and the directions are nearly those of before.
+#
+# </details>
+#
 # Does drift cost accuracy, and does the pull give it back? That hangs on the task, and takes seeds to see. It was measured ahead on the harder task: vibration of bearings, with labels dealt out as unevenly.
 
 # %%
@@ -1422,8 +1430,6 @@ Table(
 class Yours(fed.TopK):
     """Messages of top-k whose values your function chooses; it remembers for each client."""
 
-    feeds_back = False  # your function does it
-
     def lossy(self, updates):
         before = memory.get(self.share, np.zeros_like(updates))
         pairs = [top_k(u, r, self.share) for u, r in zip(updates, before)]
@@ -1434,7 +1440,7 @@ class Yours(fed.TopK):
 # %%
 memory = {}
 used = dict(forms) | {
-    name: Yours(forms[name].share) for name in ("top 10 %", "top 2 %")
+    name: Yours(forms[name].share, feeds_back=False) for name in ("top 10 %", "top 2 %")
 }
 used["top 2 %, forgetful"] = fed.TopK(0.02, feeds_back=False)
 sent_by = {
@@ -1721,15 +1727,11 @@ Table(
 
 # %% tags=["finding:pays"]
 def finding_pays(by_item, by_client, tenth, better, worse, equal):
-    order = (
-        "The mean over items looks better than the mean over clients"
-        if by_item > by_client
-        else "The mean over clients looks better than the mean over items"
-    )
     return (
-        f"{order} ({by_item:.0f} % and {by_client:.0f} %), and a tenth of the clients is below {tenth:.0f} %. "
-        f"Against training alone, on its own items, {better} clients gain, {worse} lose and {equal} are equal; "
-        "most of them judge on a handful of items, so single clients tell little."
+        f"The federated model is right on {by_item:.0f} % of the items that were kept back. The mean over the "
+        f"clients is {by_client:.0f} %, and a tenth of the clients is below {tenth:.0f} %. Against training alone, "
+        f"on its own items, {better} clients gain, {worse} lose and {equal} are equal; most of them judge on a "
+        "handful of items, so single clients tell little."
     )
 
 
@@ -1908,8 +1910,8 @@ Table(
 # %% [markdown]
 # ## Challenge
 #
-# The clients are still more uneven (alpha 0.05), and the operator counts bytes: at most <span class="given" title="the task">1,200,000 bytes</span> on the air, both ways together, and at least
-# <span class="given" title="the task">88 %</span> of the validation images right. Any setting of `fed.simulate` counts: how many clients and rounds, passes, the rate, the pull, the form of the messages. Fewer bytes are better.
+# The clients are still more uneven (alpha 0.05), and the operator counts bytes: at most <span class="given" title="the task">1,500,000 bytes</span> on the air, both ways together, and at least
+# <span class="given" title="the task">85 %</span> of the validation images right. Any setting of `fed.simulate` counts: how many clients and rounds, passes, the rate, the pull, the form of the messages. Fewer bytes are better.
 
 # %% tags=["setup"]
 harder = fed.dirichlet_labels(train, clients, 0.05, seed, min_items=4)
@@ -1917,10 +1919,11 @@ harder = fed.dirichlet_labels(train, clients, 0.05, seed, min_items=4)
 
 # %% tags=["challenge:air", "hidden"]
 def reference():
-    """Few clients a round, many passes, eight bits with what was lost kept."""
-    settings = fed.ClientConfig(learning_rate=0.3, epochs=10, batch_size=16)
+    """Half of the clients a round, many passes, eight bits with what was lost kept."""
+    settings = fed.ClientConfig(learning_rate=0.3, epochs=15, batch_size=16)
     return {
-        "rounds": 7,
+        "rounds": 12,
+        "sample": 10,
         "config": settings,
         "compression": fed.Int8(feeds_back=True),
     }
@@ -1952,8 +1955,8 @@ challenge(
     "air",
     your_settings,
     measured,
-    Target("air", at_most=1_200_000, unit="bytes"),
-    Target("accuracy", at_least=88.0, unit="%"),
+    Target("air", at_most=1_500_000, unit="bytes"),
+    Target("accuracy", at_least=85.0, unit="%"),
 )
 
 # %% [markdown]

@@ -34,7 +34,8 @@ def from_npz(
     ----------
     path
         A file that holds ``x``, ``y`` and perhaps ``group`` and ``client`` (whose item it is); or ``x_train``,
-        ``y_train``, ``x_test``, ``y_test`` and perhaps ``x_validation``, ``y_validation``, a ``group_...`` and a ``client_...`` for each.
+        ``y_train``, ``x_test``, ``y_test`` and perhaps ``x_validation``, ``y_validation``, and a ``group_...`` and a
+        ``client_...`` for each.
         x is floating (kept as it is) or uint8 (divided by 255); y holds integers from 0, or text.
     class_names
         Names of the labels 0, 1, ...; the numbers themselves if not given.
