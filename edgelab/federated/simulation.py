@@ -206,7 +206,7 @@ def simulate(
                 engine=engine, states=begun, net=net, pad_steps=function is None,
             )  # fmt: skip
             updates = _compressed(found.updates, active, form, unsent, norm_limit)
-            bad = refusals(updates, norm_limit)
+            bad = {**refusals(updates, norm_limit), **found.malformed}
             missing |= {int(active[row]): f"refused: {why}" for row, why in bad.items()}
             good = np.array([row for row in range(sent) if row not in bad], np.int64)
             kept.update({int(client): begun[int(client)] for client in active[good] if int(client) in begun})

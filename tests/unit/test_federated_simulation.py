@@ -179,6 +179,40 @@ def test_a_client_that_sends_nonsense_is_named_and_leaves_no_trace(data, wrong):
     np.testing.assert_array_equal(flatten(poisoned.weights), flatten(without.weights))
 
 
+@pytest.mark.parametrize("fault", ["another shape", "a name too few", "no weights", "it raises"])
+def test_a_client_whose_update_is_malformed_is_named_and_ends_no_round(data, fault):
+    inner = client_round(mlp())
+
+    def function(weights, state, batches, config):
+        new, _, metrics = inner(weights, {}, batches, config)
+        if not state["faulty"]:
+            return new, state, metrics
+        if fault == "it raises":
+            raise ZeroDivisionError("a client of glass")
+        first = next(iter(new))
+        faulty = {
+            "another shape": {**new, first: new[first][:-1]},
+            "a name too few": {name: value for name, value in new.items() if name != first},
+            "no weights": None,
+        }
+        return faulty[fault], state, metrics
+
+    def run(faulty, clients):
+        states = {c: {"faulty": torch.tensor(c in faulty)} for c in range(8)}
+        fleet = Fleet(np.where(np.isin(np.arange(8), clients), 1e3, 1e-3), np.full(8, 1e9), np.zeros(8))
+        settings = {"states": states, "fleet": fleet, "deadline_s": 100, "function": function, "engine": "loop"}
+        return simulate(mlp(), data.train, iid(data.train, 8), rounds=2, **settings)
+
+    broken, without = run([4], range(8)), run([], [c for c in range(8) if c != 4])
+    for log in broken.rounds:
+        assert list(log.missing) == [4]
+        assert log.missing[4].startswith("refused: malformed, ")
+        assert len(log.used) == 7
+    np.testing.assert_array_equal(flatten(broken.weights), flatten(without.weights))
+    with pytest.raises((BadInput, ZeroDivisionError, AttributeError)):
+        run(range(8), range(8))
+
+
 def test_compressed_updates_learn_with_fewer_bytes(data):
     config = ClientConfig(epochs=3, learning_rate=0.3)
     runs = {}
