@@ -5,6 +5,8 @@
 #     minutes: 100
 #     memory_gb: 2
 #     requires: [torch]
+#     optional:
+#       flwr: "your function on Flower, which this lab starts where `flower = True`"
 #     form: 2
 #     claims: [F1, F2]
 #   jupytext:

@@ -17,12 +17,14 @@ import torch
 
 from edgelab import federated as fed
 from edgelab import nets
+from edgelab.course.source import read_cells
 from edgelab.data import Split
 from edgelab.errors import EngineCrash, MissingFramework
 from edgelab.federated import flower
 from edgelab.federated.engines import flatten
 
 FACTOR = 1.0
+SOURCE = Path(__file__).parents[2] / "solutions" / "12_federated.py"
 
 
 def task():
@@ -77,6 +79,24 @@ def test_flowers_messages_and_strategy_give_the_weights_of_ours():
 @pytest.mark.thorough
 def test_flowers_simulation_gives_the_weights_of_ours():
     hold(ray=True)
+
+
+@pytest.mark.thorough
+def test_the_labs_own_part_runs_where_it_is_asked_for(monkeypatch, tmp_path):
+    """The cells of the lab that `flower = True` wakes, with the exercise's solution as the learner's function."""
+    monkeypatch.setenv("EDGELAB_PROGRESS", "off")
+    cells = [cell for cell in read_cells(SOURCE) if cell.kind == "code"]
+    wanted = [cell.text for cell in cells if {"parameters", "setup"} & set(cell.tags)]
+    wanted += [cell.text for cell in cells if cell.tagged("exercise") == "prox_round"]
+    (last,) = [cell.text for cell in cells if cell.text.startswith("if flower:")]
+    room = {"__name__": "__main__"}
+    for text in [*wanted, "flower, prox_round = True, my_prox_round"]:
+        exec(compile(text, "<cell>", "exec"), room)
+    try:
+        exec(compile(last, "<cell>", "exec"), room)
+    except MissingFramework as error:
+        pytest.skip(f"left out, because {error}")
+    assert room["gap"] < 1e-5
 
 
 @pytest.mark.thorough

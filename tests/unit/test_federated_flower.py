@@ -10,6 +10,7 @@ import pytest
 
 from edgelab import federated as fed
 from edgelab import nets
+from edgelab.course import session
 from edgelab.data import Split
 from edgelab.errors import BadInput, EngineCrash, MissingFramework
 from edgelab.federated import flower
@@ -78,6 +79,7 @@ def test_a_function_that_cannot_be_sent_is_one_sentence(monkeypatch):
 def test_the_module_loads_without_flower_and_says_the_command():
     assert "flwr" not in sys.modules
     assert flower.COMMAND.startswith("uv run --isolated --no-default-groups --group flower python -m")
+    assert session.APART == {"flwr": flower.COMMAND}
     run = flower.FlowerRun({}, (3.0, 1.0), "1.42.0", 4)
     assert run.seconds == 4.0
     assert run.to_dict() == {"seconds_per_round": [3.0, 1.0], "version": "1.42.0", "clients": 4}
