@@ -1527,7 +1527,7 @@ for turn in range(8):
         began = time.perf_counter()
         ends[name] = run_by(engine).updates
         times[name] += [time.perf_counter() - began] if turn else []
-apart = max(float(np.abs(ends["one by one"] - ends[name]).max()) for name in engines)
+most = max(float(np.abs(ends["one by one"] - ends[name]).max()) for name in engines)
 
 
 # %%
