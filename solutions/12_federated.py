@@ -3,7 +3,7 @@
 #   edgelab:
 #     title: "Federated learning: one model of many clients' data"
 #     minutes: 100
-#     memory_gb: 2
+#     memory_gb: 1
 #     requires: [torch]
 #     optional:
 #       flwr: "your function on Flower, which this lab starts where `flower = True`"
