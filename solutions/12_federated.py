@@ -1682,7 +1682,7 @@ def finding_late(minutes, right, silent, clients):
         if never
         else "With this deadline every client was heard at least once."
     )
-    return f"{'; '.join(said)}. {end}"
+    return f"After all rounds, {'; '.join(said)}. {end}"
 
 
 finding(
