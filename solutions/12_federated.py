@@ -45,6 +45,7 @@ my_data = ""  # bring your own: an .npz file with x (float32), y, and client or 
 from dataclasses import replace
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -567,7 +568,7 @@ whose("client_round")
 # The server sends its weights to the chosen clients; **each begins there**, not where the client before it ended; their models are averaged by size. By hand, with one weight: the server stands at 0, client a
 # (30 items) would go to 1.0, client b (10 items) to -0.5.
 
-# %%
+# %% tags=["folded"]
 went = {"a": (30, 1.0), "b": (10, -0.5)}
 ui.worked_table(
     [
@@ -770,7 +771,7 @@ finding(finding_live, behind, float(lonely_mean), even_curve[-1])
 # Here is a round as it is copied from notebook to notebook. It **promises** federated averaging with ten clients, of which a fifth trains in each round. A list holds the last model of every client; the
 # chosen two are replaced; the mean runs over the list. It raises no error, and it even learns, a little. By numbers: the server stands at 0, and every client that trains goes to 10.
 
-# %%
+# %% tags=["folded"]
 kept = [0.0] * 10
 worked, server = [], 0.0
 for number, pair in enumerate([(0, 1), (2, 3), (4, 5)], 1):
@@ -1170,8 +1171,11 @@ ui.show(figure, alt=f"Six paths in a plane, from where the server stands. {title
 whose("prox_round")
 
 # %% [markdown]
-# How far apart do all twenty end? Drift is their mean distance from the average that the server makes of them, with the updates $u_k$: $\sum_k \frac{n_k}{n}\, \lVert u_k - \bar u \rVert$, where $\bar u = \sum_k
-# \frac{n_k}{n}\, u_k$. Your function runs over all of them at once for this, on clients with uneven labels and on those whose items are alike.
+# How far apart do all twenty end? Drift is their mean distance from the average that the server makes of them. With the updates $u_k$:
+#
+# $$ d = \sum_k \frac{n_k}{n}\, \lVert u_k - \bar u \rVert, \qquad \bar u = \sum_k \frac{n_k}{n}\, u_k $$
+#
+# Your function runs over all of them at once for this, on clients with uneven labels and on those whose items are alike.
 
 
 # %%
@@ -1277,7 +1281,7 @@ finding(finding_drift, cost, cures, few, many)
 # A round costs bytes, twice: the weights down, the updates up. An update is small numbers, most of them nearly 0. **Top-k** sends the largest in magnitude with their places, and nothing else. What is not sent is
 # not lost: the client keeps it and adds it to its next update. By hand, half of four values:
 
-# %%
+# %% tags=["folded"]
 first, second = np.array([0.5, -2.0, 0.1, 1.0]), np.array([0.6, 0.2, 0.1, -0.3])
 sent = np.where(np.abs(first) >= 1, first, 0)
 whole = second + first - sent
@@ -1906,25 +1910,66 @@ guess_skewed.against(behind_f2["digits_labels"])
 # And against the other neighbour, training alone:
 
 # %%
+how = f"Measured on {ahead.content['date']}, {ahead.content['machine']}."
+columns = (
+    "task",
+    "dealt out",
+    "in one place",
+    "federated",
+    "with a pull",
+    "each alone",
+)
+settings = (*((task, "IID") for task in behind_f1), *settings_of.values())
 Table(
     "Five seeds, test items right",
-    (
-        "task",
-        "items dealt out",
-        "in one place",
-        "federated",
-        "with a pull",
-        "each alone, mean",
-    ),
+    columns,
     [
         (
             task,
             setting,
-            ahead.accuracy(task, "together", "centralised"),
-            *(ahead.accuracy(task, setting, m) for m in ("FedAvg", "FedProx", "local")),
+            ahead.accuracy(task, "together", "centralised").figure(),
+            *(
+                ahead.accuracy(task, setting, method).figure()
+                for method in ("FedAvg", "FedProx", "local")
+            ),
         )
-        for task, setting in (*((t, "IID") for t in behind_f1), *settings_of.values())
+        for task, setting in settings
     ],
+    how,
+)
+
+# %% [markdown]
+# Do you trust figures that somebody else made? Choose a task and a seed, and press: both trainings run here and are held against those of the table. The whole table, in a terminal:
+# `uv run python -m edgelab.federated.ahead --anew --file FILE`.
+
+
+# %%
+def again(where, seed):
+    """The figures made ahead; after the button was pressed, this machine's own beside them."""
+    task, setting = where.split(", ")
+    wanted = [
+        ahead_of.Run(task, "together", "centralised", seed),
+        ahead_of.Run(task, setting, "FedAvg", seed),
+    ]
+    series = {"made ahead": [ahead.content["runs"][run.key]["test"] for run in wanted]}
+    if pressed:
+        with TemporaryDirectory() as folder:
+            bar = tqdm(wanted, desc="training", unit="run")
+            made = ahead_of.make(Path(folder) / "again.json", runs=bar)["runs"]
+        series["here"] = [made[run.key]["test"] for run in wanted]
+    pressed.append(True)
+    title = f"{where}, seed {seed}: {' and '.join(series)}"
+    return ui.grouped_bars(["in one place", "federated"], series, title, "right in %")
+
+
+pressed = []
+ui.Panel(
+    again,
+    title="Measure again",
+    alt="Bars of the accuracy in one place and federated.",
+    button="Train both",
+    where=ui.choice([", ".join(setting) for setting in settings], label="task"),
+    seed=ui.slider(0, 4, 1, value=0, label="seed"),
 )
 
 # %% [markdown]
