@@ -30,6 +30,8 @@ DISTRIBUTIONS = {
 """Distributions of frameworks that are imported under another name."""
 GROUPS = {"tensorflow": "tensorflow", "coremltools": "coreml", "skl2onnx": "conversion"}
 """Dependency groups of frameworks outside the light environment."""
+APART = {"flwr": "uv run --isolated --no-default-groups --group flower python -m edgelab.federated.flower"}
+"""Frameworks that live in an environment of their own, and the command that builds it and tries it."""
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 SECONDS = 20.0
 """When an answer counts as endless, unless its check says otherwise."""
@@ -128,7 +130,9 @@ def begin(lab: str, *, threads: int = 1) -> None:
 def left_out(lab: Lab) -> list[str]:
     """What a lab leaves out here for want of an optional framework, a sentence each, with the command that adds it."""
     return [
-        f"Left out here, without {name}: {text.rstrip('.')}. `{add_command(name)}` adds it."
+        f"In an environment of its own, {name}: {text.rstrip('.')}. `{APART[name]}` builds and tries it."
+        if name in APART
+        else f"Left out here, without {name}: {text.rstrip('.')}. `{add_command(name)}` adds it."
         for name, text in lab.optional.items()
         if not installed(name)
     ]
@@ -199,7 +203,9 @@ def version(name: str) -> str:
 
 
 def add_command(name: str) -> str:
-    """The command that adds a missing framework to this environment."""
+    """The command that adds a missing framework to this environment, or to one of its own."""
+    if name in APART:
+        return APART[name]
     if made_by_uv():
         group = GROUPS.get(name)
         return f"uv sync --inexact --group {group}" if group else "uv sync --inexact"

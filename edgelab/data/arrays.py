@@ -33,8 +33,9 @@ def from_npz(
     Parameters
     ----------
     path
-        A file that holds ``x``, ``y`` and perhaps ``group``; or ``x_train``, ``y_train``, ``x_test``,
-        ``y_test`` and perhaps ``x_validation``, ``y_validation`` and a ``group_...`` for each.
+        A file that holds ``x``, ``y`` and perhaps ``group`` and ``client`` (whose item it is); or ``x_train``,
+        ``y_train``, ``x_test``, ``y_test`` and perhaps ``x_validation``, ``y_validation``, and a ``group_...`` and a
+        ``client_...`` for each.
         x is floating (kept as it is) or uint8 (divided by 255); y holds integers from 0, or text.
     class_names
         Names of the labels 0, 1, ...; the numbers themselves if not given.
@@ -80,10 +81,12 @@ def from_npz(
         np.concatenate([_column(arrays[f"y{key}"], f"y{key}", file) for key in keys]), class_names, file
     )
     groups: dict[str, Texts] = {}
-    if any(f"group{key}" in arrays for key in keys):
-        if missing := [f"group{key}" for key in keys if len(arrays.get(f"group{key}", ())) != len(arrays[f"y{key}"])]:
-            raise BadInput(f"{file} lacks a group for each item in {', '.join(missing)}.")
-        groups["group"] = np.concatenate([arrays[f"group{key}"].astype(str) for key in keys])
+    for name in ("group", "client"):
+        wanted = [(f"{name}{key}", f"y{key}") for key in keys]
+        if any(array in arrays for array, _ in wanted):
+            if missing := [array for array, y_of in wanted if len(arrays.get(array, ())) != len(arrays[y_of])]:
+                raise BadInput(f"{file} lacks a {name} for each item in {', '.join(missing)}.")
+            groups[name] = np.concatenate([arrays[array].astype(str) for array, _ in wanted])
     part_of = np.concatenate([np.full(len(p), key[1:] or "all", "<U10") for key, p in zip(keys, pieces, strict=True)])
     parts = stated_parts(part_of, y, names, file, validation, test, seed)
     scaling = "8-bit value / 255, so 0 to 1" if arrays[f"x{keys[0]}"].dtype == np.uint8 else "as in the file"

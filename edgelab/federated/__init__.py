@@ -1,7 +1,10 @@
 """Federated learning in one process: clients that keep their items, a server that averages what they learnt.
 
-A client's round is one pure function; `edgelab.federated.client` says which, and an app of another framework can call
-the same. Names load when they are used: PyTorch is imported then, not before.
+A client's round is one pure function; `edgelab.federated.client` says which, `edgelab.federated.engines` runs it for
+many clients, and `edgelab.federated.flower` runs the same one on Flower. A server's rule is a function of weights,
+updates and sizes beside `edgelab.federated.aggregate.federated_average`; another way for a client to train (another
+loss, a correction that it keeps in its state) is a function beside `client_round`. Names load when they are used:
+PyTorch is imported then, not before.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ _HOMES = {
     "schedule_round": "schedule",
     "sensor_bias": "partition",
     "simulate": "simulation",
+    "slope_of": "client",
 }
 __all__ = [
     "Batches",
@@ -54,6 +58,7 @@ __all__ = [
     "schedule_round",
     "sensor_bias",
     "simulate",
+    "slope_of",
 ]
 
 

@@ -84,6 +84,48 @@ class ClientRound(Protocol):
         ...
 
 
+class Slope(Protocol):
+    """The gradient and the value of a loss."""
+
+    def __call__(
+        self, weights: Weights, x: torch.Tensor, y: torch.Tensor, mask: torch.Tensor, /
+    ) -> tuple[Weights, torch.Tensor]:
+        """The gradient by the weights' names, and the mean cross-entropy of the items whose mask is 1."""
+        ...
+
+
+def slope_of(net: nn.Module) -> Slope:
+    """The gradient of the mean cross-entropy of a batch, for any weights of the network's form.
+
+    Parameters
+    ----------
+    net
+        Gives the form of the function alone; its own weights are not used.
+
+    Raises
+    ------
+    BadInput
+        If the network keeps running averages (batch normalisation), which no gradient step makes.
+
+    Examples
+    --------
+    >>> net = nn.Linear(2, 2)
+    >>> batch = torch.ones(3, 2), torch.zeros(3, dtype=torch.int64), torch.ones(3)
+    >>> gradient, loss = slope_of(net)(initial_weights(net), *batch)
+    >>> gradient["bias"].shape, loss.shape
+    (torch.Size([2]), torch.Size([]))
+    """
+    initial_weights(net)  # refuses what cannot be averaged
+
+    def loss_of(weights: Weights, x: torch.Tensor, y: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        logits = functional_call(net, dict(weights), (x,))
+        losses = nn.functional.cross_entropy(logits, y, reduction="none")
+        return (losses * mask).sum() / mask.sum().clamp(min=1)
+
+    step: Slope = grad_and_value(loss_of)
+    return step
+
+
 def client_round(net: nn.Module) -> ClientRound:
     """A client's round of gradient descent with cross-entropy, and with FedProx's pull where the config has one.
 
@@ -110,14 +152,7 @@ def client_round(net: nn.Module) -> ClientRound:
     >>> sorted(weights), sorted(metrics)
     (['bias', 'weight'], ['loss'])
     """
-    initial_weights(net)  # refuses what cannot be averaged
-
-    def loss_of(weights: Weights, x: torch.Tensor, y: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        logits = functional_call(net, dict(weights), (x,))
-        losses = nn.functional.cross_entropy(logits, y, reduction="none")
-        return (losses * mask).sum() / mask.sum().clamp(min=1)
-
-    step = grad_and_value(loss_of)
+    step = slope_of(net)
 
     def run(weights: Weights, state: State, data: Batches, config: ClientConfig) -> tuple[Weights, State, Metrics]:
         start, total = weights, torch.zeros(())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import numpy as np
@@ -31,11 +31,13 @@ class RoundResult:
     """What K clients send back.
 
     ``updates`` (K, parameters) float32: new weights minus those they began with, flattened in the order of the
-    network's parameters. ``metrics``: each (K,).
+    network's parameters. ``metrics``: each (K,). ``malformed``: rows of clients that sent no such update, with the
+    reason; theirs is NaN.
     """
 
     updates: Floats
     metrics: Mapping[str, Floats]
+    malformed: Mapping[int, str] = field(default_factory=dict)
 
 
 def flatten(weights: Weights) -> Floats:
@@ -88,7 +90,8 @@ def run_clients(
     ------
     BadInput
         If the engine is unknown or does not do this network, or the function does not return weights like those it
-        got.
+        got. Client by client (``"loop"``) one that fails is named in the result, and this is raised, as is whatever the
+        function raises, where every client fails.
     """
     if engine not in get_args(Engine):
         raise BadInput(f"engine='{engine}' is not known; use one of {', '.join(get_args(Engine))}.")
@@ -96,6 +99,7 @@ def run_clients(
     begin = flatten(weights)
     updates = np.empty((len(schedule.clients), len(begin)), np.float32)
     metrics: dict[str, Floats] = {}
+    malformed: dict[int, str] = {}
     if engine == "numpy":
         if net is None:
             raise BadInput("The NumPy engine needs the network; pass it as net=.")
@@ -111,18 +115,32 @@ def run_clients(
                 data = Batches(*map(torch.from_numpy, (split.x[index], split.y[index], mask)))
                 clients = schedule.clients[rows]
                 old = [kept.get(int(client), {}) for client in clients]
-                if engine == "loop":
-                    new, state, said = function(weights, old[0], Batches(*(part[0] for part in data)), config)
-                    new, state, said = ({k: v[None] for k, v in part.items()} for part in (new, state, said))
-                else:
-                    new, state, said = _batched(function, weights, old, data, config)
-                updates[rows] = _rows(new, weights, len(rows)) - begin
+                try:
+                    new, state, said = _called(engine, function, weights, old, data, config)
+                    updates[rows] = _rows(new, weights, len(rows)) - begin
+                except Exception as error:  # a client's function may fail in any way, and ends no round of others
+                    malformed[int(rows[0])] = f"malformed, {type(error).__name__}: {' '.join(str(error).split())[:120]}"
+                    updates[rows] = np.nan
+                    if engine != "loop" or len(malformed) == len(updates):
+                        raise
+                    continue
                 values = {name: value.detach().numpy() for name, value in said.items()}
                 for i, client in enumerate(clients):
                     kept[int(client)] = {name: value[i].detach() for name, value in state.items()}
             for name, value in values.items():
                 metrics.setdefault(name, np.full(len(updates), np.nan, np.float32))[rows] = value
-    return RoundResult(updates, metrics)
+    return RoundResult(updates, metrics, malformed)
+
+
+def _called(
+    engine: Engine, function: ClientRound, weights: Weights, states: list[State], data: Batches, config: ClientConfig
+) -> tuple[Weights, State, Mapping[str, torch.Tensor]]:
+    """What the clients return, each value with a first dimension of the clients."""
+    if engine == "vmap":
+        return _batched(function, weights, states, data, config)
+    new, state, said = function(weights, states[0], Batches(*(part[0] for part in data)), config)
+    one, kept, told = ({name: value[None] for name, value in part.items()} for part in (new, state, said))
+    return one, kept, told
 
 
 def _batched(

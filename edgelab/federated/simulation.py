@@ -58,11 +58,15 @@ class RoundLog:
 
 @dataclass(frozen=True, eq=False)
 class FederatedRun:
-    """What a simulation leaves: the weights, the log of each round, and the settings."""
+    """What a simulation leaves: the weights, the log of each round, and the settings.
+
+    ``interrupted``: somebody stopped it, and these are the rounds that were done.
+    """
 
     weights: Mapping[str, torch.Tensor] = field(repr=False)
     rounds: tuple[RoundLog, ...] = field(repr=False)
     settings: Mapping[str, Any]
+    interrupted: bool = False
 
     @property
     def bytes_on_air(self) -> int:
@@ -84,6 +88,7 @@ class FederatedRun:
             "settings": dict(self.settings),
             "rounds": [log.to_dict() for log in self.rounds],
             "bytes_on_air": self.bytes_on_air,
+            "interrupted": self.interrupted,
         }
 
     def _repr_markdown_(self) -> str:
@@ -99,7 +104,10 @@ class FederatedRun:
             for log in self.rounds
         ]
         columns = ("round", "clients", "loss", "right", "on the air (MB)", "first one missing")
-        return Table("Federated rounds", columns, rows, "The devices' time is modelled.")._repr_markdown_()
+        note = "The devices' time is modelled."
+        if self.interrupted:
+            note = f"Interrupted after {len(rows)} of {self.settings['rounds']} rounds. {note}"
+        return Table("Federated rounds", columns, rows, note)._repr_markdown_()
 
 
 def simulate(
@@ -124,7 +132,7 @@ def simulate(
     seed: int = 0,
     progress: bool = False,
 ) -> FederatedRun:
-    """Train ``net``'s copy on clients that keep their items.
+    """Train ``net``'s copy on clients that keep their items. Interrupted, it returns the rounds that were done.
 
     Parameters
     ----------
@@ -166,19 +174,21 @@ def simulate(
     ------
     BadInput
         If an argument is out of range or does not fit another one.
+    KeyboardInterrupt
+        If it is interrupted before the first round is done.
     """
     config = config or ClientConfig()
     form = compression or Float32()
     fleet = fleet or draw_fleet(partition.clients)
     _check(split, partition, fleet, rounds, sample, deadline_s, late, hours_per_round, engine, function)
     weights = initial_weights(net)
-    now = flatten(weights)
-    down, up = Float32().length(len(now)), form.length(len(now))
+    parameters = sum(value.numel() for value in weights.values())
+    down, up = Float32().length(parameters), form.length(parameters)
     own = function or client_round(net)
     kept: MutableMapping[int, State] = {} if states is None else states
     unsent: dict[int, Floats] = {}
-    logs = []
-    for number in _numbers(rounds, progress):
+
+    def one_round(number: int, now: Floats) -> tuple[Floats, RoundLog]:
         hour = number * hours_per_round
         rng = np.random.default_rng([seed, 2, number])
         reached = np.flatnonzero(fleet.available(hour))
@@ -196,7 +206,7 @@ def simulate(
                 engine=engine, states=begun, net=net, pad_steps=function is None,
             )  # fmt: skip
             updates = _compressed(found.updates, active, form, unsent, norm_limit)
-            bad = refusals(updates, norm_limit)
+            bad = {**refusals(updates, norm_limit), **found.malformed}
             missing |= {int(active[row]): f"refused: {why}" for row, why in bad.items()}
             good = np.array([row for row in range(sent) if row not in bad], np.int64)
             kept.update({int(client): begun[int(client)] for client in active[good] if int(client) in begun})
@@ -209,13 +219,24 @@ def simulate(
         accuracy = _accuracy(net, unflatten(now, weights), evaluate_on)
         who = tuple(map(int, selected)), tuple(map(int, active)), missing
         traffic = down * len(selected), up * sent
-        logs.append(RoundLog(number, hour, *who, *traffic, there.seconds, loss, accuracy))
+        return now, RoundLog(number, hour, *who, *traffic, there.seconds, loss, accuracy)
+
+    done: tuple[Floats, tuple[RoundLog, ...]] = (flatten(weights), ())
+    interrupted = False
+    try:
+        for number in _numbers(rounds, progress):
+            after, log = one_round(number, done[0])
+            done = (after, (*done[1], log))  # one assignment, so that weights and log are always of the same round
+    except KeyboardInterrupt:
+        if not done[1]:
+            raise
+        interrupted = True
     settings = {
         "rounds": rounds, "sample": sample, "clients": partition.clients, "config": config.to_dict(), "engine": engine,
         "compression": repr(form), "fleet": fleet.to_dict(), "deadline_s": deadline_s, "late": late, "seed": seed,
         "hours_per_round": hours_per_round, "norm_limit": norm_limit, "partition": dict(partition.recipe),
     }  # fmt: skip
-    return FederatedRun(unflatten(now, weights), tuple(logs), settings)
+    return FederatedRun(unflatten(done[0], weights), done[1], settings, interrupted)
 
 
 def _compressed(

@@ -207,6 +207,23 @@ CHANGES: dict[str, dict[str, tuple[str, Change]]] = {
             lambda a: [{n: {e: shifted(r, 40.0) for e, r in rows.items()} for n, rows in a[0].items()}, a[1]],
         ),
     },
+    "federated": {
+        "live": ("12 points less behind", lambda a: [shifted(a[0], -12.0), *a[1:]]),
+        "drift": (
+            "8 points more lost by many passes, and 8 more gained by each pull",
+            lambda a: [shifted(a[0], 8.0), {mu: shifted(gain, 8.0) for mu, gain in a[1].items()}, *a[2:]],
+        ),
+        "engines": (
+            "a tenth of a weight apart, and the speed-ups turned round",
+            lambda a: [0.1, {name: turned_round(ratio) for name, ratio in a[1].items()}, a[2]],
+        ),
+        "late": ("every client in time", lambda a: [*a[:2], dict.fromkeys(a[2], 0), a[3]]),
+        "pays": ("no client that gains", lambda a: [*a[:3], 0, a[3] + a[4], a[5]]),
+        "recap": (
+            "10 points less behind everywhere",
+            lambda a: [{name: shifted(gap, -10.0) for name, gap in part.items()} for part in a],
+        ),
+    },
     "tflite": {
         "silent": (
             "every way with an error, and nothing lost",

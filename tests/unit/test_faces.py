@@ -13,7 +13,7 @@ OFFERED = {
     "convert": "Converted export_int8 save_converted tensorflow to_coreml to_onnx to_tflite",
     "federated": "Batches ClientConfig FederatedRun Float32 Int8 Partition TopK client_round dirichlet_labels "
     "draw_fleet evaluate_clients evaluate_groups feature_skew federated_average iid initial_weights quantity_skew "
-    "run_clients schedule_round sensor_bias simulate",
+    "run_clients schedule_round sensor_bias simulate slope_of",
     "mcu": "Device Model all_devices build_firmware check_operators compile_firmware find_device plan_arena "
     "plan_buffers quantization_header read_model run_firmware",
     "models": "TfliteWriter existing_file folder_bytes folder_hash is_mlpackage model_format",

@@ -9,6 +9,7 @@ import torch
 from edgelab import nets
 from edgelab.data import Dataset, Split
 from edgelab.errors import BadInput
+from edgelab.federated.aggregate import federated_average
 from edgelab.federated.client import Batches, ClientConfig, client_round, initial_weights
 from edgelab.federated.engines import flatten
 from edgelab.federated.evaluate import evaluate_clients, evaluate_groups
@@ -67,6 +68,29 @@ def test_the_same_seed_is_the_same_run_and_sampling_is_even(data):
     assert counts.min() >= 2
     assert counts.max() <= 22
     assert all(len(set(log.selected)) == 5 for log in first.rounds)
+
+
+@pytest.mark.parametrize("call", [1, 3])
+def test_an_interrupted_run_keeps_the_rounds_that_were_done(data, call):
+    calls = []
+
+    def rule(weights, updates, sizes):
+        calls.append(1)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return federated_average(weights, updates, sizes)
+
+    if call == 1:
+        with pytest.raises(KeyboardInterrupt):
+            quick(data, rounds=5, aggregate=rule)
+        return
+    stopped, shorter = quick(data, rounds=5, aggregate=rule), quick(data, rounds=call - 1)
+    assert stopped.interrupted
+    assert not shorter.interrupted
+    assert [log.number for log in stopped.rounds] == list(range(call - 1))
+    np.testing.assert_array_equal(flatten(stopped.weights), flatten(shorter.weights))
+    assert "Interrupted after 2 of 5 rounds." in stopped._repr_markdown_()
+    assert stopped.to_dict()["interrupted"] is True
 
 
 def test_drop_outs_cost_a_download_and_no_upload(data):
@@ -153,6 +177,40 @@ def test_a_client_that_sends_nonsense_is_named_and_leaves_no_trace(data, wrong):
         assert log.missing[4].startswith("refused: ")
         assert len(log.used) == 7
     np.testing.assert_array_equal(flatten(poisoned.weights), flatten(without.weights))
+
+
+@pytest.mark.parametrize("fault", ["another shape", "a name too few", "no weights", "it raises"])
+def test_a_client_whose_update_is_malformed_is_named_and_ends_no_round(data, fault):
+    inner = client_round(mlp())
+
+    def function(weights, state, batches, config):
+        new, _, metrics = inner(weights, {}, batches, config)
+        if not state["faulty"]:
+            return new, state, metrics
+        if fault == "it raises":
+            raise ZeroDivisionError("a client of glass")
+        first = next(iter(new))
+        faulty = {
+            "another shape": {**new, first: new[first][:-1]},
+            "a name too few": {name: value for name, value in new.items() if name != first},
+            "no weights": None,
+        }
+        return faulty[fault], state, metrics
+
+    def run(faulty, clients):
+        states = {c: {"faulty": torch.tensor(c in faulty)} for c in range(8)}
+        fleet = Fleet(np.where(np.isin(np.arange(8), clients), 1e3, 1e-3), np.full(8, 1e9), np.zeros(8))
+        settings = {"states": states, "fleet": fleet, "deadline_s": 100, "function": function, "engine": "loop"}
+        return simulate(mlp(), data.train, iid(data.train, 8), rounds=2, **settings)
+
+    broken, without = run([4], range(8)), run([], [c for c in range(8) if c != 4])
+    for log in broken.rounds:
+        assert list(log.missing) == [4]
+        assert log.missing[4].startswith("refused: malformed, ")
+        assert len(log.used) == 7
+    np.testing.assert_array_equal(flatten(broken.weights), flatten(without.weights))
+    with pytest.raises((BadInput, ZeroDivisionError, AttributeError)):
+        run(range(8), range(8))
 
 
 def test_compressed_updates_learn_with_fewer_bytes(data):
