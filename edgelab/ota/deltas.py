@@ -237,16 +237,17 @@ def _from_gaps(content: bytes, size: int) -> Bytes:
 
 
 def _subtract(new: Bytes, old: Bytes, width: int) -> Bytes:
-    """Differences modulo the element's range, the bytes of one significance together."""
-    kind = np.dtype(f"<u{width}")
-    left = new.copy().view(kind) - old.copy().view(kind)
-    return np.ascontiguousarray(left.view(np.uint8).reshape(-1, width).T).reshape(-1)
+    """Differences modulo the element's range, small ones of either sign as small numbers (zigzag), plane by plane."""
+    left = (new.copy().view(f"<u{width}") - old.copy().view(f"<u{width}")).view(f"<i{width}")
+    folded = (left << 1) ^ (left >> (8 * width - 1))
+    return np.ascontiguousarray(folded.view(np.uint8).reshape(-1, width).T).reshape(-1)
 
 
 def _sum(left: Bytes, old: Bytes, width: int) -> Bytes:
-    kind = np.dtype(f"<u{width}")
-    together = np.ascontiguousarray(left.reshape(width, -1).T).reshape(-1)
-    added: Bytes = (together.view(kind) + old.copy().view(kind)).view(np.uint8)
+    folded = np.ascontiguousarray(left.reshape(width, -1).T).reshape(-1).view(f"<u{width}")
+    one = folded.dtype.type(1)
+    unfolded = (folded >> one) ^ (~(folded & one) + one)
+    added: Bytes = (unfolded + old.copy().view(folded.dtype)).view(np.uint8)
     return added
 
 
