@@ -130,10 +130,12 @@ def _device(options: argparse.Namespace) -> int:
             answer(outcome.to_dict(), outcome)
         return 0
     device = open_device(options.state, options.root, **who)
-    with contextlib.closing(looks(device, options.url, options.every)) as outcomes:
-        with contextlib.suppress(KeyboardInterrupt):
-            for outcome in outcomes:
-                say(json.dumps(outcome.to_dict(), sort_keys=True) if options.json else str(outcome))
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        contextlib.closing(looks(device, options.url, options.every)) as outcomes,
+    ):
+        for outcome in outcomes:
+            say(json.dumps(outcome.to_dict(), sort_keys=True) if options.json else str(outcome))
     return 0
 
 

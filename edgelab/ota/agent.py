@@ -6,7 +6,7 @@ import contextlib
 import json
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,9 @@ class Status:
         f = self.facts
         if f["running"] is None:
             return f"{self.state}: nothing is installed yet."
-        said = [f"{self.state} runs release {f['running']} of {f['model']}{' on trial' if f['trial'] else ''}: {f['path']}"]
+        said = [
+            f"{self.state} runs release {f['running']} of {f['model']}{' on trial' if f['trial'] else ''}: {f['path']}"
+        ]
         said += [] if f["previous"] is None else [f"Release {f['previous']} is kept."]
         said += [f"Rolled back: {', '.join(map(str, f['rolled_back']))}."] if f["rolled_back"] else []
         said += [f"Target: {f['card']['target']}. Fails: {f['card']['fails']}. Degrades: {f['card']['degrades']}."]
@@ -90,7 +92,12 @@ def open_device(
         if value is not None and value != held[key]:
             raise BadInput(f"{state} is a device whose {key} is {held[key]!r}, not {value!r}.")
     storage = DiskStorage(state)
-    device = Device(storage, None if root is None else root.read_bytes(), Settings(**held), **settings)
+    device = Device(
+        storage,
+        None if root is None else root.read_bytes(),
+        Settings(held["model"], held["hardware"], held["name"]),
+        **settings,
+    )
     if read_file(storage, IDENTITY) is None:
         write_file(storage, IDENTITY, json.dumps(held).encode())
     return device
@@ -112,7 +119,7 @@ def status(state: Path) -> Status:
     return Status(state, status_of(DiskStorage(state), held["model"]))
 
 
-def looks(device: Device, url: str, every_seconds: float) -> Iterator[Outcome]:
+def looks(device: Device, url: str, every_seconds: float) -> Generator[Outcome]:
     """Look at the server again and again; a generator that is closed lets go of the connection.
 
     Raises
@@ -120,7 +127,7 @@ def looks(device: Device, url: str, every_seconds: float) -> Iterator[Outcome]:
     BadInput
         If the address or the time is none.
     """
-    if not 0 < every_seconds < 1e7:  # noqa: PLR2004
+    if not 0 < every_seconds < 1e7:
         raise BadInput(f"Seconds between two looks are a positive number, not {every_seconds:g}.")
     with contextlib.closing(HttpTransport(url)) as transport:
         while True:

@@ -2,7 +2,7 @@
 
 A fine-tuned network has the same tensors at nearly the same values. `aligned` lays each new tensor over the old one of
 its name and subtracts, element by element; what is left is small numbers and zeros, which zstd packs well. The decoder
-needs no knowledge of the format: the difference lists which bytes lie over which. Every result is held against its hash.
+needs no knowledge of the format: the difference lists which bytes lie over which. A result is held against its hash.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def apply_delta(method: str, content: bytes, old: bytes, size: int) -> bytes:
         elif method == "aligned":
             made = _add(content, old, size)
         else:
-            raise ValueError(f"no method {method!r}")
+            raise ValueError(f"no method {method!r}")  # noqa: TRY301
     except (ValueError, KeyError, TypeError, IndexError, struct.error, OverflowError) as error:
         reason = " ".join(str(error).split())[:120]
         raise Refused("tampered", f"The download does not unpack ({reason}).") from None

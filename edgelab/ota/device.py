@@ -269,7 +269,9 @@ class Device:
             raise Refused("hardware", f"Release {release} is for {known[:200]}; this device is {mine.hardware}.")
         version = self.version(manifest.format)
         if not version:
-            raise Refused("runtime", f"This device has no runtime for {manifest.format}, which release {release} needs.")
+            raise Refused(
+                "runtime", f"This device has no runtime for {manifest.format}, which release {release} needs."
+            )
         if older(version, manifest.min_runtime):
             raise Refused("runtime", f"Release {release} needs a runtime of {manifest.min_runtime}; here is {version}.")
 

@@ -43,7 +43,7 @@ class HttpTransport:
         headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={offset}-"} if offset else {})}
         try:
             with self._client.stream("GET", self.url + path, headers=headers) as answer:
-                if answer.status_code == 416:  # noqa: PLR2004 - nothing is left to send
+                if answer.status_code == 416:
                     return
                 if answer.status_code not in (200, 206):
                     raise Unreachable(f"{self.url}{path} answers {answer.status_code}.", answer.status_code)

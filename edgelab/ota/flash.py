@@ -260,7 +260,7 @@ class Cuts:
         contents, names, folders = dict(self.contents), dict(self.durable), set(self.folders)
         for atom, how in zip(self.pending, survives, strict=True):
             if how:
-                _apply(atom, contents, names, folders, torn=how == 2)  # noqa: PLR2004
+                _apply(atom, contents, names, folders, torn=how == 2)
         there = {f for f in folders if all(parent in folders for parent in _parents(f))}
         files = {n: contents[i] for n, i in names.items() if not folder_of(n) or folder_of(n) in there}
         return Disk(files, frozenset(there))

@@ -1,4 +1,4 @@
-"""Whether a model that was installed works here: golden inputs in a child process, with a time limit and limits kept."""
+"""Whether a model that was installed works here: golden inputs in a child process under a time limit."""
 
 from __future__ import annotations
 
@@ -69,9 +69,7 @@ def smoke_test(model: Path, golden: Path, manifest: Manifest, times: int = 1) ->
     return taken[1:] or taken
 
 
-def judge(
-    found: dict[str, NDArray[Any]], due: dict[str, NDArray[Any]], logits: str | None, manifest: Manifest
-) -> None:
+def judge(found: dict[str, NDArray[Any]], due: dict[str, NDArray[Any]], logits: str | None, manifest: Manifest) -> None:
     """Hold answers to golden inputs against those that the publisher got.
 
     Raises
@@ -126,7 +124,7 @@ def older(version: str, minimum: str) -> bool:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    parts = version.split("+")[0].split(".")
+    parts = version.split("+", maxsplit=1)[0].split(".")
     return tuple(int("".join(c for c in part if c.isdigit()) or 0) for part in parts if part)
 
 

@@ -60,7 +60,7 @@ def load_signers(folder: Path, role: str) -> list[Any]:
         try:
             if os.name == "posix" and file.stat().st_mode & 0o077:
                 raise BadFile(f"{file} can be read by others; keep it to yourself with `chmod 600 {file}`.")
-            signers.append(CryptoSigner(load_pem_private_key(file.read_bytes(), None)))  # type: ignore[arg-type]
+            signers.append(CryptoSigner(load_pem_private_key(file.read_bytes(), None)))
         except (OSError, ValueError, TypeError) as error:
             raise BadFile(f"{file} is no private key ({' '.join(str(error).split())[:80]}).") from None
     return signers
@@ -85,8 +85,7 @@ def private_files(folder: Path) -> list[Path]:
     for file in sorted(folder.rglob("*")):
         if not file.is_file():
             continue
-        if file.suffix == SUFFIX:
-            found.append(file)
-        elif file.stat().st_size <= _MOST_KEY_BYTES and any(mark in file.read_bytes() for mark in _MARKS):
+        small = file.stat().st_size <= _MOST_KEY_BYTES
+        if file.suffix == SUFFIX or (small and any(mark in file.read_bytes() for mark in _MARKS)):
             found.append(file)
     return found

@@ -16,6 +16,8 @@ VERSION = 1
 METHODS = ("raw", "zstd", "dictionary", "aligned")
 MOST_MANIFEST_BYTES = 256 * 1024
 MOST_MODEL_BYTES = 2**31
+Raw = bytes
+"""What a field named ``bytes`` would hide."""
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -130,12 +132,12 @@ class Manifest:
         said = f"**{self.model}, release {self.release}** ({self.format}, {self.bytes:,} bytes)"
         return f"{said}\n\nTarget: {self.card.target}. Fails: {self.card.fails}. Degrades: {self.card.degrades}."
 
-    def to_bytes(self) -> bytes:
+    def to_bytes(self) -> Raw:
         """As the file that is signed."""
         return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
     @classmethod
-    def from_bytes(cls, content: bytes) -> Manifest:
+    def from_bytes(cls, content: Raw) -> Manifest:
         """Read what `to_bytes` wrote; hostile content is refused.
 
         Raises
@@ -149,7 +151,7 @@ class Manifest:
             found = json.loads(content)
             version = found.pop("edgelab_manifest")
             if version != VERSION:
-                raise Refused("malformed", f"The manifest is of version {version!r}; {VERSION} is read here.")
+                raise ValueError(f"it is of version {version!r}, and {VERSION} is read here")  # noqa: TRY301
             found["whole"] = _payload(found["whole"])
             found["deltas"] = tuple(_payload(entry) for entry in found["deltas"])
             found["card"] = Card.of(found["card"])
@@ -170,7 +172,7 @@ class Manifest:
         checked_name(self.model)
         checked_name(self.golden)
         whole = (self.release, self.bytes, self.golden_bytes, *(p.bytes for p in (self.whole, *self.deltas)))
-        if not all(isinstance(n, int) and not isinstance(n, bool) and 0 < n for n in whole):
+        if not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in whole):
             raise BadInput("counters and sizes are whole numbers above 0.")
         if max(whole[1:]) > MOST_MODEL_BYTES:
             raise Refused("oversized", f"The manifest states {max(whole[1:]):,} bytes; {MOST_MODEL_BYTES:,} are taken.")

@@ -80,7 +80,9 @@ class PowerCuts:
         }
 
     def _repr_markdown_(self) -> str:
-        said = f"{self.operations} places to cut, {self.states} states of the flash, {len(self.bricks)} of them not well"
+        said = (
+            f"{self.operations} places to cut, {self.states} states of the flash, {len(self.bricks)} of them not well"
+        )
         return said + "".join(f"; {count} {fault}" for fault, count in self.faults().items())
 
 
@@ -105,7 +107,8 @@ def cut_everywhere(
     judge
         Starts a device and judges it.
     committed
-        The release that was committed before; a note ``committed`` in the log raises it.
+        The release that was committed before; a note ``committed`` in the log raises it, and is a place to cut, too:
+        what was announced has to last.
     draw, samples, everything
         See `Cuts.states`.
 
@@ -123,9 +126,9 @@ def cut_everywhere(
     for number, operation in enumerate(log):
         if operation.kind == "note":
             committed = operation.offset if operation.name == "committed" else committed
-            continue
+        else:
+            cuts.do(operation)
         operations += 1
-        cuts.do(operation)
         fine = True
         for disk in cuts.states(draw, samples, everything):
             key = (disk.key(), committed)

@@ -1,8 +1,8 @@
 """A publisher: signs what it releases, so that devices need not trust the server that hands it out.
 
 A repository is a folder of files that any web server can serve: ``metadata/`` as The Update Framework has it, and
-``targets/`` with models, manifests, differences and golden inputs under names that carry their hashes. Files are written
-before the lists that name them, and the timestamp last: a reader sees the old state or the new one.
+``targets/`` with models, manifests, differences and golden inputs under names that carry their hashes. Files are
+written before the lists that name them, and the timestamp last: a reader sees the old state or the new one.
 """
 
 from __future__ import annotations
@@ -271,9 +271,7 @@ class Publisher:
             root = self._read("root")
             signers = load_signers(self.keys, "root")
             old = sorted(self.keys.glob(f"{role}-*.key"))
-            made = []
-            for _ in range(ROLES[role][0]):
-                made.append(make_key(self.keys, next_name(self.keys, role)))
+            made = [make_key(self.keys, next_name(self.keys, role)) for _ in range(ROLES[role][0])]
             for key in list(root.signed.roles[role].keyids):
                 root.signed.revoke_key(key, role)
             for signer in made:

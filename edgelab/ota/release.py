@@ -104,7 +104,7 @@ def _native(model: Path, golden: Path) -> bytes:
     import numpy as np
 
     outputs = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
-    logits = next((n for n, y in outputs.items() if y.ndim == 2 and y.shape[1] > 1), None)  # noqa: PLR2004
+    logits = next((n for n, y in outputs.items() if y.ndim == 2 and y.shape[1] > 1), None)
     small = replace(
         kept,
         data=Arrays.by_name(feeds),

@@ -123,14 +123,14 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True  # otherwise each answer takes 40 ms
     server_version, sys_version = "edgelab", ""
 
-    def do_GET(self) -> None:  # noqa: N802 - the library's name
+    def do_GET(self) -> None:
         """A file of the repository, from where the device has it up to."""
         path = unquote(urlsplit(self.path).path).lstrip("/")
         try:
             file = self.served / checked_name(path)
             inside = file.resolve().is_relative_to(self.served.resolve())
             if not (path.startswith(_SERVED) and inside and file.is_file()):
-                raise BadInput("It is not served.")
+                raise BadInput("It is not served.")  # noqa: TRY301
             stream = file.open("rb")
         except (BadInput, OSError):
             self._answer(404, {"error": "There is no such file."})
@@ -154,7 +154,7 @@ class _Handler(BaseHTTPRequestHandler):
                 while part := stream.read(_PART_BYTES):
                     self.wfile.write(part)
 
-    def do_POST(self) -> None:  # noqa: N802 - the library's name
+    def do_POST(self) -> None:
         """What a device says: its turn, its report."""
         answer = self.posts.get(urlsplit(self.path).path.lstrip("/"))
         length = self.headers.get("Content-Length", "")

@@ -74,8 +74,8 @@ class Storage(Protocol):
 def write_file(storage: Storage, name: str, content: bytes) -> None:
     """Replace a file: whole or not at all, and durable when this returns.
 
-    A temporary file, its fsync, the rename, and the fsync of the folder. Leave out one of the four and a power cut finds
-    it; the temporary file has one name, so that there is never more than one.
+    A temporary file, its fsync, the rename, and the fsync of the folder. Leave out one of the four and a power cut
+    finds it; the temporary file has one name, so that there is never more than one.
     """
     temporary = f"{name}.part"
     storage.create(temporary)

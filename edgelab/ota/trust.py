@@ -1,7 +1,7 @@
 """Whom a device believes: The Update Framework's client, with its metadata kept in one file of the device's storage.
 
-python-tuf's `Updater` works in a scratch folder; what it verified is then written by `write_file`, all roles at once, so
-that no power cut leaves one role without the other. A slot keeps the signed list that it was installed under, and is
+python-tuf's `Updater` works in a scratch folder; what it verified is then written by `write_file`, all roles at once,
+so that no power cut leaves one role without the other. A slot keeps the signed list that it was installed under, and is
 verified against it each time it is used, without a clock: expiry stops updates, not inference.
 """
 
@@ -266,7 +266,7 @@ def _fetcher(transport: Transport) -> Any:
     return Fetcher()
 
 
-def _reason(error: Exception) -> Exception:
+def _reason(error: Exception) -> Exception:  # noqa: PLR0911 - one for each kind
     """The sentence for what python-tuf found."""
     from tuf.api import exceptions
 

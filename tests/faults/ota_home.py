@@ -1,7 +1,7 @@
 """What the tests of updates share: a repository of tiny models, a device on a flash in memory, a stubbed runtime.
 
-The runtime is stubbed in the harness of power cuts alone, where thousands of starts are judged: a model file is then any
-bytes, and one that holds ``BAD`` fails on trial. The tests of the commands run the real one.
+The runtime is stubbed in the harness of power cuts alone, where thousands of starts are judged: a model file is then
+any bytes, and one that holds ``BAD`` fails on trial. The tests of the commands run the real one.
 """
 
 import shutil

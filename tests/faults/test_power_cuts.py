@@ -9,11 +9,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from .ota_home import SETTINGS, START, Home, model_bytes
 
 from edgelab.ota.deltas import sha256
 from edgelab.ota.flash import Cuts, Disk, Flash
 from edgelab.ota.powercut import cut_everywhere
+
+from .ota_home import SETTINGS, START, Home, model_bytes
 
 pytest_plugins = ()
 

@@ -17,6 +17,8 @@ OFFERED = {
     "mcu": "Device Model all_devices build_firmware check_operators compile_firmware find_device plan_arena "
     "plan_buffers quantization_header read_model run_firmware",
     "models": "TfliteWriter existing_file folder_bytes folder_hash is_mlpackage model_format",
+    "ota": "Card Device DiskStorage Flash Manifest Publisher Refused apply_delta best_delta cut_everywhere initialise "
+    "make_server open_device publish serving status write_file",
     "toolbox": "Conversion TeacherFile convert distill prune quantize_aware",
 }
 
