@@ -239,6 +239,7 @@ class Publisher:
         """Put files into the repository, and sign a list that names them."""
         from tuf.api.metadata import TargetFile
 
+        self._signers()
         metadata = self._read("targets")
         for path, content in files.items():
             folder, _, file = path.rpartition("/")
@@ -288,6 +289,7 @@ class Publisher:
         """Sign a changed list of files, then the snapshot that names it, then the timestamp."""
         from tuf.api.metadata import MetaFile
 
+        signers = self._signers()
         snapshot, timestamp = self._read("snapshot"), self._read("timestamp")
         for part, name in ((metadata, role), (snapshot, "snapshot"), (timestamp, "timestamp")):
             part.signed.version += 1
@@ -295,7 +297,11 @@ class Publisher:
         snapshot.signed.meta["targets.json"] = MetaFile(metadata.signed.version)
         timestamp.signed.snapshot_meta = MetaFile(snapshot.signed.version)
         for part, name in ((metadata, role), (snapshot, "snapshot"), (timestamp, "timestamp")):
-            _sign(self.repository, name, part, load_signers(self.keys, name))
+            _sign(self.repository, name, part, signers[name])
+
+    def _signers(self) -> dict[str, list[Any]]:
+        """Everyone who signs a change; asked for before anything is written."""
+        return {role: load_signers(self.keys, role) for role in ("targets", "snapshot", "timestamp")}
 
     def _read(self, role: str) -> Any:
         """The newest metadata of a role."""

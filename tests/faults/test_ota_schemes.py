@@ -1,4 +1,4 @@
-"""The schemes that devices use in earnest, under the harness of power cuts: which of them brick, and that it can tell."""
+"""The schemes that devices use in earnest, under the harness of power cuts: which brick, and that it can tell."""
 
 import pytest
 
