@@ -5,7 +5,6 @@ few such things, and sampled where there are many; `thorough` samples many more.
 """
 
 import random
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,10 +15,8 @@ from edgelab.ota.powercut import cut_everywhere
 
 from .ota_home import SETTINGS, START, Home, model_bytes
 
-pytest_plugins = ()
 
-
-class Path_:  # noqa: N801
+class Way:
     """One way in which a device changes: the disk before, the repository then, and what has to run afterwards."""
 
     def __init__(self, home, start, committed, expected, following):
@@ -134,7 +131,7 @@ def ways(tmp_path_factory):
             start, committed, expected = build(home)
             following = home.copy(folder / "following")
             following.publish(model_bytes(9))
-            made[build] = Path_(home, start, committed, expected, following)
+            made[build] = Way(home, start, committed, expected, following)
         return made[build]
 
     return way
@@ -268,13 +265,10 @@ def test_the_harness_finds_what_is_left_out(ways, left_out):
             self.fsync(new)
             self.unlink(old)
 
-    way = ways(difference)
+    # A pointer that is lost is made again from the slots: without renames it takes a bad release to see the difference.
+    way = ways(roll_back if left_out == "rename" else difference)
     flash = Careless(way.start)
     assert way.run(flash).running == way.expected
     draw = np.random.default_rng(0)
-    report = cut_everywhere(way.start, flash.log, way.judge(), committed=1, draw=draw, samples=8)
+    report = cut_everywhere(way.start, flash.log, way.judge(), committed=1, draw=draw, samples=2, everything=3)
     assert report.bricks, f"nothing was found without {left_out}"
-
-
-def test_settings_are_those_of_the_tests():
-    assert replace(SETTINGS, trial_boots=1).trial_boots == 1
