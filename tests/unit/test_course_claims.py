@@ -14,7 +14,23 @@ IDS += ["D1", "D2", "D3", "D4"]
 IDS += ["T3", "T4", "Q13", "Q16", "T1", "T2", "U1", "U2", "U3", "U4", "U5", "U7", "U6", "U8", "S1", "S2"]
 IDS += ["S3", "S4", "S5", "S6", "A1", "A2"]
 IDS += ["P1", "P2", "P3", "P4", "P5"]
-UNITS = {"x", "points", "bytes", "KB", "MB", "kinds", "operators", "%", "years", "items/s", "TOPS/W", "ppm", "ways"}
+IDS += ["O1", "O3", "O4"]
+UNITS = {
+    "x",
+    "points",
+    "bytes",
+    "KB",
+    "MB",
+    "kinds",
+    "operators",
+    "%",
+    "years",
+    "items/s",
+    "TOPS/W",
+    "ppm",
+    "ways",
+    "states",
+}
 
 
 def reading(value, low=None, high=None, unit="x", how="measured", **more):
