@@ -50,7 +50,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from edgelab import Reading, Table, data, nets, record, ui
 from edgelab.compress import quantize_static
 from edgelab.convert import to_onnx
-from edgelab.course import Target, begin, challenge, check, claim, finding, listed, whose
+from edgelab.course import (
+    Target,
+    begin,
+    challenge,
+    check,
+    claim,
+    finding,
+    listed,
+    whose,
+)
 from edgelab.measure.arrays import save_arrays
 
 # %% tags=["setup", "folded"]
@@ -72,7 +81,11 @@ folder = TemporaryDirectory()
 work = Path(folder.name)
 
 # %%
-stages = [("publisher", "signs"), ("server", "hands out"), ("device", "verifies, tries")]
+stages = [
+    ("publisher", "signs"),
+    ("server", "hands out"),
+    ("device", "verifies, tries"),
+]
 stages += [("free slot", "written and tried"), ("pointer", "moves last")]
 ui.pipeline(stages, "The way of a release", marked=["device"])
 
@@ -137,7 +150,9 @@ sent = {
 rows = [
     {
         "sent": name,
-        "signature": "holds" if signed_by(key.public_key(), signature, m) else "does not",
+        "signature": "holds"
+        if signed_by(key.public_key(), signature, m)
+        else "does not",
         "bytes": len(b),
         "hash": sha256(b)[:8],
     }
@@ -182,7 +197,11 @@ def _(c, refusal):
 
     content = c.rng.integers(0, 256, int(c.rng.integers(40, 90)), np.uint8).tobytes()
     release = int(c.rng.integers(4, 90))
-    right = {"release": release, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    right = {
+        "release": release,
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
     flip = bytes([content[0] ^ 1]) + content[1:]
     c.equal(
         refusal(dict(right), content, release - 1, True),
@@ -203,8 +222,16 @@ def _(c, refusal):
         ("a manifest that nobody signed", (right, content, 1, False), "signature"),
         ("a model cut short", (right, content[:-1], 1, True), "size"),
         ("a model with one bit changed", (right, flip, 1, True), "hash"),
-        ("a release that is signed and older", (right, content, release + 1, True), "older"),
-        ("a forged manifest of a model cut short", (right, content[:-1], 1, False), "signature"),
+        (
+            "a release that is signed and older",
+            (right, content, release + 1, True),
+            "older",
+        ),
+        (
+            "a forged manifest of a model cut short",
+            (right, content[:-1], 1, False),
+            "signature",
+        ),
     ):
         stated, sent, committed, signed = arguments
         c.equal(
@@ -232,10 +259,15 @@ refusal = check(
 
 # %%
 old = schemes.stand_in(1)
-sent["signed and older"] = ({"release": 1, "bytes": len(old), "sha256": sha256(old)}, old)
+sent["signed and older"] = (
+    {"release": 1, "bytes": len(old), "sha256": sha256(old)},
+    old,
+)
 rows = []
 for name, (manifest, content) in sent.items():
-    holds = name == "signed and older" or signed_by(key.public_key(), signature, manifest)
+    holds = name == "signed and older" or signed_by(
+        key.public_key(), signature, manifest
+    )
     rows.append((name, refusal(manifest, content, 2, holds) or "taken"))
 table = Table("A device that has committed release 2", ("sent", "answer"), rows, "")
 table
@@ -328,8 +360,15 @@ def _(c, replace):
                 if have is None:
                     found.add("gone")
                 elif have not in (old, new):
-                    found.add("rename" if any(o.kind == "rename" for o in flash.log) else "over")
-        last = {disk.files.get(name) == new for disk in cuts.states(np.random.default_rng(0), 4, 8)}
+                    found.add(
+                        "rename"
+                        if any(o.kind == "rename" for o in flash.log)
+                        else "over"
+                    )
+        last = {
+            disk.files.get(name) == new
+            for disk in cuts.states(np.random.default_rng(0), 4, 8)
+        }
         c.that(
             "over" not in found,
             tested="a power cut while the file is written",
@@ -358,6 +397,7 @@ def _(c, replace):
 
 # %% tags=["check:replace"]
 replace = check("replace", my_replace, write_file)
+
 
 # %%
 def install(storage, _release, content):
@@ -454,8 +494,12 @@ def _(c, next_start):
             slot,
             tested=f"the slot that runs: {what}",
             mistakes={
-                "the slot on trial was not run: it may as long as starts are left": one if slot == two else np.nan,
-                "the slot on trial ran once too often: at 0 the device goes back": two if slot == one else np.nan,
+                "the slot on trial was not run: it may as long as starts are left": one
+                if slot == two
+                else np.nan,
+                "the slot on trial ran once too often: at 0 the device goes back": two
+                if slot == one
+                else np.nan,
                 "None was run: without a trial the committed slot runs": None,
             },
         )
@@ -465,8 +509,15 @@ def _(c, next_start):
             tested=f"the state that is written: {what}",
             mistakes={
                 "the start was not counted: a crash would be tried for ever": kept,
-                "the trial was committed by its start: only health may commit it": {**kept, "active": two, "trial": None},
-                "the trial did not end: it has to be None when no start is left": {**kept, "starts_left": -1},
+                "the trial was committed by its start: only health may commit it": {
+                    **kept,
+                    "active": two,
+                    "trial": None,
+                },
+                "the trial did not end: it has to be None when no start is left": {
+                    **kept,
+                    "starts_left": -1,
+                },
             },
         )
 
@@ -492,7 +543,9 @@ figure = ui.lines(
     x="starts allowed",
     y="start that runs the old model",
 )
-ui.show(figure, alt="The old model runs again one start after the last that was allowed.")
+ui.show(
+    figure, alt="The old model runs again one start after the last that was allowed."
+)
 
 # %% tags=["folded"]
 whose("start")
@@ -506,7 +559,12 @@ whose("start")
 # %%
 pairs = [(10, 12), (-3, -4), (100, -100), (-128, 127)]
 rows = [
-    {"old": a, "new": b, "difference": b - a, "in a byte": int(plain.difference([a], [b])[0])}
+    {
+        "old": a,
+        "new": b,
+        "difference": b - a,
+        "in a byte": int(plain.difference([a], [b])[0]),
+    }
     for a, b in pairs
 ]
 ui.worked_table(rows, "Four int8 weights")
@@ -552,9 +610,15 @@ def _(c, difference):
             right,
             tested=f"the difference of weights of shape {shape}",
             mistakes={
-                "old and new are exchanged: the new weights come first": (-right.astype(int)).astype(np.int8),
-                "it was clipped to -128 and 127: what leaves at one end comes in at the other": np.clip(wide, -128, 127).astype(np.int8),
-                "the sign is lost: no absolute value": np.abs(wide).astype(np.uint8).view(np.int8),
+                "old and new are exchanged: the new weights come first": (
+                    -right.astype(int)
+                ).astype(np.int8),
+                "it was clipped to -128 and 127: what leaves at one end comes in at the other": np.clip(
+                    wide, -128, 127
+                ).astype(np.int8),
+                "the sign is lost: no absolute value": np.abs(wide)
+                .astype(np.uint8)
+                .view(np.int8),
                 "this is the exclusive or of the bits: subtract": new ^ old,
             },
         )
@@ -572,7 +636,9 @@ x, y = torch.from_numpy(signs.train.x), torch.from_numpy(signs.train.y)
 
 
 def tuned(choose, rate, steps=10):
-    net = copy.deepcopy(nets.load("signs_dscnn")).eval()  # batch norm keeps what it knows
+    net = copy.deepcopy(
+        nets.load("signs_dscnn")
+    ).eval()  # batch norm keeps what it knows
     stepper = torch.optim.AdamW(choose(net), lr=rate)
     for step in range(steps):
         part = slice(64 * step, 64 * step + 64)
@@ -619,11 +685,17 @@ for name in ("last layer", "all layers"):
 # %% tags=["folded"]
 figure = ui.grouped_bars(
     list(sizes),
-    {"new weights": [s[0] for s in sizes.values()], "difference": [s[1] for s in sizes.values()]},
+    {
+        "new weights": [s[0] for s in sizes.values()],
+        "difference": [s[1] for s in sizes.values()],
+    },
     title=f"Packed: the difference of all layers is {sizes['all layers'][1]:.1f} % of the weights",
     y="packed, % of the int8 weights",
 )
-ui.show(figure, alt="Packed size of the new weights and of the difference, for one layer and for all.")
+ui.show(
+    figure,
+    alt="Packed size of the new weights and of the difference, for one layer and for all.",
+)
 whose("difference")
 
 # %% [markdown]
@@ -663,7 +735,12 @@ def my_rate_bound(trials, confidence=0.95):
 # %% tags=["check:bound", "hidden"]
 @checks("bound")
 def _(c, rate_bound):
-    for trials, confidence in ((20, 0.9), (int(c.rng.integers(50, 900)), 0.95), (50_000, 0.99), (1, 0.95)):
+    for trials, confidence in (
+        (20, 0.9),
+        (int(c.rng.integers(50, 900)), 0.95),
+        (50_000, 0.99),
+        (1, 0.95),
+    ):
         right = 1 - np.exp(np.log(1 - confidence) / trials)
         c.close(
             rate_bound(trials, confidence),
@@ -671,9 +748,12 @@ def _(c, rate_bound):
             1e-6 * right,
             tested=f"{trials} without a failure, at a confidence of {confidence}",
             mistakes={
-                "this is the approximation of 3 over n: the exact formula holds for few trials, too": 3 / trials,
-                "confidence and its rest are exchanged: the probability of no failure is 1 - confidence": 1 - confidence ** (1 / trials),
-                "this is the chance of no failure, not the rate": (1 - confidence) ** (1 / trials),
+                "this is the approximation of 3 over n: the exact formula holds for few trials, too": 3
+                / trials,
+                "confidence and its rest are exchanged: the probability of no failure is 1 - confidence": 1
+                - confidence ** (1 / trials),
+                "this is the chance of no failure, not the rate": (1 - confidence)
+                ** (1 / trials),
                 "a power is missing: the n-th root": (1 - confidence) / trials,
             },
         )
@@ -707,7 +787,9 @@ whose("bound")
 # %%
 save_arrays(work / "data.npz", signs.validation.x[:40])
 initialise(work / "repo", work / "keys")
-first = publish(files["as it was"], work / "repo", work / "keys", data=work / "data.npz")
+first = publish(
+    files["as it was"], work / "repo", work / "keys", data=work / "data.npz"
+)
 first
 
 # %% [markdown]
@@ -725,7 +807,9 @@ def look(name, url):
 def look_all(url, names=("kitchen", "garden", "gate")):
     started = {name: look(name, url) for name in names}
     said = {name: process.communicate(timeout=60) for name, process in started.items()}
-    wrong = {name: {"reason": err.decode()} for name, (out, err) in said.items() if not out}
+    wrong = {
+        name: {"reason": err.decode()} for name, (out, err) in said.items() if not out
+    }
     return wrong | {name: json.loads(out) for name, (out, _) in said.items() if out}
 
 
@@ -738,7 +822,9 @@ def shown(title, answers):
 # %%
 with serving(work / "repo") as url:
     installed = look_all(url)
-    second = publish(files["last layer"], work / "repo", work / "keys", data=work / "data.npz")
+    second = publish(
+        files["last layer"], work / "repo", work / "keys", data=work / "data.npz"
+    )
     updated = look_all(url)
 shown("Three processes, after release 2", updated)
 
@@ -817,7 +903,11 @@ shown("One of the three devices, attacked", tries)
 
 # %% tags=["finding:attacks"]
 def finding_attacks(tries):
-    taken = [name for name, action, before, after in tries if action != "refused" or after != before]
+    taken = [
+        name
+        for name, action, before, after in tries
+        if action != "refused" or after != before
+    ]
     if taken:
         return f"The device did not refuse {listed(taken)}: that must not be."
     return f"{len(tries)} of {len(tries)} attempts were refused, each with its reason, and the device ran on with what it had."
@@ -837,20 +927,25 @@ finding(finding_attacks, answers)
 #
 # </details>
 
+
 # %%
 def faults_of(scheme, release):
     chosen = next(s for s in schemes.SCHEMES if s.name == scheme)
     report = brick_count(chosen, mark=MARKS[release], seed=seed)
     found = report.faults() or {"no fault": 0}
     title = f"{len(report.bricks)} of {report.states} states are not well"
-    return ui.bars(list(found), list(found.values()), title=title, y="states of the flash")
+    return ui.bars(
+        list(found), list(found.values()), title=title, y="states of the flash"
+    )
 
 
 ui.Panel(
     faults_of,
     title="What a power cut leaves",
     alt="Bars of the states of the flash by what is wrong with them.",
-    scheme=ui.choice([s.name for s in schemes.SCHEMES], value="as published", label="scheme"),
+    scheme=ui.choice(
+        [s.name for s in schemes.SCHEMES], value="as published", label="scheme"
+    ),
     release=ui.choice(list(MARKS), value="good", label="release 2"),
 )
 
@@ -868,9 +963,13 @@ ui.Panel(
 def trials_needed(rate):
     sizes = [10**k for k in range(2, 8)]
     held = next((n for n in sizes if 1e6 * rate_bound(n) <= rate), None)
-    title = f"At most {rate} in a million takes {held:,}" if held else "None of these do"
+    title = (
+        f"At most {rate} in a million takes {held:,}" if held else "None of these do"
+    )
     most = [1e6 * rate_bound(n) for n in sizes]
-    return ui.bars([f"{n:,}" for n in sizes], most, title=title, y="in a million", log_y=True)
+    return ui.bars(
+        [f"{n:,}" for n in sizes], most, title=title, y="in a million", log_y=True
+    )
 
 
 ui.Panel(
@@ -984,12 +1083,26 @@ Table(f"An update of {len(two):,} bytes", ("way", "bytes", "of the file"), rows,
 # %% tags=["finding:recap"]
 def finding_recap(unsynced, safe, layer, everything, bound):
     text = f"A rename without any sync may brick the device at {unsynced:.0f} of 100 places to cut; "
-    text += "the real updater at none. " if not safe else f"the real updater in {safe:.0f} states. "
+    text += (
+        "the real updater at none. "
+        if not safe
+        else f"the real updater in {safe:.0f} states. "
+    )
     text += f"One tuned layer took {layer:.2g} % of the file, all layers tuned gently {everything:.2g} %. "
-    return text + f"No failure in 50,000 updates leaves up to {bound:.0f} in a million possible."
+    return (
+        text
+        + f"No failure in 50,000 updates leaves up to {bound:.0f} in a million possible."
+    )
 
 
-finding(finding_recap, 100 * unsynced.share, bricks, delta_head.value, delta_all.value, most.value)
+finding(
+    finding_recap,
+    100 * unsynced.share,
+    bricks,
+    delta_head.value,
+    delta_all.value,
+    most.value,
+)
 
 # %% [markdown]
 # And what holds on every machine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ class HttpTransport:
                 if answer.status_code not in (200, 206):
                     raise Unreachable(f"{self.url}{path} answers {answer.status_code}.", answer.status_code)
                 skip = offset if answer.status_code == 200 else 0
-                for part in answer.iter_bytes(PART_BYTES):
+                for part in answer.iter_raw(PART_BYTES):  # packed or not: the hash is of these bytes
                     cut, skip = part[skip:], max(0, skip - len(part))
                     if cut:
                         yield cut
@@ -59,12 +60,17 @@ class HttpTransport:
         """See `edgelab.ota.trust.Transport`."""
         import httpx
 
+        content = bytearray()
         try:
-            answer = self._client.post(self.url + path, json=data)
-            if answer.status_code != 200:
-                raise Unreachable(f"{self.url}{path} answers {answer.status_code}.", answer.status_code)
-            found = answer.json() if len(answer.content) <= _MOST_ANSWER_BYTES else None
-        except (httpx.HTTPError, OSError, ValueError) as error:
+            with self._client.stream("POST", self.url + path, json=data) as answer:
+                if answer.status_code != 200:
+                    raise Unreachable(f"{self.url}{path} answers {answer.status_code}.", answer.status_code)
+                for part in answer.iter_raw(PART_BYTES):
+                    content += part
+                    if len(content) > _MOST_ANSWER_BYTES:
+                        raise Unreachable(f"{self.url}{path} answers without an end.")
+            found = json.loads(content)
+        except (httpx.HTTPError, OSError, ValueError, RecursionError) as error:
             raise Unreachable(f"{self.url} does not answer ({str(error) or type(error).__name__}).") from None
         return found if isinstance(found, dict) else {}
 

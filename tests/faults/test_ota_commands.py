@@ -1,5 +1,6 @@
 """The commands of updates as real processes on the loopback address, with the real runtime, also when killed."""
 
+import gzip
 import json
 import os
 import random
@@ -9,8 +10,10 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -266,6 +269,45 @@ def test_the_server_hands_out_nothing_else(place):
         assert client.post("/nowhere", json={}).status_code == 404
         assert client.post("/report", content=b"x" * 100_000).status_code == 413
         assert client.post("/report", json={"device": "d"}).json() == {"kept": True}
+
+
+class Flooding(BaseHTTPRequestHandler):
+    """A server that answers with more than is good, and says that a file is packed."""
+
+    def do_POST(self):
+        length = int(self.headers["Content-Length"])
+        self.rfile.read(length)
+        self.send_response(200)
+        self.end_headers()
+        with suppress(OSError):
+            for _ in range(1000):
+                self.wfile.write(b"x" * 100_000)
+
+    def do_GET(self):
+        content = gzip.compress(bytes(10_000_000))
+        self.send_response(200)
+        self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_server_cannot_fill_the_memory():
+    from edgelab.ota.download import HttpTransport
+    from edgelab.ota.trust import Unreachable
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Flooding) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with closing(HttpTransport(f"http://127.0.0.1:{server.server_address[1]}")) as transport:
+            with pytest.raises(Unreachable, match="answers without an end"):
+                transport.post("report", {})
+            assert sum(len(part) for part in transport.get("file")) < 100_000
+        server.shutdown()
+    with closing(HttpTransport("http://127.0.0.1:9")) as transport, pytest.raises(Unreachable, match="does not answer"):
+        list(transport.get("file"))
 
 
 def test_two_processes_of_one_device_exclude_each_other(place, capfd):
