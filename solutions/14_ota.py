@@ -950,7 +950,7 @@ ui.Panel(
 )
 
 # %% [markdown]
-# **How many updates prove how much?** Choose a rate that you would accept.
+# **How many updates prove how much?** Choose a rate that you would accept. From how many updates on would it have shown?
 #
 # <details><summary>Discussion</summary>
 #
@@ -960,23 +960,20 @@ ui.Panel(
 
 
 # %%
-def trials_needed(rate):
-    sizes = [10**k for k in range(2, 8)]
-    held = next((n for n in sizes if 1e6 * rate_bound(n) <= rate), None)
-    title = (
-        f"At most {rate} in a million takes {held:,}" if held else "None of these do"
-    )
-    most = [1e6 * rate_bound(n) for n in sizes]
-    return ui.bars(
-        [f"{n:,}" for n in sizes], most, title=title, y="in a million", log_y=True
-    )
+def chance_of_none(rate):
+    counts = np.logspace(2, 7, 60)
+    chance = 100 * (1 - rate / 1e6) ** counts
+    enough = next(n for n in counts if 1e6 * rate_bound(n) <= rate)
+    title = f"At {rate} failures in a million, none is unlikely from {enough:,.0f} updates on"
+    curve = {"none": (counts, chance)}
+    return ui.lines(curve, title, "updates", "chance of no failure, %", log_x=True)
 
 
 ui.Panel(
-    trials_needed,
+    chance_of_none,
     title="The rule of three",
-    alt="Bars of the bound on the rate, falling with the number of updates.",
-    rate=ui.choice([1, 10, 100, 1000], value=100, label="failures in a million"),
+    alt="The chance of no failure over the number of updates: it falls to the right.",
+    rate=ui.slider(1, 200, 1, value=60, label="failures in a million"),
 )
 
 # %% [markdown]
