@@ -107,6 +107,10 @@ CHANGES: dict[str, dict[str, tuple[str, Change]]] = {
             lambda a: [dict.fromkeys(a[0], max(a[0].values(), key=lambda r: r.value)), a[1]],
         ),
     },
+    "ota": {
+        "attacks": ("the signed old release taken", lambda a: [[*a[0][:-1], [a[0][-1][0], "updated", 3, 1]]]),
+        "recap": ("an updater that leaves 4 states not well", lambda a: [a[0], 4, *a[2:]]),
+    },
     "pruning": {
         "trained_on": ("10 points more lost after training on", lambda a: [a[0], a[1], shifted(a[2], 10.0), a[3]]),
         "torch_prune": ("another choice of weights", lambda a: [False, a[1], a[2]]),

@@ -17,9 +17,17 @@ from edgelab.errors import LabError
 from .course_home import EXAMPLE
 
 VERBS = ("open", "labs", "doctor", "run", "check", "progress", "claims", "bench", "compare", "inspect", "build", "test")
-VERBS += ("fit", "firmware", "golden", "reset", "convert")
+VERBS += ("fit", "firmware", "golden", "reset", "convert", "ota")
 JSON_VERBS = ("run", "check", "reset", "bench", "inspect", "compare", "labs", "fit", "firmware")
 JSON_VERBS += ("golden_make", "golden_check", "convert")
+OTA_VERBS = (
+    "ota_init",
+    "ota_publish",
+    "ota_rotate",
+    "ota_serve",
+    "ota_device",
+    "ota_status",
+)  # tests/faults/test_ota_commands
 ORACLE = EXAMPLE.parents[1] / "data" / "mcu_oracle"
 
 
@@ -375,7 +383,7 @@ def other_model():
 
 
 def test_the_documentation_states_every_verb_with_json():
-    assert set(documented()) == {"reading", "doctor", "claims", *JSON_VERBS}
+    assert set(documented()) == {"reading", "doctor", "claims", *JSON_VERBS, *OTA_VERBS}
 
 
 def test_what_json_has_no_number_for_is_null():

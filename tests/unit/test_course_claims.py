@@ -16,7 +16,23 @@ IDS += ["S3", "S4", "S5", "S6", "A1", "A2"]
 IDS += ["P1", "P2", "P3", "P4", "P5"]
 IDS += ["F1", "F2"]
 IDS += ["F3", "F4", "F5"]
-UNITS = {"x", "points", "bytes", "KB", "MB", "kinds", "operators", "%", "years", "items/s", "TOPS/W", "ppm", "ways"}
+IDS += ["O1", "O3", "O4"]
+UNITS = {
+    "x",
+    "points",
+    "bytes",
+    "KB",
+    "MB",
+    "kinds",
+    "operators",
+    "%",
+    "years",
+    "items/s",
+    "TOPS/W",
+    "ppm",
+    "ways",
+    "states",
+}
 
 
 def reading(value, low=None, high=None, unit="x", how="measured", **more):

@@ -19,9 +19,11 @@ OFFERED = {
     "models": "TfliteWriter existing_file folder_bytes folder_hash is_mlpackage model_format",
     "slim": "Recipe apply_masks ask audit distillation_loss fine_tune kd_loss magnitude_masks narrowed packed_sizes "
     "soft_targets teach",
-    "ota": "Bonferroni Decision EProcess Fault FixedThreshold Fleet LogHistogram Looks PeekedExact "
-    "Report Rollout SPRT StageEnds Trial draw_devices e_process exact_interval rate_bound "
-    "roll_out run_fleet sketch try_gates",
+    "ota": "Bonferroni Card Decision Device DiskStorage EProcess Fault FixedThreshold Flash Fleet "
+    "LogHistogram Looks Manifest PeekedExact Publisher Refused Report Rollout SPRT StageEnds Trial "
+    "apply_delta best_delta cut_everywhere draw_devices e_process exact_interval initialise "
+    "make_server open_device publish rate_bound roll_out run_fleet serving sketch status try_gates "
+    "write_file",
     "privacy": "Attack FixedPoint NormBound PrivacyConfig PrivateMean Refused SecureMean SecureRound SecureSum "
     "TrimmedMean invert_first_layer judge_attack median private_rounds private_sgd search_input "
     "secure_average secure_sum",

@@ -210,6 +210,8 @@ def test_listing_labs_loads_no_notebook_tool():
         ("ai_edge_quantizer", {"convert/litert_quantize.py"}),
         ("keras", {"convert/keras_torch.py"}),
         ("tflite_micro", {"engines/tflm.py"}),
+        ("tuf", {"ota/trust.py", "ota/publisher.py"}),
+        ("zstandard", {"ota/deltas.py"}),
     ],
 )
 def test_a_framework_is_imported_only_where_it_belongs(framework, home):
