@@ -8,6 +8,7 @@ import itertools
 import json
 from pathlib import Path
 
+from edgelab.cli import rollout
 from edgelab.cli.answer import Add, Parser, answering, count, say
 
 
@@ -15,7 +16,8 @@ def add_verbs(add: Add) -> None:
     """Add ``ota`` and its verbs."""
     text = "Update models on devices so that none is left without one: sign, serve, install, try, commit or roll back."
     parser = add("ota", _status, text, json_too=False)
-    verbs = parser.add_subparsers(metavar="init|publish|rotate|serve|device|status", required=True, parser_class=Parser)
+    names = "init|publish|rotate|serve|rollout|device|status"
+    verbs = parser.add_subparsers(metavar=names, required=True, parser_class=Parser)
 
     new = verbs.add_parser("init", help="make a repository and the private keys of its roles")
     new.set_defaults(verb=_init)
@@ -61,6 +63,7 @@ def add_verbs(add: Add) -> None:
     new = verbs.add_parser("status", help="say what runs on a device, verified")
     new.add_argument("state", type=Path, metavar="STATE", help="the device's folder")
     new.add_argument("--path", action="store_true", help="print the path of the model that runs and nothing else")
+    rollout.add_verb(verbs)
     for each in verbs.choices.values():
         each.add_argument("--json", action="store_true", help="print JSON and nothing else (docs/json.md)")
 
@@ -107,10 +110,12 @@ def _rotate(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from edgelab.ota.server import make_server, url_of
+    from edgelab.ota.server import Reports, make_server, url_of
+    from edgelab.ota.turns import answers
 
     with answering(json_too=options.json) as answer:
-        server = make_server(options.repository, options.port or 0)
+        offer, report = answers(options.repository, keep=Reports(options.repository))
+        server = make_server(options.repository, options.port or 0, offer=offer, report=report)
         data = {"repository": str(options.repository), "url": url_of(server)}
         answer(data, f"{options.repository} is served at {url_of(server)}; Ctrl-C ends it.")
     with server, contextlib.suppress(KeyboardInterrupt):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from edgelab.errors import BadFile, BadInput
+from edgelab.errors import BadFile, BadInput, EdgelabError
 from edgelab.ota.manifest import now
 from edgelab.ota.publisher import refuse_private
 from edgelab.ota.storage import checked_name
@@ -62,7 +62,7 @@ def make_server(
     if not (folder / "metadata" / "timestamp.json").is_file():
         raise BadFile(f"{folder} is no repository; make one with `edgelab ota init`.")
     refuse_private(folder)
-    take = report or _Reports(folder)
+    take = report or Reports(folder)
 
     class Handler(_Handler):
         served = folder
@@ -98,7 +98,7 @@ def serving(repository: Path, **settings: Any) -> Iterator[str]:
         thread.join(5.0)
 
 
-class _Reports:
+class Reports:
     """Appends reports to a file, a line of JSON each."""
 
     def __init__(self, repository: Path) -> None:
@@ -106,6 +106,7 @@ class _Reports:
         self.lock = threading.Lock()
 
     def __call__(self, report: dict[str, Any]) -> dict[str, Any]:
+        """Keep one report."""
         line = json.dumps(report, sort_keys=True) + "\n"
         with self.lock:
             if self.path.exists() and self.path.stat().st_size > MOST_REPORTS_BYTES:
@@ -167,7 +168,7 @@ class _Handler(BaseHTTPRequestHandler):
             if not isinstance(data, dict):
                 raise BadInput("A device sends a JSON object.")
             found = answer({**data, "at": now().isoformat()})
-        except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
+        except (EdgelabError, ValueError, KeyError, TypeError, RecursionError, OSError) as error:
             self._answer(400, {"error": " ".join(str(error).split())[:200]})
             return
         self._answer(200, found)
