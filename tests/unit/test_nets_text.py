@@ -9,7 +9,7 @@ from edgelab.convert.onnx import export
 from edgelab.data import logs
 from edgelab.engines import open_engine
 from edgelab.errors import BadInput
-from edgelab.nets.text import TextClassifier, head_importance, prune_heads
+from edgelab.nets.text import TextClassifier, gate_importance, head_importance, prune_heads
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +93,14 @@ def test_importance_of_a_head_is_the_slope_at_its_gate(small):
 def test_heads_that_are_not_there_are_refused_by_name(keep, words):
     with pytest.raises(BadInput, match=words):
         prune_heads(net(), keep)
+
+
+def test_what_the_text_network_cannot_take_is_said_in_a_sentence():
+    with pytest.raises(BadInput, match=r"tokens \(N, 128 or fewer\), and got \(2, 200\)"):
+        net()(torch.ones(2, 200))
+    with pytest.raises(BadInput, match=r"and got \(128,\)"):
+        net()(torch.ones(128))
+    with pytest.raises(BadInput, match="a label for each item, and got 2 and 3"):
+        head_importance(net(), torch.ones(2, 128), torch.zeros(3, dtype=torch.int64))
+    with pytest.raises(BadInput, match="one batch or more"):
+        gate_importance(lambda gates, batch: gates.sum(), [], 2)
