@@ -102,10 +102,6 @@ class TextClassifier(nn.Module):
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """Tokens (N, length or fewer) to logits (N, classes)."""
-        if tokens.ndim != 2 or tokens.shape[1] > len(self.position):
-            raise BadInput(
-                f"The text classifier takes tokens (N, {len(self.position)} or fewer), and got {tuple(tokens.shape)}."
-            )
         there = (tokens > 0).to(self.position.dtype)
         x = self.embedding(tokens.long()) + self.position[: tokens.shape[1]]
         blocked = (there - 1)[:, None, None, :] * 1e4
