@@ -201,7 +201,7 @@ SAID = [
     ("distillation", "features", "slow", ["hint costs", "attention costs", "relations costs"], ["adds"]),
     ("distillation", "pruned", "slow", ["n the vibration the distilled student beats"], ["is better than"]),
     ("distillation", "recap", "slow", ["they cost"], ["gained"]),
-    ("distillation", "recap_labels", "fast", ["gained with vibration, all items, few labels", "neither to gain"], ["lost"]),
+    ("distillation", "recap_labels", "fast", ["gained with vibration, all items", "neither to gain"], ["lost"]),
     ("tflite", "silent", "fast", ["Without a word: `by_cast` and `by_view`", "no message said so"], ["luck"]),
     ("tflite", "silent", "slow", ["Without a word: none", "luck"], ["no message said so"]),
     ("tflite", "files", "fast", ["int8 loses nothing that this test set can tell"], ["is even better"]),
