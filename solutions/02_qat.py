@@ -1441,7 +1441,7 @@ finding(finding_relu6, relu6_ratio, extra["pt2e, relu6"], extra["pt2e, relu"])
 #
 # Longer trainings with 8, 4, 3 and 2 bits, three seeds each, made ahead. The first and the last layer keep 8 bits, activations have 8. The intervals are paired, on the same test images. A trained network may end
 # **above** float32: it had further steps on the training data. Is that the rounding's doing, or the steps'? A **control** tells: the same network, as many steps, the same batches in the same order, the same rate of learning, and **nothing is
-# rounded**. Quantized after that training, it stands beside PTQ and QAT.
+# rounded**. Quantized after that training, its middle seed stands beside PTQ and QAT.
 
 
 # %%
@@ -1528,17 +1528,18 @@ finding(
 def finding_control(judged, alone):
     told = {
         "above": "costs float32 accuracy, {}",
-        "below": "makes float32 better, it loses {}",
+        "below": "makes float32 better: the points lost are {}",
         "unclear": "was not shown to change float32, {}",
     }
     said = [
-        f"{'more than the steps' if entry['held'] else 'not shown to be more than the steps'} at "
-        f"{entry['control_bits']} bits ({entry['mean']:.2f} points on average)"
+        f"at {entry['control_bits']} bits {entry['mean']:.2f} points on average, "
+        f"{'better' if entry['held'] else 'not better'} in each of {entry['seeds']} seeds"
         for entry in judged
     ]
     return (
         f"Training alone, without rounding, {by_side(alone, 0, **told)}. What QAT gains over as much "
-        f"training and quantizing after it, seed by seed: {'; '.join(said)}."
+        f"training and quantizing after it: {'; '.join(said)}. A small gain that so few seeds share may "
+        "still be chance."
     )
 
 

@@ -74,6 +74,8 @@ def to_onnx(
     """
     import torch
 
+    from edgelab.convert.onnx import halved, without_sources
+
     started = _started(precision)
     exported = program(net, example, dynamic_batch=True)
     names = [name for name, _ in input_values(exported)]
@@ -91,9 +93,8 @@ def to_onnx(
                 verbose=False,
             )
             model = made.model_proto  # type: ignore[union-attr]
+            without_sources(model)
             if precision == "float16":
-                from edgelab.convert.onnx import halved
-
                 model = halved(model)
     except Exception as error:
         raise refusal(exported, error, "ONNX") from error

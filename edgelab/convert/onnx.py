@@ -136,6 +136,21 @@ def halved(model: Any) -> Any:
     return convert_float_to_float16(model, keep_io_types=True)
 
 
+def without_sources(model: Any) -> None:
+    """Take out of an ONNX model what the newer exporter writes into it: lines of source, and where these files lie."""
+    graphs = [model.graph, *model.functions]
+    while graphs:
+        graph = graphs.pop()
+        del graph.metadata_props[:]
+        for node in graph.node:
+            del node.metadata_props[:]
+            node.doc_string = ""
+            for attribute in node.attribute:
+                graphs += [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]
+        for value in graph.value_info:
+            del value.metadata_props[:]
+
+
 def _export_any(
     net: torch.nn.Module, inputs: tuple[torch.Tensor, ...], dynamic_batch: bool, opset: int, *, traced: bool = True
 ) -> tuple[bytes, str]:
@@ -205,6 +220,7 @@ def _newer(net: torch.nn.Module, inputs: tuple[torch.Tensor, ...], dynamic_batch
         model = onnx.load(str(file))
     if model.ByteSize() > MAX_BYTES:
         raise BadInput("it is larger than the 2 GB that one ONNX file can hold")
+    without_sources(model)
     content: bytes = model.SerializeToString()
     return content
 

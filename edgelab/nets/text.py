@@ -101,7 +101,7 @@ class TextClassifier(nn.Module):
         self.head = nn.Linear(width, classes)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Tokens (N, length) to logits (N, classes)."""
+        """Tokens (N, length or fewer) to logits (N, classes)."""
         there = (tokens > 0).to(self.position.dtype)
         x = self.embedding(tokens.long()) + self.position[: tokens.shape[1]]
         blocked = (there - 1)[:, None, None, :] * 1e4
@@ -121,7 +121,14 @@ def head_importance(net: TextClassifier, tokens: torch.Tensor, labels: torch.Ten
         Left as it is.
     tokens, labels
         (N, length) and (N,), of the training or validation split.
+
+    Raises
+    ------
+    BadInput
+        If there are no items, or not as many labels.
     """
+    if not len(tokens) or len(tokens) != len(labels):
+        raise BadInput(f"The importance of heads needs a label for each item, and got {len(tokens)} and {len(labels)}.")
     probe = copy.deepcopy(net).eval()
     attentions = [_attention(probe, number) for number in range(len(probe.blocks))]
     counts = [attention.heads for attention in attentions]
@@ -145,7 +152,14 @@ def gate_importance(
     --------
     >>> gate_importance(lambda gates, batch: (batch * gates).sum(), [torch.tensor([1.0, 2.0]), -torch.ones(2)], 2)
     tensor([1.0000, 1.5000])
+
+    Raises
+    ------
+    BadInput
+        If there is no batch.
     """
+    if not len(batches):
+        raise BadInput("The importance of heads needs one batch or more, and got none.")
     sizes = torch.zeros(heads)
     for batch in batches:
         gates = torch.ones(heads, requires_grad=True)

@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -111,6 +112,17 @@ def test_the_newer_exporter_takes_over_above_the_tracing_ones_opset(tmp_path):
     assert done.exporter == "dynamo"
     assert run(done.path, np.zeros((3, 3, 16, 16), np.float32))[0].shape == (3, 4)
     assert os.listdir(tmp_path) == ["net.onnx"]  # noqa: PTH208
+
+
+def test_a_file_does_not_say_where_its_sources_lie(tmp_path):
+    from edgelab.convert import to_onnx
+
+    export(cnn(), torch.randn(2, 3, 16, 16), tmp_path / "newer.onnx", opset=21)
+    to_onnx(cnn(), torch.randn(2, 3, 16, 16), tmp_path / "program.onnx")
+    for path in sorted(tmp_path.iterdir()):
+        content = path.read_bytes()
+        assert b"stack_trace" not in content, path.name
+        assert str(Path(torch.__file__).parent).encode() not in content, path.name
 
 
 @pytest.mark.parametrize("kind", ["lstm", "transformer"])

@@ -9,7 +9,7 @@ from edgelab.convert.onnx import export
 from edgelab.data import logs
 from edgelab.engines import open_engine
 from edgelab.errors import BadInput
-from edgelab.nets.text import TextClassifier, head_importance, prune_heads
+from edgelab.nets.text import TextClassifier, gate_importance, head_importance, prune_heads
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +56,7 @@ def test_padding_changes_nothing(small):
 
 def test_the_file_says_what_the_network_says(small, tmp_path):
     file = export(net(), small.test.x[:2], tmp_path / "text.onnx")
+    assert file.exporter == "traced"  # the newer exporter takes seconds, and a file a quarter larger
     with open_engine(file.path) as engine:
         np.testing.assert_allclose(engine.predict(small.test.x), nets.predict_logits(net(), small.test.x), atol=1e-4)
 
@@ -93,3 +94,10 @@ def test_importance_of_a_head_is_the_slope_at_its_gate(small):
 def test_heads_that_are_not_there_are_refused_by_name(keep, words):
     with pytest.raises(BadInput, match=words):
         prune_heads(net(), keep)
+
+
+def test_importance_without_items_is_refused_in_a_sentence():
+    with pytest.raises(BadInput, match="a label for each item, and got 2 and 3"):
+        head_importance(net(), torch.ones(2, 128), torch.zeros(3, dtype=torch.int64))
+    with pytest.raises(BadInput, match="one batch or more"):
+        gate_importance(lambda gates, batch: gates.sum(), [], 2)

@@ -793,6 +793,107 @@ def my_distances(embeddings):
         (
             """
 def my_attention_weights(query, key, there):
+    w = (query @ key.transpose(1, 2) / query.shape[2] ** 0.5).softmax(dim=2) * there[:, None, :]
+    return w / w.sum(dim=1, keepdim=True)
+""",
+            "of 0 divided by 0",
+        ),
+        (
+            """
+def my_attention_weights(query, key, there):
+    s = query @ key.transpose(1, 2) / query.shape[2] ** 0.5
+    return s.masked_fill(~there[:, None, :], -1.0).softmax(dim=2)
+""",
+            "minus infinity has none",
+        ),
+        (
+            """
+def my_attention_weights(query, key, there):
+    s = query @ key.transpose(1, 2) / query.shape[2] ** 0.5
+    return s.masked_fill(~there[:, None, :], -10.0).softmax(dim=2)
+""",
+            "minus infinity has none",
+        ),
+        (
+            """
+def my_attention_weights(query, key, there):
+    key = key * there[:, :, None]
+    return (query @ key.transpose(1, 2) / query.shape[2] ** 0.5).softmax(dim=2)
+""",
+            "a score like any other",
+        ),
+        (
+            """
+def my_attention_weights(query, key, there):
+    s = query @ key.transpose(1, 2) / query.shape[2] ** 0.5
+    return (s + (~there[:, None, :]) * -torch.inf).softmax(dim=2)
+""",
+            "0 times infinity",
+        ),
+        (
+            """
+def my_attention_weights(query, key, there):
+    s = query.detach().numpy() @ key.numpy().transpose(0, 2, 1) / query.shape[2] ** 0.5
+    s = np.where(there.numpy()[:, None, :], s, -np.inf)
+    p = np.exp(s - s.max(2, keepdims=True))
+    return p / p.sum(2, keepdims=True)
+""",
+            "stay with tensors",
+        ),
+        (
+            """
+def my_attention_weights(query, key, there):
+    s = query @ key.transpose(1, 2) / query.shape[2] ** 0.5
+    return s.masked_fill(~there[:, None, :], -torch.inf).log_softmax(dim=2)
+""",
+            "these are logarithms of weights",
+        ),
+        (
+            """
+def my_attention_weights(query, key, there):
+    s = query @ key.transpose(1, 2) / query.shape[2] ** 0.5
+    return torch.exp(s) * there[:, None, :]
+""",
+            "the division is missing",
+        ),
+        (
+            """
+def my_attention_weights(query, key, there):
+    s = query @ key.transpose(1, 2) / query.shape[2] ** 0.5
+    return s.masked_fill(~there[0][None, None, :], -torch.inf).softmax(dim=2)
+""",
+            "each item has its own",
+        ),
+        (
+            """
+def my_attention_weights(query, key, there):
+    s = key @ query.transpose(1, 2) / query.shape[2] ** 0.5
+    return s.softmax(dim=2)
+""",
+            "keys and queries were swapped, and padding",
+        ),
+        (
+            """
+def my_attention_weights(query, key, there):
+    s = query @ query.transpose(1, 2) / query.shape[2] ** 0.5
+    return s.masked_fill(~there[:, None, :], -torch.inf).softmax(dim=2)
+""",
+            "compared with themselves",
+        ),
+        (
+            """
+def my_attention_weights(query, key, there):
+    s = query @ key.transpose(1, 2) / query.shape[2] ** 0.5
+    L = s.shape[1]
+    return s.masked_fill(
+        ~there[:, None, :] | torch.ones(L, L, dtype=torch.bool).triu(1), -torch.inf
+    ).softmax(dim=2)
+""",
+            "words that come later",
+        ),
+        (
+            """
+def my_attention_weights(query, key, there):
     scores = query @ key.transpose(1, 2) / query.shape[2] ** 0.5
     return scores.softmax(dim=2)
 """,
@@ -895,6 +996,118 @@ def my_attention_weights(query, key, there):
         ),
     ],
     "head_importance": [
+        (
+            """
+def my_head_importance(loss, batches, heads):
+    t = torch.zeros(heads)
+    for b in batches:
+        g = torch.ones(heads, requires_grad=True)
+        t += torch.autograd.grad(loss(g, b), g)[0] ** 2
+    return (t / len(batches)).sqrt()
+""",
+            "the root of the mean square",
+        ),
+        (
+            """
+def my_head_importance(loss, batches, heads):
+    for b in batches:
+        g = torch.ones(heads, requires_grad=True)
+        s = torch.zeros(heads)
+        s += torch.autograd.grad(loss(g, b), g)[0].abs()
+    return s / len(batches)
+""",
+            "starts anew",
+        ),
+        (
+            """
+def my_head_importance(loss, batches, heads):
+    r = []
+    for b in batches:
+        g = torch.ones(heads, requires_grad=True)
+        r.append(torch.autograd.grad(loss(g, b), g)[0].abs())
+    return torch.stack(r).mean(dim=1)
+""",
+            "one for each head",
+        ),
+        (
+            """
+def my_head_importance(loss, batches, heads):
+    r = []
+    for b in batches:
+        g = torch.ones(heads, requires_grad=True)
+        r.append(torch.autograd.grad(loss(g, b), g)[0].abs())
+    return torch.stack(r).mean()
+""",
+            "the mean over the heads, too",
+        ),
+        (
+            """
+def my_head_importance(loss, batches, heads):
+    t = torch.zeros(heads)
+    for b in batches:
+        g = torch.ones(heads, requires_grad=True)
+        t += torch.autograd.grad(loss(g, b), g)[0].abs()
+    return t / t.max()
+""",
+            "divided by the largest",
+        ),
+        (
+            """
+def my_head_importance(loss, batches, heads):
+    t = torch.zeros(heads)
+    for b in batches:
+        g = torch.ones(heads, requires_grad=True)
+        t += torch.autograd.grad(loss(g, b), g)[0].abs()
+    return (t / len(batches)) / (t / len(batches)).norm()
+""",
+            "divided by its length",
+        ),
+        (
+            """
+def my_head_importance(loss, batches, heads):
+    t = torch.zeros(heads)
+    for b in batches:
+        g = torch.ones(heads, requires_grad=True)
+        t += torch.autograd.grad(loss(g, b), g)[0].abs()
+    return torch.argsort(t)
+""",
+            "the numbers of the heads in order",
+        ),
+        (
+            """
+def my_head_importance(loss, batches, heads):
+    t = torch.zeros(heads)
+    for b in batches:
+        g = torch.full((heads,), 0.5, requires_grad=True)
+        t += torch.autograd.grad(loss(g, b), g)[0].abs()
+    return t / len(batches)
+""",
+            "half open",
+        ),
+        (
+            """
+def my_head_importance(loss, batches, heads):
+    r = []
+    for b in batches:
+        r.append(
+            torch.stack([loss(1 - e, b) - loss(torch.ones(heads), b) for e in torch.eye(heads)])
+        )
+    return torch.stack(r).mean(0)
+""",
+            "with its sign",
+        ),
+        (
+            """
+def my_head_importance(loss, batches, heads):
+    r = []
+    for b in batches:
+        r.append(
+            torch.stack([loss(1 - e, b) - loss(torch.ones(heads), b) for e in torch.eye(heads)])
+        )
+    return torch.stack(r).mean(0).abs()
+""",
+            "averaged before its size was taken",
+        ),
         (
             """
 def my_head_importance(loss, batches, heads):
@@ -1264,6 +1477,28 @@ def my_distances(embeddings):
     "attention_weights": [
         """
 def my_attention_weights(query, key, there):
+    out = torch.zeros(query.shape[0], query.shape[1], query.shape[1], dtype=query.dtype)
+    for n in range(len(query)):
+        for i in range(query.shape[1]):
+            s = key[n][there[n]] @ query[n, i] / query.shape[2] ** 0.5
+            out[n, i, there[n]] = s.softmax(0)
+    return out
+""",
+        """
+def my_attention_weights(query, key, there):
+    eye = torch.eye(key.shape[1], dtype=query.dtype).expand(len(key), -1, -1)
+    return F.scaled_dot_product_attention(
+        query, key, eye, attn_mask=there[:, None, :].expand(-1, query.shape[1], -1)
+    )
+""",
+        """
+def my_attention_weights(query, key, there):
+    s = query @ key.transpose(1, 2) / query.shape[2] ** 0.5
+    w = s.masked_fill(~there[:, None, :], -torch.inf).softmax(dim=2)
+    return w * there[:, :, None]
+""",
+        """
+def my_attention_weights(query, key, there):
     scores = torch.einsum("nid,njd->nij", query, key) / np.sqrt(query.shape[-1])
     return torch.softmax(torch.where(there[:, None, :], scores, -1e9), dim=-1)
 """,
@@ -1295,6 +1530,34 @@ def my_attention_weights(query, key, there):
 """,
     ],
     "head_importance": [
+        """
+def my_head_importance(loss, batches, heads):
+    return torch.stack(
+        [
+            torch.autograd.functional.jacobian(lambda g: loss(g, b), torch.ones(heads)).abs()
+            for b in batches
+        ]
+    ).mean(0)
+""",
+        """
+def my_head_importance(loss, batches, heads):
+    t = torch.zeros(heads, dtype=torch.float64)
+    for b in batches:
+        g = torch.ones(heads, dtype=torch.float64, requires_grad=True)
+        t += torch.autograd.grad(loss(g, b), g)[0].abs()
+    return t / len(batches)
+""",
+        """
+def my_head_importance(loss, batches, heads):
+    out = []
+    for h in range(heads):
+        s = 0.0
+        for b in batches:
+            g = torch.ones(heads, requires_grad=True)
+            s += abs(torch.autograd.grad(loss(g, b), g)[0][h].item())
+        out.append(s / len(batches))
+    return np.array(out)
+""",
         """
 def my_head_importance(loss, batches, heads):
     sizes = []
