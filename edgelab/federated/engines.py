@@ -109,7 +109,7 @@ def run_clients(
         for rows in buckets:
             index, mask = schedule.batches(rows)
             if engine == "numpy":
-                found, values = stacked_round(weights, split.x[index], split.y[index], mask, config)
+                found, values = stacked_round(weights, split.x.take(index, axis=0), split.y[index], mask, config)
                 updates[rows] = np.subtract(found, begin, out=found)
             else:
                 data = Batches(*map(torch.from_numpy, (split.x[index], split.y[index], mask)))

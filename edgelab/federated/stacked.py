@@ -6,6 +6,8 @@ is `edgelab.federated.client.client_round` written out, and tests hold the two t
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
@@ -52,35 +54,48 @@ def stacked_round(
         New weights (K, parameters), flattened, and ``{"loss": (K,)}``.
     """
     clients, steps, batch = mask.shape
-    start = [np.ascontiguousarray(value.detach().numpy()) for value in weights.values()]
-    now = [np.broadcast_to(value, (clients, *value.shape)).copy() for value in start]
+    start = np.concatenate([value.detach().numpy().ravel() for value in weights.values()])
+    flat = np.repeat(start[None], clients, axis=0)
+    shapes = [tuple(value.shape) for value in weights.values()]
+    now, began = _views(flat, shapes), _views(start[None], shapes)
     x = x.reshape(clients, steps, batch, -1)
-    total = np.zeros(clients, np.float32)
+    ones = np.ones(batch, np.float32)
     rows, columns = np.arange(clients)[:, None], np.arange(batch)[None]
+    counts = mask.sum(axis=2)
+    total = np.zeros(clients, np.float32)
     for number in range(steps):
-        inputs = [x[:, number]]
+        inputs = [x[:, number].transpose(0, 2, 1)]  # values of a layer: (clients, units, batch)
         for layer in range(0, len(now), 2):
-            out = inputs[-1] @ now[layer].transpose(0, 2, 1) + now[layer + 1][:, None]
-            inputs.append(np.maximum(out, 0) if layer < len(now) - 2 else out)
-        logits = inputs.pop()
-        shifted = logits - logits.max(axis=-1, keepdims=True)
-        raised = np.exp(shifted)
-        sums = raised.sum(axis=-1, keepdims=True)
-        held = mask[:, number]
-        count = np.maximum(held.sum(axis=-1), 1)
-        losses = np.log(sums[..., 0]) - shifted[rows, columns, y[:, number]]
-        total += (losses * held).sum(axis=-1)
-        back = raised / sums
-        back[rows, columns, y[:, number]] -= 1
-        back *= (held / count[:, None])[..., None]
-        rate = np.float32(config.learning_rate) * held.any(axis=-1).astype(np.float32)
+            out = now[layer] @ inputs[-1]
+            out += now[layer + 1][..., None]
+            inputs.append(np.maximum(out, 0, out=out) if layer < len(now) - 2 else out)
+        back = inputs.pop()
+        back -= back.max(axis=1, keepdims=True)
+        chosen = rows, y[:, number], columns
+        losses = -back[chosen]
+        np.exp(back, out=back)
+        sums = back.sum(axis=1)
+        losses += np.log(sums)
+        held, count = mask[:, number], counts[:, number]
+        total += (losses * held).sum(axis=1)
+        share = held / np.maximum(count, 1)[:, None]
+        back *= (share / sums)[:, None]
+        back[chosen] -= share
+        rate = np.float32(config.learning_rate) * (count > 0).astype(np.float32)
         for layer in range(len(now) - 2, -1, -2):
-            gradients = back.transpose(0, 2, 1) @ inputs[layer // 2], back.sum(axis=1)
+            gradients = back @ inputs[layer // 2].transpose(0, 2, 1), back @ ones
             if layer:
-                back = (back @ now[layer]) * (inputs[layer // 2] > 0)
+                back = now[layer].transpose(0, 2, 1) @ back
+                back *= inputs[layer // 2] > 0
             for place, gradient in zip((layer, layer + 1), gradients, strict=True):
                 if config.proximal:
-                    gradient = gradient + np.float32(config.proximal) * (now[place] - start[place])  # noqa: PLW2901
-                now[place] -= rate.reshape(-1, *[1] * (gradient.ndim - 1)) * gradient
-    flat = np.concatenate([value.reshape(clients, -1) for value in now], axis=1)
-    return flat, {"loss": total / np.maximum(mask.sum(axis=(1, 2)), 1)}
+                    gradient += np.float32(config.proximal) * (now[place] - began[place])  # noqa: PLW2901
+                gradient *= rate.reshape(-1, *[1] * (gradient.ndim - 1))  # noqa: PLW2901
+                now[place] -= gradient
+    return flat, {"loss": total / np.maximum(counts.sum(axis=1), 1)}
+
+
+def _views(flat: Floats, shapes: list[tuple[int, ...]]) -> list[Floats]:
+    """Views of (K, parameters), one a matrix or bias: (K, *shape)."""
+    parts = np.split(flat, np.cumsum([math.prod(shape) for shape in shapes])[:-1], axis=1)
+    return [part.reshape(len(flat), *shape) for part, shape in zip(parts, shapes, strict=True)]

@@ -208,6 +208,55 @@ def my_client_round(weights, state, data, config):
 """,
             "return the state that came in",
         ),
+        (
+            """
+def my_client_round(weights, state, data, config):
+    total = 0.0
+    for x, y, mask in zip(data.x, data.y, data.mask):
+        gradient, loss = slope(weights, x, y, mask)
+        weights = {k: w - config.learning_rate * gradient[k] for k, w in weights.items()}
+        total = total + loss
+    return weights, state, {"loss": total / data.mask.sum()}
+""",
+            "a step's loss is a mean",
+        ),
+        (
+            """
+def my_client_round(weights, state, data, config):
+    total = 0.0
+    for x, y, mask in zip(data.x, data.y, data.mask):
+        gradient, loss = slope(weights, x, y, mask)
+        weights = {k: w - config.learning_rate * gradient[k] for k, w in weights.items()}
+        total = total + loss * mask.sum()
+    return weights, state, {"loss": total / len(data.x)}
+""",
+            "items were summed and divided by steps",
+        ),
+        (
+            """
+def my_client_round(weights, state, data, config):
+    total = 0.0
+    for x, y, mask in zip(data.x, data.y, data.mask):
+        gradient, loss = slope(weights, x, y, mask)
+        weights = {k: w - config.learning_rate * gradient[k] for k, w in weights.items()}
+        total = total + loss * len(x)
+    return weights, state, {"loss": total / data.mask.sum()}
+""",
+            "each step counted with its fillers",
+        ),
+        (
+            """
+def my_client_round(weights, state, data, config):
+    weights = dict(start)
+    total = 0.0
+    for x, y, mask in zip(data.x, data.y, data.mask):
+        gradient, loss = slope(weights, x, y, mask)
+        weights = {k: w - config.learning_rate * gradient[k] for k, w in weights.items()}
+        total = total + loss * mask.sum()
+    return weights, state, {"loss": total / data.mask.sum()}
+""",
+            "begin at the weights that came in",
+        ),
     ],
     "one_round": [
         (
@@ -284,6 +333,43 @@ def my_one_round(weights, chosen, train, sizes):
 """,
             "call train once for each chosen client",
         ),
+        (
+            """
+def my_one_round(weights, chosen, train, sizes):
+    return average([train(weights, k) for k in chosen], sizes)
+""",
+            "the sizes of all clients were given to average",
+        ),
+        (
+            """
+def my_one_round(weights, chosen, train, sizes):
+    return average([train(weights, i) for i, k in enumerate(chosen)], [sizes[k] for k in chosen])
+""",
+            "clients were counted from 0",
+        ),
+        (
+            """
+def my_one_round(weights, chosen, train, sizes):
+    return average([train(weights, k) for k in sorted(chosen)], [sizes[k] for k in chosen])
+""",
+            "stand in different orders",
+        ),
+        (
+            """
+def my_one_round(weights, chosen, train, sizes):
+    models = [train(weights, k) for k in chosen]
+    return {n: average(models, [sizes[k] for k in chosen])[n] - weights[n] for n in weights}
+""",
+            "this is the update",
+        ),
+        (
+            """
+def my_one_round(weights, chosen, train, sizes):
+    models = [train(weights, k) for k in chosen]
+    return {n: weights[n] + average(models, [sizes[k] for k in chosen])[n] for n in weights}
+""",
+            "they take their place",
+        ),
     ],
     "mended": [
         (
@@ -357,6 +443,53 @@ def my_mended(weights, local, chosen, train, sizes):
     return mean
 """,
             "every client got the average",
+        ),
+        (
+            """
+def my_mended(weights, local, chosen, train, sizes):
+    for k in chosen:
+        weights = train(weights, k)
+        local[k] = weights
+    return average([local[k] for k in chosen], [sizes[k] for k in chosen])
+""",
+            "each client went on where the one before it ended",
+        ),
+        (
+            """
+def my_mended(weights, local, chosen, train, sizes):
+    for k in chosen:
+        local[k] = train(local[k], k)
+    return average([local[k] for k in chosen], [sizes[k] for k in chosen])
+""",
+            "trained from its own last model",
+        ),
+        (
+            """
+def my_mended(weights, local, chosen, train, sizes):
+    new = average([local[k] for k in chosen], [sizes[k] for k in chosen])
+    for k in chosen:
+        local[k] = train(weights, k)
+    return new
+""",
+            "the old models were averaged",
+        ),
+        (
+            """
+def my_mended(weights, local, chosen, train, sizes):
+    for k in chosen:
+        local[k] = train(weights, k)
+    return {n: sum(m[n] for m in local) / len(chosen) for n in weights}
+""",
+            "divided by the trained ones",
+        ),
+        (
+            """
+def my_mended(weights, local, chosen, train, sizes):
+    for k in chosen:
+        local[k] = train(weights, k)
+    return average([local[k] for k in chosen], sizes)
+""",
+            "the sizes of all ten were given to average",
         ),
     ],
     "prox_round": [
@@ -457,6 +590,36 @@ def my_prox_round(weights, state, data, config):
     return weights, state, {"loss": total / data.mask.sum()}
 """,
             "not its square",
+        ),
+        (
+            """
+def my_prox_round(weights, state, data, config):
+    total = 0.0
+    for x, y, mask in zip(data.x, data.y, data.mask):
+        gradient, loss = slope(weights, x, y, mask)
+        weights = {
+            k: w - config.learning_rate * (gradient[k] + config.proximal * (w - start[k])) for k, w in weights.items()
+        }
+        total = total + loss * mask.sum()
+    return weights, state, {"loss": total / data.mask.sum()}
+""",
+            "pull towards the weights that came in",
+        ),
+        (
+            """
+def my_prox_round(weights, state, data, config):
+    began = weights
+    total = 0.0
+    for x, y, mask in zip(data.x, data.y, data.mask):
+        gradient, loss = slope(weights, x, y, mask)
+        apart = sum(((w - began[k]) ** 2).sum() for k, w in weights.items())
+        total = total + (loss + config.proximal / 2 * apart) * mask.sum()
+        weights = {
+            k: w - config.learning_rate * (gradient[k] + config.proximal * (w - began[k])) for k, w in weights.items()
+        }
+    return weights, state, {"loss": total / data.mask.sum()}
+""",
+            "the pull was added to the loss",
         ),
     ],
     "top_k": [
@@ -569,6 +732,42 @@ def my_top_k(update, kept, share):
 """,
             "changed its argument 1 in place",
         ),
+        (
+            """
+def my_top_k(update, kept, share):
+    v = update + kept
+    n = max(1, round((1 - share) * len(v)))
+    i = np.argsort(-np.abs(v))[:n]
+    s = np.zeros_like(v)
+    s[i] = v[i]
+    return s, v - s
+""",
+            "the share was kept back and the rest sent",
+        ),
+        (
+            """
+def my_top_k(update, kept, share):
+    v = update + kept
+    n = max(1, round(share * len(v)))
+    i = np.argsort(-np.abs(v))[:n]
+    s = np.zeros_like(v)
+    s[i] = v[i]
+    return s, np.abs(v - s)
+""",
+            "the magnitudes are kept",
+        ),
+        (
+            """
+def my_top_k(update, kept, share):
+    v = update + kept
+    n = max(1, round(share * len(v)))
+    i = np.argsort(-np.abs(v))[:n]
+    s = np.zeros_like(v)
+    s[i] = v[i]
+    return s, kept + (v - s)
+""",
+            "added twice",
+        ),
     ],
 }
 
@@ -593,6 +792,10 @@ def my_average(models, sizes):
 def my_average(models, sizes):
     return {k: sum(m[k].float() * n for m, n in zip(models, sizes)) / sum(sizes) for k in models[0]}
 """,
+        """
+def my_average(models, sizes):
+    return {k: torch.from_numpy(np.average([m[k].numpy() for m in models], axis=0, weights=sizes)) for k in models[0]}
+""",
     ],
     "client_round": [
         """
@@ -616,6 +819,16 @@ def my_client_round(weights, state, data, config):
         total += loss * batch[2].sum()
     return weights, dict(state), {"loss": total / data.mask.sum()}
 """,
+        """
+def my_client_round(weights, state, data, config):
+    losses, counts = [], []
+    for i in range(len(data.x)):
+        g, l = slope(weights, data.x[i], data.y[i], data.mask[i])
+        weights = {k: torch.sub(weights[k], g[k], alpha=config.learning_rate) for k in weights}
+        losses.append(l); counts.append(data.mask[i].sum())
+    losses, counts = torch.stack(losses), torch.stack(counts)
+    return weights, state, {'loss': (losses * counts).sum() / counts.sum()}
+""",
     ],
     "one_round": [
         """
@@ -635,6 +848,15 @@ def my_one_round(weights, chosen, train, sizes):
         news = {name: news[name] + model[name] * (sizes[k] / total) for name in news}
     return news
 """,
+        """
+def my_one_round(weights, chosen, train, sizes):
+    total = sum(sizes[k] for k in chosen)
+    new = {k: v.clone() for k, v in weights.items()}
+    for c in reversed(list(chosen)):
+        m = train(weights, c)
+        new = {k: new[k] + sizes[c] / total * (m[k] - weights[k]) for k in new}
+    return new
+""",
     ],
     "mended": [
         """
@@ -651,6 +873,13 @@ def my_mended(weights, local, chosen, train, sizes):
     n = sum(sizes[k] for k in chosen)
     total = {name: sum(local[k][name] * sizes[k] for k in chosen) for name in weights}
     return {name: value / n for name, value in total.items()}
+""",
+        """
+def my_mended(weights, local, chosen, train, sizes):
+    def t(w, k):
+        local[k] = train(w, k)
+        return local[k]
+    return one_round(weights, chosen, t, sizes)
 """,
     ],
     "prox_round": [
@@ -674,6 +903,17 @@ def my_prox_round(weights, state, data, config):
         weights = {k: (1 - rate * mu) * w + rate * mu * began[k] - rate * gradient[k] for k, w in weights.items()}
         losses.append(loss * mask.sum())
     return weights, state, {"loss": sum(losses) / data.mask.sum()}
+""",
+        """
+def my_prox_round(weights, state, data, config):
+    now = {k: v.clone() for k, v in weights.items()}
+    s = 0.0
+    a = 1 - config.learning_rate * config.proximal
+    for x, y, m in zip(data.x, data.y, data.mask):
+        g, l = slope(now, x, y, m)
+        now = {k: a * now[k] + (1 - a) * weights[k] - config.learning_rate * g[k] for k in now}
+        s = s + l * m.sum()
+    return now, state, {'loss': s / data.mask.sum()}
 """,
     ],
     "top_k": [
@@ -701,6 +941,15 @@ def my_top_k(update, kept, share):
     sent = np.zeros_like(whole)
     sent[places] = whole[places]
     return sent, whole - sent
+""",
+        """
+def my_top_k(update, kept, share):
+    v = torch.as_tensor(update) + torch.as_tensor(kept)
+    n = max(1, round(share * len(v)))
+    i = v.abs().topk(n).indices
+    s = torch.zeros_like(v)
+    s[i] = v[i]
+    return s.numpy(), (v - s).numpy()
 """,
     ],
 }
