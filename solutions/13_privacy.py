@@ -983,8 +983,8 @@ def _(c, masked):
                 total = total - p
             return total
 
-        got = masked(u.copy(), client, {j: p.copy() for j, p in own.items()})
-        numbers = np.asarray(got)
+        lent, given = u.copy(), {j: p.copy() for j, p in own.items()}
+        numbers = np.asarray(masked(lent, client, given))
         c.equal(
             numbers,
             whole(u, plus, minus),
@@ -1012,6 +1012,12 @@ def _(c, masked):
                     u, minus, plus
                 )
             },
+        )
+        c.that(
+            np.array_equal(lent, u) and all((given[j] == own[j]).all() for j in own),
+            tested="that the caller's update and pads stay as they were",
+            found="an argument that was changed",
+            mistake="the caller's update was changed: start from a copy, or from `0 + update`",
         )
     total = np.zeros(6, np.uint32)
     for client in range(4):
