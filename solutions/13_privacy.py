@@ -983,8 +983,8 @@ def _(c, masked):
                 total = total - p
             return total
 
-        got = masked(u.copy(), client, {j: p.copy() for j, p in own.items()})
-        numbers = np.asarray(got)
+        lent, given = u.copy(), {j: p.copy() for j, p in own.items()}
+        numbers = np.asarray(masked(lent, client, given))
         c.equal(
             numbers,
             whole(u, plus, minus),
@@ -1012,6 +1012,12 @@ def _(c, masked):
                     u, minus, plus
                 )
             },
+        )
+        c.that(
+            np.array_equal(lent, u) and all((given[j] == own[j]).all() for j in own),
+            tested="that the caller's update and pads stay as they were",
+            found="an argument that was changed",
+            mistake="the caller's update was changed: start from a copy, or from `0 + update`",
         )
     total = np.zeros(6, np.uint32)
     for client in range(4):
@@ -1224,7 +1230,7 @@ whose("join_shares")
 # ### A mask that is none
 #
 # A mask has to come out of a key: both clients draw the same one, without sending it. A well-known framework did it like this, in its older form: fold the key into 32 bits, seed a Mersenne Twister with them. It **promises** that the server sees noise, and every
-# histogram says so. The symptom is that the server can try out all seeds. Here with 16 bits, so that it takes seconds: the right seed is the one that turns the words back into small numbers.
+# histogram says so. The symptom is that the server can try out all seeds. Here with 16 bits, so that it is soon done: the right seed is the one that turns the words back into small numbers.
 
 
 # %%
@@ -1258,7 +1264,7 @@ def finding_broken(tried, seconds, broken):
         return "The search found no seed, so nothing was broken here."
     hours = 2**32 * seconds / tried / 3600
     return (
-        f"The seed was found after {tried:,} tries, in {seconds:.1f} s, and with it every word of the update. At this "
+        f"The seed was found after {tried:,} tries, in {seconds:.2g} s, and with it every word of the update. At this "
         f"speed, in plain Python, all seeds of 32 bits take {hours:,.0f} hours of one core; a key of 256 bits takes "
         f"{2.0**224:.0e} times as long."
     )
@@ -1278,7 +1284,7 @@ ui.worked_table(
             "key": "16 bits",
             "keys": "2^16",
             "tries in a second": "about 2^16",
-            "time": "seconds",
+            "time": "about a second",
         },
         {
             "key": "32 bits",
@@ -1624,7 +1630,7 @@ whose("trimmed_mean")
 # nobody can say whose it was. What is left:
 #
 # - the **client** guards itself: it clips its update to a length $C$, and sends nothing that is not finite. A liar need not;
-# - the **server** looks at the sum. The mean of updates of at most $C$ has at most the length $C$. A longer mean is refused as a whole, and the model stays as it was.
+# - the **server** looks at the sum. The mean of updates of at most $C$ has at most the length $C$. A longer mean is refused as a whole, and the model stays as it was. One liar may still hide up to about $K$ times $C$ in a sum of $K$.
 #
 # By hand: three clients, one weight, steps of a quarter ($\mathrm{scale} = 4$), $C = 1$. A word above $2^{31}$ stands for a negative number.
 
@@ -1884,9 +1890,9 @@ told = {sigma: accountants(sigma) for sigma in noises}
 
 # %%
 Table(
-    "Epsilon by accountant",
-    ("noise multiplier", *told[noises[0]]),
-    [(sigma, *row.values()) for sigma, row in told.items()],
+    "Epsilon by accountant and noise multiplier",
+    ("accountant", *(f"noise {sigma:g}" for sigma in noises)),
+    [(name, *(told[sigma][name] for sigma in noises)) for name in told[noises[0]]],
 )
 
 
@@ -1897,8 +1903,8 @@ def finding_accountants(told, apart):
     lower = sum(row["GDP, approximate"] < row["Opacus, PRV"] for row in told.values())
     return (
         f"After two steps the weights differ from Opacus' by at most {apart.value:.1g}. Your epsilon is within "
-        f"{100 * mine:.2g} % of Opacus' RDP. PRV names a lower price for the same noise in {tight} of {len(told)} rows, "
-        f"and it is a proof, too. GDP names less than PRV in {lower} of {len(told)} rows: an approximation, no bound."
+        f"{100 * mine:.2g} % of Opacus' RDP. PRV names a lower price for the same noise for {tight} of {len(told)} noises, "
+        f"and it is a proof, too. GDP names less than PRV for {lower} of {len(told)}: an approximation, no bound."
     )
 
 
@@ -2135,8 +2141,12 @@ ui.show(figure, alt=f"Two falling curves with intervals. {title}.")
 # %% tags=["finding:dial"]
 def finding_dial(losses, limit):
     def cheapest(rows):
-        fits = [float(e) for e, loss in rows.items() if loss.high <= limit]
-        return f"from epsilon {min(fits):g} on" if fits else "at none of these budgets"
+        fits = []
+        for epsilon in sorted(rows, key=float, reverse=True):
+            if rows[epsilon].high > limit:
+                break
+            fits.append(float(epsilon))
+        return f"from epsilon {fits[-1]:g} on" if fits else "not at the largest budget"
 
     said = [f"to protect {name}, {cheapest(rows)}" for name, rows in losses.items()]
     return f"At most {limit:g} points lost, with the whole interval: {'; '.join(said)}."

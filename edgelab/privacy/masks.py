@@ -8,6 +8,7 @@ state 624 words give away, nor from a seed of 32 bits, which a laptop tries out 
 from __future__ import annotations
 
 import math
+import struct
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -21,6 +22,7 @@ from edgelab.errors import BadInput
 Words = NDArray[np.uint32]
 Floats = NDArray[np.float32]
 KEY_BYTES = 32
+_SLACK = 1 + 1e-6  # how far beyond the limit a number may be, for rounding before it
 _NO_NONCE = bytes(16)  # each key makes one stream in its life, so counter and nonce may start at 0
 
 
@@ -39,6 +41,11 @@ class FixedPoint:
     BadInput
         If a value is out of range.
 
+    Notes
+    -----
+    The largest sum is that of ``addends`` numbers of ``limit * (1 + 1e-6)``, each rounded up by half a step: it stays
+    within 2**31 - 1. Double the clients, and a step is twice as long.
+
     Examples
     --------
     >>> form = FixedPoint(limit=1.0, addends=10)
@@ -48,10 +55,13 @@ class FixedPoint:
     """
 
     def __init__(self, limit: float, addends: int) -> None:
-        if not (math.isfinite(limit) and limit > 0) or not 1 <= addends <= 2**20:
-            raise BadInput(f"limit={limit}, addends={addends}: a limit above 0 and 1 to 2**20 addends are wanted.")
+        if not 1e-30 <= limit <= 1e30 or not 1 <= addends <= 2**20:
+            raise BadInput(
+                f"limit={limit}, addends={addends}: a limit of 1e-30 to 1e30 and 1 to 2**20 addends are wanted."
+            )
         self.limit, self.addends = float(limit), addends
-        self.scale = 2.0 ** math.floor(math.log2((2**31 - 1) / (limit * addends)))
+        room = (2**31 - 1) / addends - 0.5  # steps of one addend, less what rounding may add
+        self.scale = 2.0 ** (math.frexp(room / (limit * _SLACK))[1] - 1)
         """Steps of one; a power of two, so that scaling is exact."""
 
     def encode(self, values: Floats) -> Words:
@@ -66,7 +76,7 @@ class FixedPoint:
         if not np.isfinite(exact).all():
             raise BadInput("The update holds a NaN or an infinite value, which no sum can carry; it was not sent.")
         largest = float(np.abs(exact).max(initial=0))
-        if largest > self.limit * (1 + 1e-6):
+        if largest > self.limit * _SLACK:
             raise BadInput(f"The update holds {largest:.3g}, beyond the limit of {self.limit:g}; it was not sent.")
         return np.rint(exact * self.scale).astype(np.int64).astype(np.uint32)
 
@@ -76,10 +86,13 @@ class FixedPoint:
         Raises
         ------
         BadInput
-            If a value is larger than so many addends within the limit can give: one of them was not within it.
+            If there are more addends than there is room for, or a value is larger than so many addends within the
+            limit can give: one of them was not within it.
         """
+        if total.dtype != np.uint32 or not 1 <= addends <= self.addends:
+            raise BadInput(f"A sum of {addends} addends in {total.dtype}: 1 to {self.addends} in uint32 can be read.")
         signed = total.astype(np.int32).astype(np.int64)
-        most = math.ceil(addends * self.limit * (1 + 1e-6) * self.scale) + addends
+        most = math.ceil(addends * (self.limit * _SLACK * self.scale + 0.5))
         if len(signed) and np.abs(signed).max() > most:
             raise BadInput(
                 f"The sum holds {np.abs(signed).max() / self.scale:.3g}, which {addends} updates within "
@@ -143,3 +156,19 @@ def mask(key: bytes, words: int) -> Words:
         raise BadInput(f"A mask needs a key of {KEY_BYTES} bytes, not {len(key)}: fewer can be tried out.")
     stream = Cipher(algorithms.ChaCha20(key, _NO_NONCE), mode=None).encryptor().update(bytes(4 * words))
     return np.frombuffer(stream, "<u4").astype(np.uint32, copy=False)
+
+
+def pair_mask(own: X25519PrivateKey, theirs: bytes, round_id: bytes, pair: tuple[int, int], words: int) -> Words:
+    """The mask (words,) of two clients in a round, the same for both.
+
+    Its key is bound to the round **and to who the two are**. Without their numbers, a client that copies another's
+    public key would have the same mask with a third one; added here and subtracted there, the two would cancel, and
+    an honest mask would be gone.
+
+    Raises
+    ------
+    BadInput
+        If the other's key is not usable.
+    """
+    low, high = sorted(pair)
+    return mask(agree(own, theirs, b"mask" + round_id + struct.pack("<II", low, high)), words)

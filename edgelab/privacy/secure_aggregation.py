@@ -23,6 +23,8 @@ What it does **not** protect against:
 - **Clients that work together** with the server, from the threshold on among one client's neighbours.
 - **Poisoning**: a client may send any words at all, and nobody sees them. What is left are a bound that honest clients
   keep, and a look at the sum; see `edgelab.privacy.secure_rounds`.
+- **Sabotage**: one client that deals out false shares, or gives a false one back, has the whole sum refused. That is
+  noticed, and the sum is never wrong because of it; but shares here do not prove themselves (verifiable sharing).
 - **What the sum itself reveals**: of two clients each knows the other's update; two sums whose clients differ by one
   give that one away; an update that is alone in some weights stands in the sum as it is. Noise is for that:
   differential privacy.

@@ -92,19 +92,24 @@ def secure_average(
     """
     if updates.ndim != 2 or updates.shape[1:] != weights.shape:
         raise BadInput(f"Updates of shape {updates.shape} do not fit {len(weights)} weights.")
+    if len(updates) < 3:  # said before limits are looked at: there may be none to encode
+        too_few = f"the sum was refused: {len(updates)} clients cannot hide from each other; it takes at least three."
+        return SecureRound(weights, (), {}, too_few, None)
+    sent_instead = _fitting(unguarded or {}, updates)
     form = FixedPoint(limit, len(updates))
     rows = np.zeros(updates.shape, np.uint32)
     gone = dict(drop_outs or {})
     missing = {client: f"dropped out at '{step}'" for client, step in gone.items()}
     for client, update in enumerate(updates):
-        if unguarded is not None and client in unguarded:
-            rows[client] = unguarded[client]
+        if client in sent_instead:
+            rows[client] = sent_instead[client]
             continue
         try:
             rows[client] = form.encode(guard(update, limit))
         except BadInput as error:
-            gone[client], missing[client] = "masked", f"withheld: {error}"
-    try:  # fewer than three clients are refused here, too
+            if gone.get(client) not in ("keys", "shares", "masked"):  # otherwise it had left before
+                gone[client], missing[client] = "masked", f"withheld: {error}"
+    try:
         found = secure_sum(rows, neighbours=neighbours, drop_outs=gone)
         mean = _looked_at(found, form, limit)
     except EdgelabError as error:
@@ -112,6 +117,8 @@ def secure_average(
     for client, step in found.dropped.items():
         if step == "unmask":
             missing.pop(client, None)  # its update is in the sum
+        else:
+            missing.setdefault(client, f"refused to go on at '{step}', with too few neighbours left")
     return SecureRound((weights + mean).astype(np.float32), found.survivors, missing, "", found)
 
 
@@ -146,6 +153,17 @@ class SecureMean:
         found = secure_average(weights, updates, limit=self.limit, neighbours=self.neighbours)
         self.rounds.append(found)
         return found.weights
+
+
+def _fitting(unguarded: Mapping[int, Words], updates: Floats) -> Mapping[int, Words]:
+    clients, words = updates.shape
+    for client, sent in unguarded.items():
+        if not 0 <= client < clients or np.shape(sent) != (words,) or sent.dtype != np.uint32:
+            raise BadInput(
+                f"An unguarded client is one of 0 to {clients - 1} and sends {words} words of uint32; client {client} "
+                "does not."
+            )
+    return unguarded
 
 
 def _looked_at(found: SecureSum, form: FixedPoint, limit: float) -> NDArray[np.float64]:

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from edgelab.errors import BadInput
-from edgelab.privacy.masks import KEY_BYTES, Words, agree, mask, public_bytes
-from edgelab.privacy.secure_client import STEPS, Message, Refused, parse_sealed, parse_unmask
+from edgelab.privacy.masks import KEY_BYTES, Words, agree, mask, pair_mask, public_bytes
+from edgelab.privacy.secure_client import ROUND_BYTES, STEPS, Message, Refused, parse_sealed, parse_unmask
 from edgelab.privacy.shamir import join
 
 
@@ -35,6 +35,11 @@ class SecureServer:
         With fewer survivors there is no sum: the sum of two is no secret between them.
     words
         The length of an update.
+
+    Raises
+    ------
+    BadInput
+        If the name of the round has another length.
     """
 
     def __init__(
@@ -46,11 +51,14 @@ class SecureServer:
         fewest: int,
         words: int,
     ) -> None:
+        if len(round_id) != ROUND_BYTES:
+            raise BadInput(f"A round is named by {ROUND_BYTES} bytes, not by {len(round_id)}.")
         self._round, self._enrolled, self._graph = round_id, enrolled, graph
         self._threshold, self._fewest, self._words = threshold, fewest, words
         self._got: dict[str, dict[int, Message]] = {step: {} for step in STEPS}
         self._sealed: dict[int, dict[int, bytes]] = {}
         self._closed = 0
+        self._probe = X25519PrivateKey.generate()  # tells usable public keys from others
         self.bytes_up = 0
 
     def receive(self, message: Message) -> None:
@@ -145,7 +153,7 @@ class SecureServer:
             raise Refused(f"The shares of the key of client {client} do not fit together; no sum was made.")
         left = np.zeros(self._words, np.uint32)
         for other in others:
-            pad = mask(agree(key, announced[other].body[KEY_BYTES:], b"mask" + self._round), self._words)
+            pad = pair_mask(key, announced[other].body[KEY_BYTES:], self._round, (client, other), self._words)
             if client < other:
                 left += pad  # the other one subtracted it
             else:
@@ -175,11 +183,11 @@ class SecureServer:
         """What is wrong with the form of a message, or nothing; shares are kept."""
         step, body, sender = message.step, message.body, message.sender
         if step == "keys":
-            return "" if len(body) == 2 * KEY_BYTES else "Two public keys have 64 bytes."
+            return self._trouble_of_keys(body)
         if step == "shares":
             sealed = parse_sealed(body)
-            if not set(sealed) <= set(self._graph[sender]):
-                return "It holds shares for clients that are no neighbours."
+            if set(sealed) != {message.sender for message in self.keys_for(sender)}:
+                return "It does not hold one pair of shares for each neighbour, and none for others."
             self._sealed[sender] = sealed
         if step == "masked" and len(body) != KEY_BYTES + 4 * self._words:
             return f"An update of {self._words} words was expected."
@@ -188,4 +196,15 @@ class SecureServer:
             asked = dict.fromkeys(alive, True) | dict.fromkeys(gone, False)
             if {other: kind for other, (kind, _) in parse_unmask(body).items()} != asked:
                 return "It does not hold the shares that were asked for."
+        return ""
+
+    def _trouble_of_keys(self, body: bytes) -> str:
+        if len(body) != 2 * KEY_BYTES:
+            return "Two public keys have 64 bytes."
+        parts = {body[:KEY_BYTES], body[KEY_BYTES:]}
+        known = {half for one in self._got["keys"].values() for half in (one.body[:KEY_BYTES], one.body[KEY_BYTES:])}
+        if len(parts) < 2 or parts & known:
+            return "A key is there twice; each client needs two of its own."
+        for part in parts:
+            agree(self._probe, part, b"probe")  # raises where a key gives no secret
         return ""

@@ -1,5 +1,6 @@
 """Private training, robust averages, guarded secure rounds, and attacks, each against a closed form or a library."""
 
+import dataclasses
 import math
 import warnings
 
@@ -17,7 +18,7 @@ from edgelab.federated.client import ClientConfig, initial_weights
 from edgelab.federated.engines import flatten
 from edgelab.federated.partition import iid
 from edgelab.federated.simulation import simulate
-from edgelab.privacy import figures, inversion, membership, robust, training
+from edgelab.privacy import figures, inversion, membership, robust, secure_rounds, training
 from edgelab.privacy.masks import FixedPoint
 from edgelab.privacy.secure_rounds import SecureMean, guard, secure_average
 from edgelab.privacy.training import PrivacyConfig, PrivateMean
@@ -226,6 +227,33 @@ def test_too_few_survivors_leave_the_model_alone():
     assert np.array_equal(found.weights, weights)
     with pytest.raises(BadInput, match="do not fit"):
         secure_average(weights[:3], updates, limit=1.0)
+
+
+def test_the_log_of_a_secure_round_names_everybody_who_is_missing():
+    weights, updates = honest(9)
+    updates[2] = np.inf
+    found = secure_average(weights, updates, limit=1.0, drop_outs={2: "keys", 3: "unmask", 4: "shares"})
+    assert found.missing == {2: "dropped out at 'keys'", 4: "dropped out at 'shares'"}
+    assert set(found.used) | set(found.missing) == set(range(9))
+    for few in (0, 1, 2):
+        lonely = secure_average(weights, updates[3 : 3 + few], limit=1.0)
+        assert "at least three" in lonely.refused
+        assert np.array_equal(lonely.weights, weights)
+    words = np.zeros(60, np.uint32)
+    for bad in ({9: words}, {1: words[:5]}, {1: words.astype(float)}):
+        with pytest.raises(BadInput, match="An unguarded client"):
+            secure_average(weights, updates, limit=1.0, unguarded=bad)
+
+
+def test_a_client_that_the_protocol_left_behind_is_in_the_log(monkeypatch):
+    def without(rows, **told):
+        found = without.__wrapped__(rows, **told)
+        return dataclasses.replace(found, dropped={**found.dropped, 4: "shares"})
+
+    without.__wrapped__ = secure_rounds.secure_sum
+    monkeypatch.setattr(secure_rounds, "secure_sum", without)
+    weights, updates = honest()
+    assert "too few neighbours left" in secure_average(weights, updates, limit=1.0).missing[4]
 
 
 def test_a_simulation_learns_from_sums_alone():

@@ -254,6 +254,24 @@ def test_too_few_shares_say_nothing():
     assert stats.chisquare(np.bincount(bits, minlength=256)).pvalue > 1e-6
 
 
+@pytest.mark.parametrize(("bits", "addends"), [(20, 1), (20, 7), (10, 100), (4, 5000), (31, 2**20)])
+def test_fixed_point_has_room_where_the_limit_just_fits(bits, addends):
+    """The largest sums, at limits where a step more would wrap round and come out with the other sign."""
+    limit = (2**31 - 1) / 2**bits / addends
+    form = masks.FixedPoint(limit, addends)
+    for sign in (1, -1):
+        word = int(form.encode(np.array([sign * limit * (1 + 9e-7)]))[0])
+        total = np.array([word * addends % 2**32], np.uint32)
+        assert form.decode(total, addends)[0] / addends / limit == pytest.approx(sign, abs=1e-2)
+    with pytest.raises(BadInput, match="can be read"):
+        form.decode(total, addends + 1)
+    with pytest.raises(BadInput, match="can be read"):
+        form.decode(total, 0)
+    for bad in (1e-300, 1e300, np.nan, np.inf, -1.0):
+        with pytest.raises(BadInput, match="limit of"):
+            masks.FixedPoint(bad, 3)
+
+
 def test_fixed_point_is_exact_and_has_a_guard():
     form = masks.FixedPoint(0.5, 100)
     values = np.random.default_rng(0).uniform(-0.5, 0.5, (100, 30)).astype(np.float32)
@@ -280,3 +298,148 @@ def test_masks_need_whole_keys():
         masks.agree(X25519PrivateKey.generate(), b"short", b"")
     one, two = X25519PrivateKey.generate(), X25519PrivateKey.generate()
     assert masks.agree(one, masks.public_bytes(two), b"a") != masks.agree(one, masks.public_bytes(two), b"b")
+
+
+def test_a_copied_key_cancels_no_honest_mask():
+    """A client that announces another's key must not have the same mask with a third one."""
+    victim, honest = X25519PrivateKey.generate(), X25519PrivateKey.generate()
+    key, name = masks.public_bytes(honest), bytes(16)
+    own = masks.pair_mask(victim, key, name, (1, 2), 8)
+    assert np.array_equal(own, masks.pair_mask(honest, masks.public_bytes(victim), name, (2, 1), 8))
+    assert not np.array_equal(own, masks.pair_mask(victim, key, name, (0, 1), 8))
+    assert not np.array_equal(own, masks.pair_mask(victim, key, b"1" * 16, (1, 2), 8))
+    one = Round("keys")
+    theirs = one.answer(2, "keys")
+    one.server.receive(theirs)
+    copies = {"whole": theirs.body, "half": masks.public_bytes(victim) + theirs.body[32:], "own": 2 * key}
+    for body in copies.values():
+        with pytest.raises(Refused, match="A key is there twice"):
+            one.server.receive(one.signed(3, "keys", body))
+    late = Round("shares")
+    keys = late.server.keys_for(0)
+    with pytest.raises(Refused, match="client 3 is there twice"):
+        late.clients[0].shares([*keys[:2], late.signed(3, "keys", keys[0].body), keys[3]])
+    mine = late.server.keys_for(1)[0].body  # client 0's own, given back to it
+    with pytest.raises(Refused, match="client 3 is there twice"):
+        late.clients[0].shares([late.signed(3, "keys", mine), *keys[:2], keys[3]])
+    with pytest.raises(Refused, match="client 1 twice"):
+        late.clients[0].shares([keys[0], *keys])
+    late.answer(0, "shares")  # what was refused left nothing behind
+
+
+def test_keys_that_give_no_secret_are_refused():
+    one = Round("keys")
+    with pytest.raises(Refused, match="malformed: A public key"):
+        one.server.receive(one.signed(1, "keys", bytes(32) + masks.public_bytes(X25519PrivateKey.generate())))
+    late = Round("shares")
+    keys = late.server.keys_for(0)
+    with pytest.raises(Refused, match="keys of client 1 are not usable"):
+        late.clients[0].shares([late.signed(1, "keys", bytes(32) + b"1" * 32), *keys[1:]])
+
+
+def test_messages_of_an_earlier_round_or_of_no_step_are_refused():
+    old, new = Round("unmask"), Round("shares")
+    new.server._enrolled.update(old.enrolled)  # the same people, enrolled once
+    for step in secure_client.STEPS[:3]:
+        with pytest.raises(Refused, match="not of this round"):
+            new.server.receive(old.server._got[step][1])
+    with pytest.raises(Refused, match="keys of another round"):
+        new.clients[0].shares([old.server._got["keys"][1], *new.server.keys_for(0)[1:]])
+    with pytest.raises(Refused, match="does not exist"):
+        new.server.receive(Message(new.round_id, "tea", 1, b""))
+
+
+def test_a_request_out_of_turn_changes_nothing():
+    one = Round("unmask")
+    held = dict(one.clients[0]._shares)
+    for ask in (
+        lambda: one.clients[0].masked(ROWS[0, :10], dict(list(one.server.sealed_for(0).items())[:3])),
+        lambda: one.clients[0].shares(one.server.keys_for(0)[:3]),
+    ):
+        with pytest.raises(Refused, match="out of turn"):
+            ask()
+    assert one.clients[0]._shares == held
+    early = Round("masked")
+    with pytest.raises(Refused, match="out of turn"):
+        early.clients[0].unmask([1, 2, 3], [])
+
+
+def test_a_threshold_of_half_is_refused_by_the_client_itself():
+    """The server may not be the one who looks after it: two halves could be told different things."""
+    one = Round("shares")
+    one.clients[0]._threshold = 2
+    with pytest.raises(Refused, match="no more than half of the 4 neighbours"):
+        one.answer(0, "shares")
+
+
+def test_shares_for_some_or_for_one_twice_are_refused():
+    one = Round("shares")
+    body = one.answer(1, "shares").body
+    box = len(body) // 4
+    for bad, says in [(body[box:], "one pair of shares for each"), (b"", "one pair"), (body + body[:box], "twice")]:
+        with pytest.raises(Refused, match=says):
+            one.server.receive(one.signed(1, "shares", bad))
+    last = Round("unmask")
+    told = last.answer(1, "unmask").body
+    part = len(told) // 4
+    too_large = told[:5] + b"\xff" * 66 + told[part:]
+    other_kind = told[:4] + b"\x00" + told[5:]
+    for bad, says in [(told + told[:part], "twice"), (too_large, "no share"), (other_kind, "asked for")]:
+        with pytest.raises(Refused, match=says):
+            last.server.receive(last.signed(1, "unmask", bad))
+    for i in (0, 2, 3, 4):
+        last.server.receive(last.answer(i, "unmask"))
+    assert np.array_equal(last.server.total(), ROWS[:5, :10].sum(axis=0, dtype=np.uint32))  # the others are enough
+
+
+def test_sealed_shares_of_another_length_are_refused():
+    one = Round("masked")
+    boxes = one.server.sealed_for(0)
+    for plain in (b"", bytes(131), bytes(133), b"\xff" * 132):
+        sealer = secure_client.ChaCha20Poly1305(one.clients[1]._channel(1, 0))
+        boxes[1] = sealer.encrypt(bytes(12), plain, None)
+        with pytest.raises(Refused, match="from client 1 to client 0 are malformed"):
+            one.clients[0].masked(ROWS[0, :10], boxes)
+    for words in (ROWS[0, :10].astype(float), ROWS[:2, :10]):
+        with pytest.raises(BadInput, match="row of uint32"):
+            one.clients[0].masked(words, boxes)
+
+
+@pytest.mark.parametrize("step", secure_client.STEPS)
+def test_everybody_gone_at_a_step_is_refused(step):
+    with pytest.raises(Refused, match="fewer than"):
+        secure_sum(ROWS, drop_outs=dict.fromkeys(range(8), step))
+
+
+@pytest.mark.parametrize(("clients", "neighbours"), [(3, 2), (4, 2), (4, 3), (5, 2), (5, 4), (6, 4), (7, 6), (9, 20)])
+def test_small_rings_are_exact(clients, neighbours):
+    graph = neighbour_graph(clients, neighbours)
+    assert all(one not in others and len(set(others)) == len(others) for one, others in graph.items())
+    rows = ROWS[np.arange(clients) % 8]
+    found = secure_sum(rows, neighbours=neighbours)
+    assert np.array_equal(found.total, sum_of(rows, range(clients)))
+
+
+@pytest.mark.parametrize("fewest", [5, 6])
+def test_as_many_survivors_as_the_threshold_says(fewest):
+    """Of eight with seven neighbours each, five are left: four can undo each mask, and a sum of five is allowed."""
+    gone = dict.fromkeys((0, 3, 6), "masked")
+    if fewest == 5:
+        found = secure_sum(ROWS, threshold=4, fewest=5, drop_outs=gone)
+        assert np.array_equal(found.total, sum_of(ROWS, [1, 2, 4, 5, 7]))
+    else:
+        with pytest.raises(Refused, match="5 clients survived, fewer than 6"):
+            secure_sum(ROWS, threshold=4, fewest=6, drop_outs=gone)
+
+
+def test_a_ring_that_is_cut_gives_no_sums_of_its_pieces(monkeypatch):
+    monkeypatch.setattr("secrets.SystemRandom.shuffle", lambda _self, _x: None)  # so that the cut is where we say
+    rows = np.tile(ROWS, (2, 1))
+    for gap in ((0, 1, 8, 9), (0, 8), (0, 1, 2, 8, 9, 10)):
+        gone = dict.fromkeys(gap, "masked")
+        if len(gap) == 2:
+            found = secure_sum(rows, neighbours=4, drop_outs=gone)
+            assert np.array_equal(found.total, sum_of(rows, found.survivors))
+        else:
+            with pytest.raises(Refused):
+                secure_sum(rows, neighbours=4, drop_outs=gone)

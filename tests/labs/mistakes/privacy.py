@@ -255,6 +255,19 @@ def my_auc(members, others):
         (
             """
 def my_masked(update, client, pads):
+    hidden = update
+    for other, pad in pads.items():
+        if client < other:
+            hidden += pad
+        else:
+            hidden -= pad
+    return hidden
+""",
+            "start from a copy",
+        ),
+        (
+            """
+def my_masked(update, client, pads):
     return update + sum(pads.values())
 """,
             "they do not cancel",
