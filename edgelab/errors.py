@@ -33,6 +33,10 @@ class EngineDied(EngineCrash):
     """A native runtime died in its child process, and not because it was given up."""
 
 
+class EngineLate(EngineCrash):
+    """A native runtime gave no answer in the time that it had, and was stopped: on a busy machine a sound one may."""
+
+
 class DownloadFailed(EdgelabError):
     """A data set could not be fetched or did not match its checksum; what was fetched is kept for a resume."""
 

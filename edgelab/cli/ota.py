@@ -56,6 +56,7 @@ def add_verbs(add: Add) -> None:
     new.add_argument("--root", type=Path, metavar="ROOT.json", help="whom it trusts; the first time")
     new.add_argument("--once", action="store_true", help="look once, and end")
     new.add_argument("--every", type=float, default=60.0, metavar="SECONDS", help="between two looks (60)")
+    new.add_argument("--check", action="store_true", help="run the golden inputs at every look, for the reports")
     new.add_argument("--model", metavar="NAME", help="the model that it runs (model); the first time")
     new.add_argument("--hardware", metavar="NAME", help="what it is (this processor); the first time")
     new.add_argument("--name", help="who it is (the folder's name); the first time")
@@ -129,12 +130,12 @@ def _device(options: argparse.Namespace) -> int:
     who = {"model": options.model, "hardware": options.hardware, "name": options.name}
     if options.once:
         with answering(json_too=options.json) as answer:
-            device = open_device(options.state, options.root, **who)
+            device = open_device(options.state, options.root, check=options.check, **who)
             with contextlib.closing(looks(device, options.url, options.every)) as outcomes:
                 (outcome,) = itertools.islice(outcomes, 1)
             answer(outcome.to_dict(), outcome)
         return 0
-    device = open_device(options.state, options.root, **who)
+    device = open_device(options.state, options.root, check=options.check, **who)
     with (
         contextlib.suppress(KeyboardInterrupt),
         contextlib.closing(looks(device, options.url, options.every)) as outcomes,

@@ -24,7 +24,16 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelab.errors import BadFile, BadInput, EdgelabError, EngineCrash, EngineDied, MissingFramework, ModelRefused
+from edgelab.errors import (
+    BadFile,
+    BadInput,
+    EdgelabError,
+    EngineCrash,
+    EngineDied,
+    EngineLate,
+    MissingFramework,
+    ModelRefused,
+)
 
 Array = NDArray[Any]
 MAX_HEADER_BYTES = 64 * 2**20
@@ -178,7 +187,7 @@ class Child:
                 watchdog.cancel()
             if answer is None:
                 self._ended = self._obituary(doing, late=late.is_set())
-                raise (EngineCrash if late.is_set() else EngineDied)(self._ended)
+                raise (EngineLate if late.is_set() else EngineDied)(self._ended)
         header, replies = answer
         if "error" in header:
             kind, message = str(header["error"]), str(header["message"])

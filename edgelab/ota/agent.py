@@ -7,16 +7,20 @@ import json
 import platform
 import time
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edgelab.errors import BadFile, BadInput
-from edgelab.ota.device import Device, Outcome, Settings, status_of
+from edgelab.ota.device import Device, Settings
 from edgelab.ota.download import HttpTransport
+from edgelab.ota.standing import Outcome, status_of
 from edgelab.ota.storage import DiskStorage, checked_name, read_file, write_file
+from edgelab.ota.trust import PINNED
 
 IDENTITY = "device.json"
+_FIRST = {"lock", "slots", "download", PINNED, f"{PINNED}.part", f"{IDENTITY}.part"}
+"""What a device that lost power in its first start may have left: it starts anew."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ def open_device(
     model: str | None = None,
     hardware: str | None = None,
     name: str | None = None,
+    check: bool = False,
     **settings: Any,
 ) -> Device:
     """A device on its folder; who it is was said the first time, and holds from then on.
@@ -84,7 +89,7 @@ def open_device(
     if held is None:
         if root is None:
             raise BadFile(f"{state} is no device yet; give it its publisher's root.json with --root.")
-        if state.is_dir() and any(file.name != "lock" for file in state.iterdir()):
+        if state.is_dir() and any(file.name not in _FIRST for file in state.iterdir()):
             raise BadFile(f"{state} holds other files; name an empty folder, or a new one.")
         usual = {"model": "model", "hardware": platform.machine() or "unknown", "name": state.resolve().name}
         held = {key: given[key] or usual[key] for key in usual}
@@ -92,14 +97,15 @@ def open_device(
         if value is not None and value != held[key]:
             raise BadInput(f"{state} is a device whose {key} is {held[key]!r}, not {value!r}.")
     storage = DiskStorage(state)
-    device = Device(
-        storage,
-        None if root is None else root.read_bytes(),
-        Settings(held["model"], held["hardware"], held["name"]),
-        **settings,
-    )
-    if read_file(storage, IDENTITY) is None:
-        write_file(storage, IDENTITY, json.dumps(held).encode())
+    with storage.locked():  # or two that are made at once would write over each other
+        device = Device(
+            storage,
+            None if root is None else root.read_bytes(),
+            Settings(held["model"], held["hardware"], held["name"], check=check),
+            **settings,
+        )
+        if read_file(storage, IDENTITY) is None:
+            write_file(storage, IDENTITY, json.dumps(held).encode())
     return device
 
 
@@ -122,6 +128,8 @@ def status(state: Path) -> Status:
 def looks(device: Device, url: str, every_seconds: float) -> Generator[Outcome]:
     """Look at the server again and again; a generator that is closed lets go of the connection.
 
+    A device that another process holds at a later look is looked at again after that time.
+
     Raises
     ------
     BadInput
@@ -130,9 +138,14 @@ def looks(device: Device, url: str, every_seconds: float) -> Generator[Outcome]:
     if not 0 < every_seconds < 1e7:
         raise BadInput(f"Seconds between two looks are a positive number, not {every_seconds:g}.")
     with contextlib.closing(HttpTransport(url)) as transport:
+        last = device.update(transport)
         while True:
-            yield device.update(transport)
+            yield last
             time.sleep(every_seconds)
+            try:
+                last = device.update(transport)
+            except BadFile as error:  # another process of this device is at work: it will have ended
+                last = replace(last, action="none", reason=str(error), bytes=0)
 
 
 def _identity(state: Path) -> dict[str, str] | None:

@@ -11,59 +11,23 @@ import platform
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, TypeGuard
 
-from edgelab.errors import EdgelabError
 from edgelab.ota import slots
 from edgelab.ota.deltas import apply_delta, sha256
 from edgelab.ota.download import SYNC_BYTES, download, part_name
-from edgelab.ota.health import Runner, older, run_golden, runtime_version
+from edgelab.ota.health import Ran, Runner, older, run_golden, runtime_version
 from edgelab.ota.manifest import Manifest, Payload, Refused, now
 from edgelab.ota.slots import Installed, State, Trial
+from edgelab.ota.standing import Outcome
 from edgelab.ota.storage import Storage
 from edgelab.ota.trust import Catalogue, Transport, Trust, Unreachable
 
 OFFLINE_DAYS = 30
 _ROOM_BYTES = 64 * 1024
 _MOST_LATENCIES = 64
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one look at the server came to.
-
-    Attributes
-    ----------
-    running, previous
-        The release that runs, and the one in the other slot; None if there is none.
-    action
-        ``none``, ``updated``, ``rolled back``, ``refused`` or ``recovered``.
-    reason
-        A sentence or more.
-    bytes
-        Downloaded of the payload; metadata apart.
-    rolled_back
-        Releases that this device does not run again.
-    """
-
-    running: int | None
-    previous: int | None
-    action: str
-    reason: str
-    bytes: int
-    rolled_back: tuple[int, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON-ready data: see docs/json.md."""
-        return {**vars(self), "rolled_back": list(self.rolled_back)}
-
-    def __str__(self) -> str:
-        runs = "Nothing is installed" if self.running is None else f"Release {self.running} runs"
-        held = "" if self.previous is None else f", release {self.previous} is kept"
-        return f"{self.action}: {self.reason}\n{runs}{held}; {self.bytes:,} bytes were downloaded."
-
-    def _repr_markdown_(self) -> str:
-        return str(self)
+MOST_UNJUDGED = 5
+"""How often a release is tested again that could not be judged for want of time, before it is given up."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +41,9 @@ class Settings:
     trial_boots, trial_runs
         How often a release on trial may be started before it has to be committed, and how often it then runs the golden
         inputs.
+    check
+        Whether the golden inputs also run at a look that changes nothing, so that each report says how the release in
+        use does: what a rollout compares the next one with.
     sync_bytes
         How much of a download may be lost by a power cut.
     """
@@ -86,6 +53,7 @@ class Settings:
     name: str = platform.node() or "device"
     trial_boots: int = 3
     trial_runs: int = 3
+    check: bool = False
     sync_bytes: int = SYNC_BYTES
 
 
@@ -137,7 +105,8 @@ class Device:
         self._state = State()
         self._notes: list[str] = []
         self._bytes = 0
-        self._latencies: list[float] = []
+        self._ran: Ran | None = None
+        self._crashes = 0  # since the last report that arrived
 
     def boot(self) -> Installed | None:
         """Start: pick a slot, verify it, and run it. A release on trial has one start less; one without is rolled back.
@@ -149,7 +118,10 @@ class Device:
         """
         with self.storage.locked():
             self._notes = []
-            return self._boot()[0]
+            try:
+                return self._boot()[0]
+            except OSError:  # a start of a trial that cannot be written down would not be the last one
+                return self._after_storage_failed(None)
 
     def update(self, transport: Transport) -> Outcome:
         """Start, look at the server, take what it offers if all of it holds, and report.
@@ -160,12 +132,14 @@ class Device:
             If another process works on this device.
         """
         with self.storage.locked():
-            self._notes, self._bytes, self._latencies = [], 0, []
-            running, action = self._boot()
-            if self._state.trial is not None and running is not None:
-                running, action = self._finish_trial(running)
+            self._notes, self._bytes, self._ran = [], 0, None
+            running, action, said = None, "none", ""
             try:
-                running, action, said = self._look(transport, running, action)
+                running, action = self._boot()
+                if self._on_trial(running):
+                    running, action = self._finish_trial(running)
+                if self._state.trial is None:
+                    running, action, said = self._look(transport, running, action)
             except Unreachable as error:
                 said = f"{error} The device goes on with what it has."
                 self._say_if_long_offline()
@@ -173,9 +147,13 @@ class Device:
                 said, action = f"{error} ({error.kind})", "refused"
             except OSError as error:
                 said, action = f"The storage does not take it ({error.strerror or error}).", "refused"
+                running = self._after_storage_failed(running)
+            if self.settings.check and self._ran is None and running is not None:
+                self._check(running)
             outcome = self._outcome(running, action, said)
             try:
                 transport.post("report", self._report(outcome))
+                self._crashes = 0
             except Unreachable as error:  # what was committed stays
                 outcome = replace(outcome, reason=f"{outcome.reason} The report did not arrive: {error}")
         return outcome
@@ -199,7 +177,7 @@ class Device:
         self._state = replace(self._state, trial=trial)
         self._state.save(self.storage)
         started, action = self._boot()  # what a restart does
-        if started is not None and self._state.trial is not None:
+        if self._on_trial(started):
             started, action = self._finish_trial(started)
         self._clear(manifest)
         return started, action, ""
@@ -209,6 +187,7 @@ class Device:
         self._state = slots.state_of(self.storage, self.trust, self.settings.model)
         trial, action = self._state.trial, "none"
         if trial is not None:
+            self._crashes += trial.started  # the start before this one came to no end
             held = slots.find(self.storage, self.trust, trial.slot, self.settings.model)
             if trial.boots_left > 0 and held is not None and held.release == trial.release:
                 self._state = replace(self._state, trial=trial.start())
@@ -228,13 +207,22 @@ class Device:
             self._notes.append("The committed slot is damaged, and the other one holds nothing to go back to.")
         return running, action
 
+    def _on_trial(self, running: Installed | None) -> TypeGuard[Installed]:
+        return running is not None and self._state.trial is not None and running.slot == self._state.trial.slot
+
     def _finish_trial(self, running: Installed) -> tuple[Installed | None, str]:
-        """Watch the release on trial, then commit it or go back."""
+        """Watch the release on trial, then commit it or go back; without a judgement, go back until the next look."""
         try:
-            self._latencies = self.runner(self.storage, running, self.settings.trial_runs)
+            self._ran = self.runner(self.storage, running, self.settings.trial_runs)
             complaint = self.health(running)
         except Refused as error:
+            self._crashes += error.crashes
             complaint = str(error)
+            if error.kind == "not judged" and self._state.trial is not None:
+                self._state = replace(self._state, trial=self._state.trial.stop())
+                self._state.save(self.storage)
+                self._notes.append(f"{complaint} Its trial goes on at the next look.")
+                return slots.find(self.storage, self.trust, self._state.active, self.settings.model), "none"
         if complaint:
             self._roll_back(f"{complaint} Release {running.release} was rolled back.")
             return slots.find(self.storage, self.trust, self._state.active, self.settings.model), "rolled back"
@@ -298,11 +286,40 @@ class Device:
         installed = slots.verify(self.storage, self.trust, slot, self.settings.model)
         try:
             self.runner(self.storage, installed, 1)
-        except Refused:
-            self._state = self._state.refusing(manifest.release)
-            self._state.save(self.storage)
-            raise
+        except Refused as error:
+            self._crashes += error.crashes
+            raise self._failed(manifest.release, error) from None
         return installed
+
+    def _failed(self, release: int, error: Refused) -> Refused:
+        """Keep that a release failed its smoke test, or that it could not be judged; how it is refused."""
+        late, times = self._state.unjudged
+        times = times + 1 if late == release else 1
+        if error.kind == "not judged" and times < MOST_UNJUDGED:
+            self._state = replace(self._state, unjudged=(release, times))
+            error = Refused("not judged", f"{error} It is tried again at a later look.")
+        else:
+            if error.kind == "not judged":
+                error = Refused("smoke test", f"{error} That was so {times} times, and it is given up.")
+            self._state = self._state.refusing(release)
+        self._state.save(self.storage)
+        return error
+
+    def _check(self, running: Installed) -> None:
+        """Run the golden inputs of the release in use, for the report; whatever comes of it changes nothing here."""
+        try:
+            self._ran = self.runner(self.storage, running, 1)
+        except Refused as error:
+            self._crashes += error.crashes
+            self._notes.append(f"{error} It stays, and the server is told.")
+
+    def _after_storage_failed(self, running: Installed | None) -> Installed | None:
+        """What runs where a change could not be written: what the pointer on the storage says is committed."""
+        try:
+            self._state = slots.state_of(self.storage, self.trust, self.settings.model)
+            return slots.find(self.storage, self.trust, self._state.active, self.settings.model)
+        except OSError:
+            return running
 
     def _model(
         self, manifest: Manifest, bases: dict[str, Installed], catalogue: Catalogue, transport: Transport
@@ -327,11 +344,12 @@ class Device:
         catalogue: Catalogue,
         transport: Transport,
     ) -> bytes:
+        slots.prune(self.storage, {part_name(payload)})  # first, or what an older try left could take the room for good
         free = self.storage.free_bytes() + self._reusable()
-        needed = payload.bytes + manifest.bytes + manifest.golden_bytes + _ROOM_BYTES
+        held = min(payload.bytes, self.storage.size(f"{slots.DOWNLOADS}/{part_name(payload)}") or 0)
+        needed = payload.bytes - held + manifest.bytes + manifest.golden_bytes + _ROOM_BYTES
         if needed > free:
             raise Refused("space", f"Release {manifest.release} needs {needed:,} bytes; {free:,} are free.")
-        slots.prune(self.storage, {part_name(payload)})
         content, received = download(self.storage, transport, catalogue, payload, self.settings.sync_bytes)
         self._bytes += received
         old = self.storage.read(bases[payload.from_sha256].model) if payload.from_sha256 else b""
@@ -361,10 +379,20 @@ class Device:
             raise
 
     def _report(self, outcome: Outcome) -> dict[str, Any]:
-        """What the server is told: the release that booted, not the one that was installed."""
+        """What the server is told: the release that booted, not the one that was installed.
+
+        Crashes are starts of a trial that came to no end, which a power cut may be to blame for, and child processes
+        that died.
+        """
         about = {"device": self.settings.name, "model": self.settings.model, "hardware": self.settings.hardware}
-        latencies = [round(ms, 4) for ms in self._latencies[:_MOST_LATENCIES]]
-        return {**about, "booted": outcome.running, "latency_ms": latencies, **outcome.to_dict()}
+        ran = self._ran or Ran(())
+        said = {
+            "booted": outcome.running,
+            "latency_ms": [round(ms, 4) for ms in ran.latencies_ms[:_MOST_LATENCIES]],
+            "crashes": self._crashes,
+            **({"right": ran.right, "judged": ran.judged} if ran.judged else {}),
+        }
+        return {**about, **said, **outcome.to_dict()}
 
     def _reference(self) -> datetime:
         """The time against which expiry is judged: the clock's, but never one that this device knows to be past."""
@@ -405,39 +433,3 @@ class Device:
             self._bytes,
             self._state.rolled_back,
         )
-
-
-def status_of(storage: Storage, model: str) -> dict[str, Any]:
-    """What runs on a device, verified, read beside a device at work and without its lock.
-
-    Raises
-    ------
-    EdgelabError
-        If the folder is no device's.
-    """
-    trust = Trust(storage)
-    for _ in range(5):  # between two reads the device may have gone on
-        state = slots.load_state(storage) or State()
-        trial = state.trial if state.trial is not None and state.trial.started else None
-        running = slots.find(storage, trust, trial.slot if trial else state.active, model)
-        if running is not None or state.active is None:
-            break
-    if running is None and state.active is not None:
-        raise EdgelabError("No slot of this device holds a whole, verified release; start the device to mend it.")
-    other = None
-    if running is not None:
-        free = slots.SLOTS[1] if running.slot == slots.SLOTS[0] else slots.SLOTS[0]
-        other = slots.find(storage, trust, free, model)
-    kept = other.release if other is not None and other.release not in state.rolled_back else None
-    return {
-        "model": model,
-        "running": None if running is None else running.release,
-        "path": None if running is None else str(storage.path(running.model)),
-        "sha256": None if running is None else running.manifest.sha256,
-        "previous": kept,
-        "trial": trial is not None,
-        "committed": state.committed,
-        "rolled_back": list(state.rolled_back),
-        "contact": state.contact or None,
-        "card": None if running is None else dict(vars(running.manifest.card)),
-    }

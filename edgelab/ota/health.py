@@ -5,43 +5,63 @@ from __future__ import annotations
 import importlib.metadata
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelab.errors import EdgelabError
+from edgelab.errors import EdgelabError, EngineDied, EngineLate
 from edgelab.ota.manifest import Manifest, Refused
 from edgelab.ota.slots import GOLDEN, Installed, folder
 from edgelab.ota.storage import Storage
 
 TIME_LIMIT_SECONDS = 30.0
 PACKAGES = {"onnx": "onnxruntime", "tflite": "ai-edge-litert"}
-Runner = Callable[[Storage, Installed, int], list[float]]
-"""Runs an installed model's golden inputs a number of times and gives the milliseconds of each item; Refused if the
-answers, the time or the runtime are not as they must be."""
 
 
-def run_golden(storage: Storage, installed: Installed, times: int = 1) -> list[float]:
+@dataclass(frozen=True)
+class Ran:
+    """What a run of golden inputs came to.
+
+    Attributes
+    ----------
+    latencies_ms
+        Of each item.
+    right, judged
+        Top answers that are the label, of the items that have one; each item counts once, however often it ran.
+    """
+
+    latencies_ms: tuple[float, ...]
+    right: int = 0
+    judged: int = 0
+
+
+Runner = Callable[[Storage, Installed, int], Ran]
+"""Runs an installed model's golden inputs a number of times; Refused if the answers, the time or the runtime are not as
+they must be."""
+
+
+def run_golden(storage: Storage, installed: Installed, times: int = 1) -> Ran:
     """Run the golden inputs through the runtime, which works in a child process under a time limit.
 
     Returns
     -------
-    list of float
-        Milliseconds of each item, the first one apart, which pays for the start.
+    Ran
+        Its latencies without the first one, which pays for the start.
 
     Raises
     ------
     Refused
-        If the runtime refuses the model, dies or takes too long, or the answers differ from those at the publisher by
-        more than the manifest allows.
+        If the runtime refuses the model or dies, or the answers differ from those at the publisher by more than the
+        manifest allows; of the kind ``not judged`` if time was short, which a busy device may be to blame for.
     """
     golden = storage.path(f"{folder(installed.slot)}/{GOLDEN}")
     return smoke_test(storage.path(installed.model), golden, installed.manifest, times)
 
 
-def smoke_test(model: Path, golden: Path, manifest: Manifest, times: int = 1) -> list[float]:
+def smoke_test(model: Path, golden: Path, manifest: Manifest, times: int = 1) -> Ran:
     """`run_golden` on files."""
     from edgelab.engines import open_engine
     from edgelab.measure.golden_file import read_golden
@@ -49,6 +69,7 @@ def smoke_test(model: Path, golden: Path, manifest: Manifest, times: int = 1) ->
     try:
         kept = read_golden(golden)
         taken: list[float] = []
+        right = judged = 0
         with open_engine(model, timeout=TIME_LIMIT_SECONDS) as engine:
             for _ in range(times):
                 found: list[dict[str, NDArray[Any]]] = []
@@ -59,14 +80,27 @@ def smoke_test(model: Path, golden: Path, manifest: Manifest, times: int = 1) ->
                     taken.append(1e3 * (time.perf_counter() - started))
                 answers = {name: np.concatenate([each[name] for each in found]) for name in kept.outputs}
                 judge(answers, dict(kept.outputs), kept.logits, manifest)
+                right, judged = _right(answers, kept.logits, kept.data.y)
     except Refused:
         raise
+    except EngineLate:
+        limit_s = f"{TIME_LIMIT_SECONDS:g} s"
+        raise Refused("not judged", f"Release {manifest.release} gave no answer within {limit_s}.") from None
+    except EngineDied as error:
+        raise Refused("smoke test", f"Release {manifest.release} does not run here ({_line(error)}).", 1) from None
     except (EdgelabError, KeyError, ValueError) as error:
         raise Refused("smoke test", f"Release {manifest.release} does not run here ({_line(error)}).") from None
     limit = manifest.max_latency_ms
     if limit is not None and len(taken) > 1 and float(np.percentile(taken[1:], 95)) > limit:
-        raise Refused("smoke test", f"Release {manifest.release} takes longer than the {limit:g} ms that it may.")
-    return taken[1:] or taken
+        raise Refused("not judged", f"Release {manifest.release} takes longer than the {limit:g} ms that it may.")
+    return Ran(tuple(taken[1:] or taken), right, judged)
+
+
+def _right(found: dict[str, NDArray[Any]], logits: str | None, labels: NDArray[Any] | None) -> tuple[int, int]:
+    """How many top answers are the label, of how many; none where the labels are no class numbers."""
+    if logits is None or labels is None or labels.dtype.kind not in "iu" or labels.ndim != 1:
+        return 0, 0
+    return int((found[logits].argmax(-1) == labels).sum()), len(labels)
 
 
 def judge(found: dict[str, NDArray[Any]], due: dict[str, NDArray[Any]], logits: str | None, manifest: Manifest) -> None:

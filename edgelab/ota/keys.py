@@ -81,11 +81,20 @@ def next_name(folder: Path, role: str) -> str:
 
 def private_files(folder: Path) -> list[Path]:
     """The files below a folder that are or hold private keys, whatever they are called."""
-    found = []
-    for file in sorted(folder.rglob("*")):
-        if not file.is_file():
-            continue
-        small = file.stat().st_size <= _MOST_KEY_BYTES
-        if file.suffix == SUFFIX or (small and any(mark in file.read_bytes() for mark in _MARKS)):
-            found.append(file)
-    return found
+    return [file for file in sorted(folder.rglob("*")) if file.is_file() and holds_private(file)]
+
+
+def holds_private(file: Path) -> bool:
+    """Whether a file is or holds a private key.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    if file.suffix == SUFFIX:
+        return True
+    if file.stat().st_size > _MOST_KEY_BYTES:
+        return False
+    content = file.read_bytes()
+    return any(mark in content for mark in _MARKS)

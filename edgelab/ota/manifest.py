@@ -25,12 +25,14 @@ class Refused(EdgelabError):
     """A release, or what the server says of it, is not taken; the device goes on with what it has.
 
     ``kind`` is one of: tampered, truncated, oversized, replayed, mixed, expired, wrong key, older, path, malformed,
-    hardware, runtime, space, smoke test, health, rolled back, slot.
+    hardware, runtime, space, smoke test, not judged, health, rolled back, slot. ``crashes`` counts the child processes
+    that died over it.
     """
 
-    def __init__(self, kind: str, sentence: str) -> None:
+    def __init__(self, kind: str, sentence: str, crashes: int = 0) -> None:
         super().__init__(sentence)
         self.kind = kind
+        self.crashes = crashes
 
 
 @dataclass(frozen=True)

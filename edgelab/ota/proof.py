@@ -15,6 +15,7 @@ from edgelab.ota.deltas import sha256
 from edgelab.ota.device import Device, Settings
 from edgelab.ota.download import FolderTransport
 from edgelab.ota.flash import Flash
+from edgelab.ota.health import Ran
 from edgelab.ota.manifest import Refused, now
 from edgelab.ota.powercut import Judge, PowerCuts, Verdict, cut_everywhere
 from edgelab.ota.publisher import Publisher, initialise
@@ -64,10 +65,10 @@ def cut_device(*, mark: bytes = b"", seed: int = 0, samples: int = 1, everything
         return cut_everywhere(start, flash.log, judge, committed=1, draw=draw, samples=samples, everything=everything)
 
 
-def _runner(storage: Storage, installed: Installed, times: int) -> list[float]:
+def _runner(storage: Storage, installed: Installed, times: int) -> Ran:
     if not golden_test(storage.read(installed.model)):
         raise Refused("smoke test", "It does not answer golden inputs as its publisher's did.")
-    return [1.0] * times
+    return Ran((1.0,) * times)
 
 
 def _judge(

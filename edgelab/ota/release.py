@@ -5,13 +5,19 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from edgelab.errors import BadFile, BadInput
 from edgelab.ota.health import PACKAGES
 from edgelab.ota.manifest import Card
 from edgelab.ota.publisher import Published, Publisher
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 MOST_GOLDEN_ITEMS = 16
+MOST_LABELLED_ITEMS = 32
+"""With labels a device also reports how many answers were right, and of a few items that says nothing."""
 
 
 def publish(
@@ -72,23 +78,30 @@ def golden_for(model: Path, golden: Path | None = None, data: Path | None = None
         if not report.passed:
             raise BadInput(f"{model} is not published: {' '.join(report.models[0].reasons)}")
         kept = read_golden(golden).data
-        inputs = dict(kept.inputs)
+        inputs, labels = dict(kept.inputs), kept.y
     elif data is not None:
-        inputs = dict(load_arrays(data).inputs)
+        given = load_arrays(data)
+        inputs, labels = dict(given.inputs), given.y
     else:
         raise BadInput(
             "Without golden inputs no device can test a release before it runs it; name --golden GOLDEN or --data "
             "FILE.npz."
         )
-    count = min(MOST_GOLDEN_ITEMS, *(len(values) for values in inputs.values()))
+    if labels is not None and (labels.dtype.kind not in "iu" or labels.ndim != 1):
+        labels = None
+    most = MOST_GOLDEN_ITEMS if labels is None else MOST_LABELLED_ITEMS
+    count = min(most, *(len(values) for values in inputs.values()))
     with tempfile.TemporaryDirectory(prefix="edgelab-ota-") as folder:
         out = Path(folder) / "golden.npz"
         golden_sets.make(model, Arrays.by_name({n: v[:count] for n, v in inputs.items()}), out)
-        return _native(model, out)
+        return _native(model, out, None if labels is None else labels[:count])
 
 
-def _native(model: Path, golden: Path) -> bytes:
-    """The golden file with its inputs as the engine takes them by name, and without samples of layers."""
+def _native(model: Path, golden: Path, labels: NDArray[Any] | None) -> bytes:
+    """The golden file with its inputs as the engine takes them by name, with class numbers, without samples of layers.
+
+    Labels that are no classes of the model are left out.
+    """
     from dataclasses import replace
 
     from edgelab.engines import model_format, open_engine
@@ -105,9 +118,12 @@ def _native(model: Path, golden: Path) -> bytes:
 
     outputs = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
     logits = next((n for n, y in outputs.items() if y.ndim == 2 and y.shape[1] > 1), None)
+    classes = outputs[logits].shape[1] if logits else 0
+    if labels is not None and not ((labels >= 0) & (labels < classes)).all():
+        labels = None
     small = replace(
         kept,
-        data=Arrays.by_name(feeds),
+        data=Arrays.by_name(feeds, labels),
         orders=dict.fromkeys(feeds, "native"),
         outputs=outputs,
         logits=logits,

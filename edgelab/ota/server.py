@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +19,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from edgelab.errors import BadFile, BadInput, EdgelabError
+from edgelab.ota.keys import holds_private
 from edgelab.ota.manifest import now
 from edgelab.ota.publisher import refuse_private
 from edgelab.ota.storage import checked_name
@@ -25,7 +28,8 @@ REPORTS = "reports.jsonl"
 MOST_BODY_BYTES = 64 * 1024
 MOST_REPORTS_BYTES = 256 * 2**20
 _SERVED = ("metadata/", "targets/", "root.json")
-_RANGE = re.compile(r"bytes=(\d{1,15})-")
+_RANGE = re.compile(r"bytes=([0-9]{1,15})-")
+_LENGTH = re.compile(r"[0-9]{1,9}")
 _PART_BYTES = 64 * 1024
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -71,6 +75,11 @@ def make_server(
     class Server(ThreadingHTTPServer):
         daemon_threads = True
         allow_reuse_address = True
+
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """A client that goes away is nothing to report."""
+            if not isinstance(sys.exc_info()[1], OSError):
+                super().handle_error(request, client_address)
 
     try:
         return Server(("127.0.0.1", port), Handler)
@@ -130,7 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             file = self.served / checked_name(path)
             inside = file.resolve().is_relative_to(self.served.resolve())
-            if not (path.startswith(_SERVED) and inside and file.is_file()):
+            if not (path.startswith(_SERVED) and inside and file.is_file()) or holds_private(file):
                 raise BadInput("It is not served.")  # noqa: TRY301
             stream = file.open("rb")
         except (BadInput, OSError):
@@ -159,16 +168,19 @@ class _Handler(BaseHTTPRequestHandler):
         """What a device says: its turn, its report."""
         answer = self.posts.get(urlsplit(self.path).path.lstrip("/"))
         length = self.headers.get("Content-Length", "")
-        if answer is None or not length.isdigit() or int(length) > MOST_BODY_BYTES:
+        if answer is None or not _LENGTH.fullmatch(length) or int(length) > MOST_BODY_BYTES:
             self.close_connection = True
             self._answer(404 if answer is None else 413, {"error": "It is not taken."})
             return
         try:
-            data = json.loads(self.rfile.read(int(length)))
+            data = json.loads(self.rfile.read(int(length)), parse_constant=_no_number, parse_float=_finite)
             if not isinstance(data, dict):
                 raise BadInput("A device sends a JSON object.")
             found = answer({**data, "at": now().isoformat()})
-        except (EdgelabError, ValueError, KeyError, TypeError, RecursionError, OSError) as error:
+        except KeyError as error:
+            self._answer(400, {"error": f"What a device sends lacks {str(error)[:80]}."})
+            return
+        except (EdgelabError, ValueError, TypeError, RecursionError, OSError) as error:
             self._answer(400, {"error": " ".join(str(error).split())[:200]})
             return
         self._answer(200, found)
@@ -184,3 +196,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
         """Nothing prints here."""
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is too large a number.")
+    return value
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no number in JSON.")

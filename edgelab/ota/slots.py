@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from datetime import date, datetime
 from typing import Any
 
 from edgelab.ota.deltas import sha256
@@ -36,6 +37,10 @@ class Trial:
         """The same with one start less."""
         return Trial(self.slot, self.release, self.boots_left - 1, started=True)
 
+    def stop(self) -> Trial:
+        """The same after a start that ended as it should, without a judgement."""
+        return replace(self, started=False)
+
 
 @dataclass(frozen=True)
 class State:
@@ -55,6 +60,8 @@ class State:
         The latest moment that this device knows has passed, from signed files and its clock, as ISO text.
     contact
         The day on which the server was last reached, as ISO text; "" before that.
+    unjudged
+        A release that could not be judged for want of time, and how often; (0, 0) if there is none.
     """
 
     active: str | None = None
@@ -63,11 +70,12 @@ class State:
     rolled_back: tuple[int, ...] = ()
     seen: str = ""
     contact: str = ""
+    unjudged: tuple[int, int] = (0, 0)
 
     def refusing(self, release: int) -> State:
         """The same with a release that is never to run again, and nothing on trial."""
         listed = tuple(sorted({*self.rolled_back, release}))[-MOST_ROLLED_BACK:]
-        return replace(self, trial=None, rolled_back=listed)
+        return replace(self, trial=None, rolled_back=listed, unjudged=(0, 0))
 
     def free_slot(self) -> str:
         """The slot in which nothing runs."""
@@ -86,10 +94,13 @@ def load_state(storage: Storage) -> State | None:
     try:
         found = json.loads(content)
         trial = None if found["trial"] is None else Trial(**found["trial"])
-        state = State(**{**found, "trial": trial, "rolled_back": tuple(int(n) for n in found["rolled_back"])})
+        gone, (late, times) = (tuple(int(n) for n in found["rolled_back"]), found.get("unjudged", (0, 0)))
+        state = State(**{**found, "trial": trial, "rolled_back": gone, "unjudged": (int(late), int(times))})
         sound = state.active in (*SLOTS, None) and isinstance(state.committed, int)
         sound = sound and (trial is None or (trial.slot in SLOTS and isinstance(trial.boots_left, int)))
-    except (ValueError, TypeError, KeyError, AttributeError):
+        sound = sound and (not state.seen or datetime.fromisoformat(state.seen).tzinfo is not None)
+        sound = sound and (not state.contact or bool(date.fromisoformat(state.contact)))
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
     return state if sound else None
 
@@ -165,7 +176,7 @@ def verify(storage: Storage, trust: Trust, slot: str, model: str) -> Installed:
         raise Refused("slot", f"Slot {slot} holds no whole release.")
     try:
         root_version = int(json.loads(accepted)["root"])
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         raise Refused("slot", f"Slot {slot} does not say under which root it was accepted.") from None
     trust.verify_target(signed, root_version, manifest_path(model), content)
     manifest = Manifest.from_bytes(content)

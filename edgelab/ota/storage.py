@@ -127,6 +127,16 @@ def checked_name(name: str) -> str:
     return name
 
 
+def _fsync_folder(folder: Path) -> None:
+    if sys.platform == "win32":  # a folder has no handle to sync there
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 class DiskStorage:
     """A folder of a real file system.
 
@@ -139,7 +149,9 @@ class DiskStorage:
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.root = Path(root)
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
+            if not self.root.is_dir():
+                self.root.mkdir(parents=True, exist_ok=True)
+                _fsync_folder(self.root.absolute().parent)
         except OSError as error:
             raise BadFile(f"{self.root} cannot be made a device's folder ({error.strerror or error}).") from None
 
@@ -184,13 +196,7 @@ class DiskStorage:
 
     def fsync_folder(self, folder: str) -> None:
         """See `Storage`."""
-        if sys.platform == "win32":  # a folder has no handle to sync there
-            return
-        descriptor = os.open(self.path(folder), os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _fsync_folder(self.path(folder))
 
     def rename(self, old: str, new: str) -> None:
         """See `Storage`."""

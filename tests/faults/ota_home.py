@@ -15,6 +15,7 @@ from edgelab.ota.deltas import sha256
 from edgelab.ota.device import Device, Settings
 from edgelab.ota.download import FolderTransport
 from edgelab.ota.flash import Flash
+from edgelab.ota.health import Ran
 from edgelab.ota.manifest import Refused
 from edgelab.ota.powercut import Verdict
 from edgelab.ota.publisher import Publisher, initialise
@@ -28,7 +29,7 @@ def stub(storage, installed, times):
     content = storage.read(installed.model)
     if b"BROKEN" in content or (b"BAD" in content and times == SETTINGS.trial_runs):
         raise Refused("smoke test", "It answers otherwise than at its publisher.")
-    return [1.0] * times
+    return Ran((1.0,) * times)
 
 
 def model_bytes(seed, size=1700, marks=b""):
