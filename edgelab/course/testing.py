@@ -87,6 +87,10 @@ def run_tests(arguments: Sequence[str], say: Callable[[str], None]) -> int:
     left_out = " and ".join(f"not {marker}" for marker, stays in wanted.items() if not stays)
     with tempfile.TemporaryDirectory() as folder:
         environment[CPU_FILE] = str(Path(folder) / "cpu.jsonl")
+        if environment.pop("PYTHONDONTWRITEBYTECODE", ""):
+            # The tests start hundreds of processes. Nothing is written beside the sources, as was asked for, and the
+            # frameworks are compiled once and not in each of them, which took more than the tests.
+            environment["PYTHONPYCACHEPREFIX"] = str(Path(folder) / "bytecode")
         commands = [[sys.executable, "-m", "pytest", "-m", left_out, *part, *rest] for part in parts]
         status = _run(commands, environment)
         if summary := _summary(Path(environment[CPU_FILE])):

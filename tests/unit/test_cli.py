@@ -405,6 +405,20 @@ def test_test_passes_pytests_options_on(home, monkeypatch, capfd, tmp_path):
     assert "The browser tests use" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("asked", ["1", ""])
+def test_the_tests_compile_the_frameworks_once_and_leave_no_bytecode(home, monkeypatch, asked):
+    found = []
+    monkeypatch.setattr(
+        "edgelab.course.testing.subprocess.run",
+        lambda words, env, **_: found.append(env) or subprocess.CompletedProcess(words, 0),
+    )
+    monkeypatch.delenv("PYTHONPYCACHEPREFIX", raising=False)
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", asked)
+    assert call("test", "--quick", "--co") == 0
+    assert not found[0].get("PYTHONDONTWRITEBYTECODE")
+    assert ("PYTHONPYCACHEPREFIX" in found[0]) is bool(asked)
+
+
 def test_no_labs_at_all(monkeypatch, tmp_path, capfd):
     monkeypatch.setenv("EDGELAB_HOME", str(tmp_path))
     for verb in ("labs", "doctor", "claims", "progress", "open", "build"):
