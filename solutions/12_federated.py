@@ -2011,8 +2011,7 @@ guess_skewed.against(behind_f2["digits_labels"])
 # %%
 how = f"Measured on {ahead.content['date']}, {ahead.content['machine']}."
 columns = (
-    "task",
-    "dealt out",
+    "task, dealt out",
     "in one place",
     "federated",
     "with a pull",
@@ -2024,8 +2023,7 @@ Table(
     columns,
     [
         (
-            task,
-            setting,
+            f"{task}, {setting}",
             ahead.accuracy(task, "together", "centralised").figure(),
             *(
                 ahead.accuracy(task, setting, method).figure()
