@@ -1253,7 +1253,10 @@ for (k, mu), moves in paths.items():
 lengths = {
     mu: np.mean([np.linalg.norm(paths[k, mu][-1]) for k in shown]) for mu in (0.0, 1.0)
 }
-title = f"Ten passes lead {lengths[0.0]:.1f} away from the server's weights, with a pull of 1 {lengths[1.0]:.1f}"
+title = (
+    f"After ten passes {lengths[0.0]:.1f} away from the server's weights; "
+    f"{lengths[1.0]:.1f} with a pull of 1"
+)
 figure = ui.lines(lines, title, "first direction", "second direction")
 ui.show(figure, alt=f"Six paths in a plane, from where the server stands. {title}.")
 whose("prox_round")
@@ -1845,12 +1848,12 @@ Table(
 
 
 # %% tags=["finding:pays"]
-def finding_pays(by_item, by_client, tenth, better, worse, equal):
+def finding_pays(by_item, by_client, tenth, better, worse, equal, half):
     return (
         f"The federated model is right on {by_item:.0f} % of the items that were kept back. The mean over the "
         f"clients is {by_client:.0f} %, and a tenth of the clients is below {tenth:.0f} %. Against training alone, "
-        f"on its own items, {better} clients gain, {worse} lose and {equal} are equal; most of them judge on a "
-        "handful of items, so single clients tell little."
+        f"on its own items, {better} clients gain, {worse} lose and {equal} are equal; half of them judge on at "
+        f"most {half:.0f} items, so single clients tell little."
     )
 
 
@@ -1862,6 +1865,7 @@ finding(
     better,
     worse,
     clients - better - worse,
+    float(np.median(held_back.sizes)),
 )
 
 # %% [markdown]
@@ -2007,8 +2011,7 @@ guess_skewed.against(behind_f2["digits_labels"])
 # %%
 how = f"Measured on {ahead.content['date']}, {ahead.content['machine']}."
 columns = (
-    "task",
-    "dealt out",
+    "task, dealt out",
     "in one place",
     "federated",
     "with a pull",
@@ -2020,8 +2023,7 @@ Table(
     columns,
     [
         (
-            task,
-            setting,
+            f"{task}, {setting}",
             ahead.accuracy(task, "together", "centralised").figure(),
             *(
                 ahead.accuracy(task, setting, method).figure()

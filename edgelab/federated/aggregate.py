@@ -55,8 +55,9 @@ def federated_average(weights: Floats, updates: Floats, sizes: NDArray[np.int64]
             f"Updates of shape {updates.shape} with {sizes.size} sizes do not fit {len(weights)} weights; there must "
             "be one row and one size a client."
         )
-    if sizes.min() <= 0:
-        raise BadInput(f"The client in row {int(sizes.argmin())} has no items, so its update has no weight.")
+    empty = ~(sizes > 0)
+    if empty.any():
+        raise BadInput(f"The client in row {int(empty.argmax())} has no items, so its update has no weight.")
     faulty = ~np.isfinite(updates).all(axis=1)
     if faulty.any():
         raise BadInput(f"The update in row {int(faulty.argmax())} holds a NaN or an infinite value; leave it out.")

@@ -191,7 +191,8 @@ class MadeAhead:
             If it is missing, or holds something else.
         """
         content = read_json(path)
-        if not isinstance(content, dict) or not {"runs", "date", "machine"} <= set(content):
+        known = isinstance(content, dict) and {"runs", "date", "machine"} <= set(content)
+        if not known or not isinstance(content["runs"], dict):
             raise BadFile(f"{path} holds no figures of federated learning: make them with edgelab.federated.ahead.")
         return cls(content)
 

@@ -28,7 +28,7 @@ def average(models: Sequence[Weights], sizes: Sequence[int]) -> dict[str, torch.
     Raises
     ------
     BadInput
-        If there is no model, or not one size each.
+        If there is no model, not one size each, no item at all, or a model has other names than the first.
 
     Examples
     --------
@@ -38,6 +38,10 @@ def average(models: Sequence[Weights], sizes: Sequence[int]) -> dict[str, torch.
     if not models or len(models) != len(sizes):
         raise BadInput(f"{len(models)} models and {len(sizes)} sizes: there must be a model, and one size each.")
     total = sum(sizes)
+    if not total > 0:
+        raise BadInput("The clients have no items, so their models have no weights in a mean.")
+    if any(set(model) != set(models[0]) for model in models):
+        raise BadInput("All models of an average need the same names.")
     return {
         name: torch.stack([model[name] * (size / total) for model, size in zip(models, sizes, strict=True)]).sum(dim=0)
         for name in models[0]

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
+import numpy as np
 import torch
 from torch import nn
 from torch.func import functional_call, grad_and_value
@@ -64,6 +65,8 @@ class ClientConfig:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise BadInput(f"learning_rate={self.learning_rate} must be above 0.")
+        if not all(isinstance(number, (int, np.integer)) for number in (self.epochs, self.batch_size or 1)):
+            raise BadInput(f"epochs={self.epochs!r}, batch_size={self.batch_size!r}: both are whole numbers.")
         if self.epochs < 1 or (self.batch_size is not None and self.batch_size < 1):
             raise BadInput(f"epochs={self.epochs}, batch_size={self.batch_size}: a client needs at least one of each.")
         if not (math.isfinite(self.proximal) and self.proximal >= 0):

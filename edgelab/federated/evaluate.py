@@ -74,8 +74,17 @@ class ClientsQuality:
 
 
 def network_with(net: nn.Module, weights: Weights) -> nn.Module:
-    """A copy of the network with other weights, in evaluation mode."""
+    """A copy of the network with other weights, in evaluation mode.
+
+    Raises
+    ------
+    BadInput
+        If the weights are not those of such a network.
+    """
     filled = copy.deepcopy(net)
+    for name, value in filled.named_parameters():
+        if name not in weights or weights[name].shape != value.shape:
+            raise BadInput(f"The weights are of another network: it needs '{name}' of shape {tuple(value.shape)}.")
     with torch.no_grad():
         for name, value in filled.named_parameters():
             value.copy_(weights[name])

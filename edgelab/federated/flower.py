@@ -258,8 +258,11 @@ def simulate_in_flower(job: Job, *, ray: bool = True) -> FlowerRun:
     return FlowerRun({name: weights[name].clone() for name in names}, seconds, flwr.__version__, clients)
 
 
-def _end_with_the_caller() -> None:
-    """End this process, and Ray's with it, when nobody holds the other end of its standard input any more."""
+def _end_with_the_caller(*folders: str) -> None:
+    """End this process, Ray's and the folders with it, when nobody holds the other end of its standard input any more.
+
+    Who was killed could not remove them.
+    """
     with contextlib.suppress(OSError):
         while os.read(0, 1):
             pass
@@ -268,6 +271,8 @@ def _end_with_the_caller() -> None:
     for member in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
             member.kill()
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)
 
 
@@ -276,7 +281,7 @@ def main(arguments: list[str]) -> int:
     with TemporaryDirectory(prefix="edgelab-") as home:
         os.environ |= dict.fromkeys(("HOME", "FLWR_HOME", "RAY_TMPDIR"), home)
         if arguments:
-            threading.Thread(target=_end_with_the_caller, daemon=True).start()
+            threading.Thread(target=_end_with_the_caller, args=(home, arguments[0]), daemon=True).start()
             folder = Path(arguments[0])
             (folder / _BEGUN).touch()
             job: Job = pickle.loads((folder / _JOB).read_bytes())  # noqa: S301  written by our own parent

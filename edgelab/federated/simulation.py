@@ -180,6 +180,7 @@ def simulate(
     config = config or ClientConfig()
     form = compression or Float32()
     fleet = fleet or draw_fleet(partition.clients)
+    _check_fit(net, split, rounds, sample)
     _check(split, partition, fleet, rounds, sample, deadline_s, late, hours_per_round, engine, function)
     weights = initial_weights(net)
     parameters = sum(value.numel() for value in weights.values())
@@ -309,3 +310,13 @@ def _check(
         raise BadInput(
             "The NumPy engine runs the package's own round alone; use engine='vmap' for a function of yours."
         )
+
+
+def _check_fit(net: nn.Module, split: Split, rounds: object, sample: object) -> None:
+    """Counts are whole numbers; one item through the network, which must give a value for each class."""
+    if not all(isinstance(number, (int, np.integer)) for number in (rounds, 0 if sample is None else sample)):
+        raise BadInput(f"rounds={rounds!r}, sample={sample!r}: both are counts, so whole numbers.")
+    logits = predict_logits(net, split.x[:1])
+    classes = int(split.y.max()) + 1
+    if logits.ndim != 2 or logits.shape[1] < classes:
+        raise BadInput(f"The network gives {logits.shape[1:]} values for an item; {classes} classes need one each.")

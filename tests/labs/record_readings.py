@@ -222,7 +222,7 @@ CHANGES: dict[str, dict[str, tuple[str, Change]]] = {
             lambda a: [0.1, {name: turned_round(ratio) for name, ratio in a[1].items()}, a[2]],
         ),
         "late": ("every client in time", lambda a: [*a[:2], dict.fromkeys(a[2], 0), a[3]]),
-        "pays": ("no client that gains", lambda a: [*a[:3], 0, a[3] + a[4], a[5]]),
+        "pays": ("no client that gains", lambda a: [*a[:3], 0, a[3] + a[4], *a[5:]]),
         "recap": (
             "10 points less behind everywhere",
             lambda a: [{name: shifted(gap, -10.0) for name, gap in part.items()} for part in a],

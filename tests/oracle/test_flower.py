@@ -128,11 +128,12 @@ def test_nothing_is_left_when_the_kernel_is_killed(tmp_path):
         [sys.executable, "-c", textwrap.dedent(code), str(Path(__file__).parent)], start_new_session=True
     )
     try:
-        family = {}
+        family, folders = {}, set()
         limit = time.monotonic() + 120
         while time.monotonic() < limit and not any("raylet" in name for name in family.values()):
             for member in psutil.Process(kernel.pid).children(recursive=True):
                 family[member.pid] = _name(member)
+                folders |= _folders(member)
             time.sleep(0.5)
         assert any("raylet" in name for name in family.values()), family
         kernel.send_signal(signal.SIGKILL)
@@ -141,6 +142,8 @@ def test_nothing_is_left_when_the_kernel_is_killed(tmp_path):
         while time.monotonic() < limit and (left := [pid for pid in family if _alive(pid)]):
             time.sleep(0.5)
         assert not left, [family[pid] for pid in left]
+        assert len(folders) == 2, folders
+        assert not [folder for folder in folders if folder.exists()]
     finally:
         if kernel.poll() is None:
             kernel.kill()
@@ -151,6 +154,16 @@ def _name(process):
         return " ".join(process.cmdline()[:1])
     except psutil.Error:
         return ""
+
+
+def _folders(process):
+    """The folder of the job, and the home of Flower's processes."""
+    try:
+        words, home = process.cmdline(), process.environ().get("FLWR_HOME")
+    except psutil.Error:
+        return set()
+    job = [Path(words[-1])] if "edgelab.federated.flower" in words and Path(words[-1]).is_dir() else []
+    return {*job, *([Path(home)] if home else [])}
 
 
 def _alive(pid):

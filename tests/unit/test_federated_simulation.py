@@ -9,10 +9,11 @@ import torch
 from edgelab import nets
 from edgelab.data import Dataset, Split
 from edgelab.errors import BadInput
+from edgelab.federated import by_hand
 from edgelab.federated.aggregate import federated_average
 from edgelab.federated.client import Batches, ClientConfig, client_round, initial_weights
 from edgelab.federated.engines import flatten
-from edgelab.federated.evaluate import evaluate_clients, evaluate_groups
+from edgelab.federated.evaluate import evaluate_clients, evaluate_groups, network_with
 from edgelab.federated.fleet import Fleet, draw_fleet
 from edgelab.federated.messages import Float32, Int8, TopK
 from edgelab.federated.partition import Partition, dirichlet_labels, iid
@@ -307,3 +308,35 @@ def test_bad_data_are_one_sentence(data):
         Fleet(np.ones(2), np.ones(3), np.zeros(2))
     with pytest.raises(BadInput, match="clients=0"):
         draw_fleet(0)
+
+
+@pytest.mark.parametrize("engine", ["numpy", "vmap", "loop"])
+@pytest.mark.parametrize(
+    ("net", "words"),
+    [(nets.mlp(9, 3, (5,)), "does not take inputs of shape"), (nets.mlp(4, 2, (5,)), "3 classes need one each")],
+)
+def test_a_network_that_does_not_fit_the_items_is_one_sentence(engine, net, words):
+    y = np.arange(30) % 3
+    split = Split(np.random.default_rng(0).random((30, 4)).astype(np.float32), y)
+    with pytest.raises(BadInput, match=words):
+        simulate(net, split, iid(split, 3), rounds=1, engine=engine)
+
+
+def test_counts_are_whole_numbers_and_an_average_needs_items_and_the_same_names():
+    y = np.arange(30) % 3
+    split = Split(np.random.default_rng(0).random((30, 4)).astype(np.float32), y)
+    net = nets.mlp(4, 3, (5,))
+    for wrong in ({"rounds": 1.5}, {"rounds": "3"}, {"sample": 1.5}):
+        with pytest.raises(BadInput, match="whole numbers"):
+            simulate(net, split, iid(split, 3), **wrong)
+    for wrong in ({"epochs": 1.5}, {"batch_size": 2.5}):
+        with pytest.raises(BadInput, match="whole numbers"):
+            ClientConfig(**wrong)
+    with pytest.raises(BadInput, match="row 1 has no items"):
+        federated_average(np.zeros(2, "float32"), np.ones((2, 2), "float32"), np.array([1, np.nan]))
+    with pytest.raises(BadInput, match="no items"):
+        by_hand.average([{"w": torch.ones(1)}], [0])
+    with pytest.raises(BadInput, match="same names"):
+        by_hand.average([{"w": torch.ones(1)}, {"v": torch.ones(1)}], [1, 2])
+    with pytest.raises(BadInput, match="another network"):
+        network_with(net, {"w": torch.ones(1)})
