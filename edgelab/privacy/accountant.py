@@ -65,7 +65,7 @@ def epsilon_of(divergence: Floats, delta: float, orders: Sequence[float] = ORDER
     Raises
     ------
     BadInput
-        If delta is not between 0 and 1.
+        If delta is not between 0 and 1, or the divergences are not those of the orders.
 
     Notes
     -----
@@ -74,6 +74,8 @@ def epsilon_of(divergence: Floats, delta: float, orders: Sequence[float] = ORDER
     if not 0 < delta < 1:
         raise BadInput(f"delta={delta} must lie between 0 and 1; take less than one over the number of people.")
     a = np.asarray(orders, float)
+    if not len(a) or np.shape(divergence) != a.shape or np.isnan(divergence).all():
+        raise BadInput(f"A divergence for each of {len(a)} orders is wanted, at least one of them a number.")
     found = divergence + np.log1p(-1 / a) - (math.log(delta) + np.log(a)) / (a - 1)
     best = int(np.nanargmin(found))
     return max(0.0, float(found[best])), float(a[best])
@@ -164,9 +166,7 @@ def _rdp(q: float, sigma: float, order: float) -> float:
         return 0.0
     if q == 1:
         return order / (2 * sigma**2)
-    if (
-        sigma < 0.05
-    ):  # the integral would need millions of points; the divergence grows with the order, so this is a bound
+    if sigma < 0.005:  # the integral needs too many points; the divergence grows with the order: a bound
         order = float(math.ceil(order))
     log_a = _log_whole(q, sigma, int(order)) if order == int(order) else _log_fractional(q, sigma, order)
     return log_a / (order - 1)
