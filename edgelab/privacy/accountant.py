@@ -65,7 +65,7 @@ def epsilon_of(divergence: Floats, delta: float, orders: Sequence[float] = ORDER
     Raises
     ------
     BadInput
-        If delta is not between 0 and 1.
+        If delta is not between 0 and 1, or the divergences are not those of the orders.
 
     Notes
     -----
@@ -74,6 +74,8 @@ def epsilon_of(divergence: Floats, delta: float, orders: Sequence[float] = ORDER
     if not 0 < delta < 1:
         raise BadInput(f"delta={delta} must lie between 0 and 1; take less than one over the number of people.")
     a = np.asarray(orders, float)
+    if not len(a) or np.shape(divergence) != a.shape or np.isnan(divergence).all():
+        raise BadInput(f"A divergence for each of {len(a)} orders is wanted, at least one of them a number.")
     found = divergence + np.log1p(-1 / a) - (math.log(delta) + np.log(a)) / (a - 1)
     best = int(np.nanargmin(found))
     return max(0.0, float(found[best])), float(a[best])
@@ -127,6 +129,11 @@ def noise_for(epsilon_wanted: float, sampling_rate: float, steps: int, delta: fl
 def gdp_epsilon(sampling_rate: float, noise_multiplier: float, steps: int, delta: float) -> float:
     """Epsilon by Gaussian differential privacy's central limit theorem: an approximation that is too low.
 
+    Raises
+    ------
+    BadInput
+        If a value is out of range, or the epsilon is beyond 500.
+
     Notes
     -----
     Z. Bu, J. Dong, Q. Long and W. Su, Deep Learning with Gaussian Differential Privacy, Harvard Data Science Review
@@ -137,11 +144,20 @@ def gdp_epsilon(sampling_rate: float, noise_multiplier: float, steps: int, delta
     from scipy.stats import norm
 
     rdp(sampling_rate, noise_multiplier, [2.0])  # refuses what is out of range
+    if steps < 1 or not 0 < delta < 1:
+        raise BadInput(f"steps={steps}, delta={delta}: at least one step, and a delta between 0 and 1.")
+    if sampling_rate == 0:
+        return 0.0
+    beyond = BadInput(f"With noise {noise_multiplier:g} the epsilon of {steps} steps is beyond 500: no privacy at all.")
+    if noise_multiplier < 0.05:
+        raise beyond
     mu = sampling_rate * math.sqrt(steps * math.expm1(noise_multiplier**-2))
 
     def above(e: float) -> float:
         return float(norm.cdf(mu / 2 - e / mu) - math.exp(e + norm.logcdf(-mu / 2 - e / mu)) - delta)
 
+    if above(500.0) > 0:
+        raise beyond
     return float(brentq(above, 0.0, 500.0)) if above(0.0) > 0 else 0.0
 
 
@@ -150,6 +166,8 @@ def _rdp(q: float, sigma: float, order: float) -> float:
         return 0.0
     if q == 1:
         return order / (2 * sigma**2)
+    if sigma < 0.005:  # the integral needs too many points; the divergence grows with the order: a bound
+        order = float(math.ceil(order))
     log_a = _log_whole(q, sigma, int(order)) if order == int(order) else _log_fractional(q, sigma, order)
     return log_a / (order - 1)
 

@@ -102,3 +102,22 @@ def test_gdp_is_optimistic():
 def test_what_is_out_of_range_is_one_sentence(call, says):
     with pytest.raises(BadInput, match=says):
         call()
+
+
+@pytest.mark.parametrize(
+    "bad", [(0.1, 0.03, 100, 1e-5), (1.0, 0.1, 10_000, 1e-5), (0.1, 1.0, 0, 1e-5), (0.1, 1.0, 10, 0.0)]
+)
+def test_gdp_refuses_what_it_cannot_say(bad):
+    with pytest.raises(BadInput):
+        gdp_epsilon(*bad)
+    assert gdp_epsilon(0.0, 1.0, 10, 1e-5) == 0
+
+
+def test_hardly_any_noise_costs_little_memory_and_is_still_a_bound():
+    found = rdp(0.1, 1e-6, [1.1, 2.0, 2.5])
+    assert found[0] == pytest.approx(found[1])
+    assert (np.diff(rdp(0.1, 0.004, [1.5, 2.0, 2.5, 3.0])) >= 0).all()
+    assert rdp(0.1, 0.0049, [2.5])[0] >= rdp(0.1, 0.0051, [2.5])[0]
+    for divergence, orders in [([], []), ([math.nan], [2.0]), ([1.0, 2.0], [2.0])]:
+        with pytest.raises(BadInput, match="for each of"):
+            epsilon_of(np.array(divergence), 1e-5, orders)

@@ -5,6 +5,14 @@ MISTAKES = {
         (
             """
 def my_invert(weight_gradient, bias_gradient):
+    row = bias_gradient.argmin()
+    return weight_gradient[row] / bias_gradient[row]
+""",
+            "the lowest value was taken",
+        ),
+        (
+            """
+def my_invert(weight_gradient, bias_gradient):
     return weight_gradient[0] / bias_gradient[0]
 """,
             "the first row was taken",
@@ -263,7 +271,7 @@ def my_masked(update, client, pads):
             hidden -= pad
     return hidden
 """,
-            "start from a copy",
+            "in place",
         ),
         (
             """
@@ -408,6 +416,22 @@ def my_join_shares(shares, prime):
         (
             """
 def my_draw_mask(key, words):
+    draw = np.random.default_rng(list(key))
+    return draw.integers(0, 2**32, words, dtype=np.uint32)
+""",
+            "made for simulations",
+        ),
+        (
+            """
+def my_draw_mask(key, words):
+    draw = np.random.Generator(np.random.Philox(int.from_bytes(key, 'big')))
+    return draw.integers(0, 2**32, words, dtype=np.uint32)
+""",
+            "made for simulations",
+        ),
+        (
+            """
+def my_draw_mask(key, words):
     draw = random.Random(int.from_bytes(key, "big"))
     return np.array([draw.getrandbits(32) for _ in range(words)], np.uint32)
 """,
@@ -522,6 +546,22 @@ def my_trimmed_mean(updates, cut):
         ),
     ],
     "guarded_mean": [
+        (
+            """
+def my_guarded_mean(total, many, scale, limit):
+    mean = total.astype(np.int32) / scale / many
+    return mean if (mean**2).sum() <= limit else None
+""",
+            "the root is missing",
+        ),
+        (
+            """
+def my_guarded_mean(total, many, scale, limit):
+    mean = total.astype(np.int32) / scale / many
+    return mean if np.abs(mean).sum() <= limit else None
+""",
+            "the Euclidean length counts",
+        ),
         (
             """
 def my_guarded_mean(total, many, scale, limit):
