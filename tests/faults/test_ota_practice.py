@@ -1,6 +1,7 @@
 """What happens to devices, publishers and servers in practice: short time, full disks, half publications."""
 
 import json
+import os
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -382,3 +383,28 @@ def test_odd_requests_get_an_answer_and_the_server_lives_on(home, capfd):
     assert "Traceback" not in capfd.readouterr().err
     assert rollout.read(home.repository).follow.devices == {}
     assert not Path("reports.jsonl").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "O_NOFOLLOW"), reason="links are another thing there")
+def test_a_link_out_of_the_devices_folder_is_not_followed(home, tmp_path):
+    root, others = home.repository / "root.json", tmp_path / "others"
+    device = agent.open_device(tmp_path / "dev", root, runner=stub, version=lambda _: "1", clock=lambda: START)
+    assert device.update(home.transport()).running == 1
+    others.mkdir()
+    (others / "kept.txt").write_text("kept")
+    home.publish(model_bytes(2))
+    free = tmp_path / "dev" / "slots" / "b"
+    free.rmdir()
+    free.symlink_to(others)
+    with pytest.raises(BadFile, match="leads out of the device's folder by a link"):
+        device.update(home.transport())
+    free.unlink()
+    (tmp_path / "dev" / "download").rmdir()
+    (tmp_path / "dev" / "download").symlink_to(others)
+    with pytest.raises(BadFile, match="by a link"):
+        device.update(home.transport())
+    assert [(file.name, file.read_text()) for file in others.iterdir()] == [("kept.txt", "kept")]
+    (tmp_path / "dev" / "download").unlink()
+    (tmp_path / "dev" / "state.json.part").symlink_to(others / "kept.txt")
+    device.update(home.transport())
+    assert (others / "kept.txt").read_text() == "kept"
