@@ -3,14 +3,18 @@
 import json
 import os
 import socket
+import threading
+import time
+from contextlib import closing, suppress
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edgelab.errors import BadFile, BadInput
-from edgelab.ota import agent, health, publisher, rollout
+from edgelab.ota import agent, download, health, publisher, rollout
 from edgelab.ota.device import MOST_UNJUDGED, Device
 from edgelab.ota.flash import Flash
 from edgelab.ota.health import Ran, smoke_test
@@ -20,6 +24,7 @@ from edgelab.ota.release import golden_for
 from edgelab.ota.server import serving
 from edgelab.ota.slots import load_state
 from edgelab.ota.storage import DiskStorage
+from edgelab.ota.trust import Unreachable
 from edgelab.ota.turns import answers
 
 from .ota_home import SETTINGS, START, Home, model_bytes, stub
@@ -101,8 +106,6 @@ def test_starts_of_a_trial_that_come_to_no_end_are_reported_as_crashes(home):
 
 
 def test_a_child_that_dies_counts_as_a_crash_until_a_report_arrives(home):
-    from edgelab.ota.trust import Unreachable
-
     def dies(*_):
         raise Refused("smoke test", "It died.", crashes=1)
 
@@ -408,3 +411,37 @@ def test_a_link_out_of_the_devices_folder_is_not_followed(home, tmp_path):
     (tmp_path / "dev" / "state.json.part").symlink_to(others / "kept.txt")
     device.update(home.transport())
     assert (others / "kept.txt").read_text() == "kept"
+
+
+class Trickling(BaseHTTPRequestHandler):
+    """A server that sends a byte now and then, and never ends."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "100000")
+        self.end_headers()
+        with suppress(OSError):
+            for _ in range(200):
+                self.wfile.write(b"x")
+                time.sleep(0.02)
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_server_that_sends_too_slowly_is_given_up(monkeypatch):
+    monkeypatch.setattr(download, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(download, "SLOWEST_BYTES_PER_SECOND", 1000.0)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Trickling) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        with closing(download.HttpTransport(f"http://127.0.0.1:{server.server_address[1]}")) as transport:
+            with pytest.raises(Unreachable, match="too slow"):
+                list(transport.get("file"))
+            with pytest.raises(Unreachable, match="too slow"):
+                transport.post("report", {})
+        server.shutdown()
