@@ -62,12 +62,18 @@ def _start(options: argparse.Namespace, now: float) -> Any:
     from edgelab.ota.turns import releases
 
     release, previous = options.release, options.previous
-    if release is None or previous is None:
-        known = releases(options.repository, options.model)
-        release = known[-1] if release is None else release
-        older = [number for number in known if number < release]
-        if previous is None and not older:
-            raise BadInput(f"Release {release} is the first one; a rollout needs a previous release to compare with.")
-        previous = older[-1] if previous is None else previous
+    model, known = releases(options.repository, options.model)
+    release = known[-1] if release is None else release
+    older = [number for number in known if number < release]
+    if previous is None and release in known and not older:
+        raise BadInput(f"Release {release} is the first one; a rollout needs a previous release to compare with.")
+    previous = older[-1] if previous is None and older else previous
+    for number in (release, previous):
+        if number not in known:
+            raise BadInput(f"{options.repository} has no release {number} of {model}; it has {_few(known)}.")
     hold_h = 48.0 if options.hold is None else options.hold
-    return rollout.start(options.repository, release, previous, options.waves, now, hold_h)
+    return rollout.start(options.repository, release, previous, options.waves, now, hold_h, model=model)
+
+
+def _few(known: list[int]) -> str:
+    return f"{known[0]} to {known[-1]}" if len(known) > 1 else str(known[0])

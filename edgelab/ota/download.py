@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from edgelab.ota.trust import Catalogue, Transport, Unreachable
 PART_BYTES = 64 * 1024
 SYNC_BYTES = 2**20
 TIMEOUT_SECONDS = 10.0
+PATIENCE_SECONDS, SLOWEST_BYTES_PER_SECOND = 60.0, 50.0
+"""A server that after so long has sent fewer bytes a second than this is given up: it would hold a device for days."""
 _MOST_ANSWER_BYTES = 64 * 1024
 
 
@@ -49,7 +52,7 @@ class HttpTransport:
                 if answer.status_code not in (200, 206):
                     raise Unreachable(f"{self.url}{path} answers {answer.status_code}.", answer.status_code)
                 skip = offset if answer.status_code == 200 else 0
-                for part in answer.iter_raw(PART_BYTES):  # packed or not: the hash is of these bytes
+                for part in self._parts(answer):  # packed or not: the hash is of these bytes
                     cut, skip = part[skip:], max(0, skip - len(part))
                     if cut:
                         yield cut
@@ -65,7 +68,7 @@ class HttpTransport:
             with self._client.stream("POST", self.url + path, json=data) as answer:
                 if answer.status_code != 200:
                     raise Unreachable(f"{self.url}{path} answers {answer.status_code}.", answer.status_code)
-                for part in answer.iter_raw(PART_BYTES):
+                for part in self._parts(answer):
                     content += part
                     if len(content) > _MOST_ANSWER_BYTES:
                         raise Unreachable(f"{self.url}{path} answers without an end.")
@@ -73,6 +76,16 @@ class HttpTransport:
         except (httpx.HTTPError, OSError, ValueError, RecursionError) as error:
             raise Unreachable(f"{self.url} does not answer ({str(error) or type(error).__name__}).") from None
         return found if isinstance(found, dict) else {}
+
+    def _parts(self, answer: Any) -> Iterator[bytes]:
+        """What a server sends, as it comes, unless that is too slow."""
+        started, received = time.monotonic(), 0
+        for part in answer.iter_raw():
+            received += len(part)
+            waited = time.monotonic() - started
+            if waited > PATIENCE_SECONDS and received < SLOWEST_BYTES_PER_SECOND * waited:
+                raise Unreachable(f"{self.url} sends {received:,} bytes in {waited:.0f} s, which is too slow.")
+            yield part
 
     def close(self) -> None:
         """End the connections."""

@@ -71,6 +71,7 @@ class Flash:
         self.files = {name: bytearray(content) for name, content in start.files.items()}
         self.folders = set(start.folders)
         self.log: list[Operation] = []
+        self.rolled_back: frozenset[int] = frozenset()  # releases of which that was announced before the power cut
         self._free = free_bytes
 
     def _do(self, operation: Operation) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -184,8 +185,10 @@ class Manifest:
         if self.format not in ("onnx", "tflite") or self.whole.method not in ("raw", "zstd"):
             raise BadInput(f"no release is of format {self.format!r} by {self.whole.method!r}.")
         numbers = (self.min_sqnr_db, self.min_agreement, self.max_latency_ms or 0.0)
-        if not all(isinstance(n, int | float) for n in numbers):
-            raise BadInput("limits are numbers.")
+        if not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers):
+            raise BadInput("limits are finite numbers.")
+        if not all(isinstance(text, str) for text in (self.min_runtime, *self.hardware)):
+            raise BadInput("hardware and the lowest version of the runtime are texts.")
         if self.published_at.tzinfo is None:
             raise BadInput("the time of publication has no zone.")
 

@@ -108,7 +108,7 @@ def cut_everywhere(
         Starts a device and judges it.
     committed
         The release that was committed before; a note ``committed`` in the log raises it, and is a place to cut, too:
-        what was announced has to last.
+        what was announced has to last. So has a note ``rolled back``: it is in ``rolled_back`` of the judge's flash.
     draw, samples, everything
         See `Cuts.states`.
 
@@ -120,20 +120,24 @@ def cut_everywhere(
     if not log:
         raise BadInput("There is no operation after which the power could be cut.")
     cuts = Cuts(start)
-    seen: dict[tuple[str, int], Verdict] = {}
-    bricks: dict[tuple[str, int], Brick] = {}
+    seen: dict[tuple[str, int, frozenset[int]], Verdict] = {}
+    bricks: dict[tuple[str, int, frozenset[int]], Brick] = {}
+    rolled_back: frozenset[int] = frozenset()
     bad = operations = 0
     for number, operation in enumerate(log):
         if operation.kind == "note":
             committed = operation.offset if operation.name == "committed" else committed
+            rolled_back |= {operation.offset} if operation.name == "rolled back" else set()
         else:
             cuts.do(operation)
         operations += 1
         fine = True
         for disk in cuts.states(draw, samples, everything):
-            key = (disk.key(), committed)
+            key = (disk.key(), committed, rolled_back)
             if key not in seen:
-                seen[key] = judge(Flash(disk), committed)
+                flash = Flash(disk)
+                flash.rolled_back = rolled_back
+                seen[key] = judge(flash, committed)
                 if seen[key].fault:
                     bricks[key] = Brick(number, str(operation), seen[key], disk)
             fine = fine and not seen[key].fault

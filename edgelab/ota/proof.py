@@ -83,6 +83,8 @@ def _judge(
                 return Verdict("has no model")
             if hashes.get(sha256(flash.read(running.model))) != running.release:
                 return Verdict("runs a broken model")
+            if running.release in flash.rolled_back:
+                return Verdict("runs a release that it rolled back")
             if running.release < committed:
                 return Verdict("runs an older release than was announced")
             outcome = device(flash).update(transport)

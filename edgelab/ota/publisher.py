@@ -7,6 +7,8 @@ written before the lists that name them, and the timestamp last: a reader sees t
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -115,6 +117,8 @@ def initialise(repository: Path, keys: Path, *, at: datetime | None = None) -> I
 
     if keys.resolve().is_relative_to(repository.resolve()):
         raise BadFile(f"{keys} lies in {repository}, which is served; name another folder for the private keys.")
+    if (repository / _METADATA).exists() and not (repository / _METADATA / "timestamp.json").is_file():
+        raise BadFile(f"{repository} was not finished; remove it and its folder of keys, and make it again.")
     if (repository / _METADATA).exists():
         raise BadFile(f"{repository} is a repository already; name another folder.")
     if repository.is_dir() and any(repository.iterdir()):
@@ -135,9 +139,9 @@ def initialise(repository: Path, keys: Path, *, at: datetime | None = None) -> I
         "timestamp": Timestamp(expires=_expiry("timestamp", moment)),
     }
     _sign(repository, "root", Metadata(root), signers["root"])
-    for role, part in parts.items():
-        _sign(repository, role, Metadata(part), signers[role])
     write_bytes(repository / "root.json", (repository / _METADATA / "1.root.json").read_bytes())
+    for role, part in parts.items():  # the timestamp last: with it the repository is one
+        _sign(repository, role, Metadata(part), signers[role])
     expires = {role: f"{_expiry(role, moment):%Y-%m-%d}" for role in ROLES}
     return Initialised(repository, keys, repository / "root.json", dict(ROLES), expires)
 
@@ -155,7 +159,8 @@ class Publisher:
         self.repository = Path(repository)
         self.keys = Path(keys)
         if not (self.repository / _METADATA / "timestamp.json").is_file():
-            raise BadFile(f"{repository} is no repository; make one with `edgelab ota init`.")
+            what = "was not finished; remove it" if (self.repository / _METADATA).exists() else "is no repository"
+            raise BadFile(f"{repository} {what}; make one with `edgelab ota init`.")
 
     def publish(
         self,
@@ -195,11 +200,12 @@ class Publisher:
         BadFile
             If a key is missing, or the repository cannot be written.
         BadInput
-            If a name leaves the repository.
+            If a name leaves the repository, or a limit is none.
         """
         checked_name(name)
         if "/" in name:
             raise BadInput(f"A model's name has no slash; {name!r} has one.")
+        _check_limits(hardware, min_runtime, max_latency_ms)
         moment = at or now()
         with self._locked():
             metadata = self._read("targets")
@@ -381,6 +387,16 @@ def refuse_private(repository: Path) -> None:
         raise BadFile(
             f"{repository} holds private keys ({found[0].name}); move them out of what is served, and rotate them."
         )
+
+
+def _check_limits(hardware: Sequence[str], min_runtime: str, max_latency_ms: float | None) -> None:
+    """Raise for what would make a release that no device takes."""
+    if isinstance(hardware, str) or any(not name.strip() for name in hardware):
+        raise BadInput("Hardware is named by texts that are not empty.")
+    if min_runtime and not re.fullmatch(r"[0-9]+(\.[0-9]+)*", min_runtime):
+        raise BadInput(f"The lowest version of a runtime is numbers with dots, such as 1.20, not {min_runtime!r}.")
+    if max_latency_ms is not None and not 0 < max_latency_ms < math.inf:
+        raise BadInput(f"The longest latency is a positive number of milliseconds, not {max_latency_ms:g}.")
 
 
 def _sign(repository: Path, role: str, metadata: Any, signers: Sequence[Any]) -> None:

@@ -79,6 +79,8 @@ class Rollout:
         How long the previous release is served once the rollout is done: its end of life.
     fallback
         The counter under which the previous model was published **again**, once it was: devices refuse lower ones.
+    model
+        Whose releases; "" for those of the only model.
     """
 
     release: int
@@ -96,6 +98,7 @@ class Rollout:
     clock: float = 0.0
     reason: str = ""
     fallback: int | None = None
+    model: str = ""
     end_of_life: dict[str, float] = field(default_factory=dict)
     follow: Follow = field(default_factory=Follow)
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -112,7 +115,7 @@ class Rollout:
             raise BadInput("Hours, days and times of a rollout must be finite numbers, none below 0.")
         if not (0 < self.alpha < 1 and 0 <= self.booted <= 1 and self.look_h > 0):
             raise BadInput("alpha and booted of a rollout are shares between 0 and 1, and a look takes some time.")
-        if self.status not in STATUSES or self.wave >= len(self.waves):
+        if self.status not in STATUSES or self.wave >= len(self.waves) or not isinstance(self.model, str):
             raise BadInput("A rollout's status or wave is unknown.")
 
     @property
@@ -312,6 +315,7 @@ def start(
     hold_h: float = 48.0,
     alpha: float = 0.05,
     look_h: float = 1.0,
+    model: str = "",
 ) -> Rollout:
     """Begin to roll out ``release`` over ``previous``.
 
@@ -332,7 +336,7 @@ def start(
                 )
             baseline, ends = last.follow.again(), last.end_of_life
         made = Rollout(release, previous, list(waves), hold_h, alpha, look_h, started=now, clock=now, follow=baseline)
-        made.end_of_life, made.follow.opened = ends, now
+        made.end_of_life, made.follow.opened, made.model = ends, now, model
         made._note(now, f"wave 1: {made.waves[0]:g} percent")  # noqa: SLF001  its own module
         files.write_json(path, made.to_dict())
     return made

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from edgelab.errors import BadFile, BadInput
 
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _SCRATCH = "scratch-"
 _LOCK = "lock"
 
@@ -156,8 +157,17 @@ class DiskStorage:
             raise BadFile(f"{self.root} cannot be made a device's folder ({error.strerror or error}).") from None
 
     def path(self, name: str) -> Path:
-        """See `Storage`."""
-        return self.root / checked_name(name) if name else self.root
+        """See `Storage`.
+
+        Raises
+        ------
+        BadFile
+            If a link leads out of the device's folder: what is written or removed there is not its own.
+        """
+        target = self.root / checked_name(name) if name else self.root
+        if "/" in name and not target.parent.resolve().is_relative_to(self.root.resolve()):
+            raise BadFile(f"{target.parent} leads out of the device's folder by a link; put a folder in its place.")
+        return target
 
     def read(self, name: str) -> bytes:
         """See `Storage`."""
@@ -171,7 +181,7 @@ class DiskStorage:
 
     def names(self, folder: str) -> list[str]:
         """See `Storage`."""
-        where = self.path(folder)
+        where = self.path(f"{folder}/x").parent if folder else self.root
         return sorted(entry.name for entry in where.iterdir() if entry.is_file()) if where.is_dir() else []
 
     def make_folder(self, folder: str) -> None:
@@ -180,8 +190,8 @@ class DiskStorage:
 
     def create(self, name: str) -> None:
         """See `Storage`."""
-        with self.path(name).open("wb"):
-            pass
+        descriptor = os.open(self.path(name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _NO_LINK, 0o666)
+        os.close(descriptor)
 
     def write(self, name: str, offset: int, content: bytes) -> None:
         """See `Storage`."""

@@ -26,8 +26,8 @@ _ROLLED_BACK = ("(rolled back)", "(smoke test)")
 _MOST_LATENCIES = 10_000
 
 
-def releases(repo: str | Path, model: str | None = None) -> list[int]:
-    """The release counters of a repository's manifests, rising; of one model where it holds several.
+def releases(repo: str | Path, model: str | None = None) -> tuple[str, list[int]]:
+    """A repository's model, and the counters of its releases, rising; of one model where it holds several.
 
     Raises
     ------
@@ -52,7 +52,8 @@ def releases(repo: str | Path, model: str | None = None) -> list[int]:
         )
     if len(found) > 1:
         raise BadInput(f"{repo} holds {', '.join(sorted(found))}; name one with --model.")
-    return sorted(next(iter(found.values())))
+    name, numbers = next(iter(found.items()))
+    return name, sorted(numbers)
 
 
 def answers(
@@ -82,6 +83,8 @@ def answers(
             if not (Path(repo) / rollout.FILE).exists():
                 return {"offer": True, "reason": "", "required": 0, "end_of_life": None}
             state = rollout.read(repo)
+            if _of_another(asked, state):
+                return {"offer": True, "reason": "", "required": 0, "end_of_life": None}
             device, release = str(asked["device"]), int(asked["release"])
             running = int(asked.get("running") or 0)
             if state.status in ("stopped", "aborted") and release > state.release and state.fallback is None:
@@ -93,13 +96,20 @@ def answers(
         with lock:
             if not (Path(repo) / rollout.FILE).exists():
                 return kept
-            now = clock()
-            found = of_device(said, rollout.read(repo), now)
+            now, state = clock(), rollout.read(repo)
+            if _of_another(said, state):
+                return kept
+            found = of_device(said, state, now)
             if found is not None:
                 rollout.take_reports(repo, [found], now)
         return {"kept": found is not None}
 
     return offer, report
+
+
+def _of_another(said: Mapping[str, Any], state: Rollout) -> bool:
+    """Whether a device runs another model than the one that is rolled out."""
+    return bool(state.model) and said.get("model", state.model) != state.model
 
 
 def turn(state: Rollout, device: str, running: int, release: int) -> dict[str, Any]:

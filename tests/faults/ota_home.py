@@ -111,6 +111,8 @@ class Home:
             return Verdict("has no model") if committed else None
         if self.releases.get(sha256(flash.read(running.model))) != running.release:
             return Verdict("runs a model that was never released")
+        if running.release in flash.rolled_back:
+            return Verdict("runs a release that it rolled back")
         if running.release < committed:
             return Verdict("runs an older release than committed", f"{running.release} of {committed}")
         return None

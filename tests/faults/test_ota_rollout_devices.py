@@ -46,7 +46,7 @@ def test_devices_that_roll_back_stop_the_rollout_and_the_previous_model_returns_
 
     assert {look(name).running for name in names} == {1}
     home.publish(model_bytes(1, marks=b"BAD"))
-    assert releases(home.repository)[-1] == 2
+    assert releases(home.repository) == ("model", [1, 2])
     state = rollout.start(home.repository, 2, 1, [40, 100], now=0.0, hold_h=6)
     for hour in range(1, 4):
         now[0] = hour * 3600.0

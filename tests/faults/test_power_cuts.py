@@ -11,7 +11,7 @@ import pytest
 
 from edgelab.ota.deltas import sha256
 from edgelab.ota.flash import Cuts, Disk, Flash
-from edgelab.ota.powercut import cut_everywhere
+from edgelab.ota.powercut import Verdict, cut_everywhere
 
 from .ota_home import SETTINGS, START, Home, model_bytes
 
@@ -272,3 +272,55 @@ def test_the_harness_finds_what_is_left_out(ways, left_out):
     draw = np.random.default_rng(0)
     report = cut_everywhere(way.start, flash.log, way.judge(), committed=1, draw=draw, samples=2, everything=3)
     assert report.bricks, f"nothing was found without {left_out}"
+
+
+LEFT_OUT = (
+    (first_install, "fsync_folder slots", 0),
+    (difference, "fsync slots/b/manifest.json", 0),
+    (difference, "fsync slots/b/golden.npz", 0),
+    (difference, "fsync_folder slots/b", 0),
+    (key_rotation, "fsync trusted.json.part", 0),
+    (roll_back, "fsync state.json.part", -1),
+    (roll_back, "fsync_folder ", -1),
+)
+
+
+@pytest.mark.parametrize(("build", "operation", "which"), LEFT_OUT, ids=lambda value: getattr(value, "__name__", value))
+def test_the_harness_finds_each_single_operation_that_is_left_out(ways, build, operation, which):
+    log = log_of(ways(build))
+    place = [i for i, each in enumerate(log) if str(each) == operation][which]
+    assert cut_log(ways(build), [*log[:place], *log[place + 1 :]]).bricks
+
+
+SWAPPED = (
+    (difference, "fsync_folder slots/b", "note committed", -1),
+    (difference, "fsync slots/b/manifest.json", "note committed", -1),
+    (roll_back, "fsync_folder ", "note rolled back", -1),
+)
+
+
+@pytest.mark.parametrize(("build", "first", "second", "which"), SWAPPED, ids=lambda v: getattr(v, "__name__", v))
+def test_the_harness_finds_two_operations_in_the_wrong_order(ways, build, first, second, which):
+    log = log_of(ways(build))
+    later = [i for i, each in enumerate(log) if str(each) == second][which]
+    place = [i for i, each in enumerate(log[:later]) if str(each) == first][which]
+    assert cut_log(ways(build), [*log[:place], *log[place + 1 : later + 1], log[place], *log[later + 1 :]]).bricks
+
+
+def log_of(way):
+    flash = Flash(way.start)
+    way.run(flash)
+    return flash.log
+
+
+def cut_log(way, log):
+    """Starts only: what a device runs right after the cut."""
+
+    def judged(flash, committed):
+        try:
+            return way.home.fault(flash, way.home.device(flash).boot(), committed) or Verdict("")
+        except Exception as error:  # noqa: BLE001 - whatever it is, the device does not start
+            return Verdict("does not start", str(error))
+
+    draw = np.random.default_rng(0)
+    return cut_everywhere(way.start, log, judged, committed=way.committed, draw=draw, samples=1, everything=3)

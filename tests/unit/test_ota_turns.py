@@ -143,13 +143,13 @@ def test_a_verb_that_cannot_be_done_says_so_and_changes_nothing(repo, capsys, wo
 
 
 def test_releases_of_a_repository(repo, tmp_path):
-    assert releases(repo) == [3, 4, 5]
+    assert releases(repo) == ("signs", [3, 4, 5])
     (repo / "targets" / "signs" / "bad.manifest.json").write_text("{")
     other = repo / "targets" / "words" / "1.manifest.json"
     other.parent.mkdir()
     other.write_text(json.dumps({"release": 1}))
     with pytest.raises(BadInput, match="--model"):
         releases(repo)
-    assert releases(repo, "signs") == [3, 4, 5]
+    assert releases(repo, "signs") == ("signs", [3, 4, 5])
     with pytest.raises(BadFile):
         releases(tmp_path / "none")
