@@ -1083,8 +1083,8 @@ for ratio, name in (
     (2.0, "twice the crashes"),
     (5.0, "five times"),
 ):
-    looks = setting.draw(ratio, 1, rng)
-    money = e_money(looks.new[0], looks.old[0], looks.share[0], RATIOS)
+    one = setting.draw(ratio, 1, rng)
+    money = e_money(one.new[0], one.old[0], one.share[0], RATIOS)
     paths[name] = (np.arange(1, setting.hours + 1), np.clip(money, 1e-3, 1e4))
 
 # %% tags=["folded"]
