@@ -131,8 +131,8 @@ guess_delta = ui.predict(
 guess_delta
 
 # %% [markdown]
-# A new release crashes as often as the old one, no more. A gate looks at the counts every hour, and stops the rollout when the new release has crashed more than twice as often as expected so far: a rule
-# that many products use.
+# A new release crashes as often as the old one, no more. A gate looks at the counts every hour, and stops the rollout when the new release has crashed more than twice as often as expected so far. That
+# is easy to write and sounds careful.
 
 # %%
 guess_alarms = ui.predict(
@@ -1072,7 +1072,7 @@ e_money = check(
 )
 
 # %% [markdown]
-# Your e-process watches three rollouts of ten thousand devices, with a look every hour: one of a release that is no worse, one with twice, one with <span class="given" title="the trial's setting">five times the</span> crashes. The dashed line is $1 / \alpha$.
+# Your e-process watches three rollouts of ten thousand devices, with a look every hour: one of a release that is no worse, one with twice, one with <span class="given" title="the trial's setting">five times the</span> crashes. The level line is $1 / \alpha$.
 
 # %%
 setting = Trial()
@@ -1095,14 +1095,13 @@ title = "; ".join(
     f"{name}: {f'stopped after {found_at[name]} h' if name in found_at else 'goes on'}"
     for name in paths
 )
-limit = {"type": "line", "x0": 0, "x1": 1, "xref": "paper", "y0": 20, "y1": 20}
+at_limit = (np.arange(1, setting.hours + 1), np.full(setting.hours, 20.0))
 figure = ui.lines(
-    paths,
+    {**paths, "stops here": at_limit},
     title,
     "hours since the start",
     "money (evidence against the release)",
     log_y=True,
-    shapes=[{**limit, "line": {"dash": "dash", "width": 1.5}}],
 )
 ui.show(figure, alt=f"Three curves and the limit. {title}.")
 whose("e_process")
