@@ -131,7 +131,7 @@ SAID = [
     ("ota", "gates", "fast", ["below its level", "sooner than with Bonferroni's"], ["more than it", "no sooner"]),
     ("ota", "gates", "slow", ["more than it promises", "no sooner than with Bonferroni's"], ["below its level"]),
     ("ota", "fleet", "fast", ["The gate stopped the bad release after"], ["No gate"]),
-    ("ota", "fleet", "slow", ["No gate stopped the bad release", "100.0%"], ["The gate stopped"]),
+    ("ota", "fleet", "slow", ["No gate stopped the bad release: 100%"], ["The gate stopped"]),
     ("pruning", "trained_on", "fast", ["With 80 % zeros and no training", "steps of training"], ["better than before"]),
     ("pruning", "trained_on", "slow", ["it still loses"], ["no loss can be told", "better than before"]),
     ("pruning", "torch_prune", "fast", ["chose the same weights as your mask"], ["other weights"]),
