@@ -1440,7 +1440,7 @@ ui.show(figure, alt=f"Two bars. {title}.")
 # %% [markdown]
 # ### A bad model in a large fleet
 #
-# Now device by device: heat, throttling, links that go and return, batteries, six time zones. A device takes the release when its wave has come and its link is there; when the gate stops the rollout, it goes back likewise. The bad release crashes <span class="given" title="the fault that is set below">five times as</span> often.
+# Now device by device: heat, throttling, links that go and return, batteries, six time zones. A device takes the release when its wave has come and its link is there; when the gate stops the rollout, it goes back likewise. For real devices `edgelab ota rollout` does this: the server then offers a release to those whose turn it is. The bad release crashes <span class="given" title="the fault that is set below">five times as</span> often.
 
 # %%
 fleet = draw_devices(fleet_devices, seed)
@@ -1570,7 +1570,7 @@ ui.Panel(
 # ## Claims
 #
 # O1 is what was sent for one layer and for all layers. O3 is held against every place at which the power of the real updater was cut, with a good release and two bad ones.
-# It counts what was tried: broken flash and a lost key are not among it.
+# It counts what was tried: broken flash and a lost key are not among it. O2 is held against one simulated fleet with one fault; a smaller fault takes longer to be told.
 
 # %%
 claim("O1", layer=delta_head, all=delta_all)
@@ -1749,6 +1749,8 @@ finding(
 # - A smoke test without expected outputs finds crashes, and nothing else.
 # - The result of a difference is held against its hash; where it fails, the whole file is there.
 # - No failure in n bounds the rate at about 3 in n.
+# - Percentiles cannot be averaged. Counts in the same bins can be added.
+# - Whoever looks every hour needs a gate that allows it. Count each device once.
 #
 # ## Sources
 #
