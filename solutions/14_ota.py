@@ -1072,7 +1072,7 @@ e_money = check(
 )
 
 # %% [markdown]
-# Your e-process watches three rollouts of ten thousand devices, with a look every hour: one of a release that is no worse, one with twice, one with <span class="given" title="the trial's setting">five times the</span> crashes. The level line is $1 / \alpha$.
+# Your e-process watches three rollouts of ten thousand devices, with a look every hour: one of a release that is no worse, one with twice, one with <span class="given" title="the trial's setting">five times the</span> crashes. The level line is $1 / \alpha$. More money than the highest tick is drawn there.
 
 # %%
 setting = Trial()
