@@ -2,11 +2,11 @@
 # jupyter:
 #   edgelab:
 #     title: "Updates: no device may be left without a model"
-#     minutes: 75
+#     minutes: 110
 #     memory_gb: 2
 #     requires: [torch, onnxruntime]
 #     form: 2
-#     claims: [O1, O3, O4]
+#     claims: [O1, O2, O3, O4]
 #   jupytext:
 #     text_representation:
 #       extension: .py
@@ -21,29 +21,38 @@
 # # 14 Updates: no device may be left without a model
 #
 # A device in the field gets a new model over a bad line, from a server that may lie, and somebody may pull the plug at any moment. **Which updates can brick
-# it, and which cannot?** You write the parts of an updater, cut its power after every operation, attack it, mend one that was published, and then watch a
-# real one at work in real processes.
+# it, and which cannot? And when has a whole fleet seen enough of a bad one?** You write the parts of an updater, cut its power after every operation, attack it,
+# mend one that was published, and watch a real one at work in real processes. Then you write the gate that stops a bad release while few devices have it.
 #
-# You need: lab `start`, or to know what a hash is. No network, no GPU. The cells run in less than a minute; with the exercises plan an hour and a
-# quarter.
+# You need: lab `start`, or to know what a hash and a percentile are. No network, no GPU. The cells run in less than a minute; with the exercises plan two
+# evenings, one for a device and one for the fleet.
 
 # %% tags=["parameters"]
 seed = 0
 threads = 1
+fleet_devices = 100_000  # of the simulated fleet
+waves = (1, 10, 100)  # percent of the fleet, wave by wave
+hold_h = 48  # hours in each wave
+trials = 1000  # simulated rollouts for each gate
 my_old_model = ""  # bring your own: two files of one network, .onnx or .tflite
 my_new_model = ""
 
 # %% tags=["setup", "folded"]
 import copy
+import dataclasses
 import json
 import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from statistics import fmean
 from tempfile import TemporaryDirectory
+from time import perf_counter
 
 import numpy as np
 import torch
+
+# %% tags=["setup", "folded"]
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -53,6 +62,7 @@ from edgelab.convert import to_onnx
 from edgelab.course import (
     Target,
     begin,
+    by_side,
     challenge,
     check,
     claim,
@@ -67,6 +77,12 @@ from edgelab.ota import plain, schemes
 from edgelab.ota.agent import looks, open_device, status
 from edgelab.ota.deltas import aligned, best_delta, pack, sha256
 from edgelab.ota.flash import Disk, Flash, crash_states
+from edgelab.ota.fleet import draw_devices, run_fleet
+from edgelab.ota.fleet_rollout import GATES, roll_out, sketch
+from edgelab.ota.gate_trial import Trial, try_gates
+from edgelab.ota.gates import RATIOS, e_process
+from edgelab.ota.hardware import Fault
+from edgelab.ota.histogram import LogHistogram, bin_of, middle_ms
 from edgelab.ota.proof import cut_device
 from edgelab.ota.publisher import Publisher, initialise
 from edgelab.ota.release import publish
@@ -87,6 +103,7 @@ stages = [
     ("device", "verifies, tries"),
 ]
 stages += [("free slot", "written and tried"), ("pointer", "moves last")]
+stages += [("fleet", "wave by wave")]
 ui.pipeline(stages, "The way of a release", marked=["device"])
 
 # %% [markdown]
@@ -112,6 +129,19 @@ guess_delta = ui.predict(
     high=100.0,
 )
 guess_delta
+
+# %% [markdown]
+# A new release crashes as often as the old one, no more. A gate looks at the counts every hour, and stops the rollout when the new release has crashed more than twice as often as expected so far. That
+# is easy to write and sounds careful.
+
+# %%
+guess_alarms = ui.predict(
+    "Of 100 rollouts of a release that is no worse, how many does this gate stop?",
+    unit="%",
+    low=0.0,
+    high=100.0,
+)
+guess_alarms
 
 # %% [markdown]
 # ## From scratch
@@ -699,6 +729,384 @@ ui.show(
 whose("difference")
 
 # %% [markdown]
+# ### How slow is the fleet?
+#
+# Each device knows its own latencies; the server wants the 95th percentile of **all** inferences. It cannot have every latency, and a mean of the devices' percentiles is something else. Two devices by hand, one
+# busy and fast, one slow and rarely used:
+
+# %%
+busy, rare = np.repeat(2.0, 96), np.array([40.0, 40.0, 40.0, 50.0])
+together = np.concatenate([busy, rare])
+ui.worked_table(
+    [
+        {"whose": name, "inferences": len(part), "p95 in ms": p95}
+        for name, part, p95 in (
+            ("busy", busy, np.percentile(busy, 95, method="inverted_cdf")),
+            ("rare", rare, np.percentile(rare, 95, method="inverted_cdf")),
+            (
+                "all together",
+                together,
+                np.percentile(together, 95, method="inverted_cdf"),
+            ),
+        )
+    ],
+    f"The mean of the two percentiles is {(2 + 50) / 2:g} ms",
+)
+
+# %% [markdown]
+# The way out: everybody counts in the **same bins**, each a little wider than the one before, and the server adds the counts. Sums of counts do not care who is added first, and a percentile of the sum is off by no
+# more than the width of a bin. Of all $n$ inferences, the percentile $q$ stands in the first bin $b$ with
+#
+# $$ \sum_{i \le b} \sum_{d} c_{d,i} \;\ge\; \frac{q}{100} \, n, \qquad n = \sum_{d} \sum_i c_{d,i} $$
+#
+# where $c_{d,i}$ is what device $d$ counted in bin $i$.
+
+
+# %% tags=["exercise:fleet_percentile"]
+def my_fleet_percentile(counts, q):
+    """The bin, from 0, that holds percentile q of all; counts are (devices, bins)."""
+    # TODO: add the devices up, add bin after bin, find the first that reaches q percent.
+    ### BEGIN SOLUTION
+    up_to = counts.sum(axis=0).cumsum()
+    return int(np.argmax(up_to >= q / 100 * up_to[-1]))
+    ### END SOLUTION
+
+
+# %% [markdown] tags=["hints:fleet_percentile"]
+# 1. (for: the mean of the devices' percentiles) Add the counts of all devices first, then look for one bin.
+# 2. Devices are dimension 0. After `counts.sum(axis=0)` there is one count a bin, and `cumsum()` says how many inferences lie in this bin or below.
+# 3. `up_to >= q / 100 * up_to[-1]` is False, False, ..., True, True. `np.argmax` of it is the place of the first True.
+# 4. `up_to = counts.sum(axis=0).cumsum()`, then `int(np.argmax(up_to >= q / 100 * up_to[-1]))`.
+
+
+# %% tags=["check:fleet_percentile", "hidden"]
+@checks("fleet_percentile")
+def _(c, fleet_percentile):
+    def first(total, q, above=np.greater_equal):
+        up_to = total.cumsum()
+        return int(np.argmax(above(up_to, q / 100 * up_to[-1])))
+
+    def right(counts, q):
+        return first(counts.sum(axis=0), q)
+
+    def each(counts, q):
+        return [first(row, q) for row in counts]
+
+    cases = []
+    for q in (95, 50, 99, 10, 80, 30):
+        heights = np.exp(c.rng.normal(0, 1, (4, 1)) - np.linspace(-2, 2, 24) ** 2)
+        counts = c.rng.poisson(30 * heights) + 0
+        counts = np.stack(
+            [np.roll(row, k) for row, k in zip(counts, c.rng.integers(-6, 7, 4))]
+        )
+        counts[:, 12] += 3
+        cases.append((counts, q))
+    exact = np.zeros((2, 6), np.int64)
+    exact[0, 1], exact[1, 4] = 19, 1
+    shape = np.shape(fleet_percentile(exact.copy(), 50))
+    c.that(
+        shape == (),
+        tested="that the answer is one number",
+        found=f"an array of the shape {shape}",
+        mistake="return the number of one bin, not a row of them",
+    )
+    c.each(
+        fleet_percentile,
+        [*((counts.copy(), q) for counts, q in cases), (exact, 95)],
+        right,
+        tested=lambda counts, q: (
+            f"percentile {q} of {len(counts)} devices in {counts.shape[1]} bins"
+        ),
+        mistakes={
+            "a bin that holds exactly q percent is enough: >=, not >": lambda n, q: (
+                first(n.sum(axis=0), q, np.greater)
+            ),
+            "the mean of the devices' percentiles: add the counts first": lambda n, q: (
+                round(float(np.mean(each(n, q))))
+            ),
+            "the mean of the devices' percentiles, not rounded: add the counts first": lambda n, q: (
+                float(np.mean(each(n, q)))
+            ),
+            "the mean of the devices' percentiles, rounded down: add the counts first": lambda n, q: (
+                int(np.mean(each(n, q)))
+            ),
+            "the largest of the devices' percentiles: add the counts first": lambda n, q: (
+                max(each(n, q))
+            ),
+            "only the first device was counted": lambda n, q: first(n[0], q),
+            "the bin with the most counts: add bin after bin until q percent are reached": lambda n, q: (
+                int(n.sum(axis=0).argmax())
+            ),
+            "one bin too far: the first bin that reaches q percent is the one": lambda n, q: (
+                right(n, q) + 1
+            ),
+            "one bin too early: the bin that reaches q percent is the one": lambda n, q: (
+                right(n, q) - 1
+            ),
+            "q percent of the bins: q percent of the inferences": lambda n, q: int(
+                q / 100 * n.shape[1]
+            ),
+            "q is a percentage: divide it by 100": lambda n, q: 0,
+            "the counts were added from the top bin down: from the lowest bin on": lambda n, q: (
+                first(n.sum(axis=0)[::-1], q)
+            ),
+        },
+    )
+
+
+# %% tags=["check:fleet_percentile"]
+fleet_percentile = check(
+    "fleet_percentile",
+    my_fleet_percentile,
+    lambda counts, q: int(
+        bin_of(np.array([LogHistogram(counts.sum(axis=0)).percentile(q)]))[0]
+    ),
+)
+
+# %% [markdown]
+# Your function on a simulated fleet: three kinds of hardware, some in the sun and throttled, each hour of a day. Each kind's own p95, the mean of the three, and the fleet's.
+
+# %%
+day = {}
+simulated = draw_devices(3000, seed)
+day = {}
+for kind in simulated.kinds:
+    size, only = round(3000 * kind.share), [dataclasses.replace(kind, share=1.0)]
+    alone = draw_devices(size, seed, only)
+    day[kind.name] = run_fleet(alone, hours=24, tick_s=600.0, seed=seed).latency
+in_bins = np.stack([each.counts for each in day.values()])
+p95 = {
+    name: float(middle_ms(fleet_percentile(row[None], 95)))
+    for name, row in zip(day, in_bins)
+}
+p95["mean of the three"] = float(np.mean(list(p95.values())))
+p95["fleet"] = float(middle_ms(fleet_percentile(in_bins, 95)))
+
+# %% tags=["folded"]
+title = f"p95 of the fleet {p95['fleet']:.3g} ms; the mean of the kinds' p95 says {p95['mean of the three']:.3g} ms"
+readings = [
+    Reading(v, "ms", "modelled", "a simulated fleet, one day") for v in p95.values()
+]
+ui.show(
+    ui.bars(list(p95), readings, title, "p95 in ms", x="whose"), alt=f"Bars. {title}."
+)
+whose("fleet_percentile")
+
+# %% [markdown]
+# ### When is a crash too many?
+#
+# Some devices run the new release, the others the old one, at the same time and chosen by lot: an A/B test. Say the new release has the share $s$ of the devices, and in the last hour $m$ devices crashed. If the new release is
+# no worse, each crash is as if drawn by lot: with chance $s$ it hit a device with the new one. If it crashes $r$ times as often, the chance is $rs / (1 + (r - 1) s)$.
+#
+# Now **bet**. You start with 1 coin and bet on a worse release with rate ratio $r$. For each crash on the new release the bet multiplies your money by $r / (1 + (r - 1) s)$, and for one on the old release by $1 / (1 + (r - 1) s)$.
+# The two factors are made so that a release that is no worse leaves the money, on average, as it is. By hand, a tenth of the devices, a bet on twice the crashes:
+
+
+# %%
+def one_hour(x, y, s=0.1, r=2.0):
+    pays = r**x / (1 + (r - 1) * s) ** (x + y)
+    chance = {"on the new": x, "on the old": y, "factor": pays}
+    return chance
+
+
+hours_by_hand = [one_hour(0, 9), one_hour(1, 9), one_hour(3, 9), one_hour(4, 8)]
+running_money = np.cumprod([row["factor"] for row in hours_by_hand])
+ui.worked_table(
+    [
+        {"hour": k + 1} | row | {"money after it": money}
+        for k, (row, money) in enumerate(zip(hours_by_hand, running_money))
+    ],
+    "A bet on twice the crashes",
+)
+
+# %% [markdown]
+# $$ E_t = \frac{1}{R} \sum_{r} \; \prod_{h \le t} \frac{r^{x_h}}{\left(1 + (r - 1)\, s_h\right)^{x_h + y_h}} $$
+#
+# In hour $h$ there were $x_h$ crashes on the new release and $y_h$ on the old one; $s_h$ is the share of the new one then. Nobody knows $r$, so the coin is split into $R$ bets, and the money is the **mean** over the bets. This is an
+# **e-process**. That fair bets ever turn 1 coin into $1 / \alpha$ coins has at most the chance $\alpha$ (Ville, 1939), no matter how often you look. So the gate is: stop when $E_t \ge 1 / \alpha$. The day, with more crashes at noon than
+# at night, cancels: both releases live through the same noon.
+
+
+# %% tags=["exercise:e_process"]
+def my_e_process(new, old, share, ratios):
+    """Money after each hour; new, old: crashes, share: of the new release, all (hours,)."""
+    # TODO: for each ratio the factors of the hours, multiplied up; then the mean over ratios.
+    ### BEGIN SOLUTION
+    money = []
+    for r in ratios:
+        factors = r**new / (1 + (r - 1) * share) ** (new + old)
+        money.append(np.cumprod(factors))
+    return np.mean(money, axis=0)
+    ### END SOLUTION
+
+
+# %% [markdown] tags=["hints:e_process"]
+# 1. (for: the hours were not multiplied up) The money of an hour is the money of the hour before times the factor of this hour: `np.cumprod`.
+# 2. (for: the bets were multiplied) Each bet has its own coin. They are put together at the end, with a mean over the bets.
+# 3. Write a loop over `ratios`. In it, `new`, `old` and `share` are arrays of one number an hour, so the formula needs no second loop.
+# 4. `factors = r**new / (1 + (r - 1) * share) ** (new + old)` are the factors of one bet.
+# 5. `np.mean([np.cumprod(r**new / (1 + (r - 1) * share) ** (new + old)) for r in ratios], axis=0)`
+
+
+# %% tags=["check:e_process", "hidden"]
+@checks("e_process")
+def _(c, e_process):
+    def factors(x, y, s, r):
+        return r**x / (1 + (r - 1) * s) ** (x + y)
+
+    def right(x, y, s, ratios, of=factors):
+        return np.mean([np.cumprod(of(x, y, s, r)) for r in ratios], axis=0)
+
+    for ratios in ((2.0,), (1.5, 3.0), (1.25, 2.0, 5.0)):
+        share = np.repeat(c.rng.uniform(0.05, 0.6, 2), 3)
+        new = c.rng.poisson(4 * share).astype(float) + c.rng.integers(0, 2, 6)
+        old = c.rng.poisson(4 * (1 - share)).astype(float) + 1.0
+        got = e_process(new.copy(), old.copy(), share.copy(), ratios)
+        each = [factors(new, old, share, r) for r in ratios]
+        mistakes = {
+            "the hours were not multiplied up: the money of an hour is that of the hour before times its factor": np.mean(
+                each, axis=0
+            ),
+            "the hours were added up: multiply them": np.mean(
+                np.cumsum(each, axis=1), axis=0
+            ),
+            "the exponent below counts the crashes on the old release alone: all crashes, new + old": right(
+                new,
+                old,
+                share,
+                ratios,
+                lambda x, y, s, r: r**x / (1 + (r - 1) * s) ** y,
+            ),
+            "the exponent below counts the crashes on the new release alone: all crashes, new + old": right(
+                new,
+                old,
+                share,
+                ratios,
+                lambda x, y, s, r: r**x / (1 + (r - 1) * s) ** x,
+            ),
+            "the exponent above counts all crashes: those on the new release alone": right(
+                new,
+                old,
+                share,
+                ratios,
+                lambda x, y, s, r: r ** (x + y) / (1 + (r - 1) * s) ** (x + y),
+            ),
+            "the exponent above counts the crashes on the old release: the bet is against the new one": right(
+                new,
+                old,
+                share,
+                ratios,
+                lambda x, y, s, r: r**y / (1 + (r - 1) * s) ** (x + y),
+            ),
+            "below stands 1 + r s: it is 1 + (r - 1) s": right(
+                new,
+                old,
+                share,
+                ratios,
+                lambda x, y, s, r: r**x / (1 + r * s) ** (x + y),
+            ),
+            "the share of the old release was taken": right(
+                new, old, 1 - share, ratios
+            ),
+            "the share was left out: a crash on the old release must cost something": right(
+                new, old, share, ratios, lambda x, y, s, r: r**x
+            ),
+            "one share was taken for all hours: each hour has its own": right(
+                new, old, np.full_like(share, share.mean()), ratios
+            ),
+            "the last share was taken for all hours: each hour has its own": right(
+                new, old, np.full_like(share, share[-1]), ratios
+            ),
+            "this is the logarithm of the money": np.log(
+                right(new, old, share, ratios)
+            ),
+            "this is the money at the end: one number an hour is wanted": right(
+                new, old, share, ratios
+            )[-1],
+        }
+        if len(ratios) > 1:
+            mistakes |= {
+                "the mean over the bets was taken each hour, before multiplying: each bet keeps its own coin": np.cumprod(
+                    np.mean(each, axis=0)
+                ),
+                "the bets were multiplied: take their mean": np.prod(
+                    np.cumprod(each, axis=1), axis=0
+                ),
+                "the bets were added up: take their mean, it is one coin that is split": np.sum(
+                    np.cumprod(each, axis=1), axis=0
+                ),
+                "the best bet was taken afterwards: that is no bet, take the mean": np.max(
+                    np.cumprod(each, axis=1), axis=0
+                ),
+                "the logarithms of the bets were averaged: take the mean of the money": np.exp(
+                    np.mean(np.cumsum(np.log(each), axis=1), axis=0)
+                ),
+                "the ratios were averaged before the bet: one bet a ratio, then the mean": np.cumprod(
+                    factors(new, old, share, np.mean(ratios))
+                ),
+                "only the first ratio was bet on": np.cumprod(each[0]),
+                "only the last ratio was bet on": np.cumprod(each[-1]),
+            }
+        c.close(
+            got,
+            right(new, old, share, ratios),
+            1e-9,
+            tested=f"six hours, bets on {', '.join(f'{r:g}' for r in ratios)} times the crashes",
+            mistakes=mistakes,
+        )
+    quiet = e_process(np.zeros(3), np.zeros(3), np.full(3, 0.1), (2.0, 4.0))
+    c.close(
+        quiet,
+        np.ones(3),
+        1e-9,
+        tested="three hours without a crash",
+        mistakes={"without a crash nothing is won and nothing lost": np.zeros(3)},
+    )
+
+
+# %% tags=["check:e_process"]
+e_money = check(
+    "e_process",
+    my_e_process,
+    lambda new, old, share, ratios: e_process(new, old, share, 1 - share, ratios),
+)
+
+# %% [markdown]
+# Your e-process watches three rollouts of ten thousand devices, with a look every hour: one of a release that is no worse, one with twice, one with <span class="given" title="the trial's setting">five times the</span> crashes. The level line is $1 / \alpha$. More money than the highest tick is drawn there.
+
+# %%
+setting = Trial()
+rng = np.random.default_rng(seed)
+paths = {}
+for ratio, name in (
+    (1.0, "no worse"),
+    (2.0, "twice the crashes"),
+    (5.0, "five times"),
+):
+    one = setting.draw(ratio, 1, rng)
+    money = e_money(one.new[0], one.old[0], one.share[0], RATIOS)
+    paths[name] = (np.arange(1, setting.hours + 1), np.clip(money, 1e-3, 1e4))
+
+# %% tags=["folded"]
+found_at = {
+    name: int(np.argmax(y >= 20)) + 1 for name, (_, y) in paths.items() if y.max() >= 20
+}
+title = "; ".join(
+    f"{name}: {f'stopped after {found_at[name]} h' if name in found_at else 'goes on'}"
+    for name in paths
+)
+at_limit = (np.arange(1, setting.hours + 1), np.full(setting.hours, 20.0))
+figure = ui.lines(
+    {**paths, "stops here": at_limit},
+    title,
+    "hours since the start",
+    "money (evidence against the release)",
+    log_y=True,
+)
+ui.show(figure, alt=f"Three curves and the limit. {title}.")
+whose("e_process")
+
+# %% [markdown]
 # ### What do 50,000 updates without a failure prove?
 #
 # "Zero failed roll-backs in 50,000" sounds like never. But how high could the rate of failures be, and still show none? If each fails with probability $p$, then
@@ -730,6 +1138,7 @@ def my_rate_bound(trials, confidence=0.95):
 # 1. Solve $(1-p)^n = 1-\gamma$ for $p$.
 # 2. Take the n-th root of both sides: a power of `1 / trials`.
 # 3. `return 1 - (1 - confidence) ** (1 / trials)`
+# 4. (for: the approximation of 3 over n) Three over n is a good rule of thumb for many updates at one confidence. The formula holds for few, too.
 
 
 # %% tags=["check:bound", "hidden"]
@@ -755,6 +1164,17 @@ def _(c, rate_bound):
                 "this is the chance of no failure, not the rate": (1 - confidence)
                 ** (1 / trials),
                 "a power is missing: the n-th root": (1 - confidence) / trials,
+                "the chance was raised to n: take the n-th root": 1
+                - (1 - confidence) ** trials,
+                "this is -ln(1 - confidence) over n, an approximation for many trials": -np.log(
+                    1 - confidence
+                )
+                / trials,
+                "zero was seen; that does not make the rate zero": 0.0,
+                "one failure in n is a guess: solve the formula": 1 / trials,
+                "both tails were cut: one side is asked for": 1
+                - ((1 - confidence) / 2) ** (1 / trials),
+                "this is in percent: a share is wanted": 100 * right,
             },
         )
 
@@ -777,6 +1197,14 @@ ui.show(figure, alt="The bound falls as one over the number of updates.")
 
 # %% tags=["folded"]
 whose("bound")
+
+# %% [markdown]
+# <details><summary>And what does it not prove at all?</summary>
+#
+# The formula takes the deployments as independent and alike. Fifty thousand devices of one model that pull the same update from the same server on the same evening are closer to one deployment than to fifty thousand: a power cut at the wrong moment did not happen, so nobody knows.
+# That is why the harness above cuts the power **everywhere**, and does not wait for it.
+#
+# </details>
 
 # %% [markdown]
 # ## The real tool
@@ -917,6 +1345,135 @@ answers = [(n, t["action"], t["before"], t["running"]) for n, t in tries.items()
 finding(finding_attacks, answers)
 
 # %% [markdown]
+# ### Gates on trial
+#
+# One rollout proves nothing about a gate. So let releases that are **no worse** pass by a thousand times, and count how often each gate cries wolf; then worse ones, and count the hours until each finds them. The other gates: a fixed threshold
+# (twice the expected crashes so far), the exact test each hour as if it were the only one, the same with the level divided by the number of looks (Bonferroni), the exact test at the end of each wave only, and Wald's SPRT, made for one ratio. Each look is one more chance to be wrong: who looks every hour has to pay for it.
+
+# %%
+on_trial = try_gates(setting, replications=trials, seed=seed)
+for gate, alarm in on_trial.alarms.items():
+    record(f"alarms.{gate}", alarm)
+guess_alarms.against(on_trial.alarms["fixed threshold"])
+on_trial.table()
+
+# %%
+stopped = {}
+for ratio in (1.0, 2.0, 5.0):
+    drawn = setting.draw(ratio, 200, np.random.default_rng(seed + 1))
+    each = zip(drawn.new, drawn.old, drawn.share)
+    stopped[ratio] = sum(np.max(e_money(*one, RATIOS)) >= 20 for one in each)
+rows = [(f"{ratio:g}", count) for ratio, count in stopped.items()]
+columns = ("times the crashes", "stopped")
+Table("Of 200 rollouts, stopped by the e-process of the exercise", columns, rows, "")
+
+
+# %% tags=["finding:gates"]
+def finding_gates(fixed, peeking, fair, bonferroni_h, fair_h, ends_h, worse):
+    text = by_side(
+        fair,
+        5,
+        above="The e-process stops {} of the releases that are no worse, more than it promises. ",
+        below="Looked at every hour, the e-process stops {} of the releases that are no worse, below its level. ",
+        unclear="The e-process stops {} of the releases that are no worse; on which side of its level cannot be told. ",
+    )
+    text += f"The fixed threshold stops {fixed.figure()} of them, the exact test each hour {peeking.figure()}. "
+    order = "sooner" if fair_h.value < bonferroni_h.value else "no sooner"
+    text += f"One with {worse} times the crashes is found after {fair_h.figure()} (median), {order} than "
+    return (
+        text
+        + f"with Bonferroni's correction ({bonferroni_h.figure()}); at the ends of the waves, after {ends_h.figure()}."
+    )
+
+
+medians = {
+    gate: when for (gate, ratio), (_, when) in on_trial.caught.items() if ratio == 5
+}
+finding(
+    finding_gates,
+    on_trial.alarms["fixed threshold"],
+    on_trial.alarms["exact test, peeking"],
+    on_trial.alarms["e-process"],
+    medians["exact, Bonferroni"],
+    medians["e-process"],
+    medians["exact, at stage ends"],
+    5,
+)
+
+# %% [markdown]
+# **What exactly is counted?** Some devices have bad memory and crash every hour, whatever they run. Count **crashes**, and one such device in the first wave looks like a catastrophe. Count each **device once**, and it is one event. Twenty of ten
+# thousand devices are enough:
+
+# %%
+lemons = {
+    "each device once": Trial(lemons=20),
+    "every crash": Trial(lemons=20, once=False),
+}
+counted = {
+    name: try_gates(each, ratios=(), replications=trials // 2, seed=seed).alarms[
+        "e-process"
+    ]
+    for name, each in lemons.items()
+}
+
+# %% tags=["folded"]
+title = "False alarms of the e-process: " + ", ".join(
+    f"{r.figure()} counting {n}" for n, r in counted.items()
+)
+figure = ui.bars(
+    list(counted),
+    list(counted.values()),
+    title,
+    "releases that are no worse, stopped, in %",
+    x="counted",
+)
+ui.show(figure, alt=f"Two bars. {title}.")
+
+# %% [markdown]
+# <details><summary>Why does even an honest gate fail here?</summary>
+#
+# Every test has assumptions. The bet is fair if each crash falls on the new release with chance $s$, **independently of the last one**. Crashes of one device are not independent: if it is in the first wave, all of its crashes are. No level, however small,
+# repairs that; counting the right thing does. The lot that chose the waves makes devices exchangeable, not crashes.
+#
+# </details>
+
+# %% [markdown]
+# ### A bad model in a large fleet
+#
+# Now device by device: heat, throttling, links that go and return, batteries, six time zones. A device takes the release when its wave has come and its link is there; when the gate stops the rollout, it goes back likewise. For real devices `edgelab ota rollout` does this: the server then offers a release to those whose turn it is. The bad release crashes <span class="given" title="the fault that is set below">five times as</span> often.
+
+# %%
+fleet = draw_devices(fleet_devices, seed)
+started = perf_counter()
+bad = roll_out(fleet, Fault(crashes=5.0), waves=waves, hold_h=hold_h, seed=seed)
+took = perf_counter() - started
+reach = record("reach.bad", bad.reach)
+ui.show(ui.waves_figure(bad), alt=ui.rollout_words(bad))
+
+# %%
+ui.show(ui.evidence_figure(bad), alt=ui.rollout_words(bad))
+
+
+# %% tags=["finding:fleet"]
+def finding_fleet(reach, devices, stopped, hour, seconds):
+    end = (
+        f"The gate stopped the bad release after {hour} h, when {reach.figure()} of {devices:,} devices had run it"
+        if stopped
+        else f"No gate stopped the bad release: {reach.figure()} of {devices:,} devices have it"
+    )
+    return f"{end}; simulating it took {seconds:.2g} s. All of it is modelled: the fleet is formulas and lots, no device."
+
+
+finding(
+    finding_fleet,
+    reach,
+    fleet_devices,
+    bad.stopped_h is not None,
+    bad.stopped_h or 0,
+    took,
+)
+
+# %% [markdown]
 # ## Explore
 #
 # **Cut the power yourself.** Choose a scheme and a release: a good one, one that crashes, one that answers wrongly. Which scheme is safe against all three, and what do the others lack?
@@ -977,13 +1534,49 @@ ui.Panel(
 )
 
 # %% [markdown]
+# **Your release, your gate, your waves.** Give the release a fault and choose who watches. Which faults pass through the first wave? What does a gate at the ends of the waves cost? The last wave is everybody: who is left to compare with?
+#
+# <details><summary>Discussion</summary>
+#
+# A small difference needs many devices or many hours, whatever the gate: that is what holding a wave is for. What is wrong on one kind of hardware shows only if that hardware is in the first wave; a wave drawn by lot holds all kinds in proportion. In the last wave
+# there is no control group, so the e-process stands still and can find nothing new; only a fixed threshold goes on, against a rate from before. Many teams keep a few devices back for that reason.
+#
+# </details>
+
+
+# %%
+def rolled(crashes, slower, wrong_on, gate, first, hold):
+    fault = Fault(crashes=crashes, slowdown=slower, wrong_on=wrong_on)
+    return sketch(fleet_devices, fault, gate, (first, 10, 100), hold, seed)
+
+
+# %%
+ui.Panel(
+    lambda **dials: ui.evidence_figure(rolled(**dials)),
+    title="A rollout, modelled",
+    alt=lambda **dials: ui.rollout_words(rolled(**dials)),
+    crashes=ui.slider(1.0, 5.0, 0.25, value=2.0, label="times the crashes"),
+    slower=ui.slider(1.0, 1.5, 0.05, value=1.0, label="times as slow"),
+    wrong_on=ui.choice(
+        {"no hardware": "", "cameras": "camera", "handhelds": "handheld"},
+        label="wrong on",
+    ),
+    gate=ui.choice(list(GATES), label="gate"),
+    first=ui.slider(0.1, 5.0, 0.1, value=1.0, label="first wave in %"),
+    hold=ui.slider(6, 96, 6, value=48, label="hours in a wave"),
+)
+
+# %% [markdown]
 # ## Claims
 #
 # O1 is what was sent for one layer and for all layers. O3 is held against every place at which the power of the real updater was cut, with a good release and two bad ones.
-# It counts what was tried: broken flash and a lost key are not among it.
+# It counts what was tried: broken flash and a lost key are not among it. O2 is held against one simulated fleet with one fault; a smaller fault takes longer to be told.
 
 # %%
 claim("O1", layer=delta_head, all=delta_all)
+
+# %%
+claim("O2", bad=reach)
 
 # %%
 bricks = sum(len(report.bricks) for report in real.values())
@@ -1057,6 +1650,51 @@ challenge(
 )
 
 # %% [markdown]
+# **A plan for your fleet.** Choose the waves and the hours in each; the last wave is everybody. A release with twice the crashes must reach few devices, on average
+# over many rollouts; a good one must be offered to everybody soon. The two pull apart: a small wave hurts few and needs long to be told.
+
+
+# %% tags=["challenge:rollout_plan", "hidden"]
+def reference():
+    """One wave that is large enough to be told, and held until it has been."""
+    return (1.3, 100), 20
+
+
+# %% tags=["challenge:rollout_plan"]
+# `my_plan`: the waves in percent, and the hours in each, for example ((1, 10, 100), 48)
+### BEGIN SOLUTION
+my_plan = reference()
+### GIVEN
+# my_plan = None
+### END SOLUTION
+
+
+# %%
+def measure_plan(plan):
+    steps, hold = plan
+    bad_runs = [
+        sketch(fleet_devices, Fault(crashes=2.0), waves=steps, hold_h=hold, seed=s)
+        for s in range(60)
+    ]
+    hurt = fmean(100 * run.reached / fleet_devices for run in bad_runs)
+    by = f"60 simulated rollouts of {fleet_devices} devices"
+    return {
+        "reach of the bad one": Reading(hurt, "%", "modelled", by),
+        "hours until everybody may have a good one": Reading(
+            float(hold * (len(steps) - 1)), "h", "modelled", "the plan"
+        ),
+    }
+
+
+challenge(
+    "rollout_plan",
+    my_plan,
+    measure_plan,
+    Target("reach of the bad one", "%", at_most=1.5),
+    Target("hours until everybody may have a good one", "h", at_most=20),
+)
+
+# %% [markdown]
 # ## Bring your own
 #
 # Name two files of one network of yours, before and after training it on, and see what an update would take. Without them, it is the network of this lab with all layers tuned.
@@ -1111,6 +1749,8 @@ finding(
 # - A smoke test without expected outputs finds crashes, and nothing else.
 # - The result of a difference is held against its hash; where it fails, the whole file is there.
 # - No failure in n bounds the rate at about 3 in n.
+# - Percentiles cannot be averaged. Counts in the same bins can be added.
+# - Whoever looks every hour needs a gate that allows it. Count each device once.
 #
 # ## Sources
 #
@@ -1119,3 +1759,6 @@ finding(
 # - *MCUboot design*: [docs.mcuboot.com](https://docs.mcuboot.com/design.html) (two slots, trial and revert; its simulator cuts at every flash operation).
 # - Hanley and Lippman-Hand, *If Nothing Goes Wrong, Is Everything All Right?*, JAMA 1983: [doi.org/10.1001/jama.1983.03330370053031](https://doi.org/10.1001/jama.1983.03330370053031) (the rule of three).
 # - Percival, *Naive differences of executable code*, 2003: [daemonology.net](https://www.daemonology.net/papers/bsdiff.pdf) (subtract, then pack).
+# - [Game-theoretic statistics and safe anytime-valid inference](https://doi.org/10.1214/23-STS894) (Ramdas, Grünwald, Vovk, Shafer, 2023): e-processes, and Ville's inequality.
+# - [Always Valid Inference](https://doi.org/10.1287/opre.2021.2135) (Johari, Koomen, Pekelis, Walsh, 2022): what peeking does to A/B tests, and the remedy.
+# - [DDSketch](https://doi.org/10.14778/3352063.3352135) (Masson, Rim, Lee, 2019): percentiles from counts that can be added up.

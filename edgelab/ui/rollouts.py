@@ -60,7 +60,7 @@ def evidence_figure(run: RolloutRun, title: str = "", **layout: Any) -> go.Figur
     labels.append(_label("from here on it stops", 1, "right", 0, "bottom", xref="paper"))
     return figure_of(
         traces,
-        title or run.sentence(),
+        title or run.sentence().rstrip("."),
         "hours since the start",
         "evidence over the gate's limit",
         legend=False,
@@ -96,7 +96,7 @@ def waves_figure(run: RolloutRun, title: str = "", **layout: Any) -> go.Figure:
     lowest = min([share for share in shares if share > 0], default=0.01)
     return figure_of(
         [trace],
-        title or run.sentence(),
+        title or run.sentence().rstrip("."),
         "hours since the start",
         "percent of the fleet on the new release",
         legend=False,

@@ -12,7 +12,7 @@ from edgelab.ota.download import FolderTransport
 from edgelab.ota.flash import Flash
 from edgelab.ota.turns import answers, releases
 from tests.faults.ota_home import SETTINGS, START, Home, model_bytes, stub
-from tests.faults.test_ota_commands import call, process, served, write_model
+from tests.faults.test_ota_commands import call, documented, process, same_keys, served, write_model
 
 
 class Asking(FolderTransport):
@@ -93,6 +93,9 @@ def test_a_server_holds_back_until_a_rollout_reaches_a_device(repo, tmp_path, ca
     assert (taken["running"], taken["action"]) == (2, "updated")
     capsys.readouterr()
     assert call("ota", "rollout", repo, "--json") == 0
-    assert json.loads(capsys.readouterr().out)["devices"] == {"on the release": 1}
+    found, stated = json.loads(capsys.readouterr().out), documented()["ota_rollout"]
+    same_keys(found, {**stated, "fallback": found["fallback"]})
+    assert set(found["gate"]) == set(stated["gate"])
+    assert found["devices"] == {"on the release": 1}
     assert (repo / "reports.jsonl").read_text().count("\n") == 2
     assert time.time() - rollout.read(repo).clock < 600

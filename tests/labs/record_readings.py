@@ -110,6 +110,14 @@ CHANGES: dict[str, dict[str, tuple[str, Change]]] = {
     "ota": {
         "attacks": ("the signed old release taken", lambda a: [[*a[0][:-1], [a[0][-1][0], "updated", 3, 1]]]),
         "recap": ("an updater that leaves 4 states not well", lambda a: [a[0], 4, *a[2:]]),
+        "gates": (
+            "9 points more false alarms of the e-process, which finds a bad release three times as late",
+            lambda a: [a[0], a[1], shifted(a[2], 9.0), a[3], scaled(a[4], 3.0), *a[5:]],
+        ),
+        "fleet": (
+            "a rollout that nothing stopped, on a slower machine",
+            lambda a: [shifted(a[0], 100.0 - a[0].value), a[1], False, 0, 40.0],
+        ),
     },
     "pruning": {
         "trained_on": ("10 points more lost after training on", lambda a: [a[0], a[1], shifted(a[2], 10.0), a[3]]),

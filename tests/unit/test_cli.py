@@ -25,6 +25,7 @@ OTA_VERBS = (
     "ota_publish",
     "ota_rotate",
     "ota_serve",
+    "ota_rollout",
     "ota_device",
     "ota_status",
 )  # tests/faults/test_ota_commands

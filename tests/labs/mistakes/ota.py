@@ -124,11 +124,143 @@ def my_next_start(state):
         (difference("np.abs(new.astype(int) - old).astype(np.uint8).view(np.int8)"), "the sign is lost"),
         (difference("new ^ old"), "exclusive or"),
     ],
+    "fleet_percentile": [
+        (
+            """
+def my_fleet_percentile(counts, q):
+    each = []
+    for row in counts:
+        up_to = row.cumsum()
+        each.append(np.argmax(up_to >= q / 100 * up_to[-1]))
+    return int(round(np.mean(each)))
+""",
+            "the mean of the devices' percentiles",
+        ),
+        (
+            """
+def my_fleet_percentile(counts, q):
+    up_to = counts.sum(axis=0).cumsum()
+    return int(np.argmax(up_to > q / 100 * up_to[-1]))
+""",
+            "exactly q percent is enough",
+        ),
+        (
+            """
+def my_fleet_percentile(counts, q):
+    up_to = counts.sum(axis=0).cumsum()
+    return int(np.argmax(up_to >= q / 100 * up_to[-1])) + 1
+""",
+            "one bin too far",
+        ),
+        (
+            """
+def my_fleet_percentile(counts, q):
+    return int(counts.sum(axis=0).argmax())
+""",
+            "the bin with the most counts",
+        ),
+        (
+            """
+def my_fleet_percentile(counts, q):
+    up_to = counts.sum(axis=0).cumsum()
+    return up_to >= q / 100 * up_to[-1]
+""",
+            "the number of one bin",
+        ),
+        (
+            """
+def my_fleet_percentile(counts, q):
+    return int(q / 100 * counts.shape[1])
+""",
+            "q percent of the inferences",
+        ),
+    ],
+    "e_process": [
+        (
+            """
+def my_e_process(new, old, share, ratios):
+    return np.mean([r**new / (1 + (r - 1) * share) ** (new + old) for r in ratios], axis=0)
+""",
+            "not multiplied up",
+        ),
+        (
+            """
+def my_e_process(new, old, share, ratios):
+    return np.mean([np.cumprod(r**new / (1 + (r - 1) * share) ** old) for r in ratios], axis=0)
+""",
+            "all crashes",
+        ),
+        (
+            """
+def my_e_process(new, old, share, ratios):
+    return np.mean([np.cumprod(r**new / (1 + r * share) ** (new + old)) for r in ratios], axis=0)
+""",
+            "1 + (r - 1) s",
+        ),
+        (
+            """
+def my_e_process(new, old, share, ratios):
+    return np.max([np.cumprod(r**new / (1 + (r - 1) * share) ** (new + old)) for r in ratios], axis=0)
+""",
+            "that is no bet",
+        ),
+        (
+            """
+def my_e_process(new, old, share, ratios):
+    factors = np.mean([r**new / (1 + (r - 1) * share) ** (new + old) for r in ratios], axis=0)
+    return np.cumprod(factors)
+""",
+            "each bet keeps its own coin",
+        ),
+        (
+            """
+def my_e_process(new, old, share, ratios):
+    return np.prod([np.cumprod(r**new / (1 + (r - 1) * share) ** (new + old)) for r in ratios], axis=0)
+""",
+            "the bets were multiplied",
+        ),
+        (
+            """
+def my_e_process(new, old, share, ratios):
+    logs = [new * np.log(r) - (new + old) * np.log(1 + (r - 1) * share) for r in ratios]
+    return np.exp(np.mean(np.cumsum(logs, axis=1), axis=0))
+""",
+            "the mean of the money",
+        ),
+        (
+            """
+def my_e_process(new, old, share, ratios):
+    return np.mean([np.cumprod(r**new / (1 + (r - 1) * share.mean()) ** (new + old)) for r in ratios], axis=0)
+""",
+            "each hour has its own",
+        ),
+        (
+            """
+def my_e_process(new, old, share, ratios):
+    share = 1 - share
+    return np.mean([np.cumprod(r**new / (1 + (r - 1) * share) ** (new + old)) for r in ratios], axis=0)
+""",
+            "share of the old release",
+        ),
+        (
+            """
+def my_e_process(new, old, share, ratios):
+    return np.mean([np.cumprod(r**new) for r in ratios], axis=0)
+""",
+            "must cost something",
+        ),
+    ],
     "bound": [
         (bound("3 / trials"), "approximation"),
         (bound("1 - confidence ** (1 / trials)"), "exchanged"),
         (bound("(1 - confidence) ** (1 / trials)"), "not the rate"),
         (bound("(1 - confidence) / trials"), "n-th root"),
+        (bound("1 - (1 - confidence) ** trials"), "n-th root"),
+        (bound("-np.log(1 - confidence) / trials"), "for many trials"),
+        (bound("0.0"), "does not make the rate zero"),
+        (bound("1 / trials"), "is a guess"),
+        (bound("1 - ((1 - confidence) / 2) ** (1 / trials)"), "one side"),
+        (bound("100 * (1 - (1 - confidence) ** (1 / trials))"), "in percent"),
     ],
 }
 
@@ -205,8 +337,49 @@ def my_difference(old, new):
     return made
 """,
     ],
+    "fleet_percentile": [
+        """
+def my_fleet_percentile(counts, q):
+    total, seen = counts.sum(), 0
+    for bin in range(counts.shape[1]):
+        seen += sum(row[bin] for row in counts)
+        if seen * 100 >= q * total:
+            return bin
+""",
+        """
+def my_fleet_percentile(counts, q):
+    every = np.repeat(np.arange(counts.shape[1]), counts.sum(axis=0))
+    return np.percentile(every, q, method="inverted_cdf")
+""",
+        """
+def my_fleet_percentile(counts, q):
+    up_to = np.cumsum(np.add.reduce(counts))
+    return np.searchsorted(up_to, q / 100 * up_to[-1])
+""",
+    ],
+    "e_process": [
+        """
+def my_e_process(new, old, share, ratios):
+    r = np.array(ratios)[:, None]
+    logs = new * np.log(r) - (new + old) * np.log1p((r - 1) * share)
+    return np.exp(logs.cumsum(axis=1)).mean(axis=0)
+""",
+        """
+def my_e_process(new, old, share, ratios):
+    bets, money = [1.0] * len(ratios), []
+    for x, y, s in zip(new, old, share):
+        bets = [b * r**x / (1 + (r - 1) * s) ** (x + y) for b, r in zip(bets, ratios)]
+        money.append(sum(bets) / len(bets))
+    return money
+""",
+    ],
     "bound": [
         bound("-np.expm1(np.log(1 - confidence) / trials)"),
+        """
+def my_rate_bound(trials, confidence=0.95):
+    from scipy.stats import beta
+    return float(beta.ppf(confidence, 1, trials))
+""",
         bound("1.0 - pow(1.0 - confidence, 1.0 / trials)"),
         bound("np.float64(1 - (1 - confidence) ** (1 / trials))"),
     ],
