@@ -95,7 +95,7 @@ class Home:
                 return fault
             try:
                 outcome = self.device(flash).update(self.transport())
-                if outcome.running != expected and not (outcome.running == committed and outcome.rolled_back):
+                if outcome.running != expected and not ((outcome.running or 0) == committed and outcome.rolled_back):
                     return Verdict("does not update", str(outcome))
                 outcome = self.device(flash).update(following.transport())
             except Exception as error:  # noqa: BLE001

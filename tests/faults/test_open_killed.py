@@ -63,22 +63,38 @@ def serving(child):
         assert json.load(answer)["id"]
     (server,) = psutil.Process(child.pid).children()
     for _ in range(100):
-        kernels = [process for process in server.children() if "ipykernel" in " ".join(process.cmdline())]
+        kernels = [process for process in server.children() if "ipykernel" in words(process)]
         if kernels:
             return server, kernels[0]
         time.sleep(0.1)
     pytest.fail("the kernel never came")
 
 
+def words(process):
+    """A process's command, empty where it has just ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:  # a zombie, too
+        return ""
+
+
+def lives(process):
+    """Whether a process runs; it may end between two questions."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def left(processes, seconds=30):
     """The processes that have not ended after that time; one that nobody waits for has ended."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        alive = [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+        alive = [process for process in processes if lives(process)]
         if not alive:
             return []
         time.sleep(0.1)
-    names = [" ".join(process.cmdline())[:80] for process in alive]
+    names = [words(process)[:80] for process in alive]
     for process in alive:
         process.kill()
     return names

@@ -422,13 +422,13 @@ def test_other_settings_that_do_not_exist_are_named(model, tmp_path):
     assert not out.exists()
 
 
-def test_two_inputs_are_refused(tmp_path):
+def test_two_inputs_want_their_names(tmp_path):
     class Two(nn.Module):
         def forward(self, a, b):
             return a + b
 
     path = export(Two(), (torch.randn(2, 3), torch.randn(2, 3)), tmp_path / "two.onnx").path
-    with pytest.raises(BadInput, match="has 2"):
+    with pytest.raises(BadInput, match="give the calibration set by these names"):
         collect_ranges(path, X)
 
 
