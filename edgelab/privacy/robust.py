@@ -87,11 +87,6 @@ def flip_and_scale(update: Floats, factor: float) -> Floats:
     return (-factor * update).astype(np.float32)
 
 
-def flip_labels(y: NDArray[np.int64], source: int, target: int) -> NDArray[np.int64]:
-    """What a quiet liar trains on: every label ``source`` became ``target``."""
-    return np.where(y == source, target, y)
-
-
 def _rows(updates: Floats) -> None:
     if updates.ndim != 2 or not len(updates):
         raise BadInput(f"Updates are rows (clients, parameters), not of shape {updates.shape}.")
