@@ -26,6 +26,7 @@ from edgelab.ota.storage import checked_name
 
 REPORTS = "reports.jsonl"
 MOST_BODY_BYTES = 64 * 1024
+MOST_DISCARDED_BYTES = 2**20
 MOST_REPORTS_BYTES = 256 * 2**20
 _SERVED = ("metadata/", "targets/", "root.json")
 _RANGE = re.compile(r"bytes=([0-9]{1,15})-")
@@ -169,8 +170,9 @@ class _Handler(BaseHTTPRequestHandler):
         answer = self.posts.get(urlsplit(self.path).path.lstrip("/"))
         length = self.headers.get("Content-Length", "")
         if answer is None or not _LENGTH.fullmatch(length) or int(length) > MOST_BODY_BYTES:
-            self.close_connection = True
-            self._answer(404 if answer is None else 413, {"error": "It is not taken."})
+            if _LENGTH.fullmatch(length):  # a body that is not read can cost the client its answer
+                self.rfile.read(min(int(length), MOST_DISCARDED_BYTES))
+            self._answer(404 if answer is None else 413, {"error": "It is not taken."}, last=True)
             return
         try:
             data = json.loads(self.rfile.read(int(length)), parse_constant=_no_number, parse_float=_finite)
@@ -185,12 +187,15 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self._answer(200, found)
 
-    def _answer(self, status: int, data: dict[str, Any]) -> None:
+    def _answer(self, status: int, data: dict[str, Any], *, last: bool = False) -> None:
+        """Answer; the ``last`` answer says that the connection ends, so that no request is sent into its end."""
         content = json.dumps(data).encode()
         with contextlib.suppress(OSError):
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
+            if last:
+                self.send_header("Connection", "close")
             self.end_headers()
             self.wfile.write(content)
 
