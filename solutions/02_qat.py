@@ -52,10 +52,13 @@ from torch import nn
 from torch.ao import quantization
 
 from edgelab import Reading, Table, data, nets, record, ui
-from edgelab.compress import qat_ahead, qat_rules, qat_torch, weights
-from edgelab.compress.qat import Freeze, qat
-from edgelab.compress.qat_onnx import write_onnx
-from edgelab.compress.qat_prepare import activations, calibrate, layers, prepare
+from edgelab.compress import weights
+from edgelab.qat import ahead as qat_ahead
+from edgelab.qat import rules as qat_rules
+from edgelab.qat import torch_tools as qat_torch
+from edgelab.qat.training import Freeze, qat
+from edgelab.qat.onnx_file import write_onnx
+from edgelab.qat.prepare import activations, calibrate, layers, prepare
 
 # %% tags=["setup", "folded"]
 from dataclasses import replace

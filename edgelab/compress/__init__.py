@@ -1,8 +1,8 @@
-"""Quantization: the affine mapping, calibration, training with rounding, and the real quantizers.
+"""Quantization of trained networks: the affine mapping, calibration, and the real quantizers.
 
 Each module stands alone and imports only the framework it is about: ``affine`` and ``calibration`` need numpy,
-``ptq`` ONNX Runtime, ``weights``, ``backends``, ``qat`` and its parts PyTorch. Networks with fewer weights, by pruning
-and distillation, are made in `edgelab.slim`.
+``ptq`` ONNX Runtime, ``weights`` and ``backends`` PyTorch. Training with the rounding on is `edgelab.qat`; networks
+with fewer weights, by pruning and distillation, are made in `edgelab.slim`.
 
 Names load when they are used: a framework is imported then, not before.
 """

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgelab.compress.qat import Trained, qat
-from edgelab.compress.qat_onnx import QatFile, write_onnx
 from edgelab.engines import open_engine
 from edgelab.measure import quality
 from edgelab.measure.losses import GroupLosses, Loss
 from edgelab.nets.trainer import predict_logits
+from edgelab.qat.onnx_file import QatFile, write_onnx
+from edgelab.qat.training import Trained, qat
 from edgelab.reading import Table
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def quantize_aware(
     path
         The .onnx file.
     bits, steps, threads, progress, **settings
-        As in `edgelab.compress.qat.qat`.
+        As in `edgelab.qat.training.qat`.
 
     Raises
     ------

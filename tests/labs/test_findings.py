@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgelab.compress import qat_ahead
 from edgelab.course import findings, labs
 from edgelab.course.source import read_cells
+from edgelab.qat import ahead as qat_ahead
 from edgelab.reading import Reading
 
 from .record_readings import MACHINES, derive, path_of

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from edgelab import data, nets
-from edgelab.compress import qat_ahead
-from edgelab.compress.qat_onnx import write_onnx
-from edgelab.compress.qat_prepare import finished
 from edgelab.convert.tflite import export_int8
 from edgelab.engines import open_engine
 from edgelab.engines.tflm import TFLMEngine
 from edgelab.mcu.firmware import build_firmware
+from edgelab.qat import ahead as qat_ahead
+from edgelab.qat.onnx_file import write_onnx
+from edgelab.qat.prepare import finished
 
 SIGNS = data.signs(seed=0)
 

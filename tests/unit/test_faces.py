@@ -17,6 +17,7 @@ OFFERED = {
     "mcu": "Device Model all_devices build_firmware check_operators compile_firmware find_device plan_arena "
     "plan_buffers quantization_header read_model run_firmware",
     "models": "TfliteWriter existing_file folder_bytes folder_hash is_mlpackage model_format",
+    "qat": "Freeze QatFile Rules Trained calibrate qat write_onnx",
     "slim": "Recipe apply_masks ask audit distillation_loss fine_tune kd_loss magnitude_masks narrowed packed_sizes "
     "soft_targets teach",
     "ota": "Bonferroni Card Decision Device DiskStorage EProcess Fault FixedThreshold Flash Fleet "

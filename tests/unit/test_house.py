@@ -15,7 +15,7 @@ PACKAGE = ROOT / "edgelab"
 FLOORS = [
     {"reading", "errors", "files", "quiet"},
     {"data", "nets", "models"},
-    {"compress", "slim", "convert", "engines", "emulator"},
+    {"compress", "qat", "slim", "convert", "engines", "emulator"},
     {"measure"},
     {"mcu", "federated", "privacy", "ota", "field"},
     {"toolbox"},
@@ -23,8 +23,9 @@ FLOORS = [
     {"cli", "__main__"},
 ]
 # Besides the ground floor and the top, whose files are one room each: networks are trained on data sets, and the engine
-# of the emulated Cortex-M is made of the emulator; privacy protects and attacks the updates of federated clients.
-SAME_FLOOR = {("nets", "data"), ("engines", "emulator"), ("privacy", "federated")}
+# of the emulated Cortex-M is made of the emulator; privacy protects and attacks the updates of federated clients; qat
+# trains with the mapping of compress.
+SAME_FLOOR = {("nets", "data"), ("engines", "emulator"), ("privacy", "federated"), ("qat", "compress")}
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if "__pycache__" not in p.parts)
 
 

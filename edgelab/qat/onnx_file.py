@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 from torch import fx, nn
 
 from edgelab.compress.modelfile import PathLike, session
-from edgelab.compress.qat_layers import ACTIVATION_STEPS
-from edgelab.compress.qat_prepare import activations, finished, layers
-from edgelab.compress.qat_rules import to_integers
 from edgelab.errors import BadInput
 from edgelab.files import write_bytes
+from edgelab.qat.layers import ACTIVATION_STEPS
+from edgelab.qat.prepare import activations, finished, layers
+from edgelab.qat.rules import to_integers
 from edgelab.quiet import first_line, silenced
 
 OPSET, PACKED_OPSET = 17, 21
@@ -78,7 +78,7 @@ def write_onnx(
     Parameters
     ----------
     network
-        As `edgelab.compress.qat.qat` gives it (``.network``), or `prepare` and `calibrate`.
+        As `edgelab.qat.training.qat` gives it (``.network``), or `prepare` and `calibrate`.
     items
         Some inputs (N, ...), float32, on which the file is held against the network.
     path

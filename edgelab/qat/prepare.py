@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from torch import fx, nn
 from torch.nn.utils import parametrize
 
-from edgelab.compress.qat_layers import QuantizedLayer, RoundedActivation
-from edgelab.compress.qat_rules import OURS, Range, Rules, largest_integer
 from edgelab.errors import BadInput
+from edgelab.qat.layers import QuantizedLayer, RoundedActivation
+from edgelab.qat.rules import OURS, Range, Rules, largest_integer
 from edgelab.quiet import first_line
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Linear)

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from edgelab.compress.qat_rules import Range, Rules, largest_integer
 from edgelab.errors import BadInput
+from edgelab.qat.rules import Range, Rules, largest_integer
 
 ACTIVATION_STEPS = 255
 TINY = float(np.finfo(np.float32).tiny)

@@ -1,6 +1,6 @@
 """Figures of quantization-aware training that take longer than a lab may: made ahead, kept as JSON, made again.
 
-``python -m edgelab.compress.qat_ahead`` makes every run that the file does not hold yet and saves after each; with
+``python -m edgelab.qat.ahead`` makes every run that the file does not hold yet and saves after each; with
 ``--anew`` it forgets them first. Each run says what it did, on what and when, and keeps counts of items, from which
 paired intervals follow: how many were right before, how many of these were lost, and how many were won.
 """
@@ -25,10 +25,10 @@ from edgelab.nets.ahead import Run, selected
 if TYPE_CHECKING:
     from torch import fx, nn
 
-    from edgelab.compress.qat import Trained
     from edgelab.data.dataset import Dataset
+    from edgelab.qat.training import Trained
 
-FOLDER = Path(__file__).parent / "ahead"
+FOLDER = Path(__file__).parent / "made"
 FILE = FOLDER / "qat.json"
 NETWORK = "signs_dscnn"
 SEEDS = (0, 1, 2)
@@ -159,7 +159,7 @@ def restored(bits: int) -> fx.GraphModule:
     from safetensors.torch import load
 
     from edgelab import nets
-    from edgelab.compress.qat_prepare import activations, layers, prepare
+    from edgelab.qat.prepare import activations, layers, prepare
 
     path = FOLDER / f"qat_{bits}_bits.safetensors"
     if not path.is_file():
@@ -189,8 +189,8 @@ def _made(
     report: Report | None = None,
     controls: dict[int, Trained] | None = None,
 ) -> Run:
-    from edgelab.compress.qat import Freeze, qat
     from edgelab.nets.trainer import predict_logits
+    from edgelab.qat.training import Freeze, qat
 
     before = predict_logits(net, signs.test.x).argmax(axis=1) == signs.test.y
     run = {**wanted, **_here()}
@@ -237,8 +237,8 @@ def _made(
 
 def trained_on(net: nn.Module, dataset: Dataset, seed: int = 0, steps: int = STEPS) -> Trained:
     """``net`` trained on exactly as in quantization-aware training, but that nothing is rounded: the control."""
-    from edgelab.compress.qat import qat
-    from edgelab.compress.qat_rules import Rules
+    from edgelab.qat.rules import Rules
+    from edgelab.qat.training import qat
 
     rules = Rules(fake_quantize=lambda x, *_: x)
     return qat(net, dataset, 8, steps=steps, threads=1, seed=seed, rules=rules, progress=False)
@@ -246,7 +246,7 @@ def trained_on(net: nn.Module, dataset: Dataset, seed: int = 0, steps: int = STE
 
 def _control(bits: int, signs: Dataset, trained: Trained) -> Trained:
     """That network as it is (32 bits), or quantized after its training, one scale for each channel."""
-    from edgelab.compress.qat import qat
+    from edgelab.qat.training import qat
 
     if bits == 32:
         return trained
@@ -257,8 +257,8 @@ def _control(bits: int, signs: Dataset, trained: Trained) -> Trained:
 def _pt2e(wanted: Run, net: nn.Module, signs: Dataset, folder: Path) -> Run:
     """The flow of torchao with ReLU6 as it stands, or with ReLU in its place; the file is kept."""
     from edgelab.compress.modelfile import session
-    from edgelab.compress.qat_torch import pt2e_onnx, relu_only
     from edgelab.nets.trainer import predict_logits
+    from edgelab.qat.torch_tools import pt2e_onnx, relu_only
 
     before = predict_logits(net, signs.test.x).argmax(axis=1) == signs.test.y
     order = np.random.default_rng(wanted["seed"]).permutation(len(signs.train.y))[: PT2E_STEPS * EPOCH_BATCH]
@@ -283,7 +283,7 @@ def _keep(network: fx.GraphModule, path: Path) -> None:
     import torch
     from safetensors.torch import save
 
-    from edgelab.compress.qat_prepare import activations, layers
+    from edgelab.qat.prepare import activations, layers
 
     state = {}
     for name, layer in layers(network).items():
@@ -297,7 +297,7 @@ def _keep(network: fx.GraphModule, path: Path) -> None:
 
 def _save(path: Path, runs: list[Run]) -> None:
     content = {
-        "recipe": "python -m edgelab.compress.qat_ahead",
+        "recipe": "python -m edgelab.qat.ahead",
         "network": NETWORK,
         "date": max(run["date"] for run in runs),
         "machine": _here()["machine"],

@@ -22,10 +22,10 @@ import torch
 from numpy.typing import NDArray
 
 from edgelab.compress.affine import sqnr_db
-from edgelab.compress.qat_prepare import activations, calibrate, finished, layers, prepare, set_phase
-from edgelab.compress.qat_rules import OURS, Range, Rules, training_step
 from edgelab.errors import BadInput
 from edgelab.nets.trainer import predict_logits
+from edgelab.qat.prepare import activations, calibrate, finished, layers, prepare, set_phase
+from edgelab.qat.rules import OURS, Range, Rules, training_step
 from edgelab.reading import Table
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def qat(
     data
         Its ``train`` split is trained on and calibrates.
     bits, per_channel, edge_bits, exclude
-        As in `edgelab.compress.qat_prepare.prepare`.
+        As in `edgelab.qat.prepare.prepare`.
     steps, batch_size, learning_rate
         AdamW whose rate falls to 0 by a cosine. No step at all gives the post-training quantized network.
     freeze

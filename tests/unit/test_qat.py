@@ -9,10 +9,10 @@ from torch import nn
 from torch.nn import functional
 
 from edgelab import data, nets
-from edgelab.compress import qat_rules
-from edgelab.compress.qat import Freeze, qat
-from edgelab.compress.qat_prepare import activations, calibrate, finished, layers, prepare, set_phase
 from edgelab.errors import BadInput
+from edgelab.qat import rules as qat_rules
+from edgelab.qat.prepare import activations, calibrate, finished, layers, prepare, set_phase
+from edgelab.qat.training import Freeze, qat
 
 
 def values(shape, seed=0, size=1.0):

@@ -9,12 +9,13 @@ import pytest
 from onnx import numpy_helper
 
 from edgelab import data, nets
-from edgelab.compress import qat_ahead, qat_rules
-from edgelab.compress.qat import qat
-from edgelab.compress.qat_onnx import write_onnx
-from edgelab.compress.qat_prepare import layers
 from edgelab.errors import BadFile, BadInput
 from edgelab.measure import quality
+from edgelab.qat import ahead as qat_ahead
+from edgelab.qat import rules as qat_rules
+from edgelab.qat.onnx_file import write_onnx
+from edgelab.qat.prepare import layers
+from edgelab.qat.training import qat
 from edgelab.toolbox.aware import quantize_aware
 
 
