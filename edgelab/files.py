@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -137,3 +137,13 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def refuse_to_replace(target: Path, *, overwrite: bool, inputs: Sequence[Path] = ()) -> None:
+    """Raise `BadFile` if a file is there and is not to be replaced, or is one of those that are read."""
+    if any(target == file or (target.exists() and file.exists() and target.samefile(file)) for file in inputs):
+        raise BadFile(f"{target} is one of the files that are read; name another one to write.")
+    if target.is_dir():
+        raise BadFile(f"{target} is a folder; name a file.")
+    if target.exists() and not overwrite:
+        raise BadFile(f"{target} is there already; name another file, or replace it with --overwrite.")

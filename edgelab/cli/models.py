@@ -109,7 +109,7 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _golden_make(options: argparse.Namespace) -> int:
-    from edgelab.measure import golden
+    from edgelab import golden
 
     with answering(json_too=options.json) as answer:
         made = golden.make(options.model, options.data, options.output, overwrite=options.overwrite)
@@ -118,7 +118,7 @@ def _golden_make(options: argparse.Namespace) -> int:
 
 
 def _golden_check(options: argparse.Namespace) -> int:
-    from edgelab.measure import golden
+    from edgelab import golden
 
     with answering(json_too=options.json) as answer:
         report = golden.check(

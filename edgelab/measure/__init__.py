@@ -19,12 +19,10 @@ _HOMES = {
     "sweep": "latency",
     "top_k": "quality",
 }
-__all__ = [*_HOMES, "golden"]  # noqa: PLE0604
+__all__ = [*_HOMES]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:
-    if name == "golden":  # a module: measure.golden.make and measure.golden.check
-        return importlib.import_module(f"{__name__}.golden")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

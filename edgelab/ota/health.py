@@ -64,7 +64,7 @@ def run_golden(storage: Storage, installed: Installed, times: int = 1) -> Ran:
 def smoke_test(model: Path, golden: Path, manifest: Manifest, times: int = 1) -> Ran:
     """`run_golden` on files."""
     from edgelab.engines import open_engine
-    from edgelab.measure.golden_file import read_golden
+    from edgelab.golden.file import read_golden
 
     try:
         kept = read_golden(golden)

@@ -69,9 +69,9 @@ def golden_for(model: Path, golden: Path | None = None, data: Path | None = None
     BadInput
         If there is neither a golden file nor data, or the model does not keep the golden file's limits.
     """
-    from edgelab.measure import golden as golden_sets
+    from edgelab import golden as golden_sets
+    from edgelab.golden.file import read_golden
     from edgelab.measure.arrays import Arrays, load_arrays
-    from edgelab.measure.golden_file import read_golden
 
     if golden is not None:
         report = golden_sets.check(golden, model)
@@ -105,8 +105,8 @@ def _native(model: Path, golden: Path, labels: NDArray[Any] | None) -> bytes:
     from dataclasses import replace
 
     from edgelab.engines import model_format, open_engine
+    from edgelab.golden.file import Layers, read_golden, write_golden
     from edgelab.measure.arrays import Arrays
-    from edgelab.measure.golden_file import Layers, read_golden, write_golden
     from edgelab.measure.matching import match_inputs, native_order
 
     kept = read_golden(golden)

@@ -18,14 +18,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from edgelab import golden
 from edgelab.engines.base import TensorInfo
 from edgelab.engines.child import Child
 from edgelab.errors import BadFile, BadInput
-from edgelab.files import writing
-from edgelab.measure import golden
+from edgelab.files import refuse_to_replace, writing
+from edgelab.golden.file import Golden, Layers, model_hash, write_golden
+from edgelab.golden.report import Checked, in_decibels
 from edgelab.measure.arrays import Arrays, load_arrays
-from edgelab.measure.golden_file import Golden, Layers, model_hash, write_golden
-from edgelab.measure.golden_report import Checked, in_decibels
 from edgelab.measure.matching import Fed, first_logits, match_inputs
 from edgelab.models import mlpackage
 from edgelab.models.formats import existing_file, model_format
@@ -283,7 +283,7 @@ def _check_request(
         if not mlpackage.is_mlpackage(target):
             raise BadFile(f"{target} is a folder, and no Core ML package; name another one.")
     else:
-        golden.refuse_to_replace(target, overwrite=overwrite, inputs=read)
+        refuse_to_replace(target, overwrite=overwrite, inputs=read)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from edgelab.measure.golden_report import Checked, in_decibels
+from edgelab.golden.report import Checked, in_decibels
 
 _MIN_SQNR_DB = {"float32": 60.0, "float16": 30.0, "int8": 10.0, "int8 weights": 15.0}
 _MIN_AGREEMENT = {"float32": 99.0, "float16": 99.0, "int8": 90.0, "int8 weights": 95.0}

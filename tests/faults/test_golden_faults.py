@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgelab import cli
+from edgelab import cli, golden
 from edgelab.errors import BadFile, BadInput
-from edgelab.measure import golden
+from edgelab.golden.file import read_golden
 from edgelab.measure.arrays import Arrays, save_arrays
-from edgelab.measure.golden_file import read_golden
 
 CASES = Path(__file__).parents[1] / "data" / "cases"
 FLOAT, INT8 = CASES / "same_float.tflite", CASES / "same_int8.tflite"

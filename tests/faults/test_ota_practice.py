@@ -160,7 +160,7 @@ def test_labels_of_golden_inputs_become_accuracy(tmp_path, monkeypatch):
     model = write_model(tmp_path / "m.onnx", 1)
     x = np.random.default_rng(0).standard_normal((40, 64)).astype(np.float32)
     from edgelab.engines import open_engine
-    from edgelab.measure.golden_file import read_golden
+    from edgelab.golden.file import read_golden
 
     with open_engine(model) as engine:
         top = next(iter(engine.run({"x": x}).values())).argmax(1)

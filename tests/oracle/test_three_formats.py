@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import nn
 
+from edgelab import golden
 from edgelab.convert.litert import Beside
 from edgelab.course.session import installed
 from edgelab.engines import open_engine
-from edgelab.measure import golden
 from edgelab.measure.arrays import Arrays
 from edgelab.measure.compare import compare
 from edgelab.measure.inspect import inspect_model

@@ -14,6 +14,7 @@ OFFERED = {
     "federated": "Batches ClientConfig FederatedRun Float32 Int8 Partition TopK client_round dirichlet_labels "
     "draw_fleet evaluate_clients evaluate_groups feature_skew federated_average iid initial_weights quantity_skew "
     "run_clients schedule_round sensor_bias simulate slope_of",
+    "golden": "Golden GoldenMade GoldenReport check make read_golden",
     "mcu": "Device Model all_devices build_firmware check_operators compile_firmware find_device plan_arena "
     "plan_buffers quantization_header read_model run_firmware",
     "models": "TfliteWriter existing_file folder_bytes folder_hash is_mlpackage model_format",

@@ -17,6 +17,7 @@ FLOORS = [
     {"data", "nets", "models"},
     {"compress", "qat", "slim", "convert", "engines", "emulator"},
     {"measure"},
+    {"golden"},
     {"mcu", "federated", "privacy", "ota", "field"},
     {"toolbox"},
     {"course", "ui"},

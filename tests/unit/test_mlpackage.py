@@ -9,18 +9,17 @@ import pytest
 import torch
 from torch import nn
 
-from edgelab import cli
+from edgelab import cli, golden
 from edgelab.compress.modelfile import file_bytes
 from edgelab.convert import coreml as convert
 from edgelab.convert import onnx as to_onnx
 from edgelab.course.session import installed
 from edgelab.engines import coreml, open_engine
 from edgelab.errors import BadFile, BadInput
-from edgelab.measure import golden
+from edgelab.golden.file import model_hash
 from edgelab.measure.arrays import Arrays, save_arrays
 from edgelab.measure.bench import bench
 from edgelab.measure.compare import compare
-from edgelab.measure.golden_file import model_hash
 from edgelab.measure.inspect import inspect_model, report_of
 from edgelab.measure.matching import match_inputs
 from edgelab.models import coreml_file, folder_bytes, mlpackage

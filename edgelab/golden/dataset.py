@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from edgelab.compress.modelfile import file_bytes
 from edgelab.engines import model_format, open_engine
 from edgelab.errors import BadFile, BadInput
-from edgelab.files import write_text
+from edgelab.files import refuse_to_replace, write_text
+from edgelab.golden.file import Golden, model_hash, read_golden, write_golden
+from edgelab.golden.judge import judge
+from edgelab.golden.layers import keep_layers, walk
+from edgelab.golden.report import Gates, GoldenReport
 from edgelab.measure.arrays import Arrays, load_arrays
-from edgelab.measure.golden_file import Golden, model_hash, read_golden, write_golden
-from edgelab.measure.golden_judge import judge
-from edgelab.measure.golden_layers import keep_layers, walk
-from edgelab.measure.golden_report import Gates, GoldenReport
 from edgelab.measure.matching import AxisOrder, Fed, first_logits, match_inputs, match_outputs, native_order, outputs_of
 
 PathLike = str | os.PathLike[str]
@@ -193,16 +193,6 @@ def check(
     if listed is not None:
         write_text(listed, "".join(f"{node}\n" for node in report.exclude()))
     return report
-
-
-def refuse_to_replace(target: Path, *, overwrite: bool, inputs: Sequence[Path] = ()) -> None:
-    """Raise `BadFile` if a file is there and is not to be replaced, or is one of those that are read."""
-    if any(target == file or (target.exists() and file.exists() and target.samefile(file)) for file in inputs):
-        raise BadFile(f"{target} is one of the files that are read; name another one to write.")
-    if target.is_dir():
-        raise BadFile(f"{target} is a folder; name a file.")
-    if target.exists() and not overwrite:
-        raise BadFile(f"{target} is there already; name another file, or replace it with --overwrite.")
 
 
 def _orders(golden: Golden, kind: str) -> Mapping[str, AxisOrder]:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from edgelab.compress.modelfile import file_bytes
 from edgelab.errors import BadInput
+from edgelab.golden.file import Golden, model_hash
+from edgelab.golden.layers import LayerError, Walk, decibels
+from edgelab.golden.report import Checked, Gates, OutputError, in_decibels
 from edgelab.measure import quality
-from edgelab.measure.golden_file import Golden, model_hash
-from edgelab.measure.golden_layers import LayerError, Walk, decibels
-from edgelab.measure.golden_report import Checked, Gates, OutputError, in_decibels
 from edgelab.measure.matching import Match
 from edgelab.reading import Reading
 

@@ -24,7 +24,7 @@ from edgelab.engines.coreml_program import Reference
 from edgelab.engines.litert import LiteRTEngine
 from edgelab.engines.onnxruntime import OnnxRuntimeEngine
 from edgelab.errors import BadFile, BadInput, EdgelabError
-from edgelab.measure.golden_file import Layers
+from edgelab.golden.file import Layers
 from edgelab.measure.matching import Fed
 
 ITEMS = 8

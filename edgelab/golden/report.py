@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from edgelab.errors import BadInput
+from edgelab.golden.file import Golden
+from edgelab.golden.layers import THRESHOLD_DB, LayerError
 from edgelab.measure import quality
-from edgelab.measure.golden_file import Golden
-from edgelab.measure.golden_layers import THRESHOLD_DB, LayerError
 from edgelab.measure.matching import Match
 from edgelab.reading import Reading, Table
 
