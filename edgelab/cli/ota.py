@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 from edgelab.cli import rollout
 from edgelab.cli.answer import Add, Parser, answering, count, say
@@ -16,7 +17,7 @@ def add_verbs(add: Add) -> None:
     """Add ``ota`` and its verbs."""
     text = "Update models on devices so that none is left without one: sign, serve, install, try, commit or roll back."
     parser = add("ota", _status, text, json_too=False)
-    names = "init|publish|rotate|serve|rollout|device|status"
+    names = "init|publish|refresh|rotate|serve|rollout|device|status"
     verbs = parser.add_subparsers(metavar=names, required=True, parser_class=Parser)
 
     new = verbs.add_parser("init", help="make a repository and the private keys of its roles")
@@ -38,6 +39,11 @@ def add_verbs(add: Add) -> None:
     new.add_argument("--min-runtime", default="", metavar="VERSION", help="the lowest version of the runtime")
     new.add_argument("--max-latency", type=float, metavar="MS", help="the longest 95th percentile on the golden inputs")
 
+    new = verbs.add_parser("refresh", help="sign what is published again, before its signatures expire")
+    new.set_defaults(verb=_refresh)
+    new.add_argument("--repo", required=True, type=Path, metavar="REPO", help="what `edgelab ota init` made")
+    new.add_argument("--keys", required=True, type=Path, metavar="DIR", help="the folder of the private keys")
+
     new = verbs.add_parser("rotate", help="give a role new keys and sign anew")
     new.set_defaults(verb=_rotate)
     new.add_argument("role", choices=("root", "targets", "snapshot", "timestamp"), help="whose keys")
@@ -49,6 +55,13 @@ def add_verbs(add: Add) -> None:
     new.add_argument("repository", type=Path, metavar="REPO", help="what `edgelab ota init` made")
     new.add_argument("--port", type=count, metavar="N", help="the port (a free one)")
 
+    _add_device(verbs)
+    rollout.add_verb(verbs)
+    for each in verbs.choices.values():
+        each.add_argument("--json", action="store_true", help="print JSON and nothing else (docs/json.md)")
+
+
+def _add_device(verbs: Any) -> None:
     new = verbs.add_parser("device", help="run a device: look at the server, install, try, commit or roll back")
     new.set_defaults(verb=_device)
     new.add_argument("state", type=Path, metavar="STATE", help="the device's folder")
@@ -64,9 +77,6 @@ def add_verbs(add: Add) -> None:
     new = verbs.add_parser("status", help="say what runs on a device, verified")
     new.add_argument("state", type=Path, metavar="STATE", help="the device's folder")
     new.add_argument("--path", action="store_true", help="print the path of the model that runs and nothing else")
-    rollout.add_verb(verbs)
-    for each in verbs.choices.values():
-        each.add_argument("--json", action="store_true", help="print JSON and nothing else (docs/json.md)")
 
 
 def _init(options: argparse.Namespace) -> int:
@@ -97,6 +107,16 @@ def _publish(options: argparse.Namespace) -> int:
             max_latency_ms=options.max_latency,
         )
         answer(made.to_dict(), made)
+    return 0
+
+
+def _refresh(options: argparse.Namespace) -> int:
+    from edgelab.ota.publisher import Publisher
+
+    with answering(json_too=options.json) as answer:
+        expires = Publisher(options.repo, options.keys).refresh()
+        text = f"{options.repo} is signed anew; devices take updates until {min(expires.values())}."
+        answer({"repository": str(options.repo), "expires": expires}, text)
     return 0
 
 

@@ -253,10 +253,17 @@ class Publisher:
             metadata.signed.targets[path] = TargetFile.from_data(path, content, ["sha256"])
         self._advance(metadata, "targets", moment or now())
 
-    def refresh(self, moment: datetime | None = None) -> None:
-        """Sign the list, the snapshot and the timestamp again, so that they expire later."""
+    def refresh(self, moment: datetime | None = None) -> dict[str, str]:
+        """Sign the list, the snapshot and the timestamp again, so that they expire later.
+
+        Returns
+        -------
+        dict
+            The day on which each role's signature expires, ``YYYY-MM-DD``. The root's stays: `rotate` signs a new one.
+        """
         with self._locked():
             self._advance(self._read("targets"), "targets", moment or now())
+            return {role: f"{self._read(role).signed.expires:%Y-%m-%d}" for role in ROLES}
 
     def rotate(self, role: str, moment: datetime | None = None) -> int:
         """Give a role new keys, and its old ones up; returns the version of the new root.

@@ -147,6 +147,16 @@ def test_expired_metadata_is_refused_and_the_device_serves_on(home):
     assert "has expired" in outcome.reason
 
 
+def test_metadata_that_was_signed_anew_is_taken(home):
+    def later():
+        return START + timedelta(days=100)
+
+    refused(home, home.transport(), "expired", clock=later)
+    home.publisher.refresh(later())
+    outcome = home.device(Flash(home.disk), clock=later).update(home.transport())
+    assert outcome.running == max(home.releases.values())
+
+
 def test_another_publishers_metadata_is_refused(home, tmp_path):
     other = Home.make(tmp_path / "other")
     for number in (1, 2, 3):

@@ -132,6 +132,8 @@ def test_from_the_first_key_to_a_rolled_out_release(place, capfd):
         made = answer(capfd)
         same_keys(made, said["ota_publish"])
         assert (made["release"], made["card"]["fails"]) == (2, "at night")
+        assert call("ota", "refresh", "--repo", "repo", "--keys", "keys", "--json") == 0
+        same_keys(answer(capfd), said["ota_refresh"])
         assert call("ota", "rotate", "targets", "--repo", "repo", "--keys", "keys", "--json") == 0
         same_keys(answer(capfd), said["ota_rotate"])
         assert call(*look) == 0
@@ -205,6 +207,8 @@ WRONG = [
         ("publish", "m1.onnx", "--repo", "repo", "--keys", "keys", "--data", "d.npz", "--name", "../x"),
         "leaves its folder",
     ),
+    (("refresh", "--repo", "keys", "--keys", "keys"), "keys is no repository"),
+    (("refresh", "--repo", "repo", "--keys", "repo"), "repo holds no key for"),
     (("rotate", "boss", "--repo", "repo", "--keys", "keys"), "invalid choice"),
     (("serve", "keys"), "keys is no repository"),
     (("serve", "repo", "--port", "99999"), "Port 99999 cannot be had"),

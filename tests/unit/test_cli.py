@@ -23,6 +23,7 @@ JSON_VERBS += ("golden_make", "golden_check", "convert")
 OTA_VERBS = (
     "ota_init",
     "ota_publish",
+    "ota_refresh",
     "ota_rotate",
     "ota_serve",
     "ota_rollout",
