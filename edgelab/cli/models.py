@@ -58,7 +58,9 @@ def _add_golden(add: Add) -> None:
 def _add_convert(add: Add) -> None:
     text = "Convert a trained network to .onnx, .tflite or Core ML, and keep the file if it answers as the source does."
     new = add("convert", _convert, text)
-    new.add_argument("model", metavar="MODEL", help="a PyTorch exported program (.pt2) or a Keras file (.keras)")
+    new.add_argument(
+        "model", metavar="MODEL", help="a PyTorch exported program (.pt2), a Keras file (.keras), a float .onnx"
+    )
     new.add_argument("--to", required=True, choices=("onnx", "tflite", "coreml"), help="the format")
     new.add_argument("--data", metavar="FILE.npz", help="inputs by name (x for one), and y if there is")
     new.add_argument("--int8", action="store_true", help="quantize, with ranges from --data; Core ML's weights alone")

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelab import golden
+from edgelab.compress.modelfile import file_bytes
 from edgelab.engines.base import TensorInfo
 from edgelab.engines.child import Child
 from edgelab.errors import BadFile, BadInput
@@ -142,7 +143,8 @@ def convert(
     Parameters
     ----------
     model
-        A PyTorch exported program (.pt2, as `torch.export.save` writes it) or a Keras file (.keras).
+        A PyTorch exported program (.pt2, as `torch.export.save` writes it), a Keras file (.keras), or a float ONNX file
+        (to another format, by way of onnx2torch).
     to
         ``"onnx"``, ``"tflite"`` or ``"coreml"``.
     out
@@ -175,6 +177,8 @@ def convert(
     """
     source, target = existing_file(model), Path(out)
     kind = _kind(source)
+    if kind == to:
+        raise BadInput(f"{source} is {to} already; `edgelab quantize` makes it smaller.")
     _check_request(source, to, target, data, int8=int8, overwrite=overwrite)
     kept_as = precision or ("float16" if to == "coreml" else "float32")
     if kept_as not in ("float32", "float16"):
@@ -199,12 +203,12 @@ def convert(
         about_source = {
             "file": source.name,
             "sha256": model_hash(source),
-            "bytes": source.stat().st_size,
+            "bytes": file_bytes(source),
             "format": kind,
             "runtime": about["runtime"],
         }
         # what the orders of axes are judged by: PyTorch has channels first as ONNX has, Keras last as TensorFlow Lite
-        native = {**about_source, "format": "onnx" if kind == "pt2" else "tflite"}
+        native = {**about_source, "format": "tflite" if kind == "keras" else "onnx"}
         orders = {f.match.golden: f.order for f in fed}
         note = "The layers of a source are not compared."
         answers = Golden(native, arrays, orders, reference, first_logits(reference, arrays.y), Layers("", 0, {}, note))
@@ -257,10 +261,12 @@ def _kind(source: Path) -> str:
     except BadFile:
         raise BadFile(
             f"{source} is not a file that is converted here; write the network with torch.export.save (.pt2) or "
-            "model.save (.keras)."
+            "model.save (.keras), or give its .onnx."
         ) from None
+    if found == "onnx":
+        return found
     raise BadFile(
-        f"{source} is converted already ({found}); start from the network: .pt2 (torch.export.save) or .keras."
+        f"{source} is converted already ({found}); start from the network: .pt2 (torch.export.save), .keras or .onnx."
     )
 
 
@@ -307,7 +313,7 @@ def _workspace(target: Path) -> Iterator[Path]:
 def _opened(source: Path, kind: str, folder: Path) -> Iterator[tuple[Child, dict[str, Any]]]:
     """The source in a child process, and what it says of itself."""
     path = clean_copy(source, folder / "clean.pt2") if kind == "pt2" else source
-    title = "PyTorch" if kind == "pt2" else "Keras"
+    title = {"pt2": "PyTorch", "onnx": "ONNX Runtime"}.get(kind, "Keras")
     child = Child("edgelab.toolbox.sources", title, source, timeout=TIMEOUT_SECONDS)
     try:
         about, _ = child.call("open", "loading", path=str(path), file=str(source), kind=kind)

@@ -32,13 +32,14 @@ class Host:
     file
         How messages call it.
     kind
-        ``"pt2"``, ``"keras"``, or ``"keras as torch"``: the same file on Keras' PyTorch backend, for the formats that
-        PyTorch's exporters write.
+        ``"pt2"``, ``"onnx"``, ``"keras"``, or ``"keras as torch"``: the same file on Keras' PyTorch backend, for the
+        formats that PyTorch's exporters write.
     """
 
     def __init__(self, path: str, file: str, kind: str) -> None:
         self.file = file
-        self.source: Any = {"pt2": _Program, "keras": _Keras, "keras as torch": _KerasAsTorch}[kind](path, file)
+        kinds = {"pt2": _Program, "onnx": _Onnx, "keras": _Keras, "keras as torch": _KerasAsTorch}
+        self.source: Any = kinds[kind](path, file)
 
     def describe(self) -> dict[str, Any]:
         """What the source takes: name, shape (None where open) and element type of each input."""
@@ -117,6 +118,44 @@ class _Program:
 
     def convert(self, to: str, out: Path, items: Arrays, precision: Any, *, int8: bool) -> None:
         _from_program(self.program, to, out, items, precision, int8=int8)
+
+
+class _Onnx:
+    """A float ONNX file: ONNX Runtime answers for it, and PyTorch's exporters write it anew."""
+
+    def __init__(self, path: str, file: str) -> None:
+        import torch
+
+        from edgelab.compress import modelfile, preparation
+        from edgelab.convert.onnx_torch import refuse_quantized
+        from edgelab.engines import onnxruntime
+
+        torch.set_num_threads(1)
+        self.file, self.model = file, preparation.modernised(modelfile.read(path))
+        refuse_quantized(self.model, file)
+        settings: Any = {"layout": "auto", "batch": None, "output": None}
+        self.engine = onnxruntime.Host(path, threads=1, graph_optimization=True, **settings)
+        self.inputs = [(info.name, info.shape, info.dtype) for info in self.engine.inputs]
+        self.runtime = self.engine.name
+
+    def example_shapes(self) -> list[list[int]]:
+        return []
+
+    def run(self, batch: Arrays) -> Arrays:
+        return self.engine.call([np.ascontiguousarray(x) for x in batch])
+
+    def convert(self, to: str, out: Path, items: Arrays, precision: Any, *, int8: bool) -> None:
+        from edgelab.convert import onnx_torch, programs
+
+        size = next((shape[0] for _, shape, _ in self.inputs if shape and shape[0] is not None), 1)
+        example = [np.resize(x, (size, *x.shape[1:])) for x in items]
+        fixed = onnx_torch.with_shapes(self.model, [x.shape for x in example], out.parent)
+        network = onnx_torch.network_of(fixed, self.file)
+        try:
+            program = programs.program(network, example, dynamic_batch=False)
+        except BadInput:  # shapes that are tensors: they are constants now, which a run shows and the exporter does not
+            program = programs.program(onnx_torch.as_it_runs(network, example, self.file), example, dynamic_batch=False)
+        _from_program(program, to, out, items, precision, int8=int8)
 
 
 class _Keras:
