@@ -17,7 +17,7 @@ from edgelab.errors import LabError
 from .course_home import EXAMPLE
 
 VERBS = ("open", "labs", "doctor", "run", "check", "progress", "claims", "bench", "compare", "inspect", "build", "test")
-VERBS += ("fit", "firmware", "golden", "reset", "convert", "ota")
+VERBS += ("fit", "firmware", "golden", "reset", "convert", "ota", "view")
 JSON_VERBS = ("run", "check", "reset", "bench", "inspect", "compare", "labs", "fit", "firmware")
 JSON_VERBS += ("golden_make", "golden_check", "convert")
 OTA_VERBS = (
