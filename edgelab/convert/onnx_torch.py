@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,12 +47,7 @@ def network_of(model: Any, file: str) -> torch.nn.Module:
     import onnx
 
     refuse_quantized(model, file)
-    try:
-        import onnx2torch  # type: ignore[import-untyped]
-    except ImportError:
-        raise MissingFramework(
-            "onnx2torch, which takes ONNX files to PyTorch, is not installed; add it with: uv pip install onnx2torch"
-        ) from None
+    onnx2torch = _onnx2torch()
     own = onnx.ModelProto()
     own.CopyFrom(model)
     _name_inputs(own)
@@ -73,6 +68,30 @@ def refuse_quantized(model: Any, file: str) -> None:
     found = sorted({node.op_type for node in model.graph.node} & set(_INTEGERS))
     if found:
         raise BadInput(f"{file} is quantized already ({found[0]}); start from the float file.")
+
+
+def unknown_operators(names: Iterable[str], opset: int) -> set[str]:
+    """Those operators of ONNX's own set that onnx2torch has no module for, in the opset of a file or a lower one.
+
+    Raises
+    ------
+    MissingFramework
+        If onnx2torch is not installed.
+    """
+    _onnx2torch()
+    from onnx2torch.node_converters import get_converter  # type: ignore[import-untyped]
+
+    unknown = set()
+    for name in names:
+        for version in (opset, *(v for v in _OPSETS if v < opset)):
+            try:
+                get_converter(operation_type=name, version=version)
+                break
+            except NotImplementedError:
+                continue
+        else:
+            unknown.add(name)
+    return unknown
 
 
 def with_shapes(model: Any, shapes: Sequence[Sequence[int]], folder: Path) -> Any:
@@ -147,6 +166,16 @@ def as_it_runs(network: torch.nn.Module, example: Sequence[NDArray[Any]], file: 
             return make_fx(once)(*(torch.from_numpy(np.ascontiguousarray(x)) for x in example))
     except Exception as error:
         raise BadInput(f"{file} does not run in PyTorch: {first_line(error)}.") from error
+
+
+def _onnx2torch() -> Any:
+    try:
+        import onnx2torch  # type: ignore[import-untyped]
+    except ImportError:
+        raise MissingFramework(
+            "onnx2torch, which takes ONNX files to PyTorch, is not installed; add it with: uv pip install onnx2torch"
+        ) from None
+    return onnx2torch
 
 
 def _name_inputs(model: Any) -> None:

@@ -190,7 +190,7 @@ def check_operators(model: Model | str | os.PathLike[str]) -> OperatorReport:
     not_generated = set()
     found: dict[tuple[str, str, str, str], int] = {}
     for operator in model.operators:
-        kind = _type(model, operator)
+        kind = operator_type(model, operator)
         key = (operator.code, kind, *_verdict(model, operator, kind))
         found[key] = found.get(key, 0) + 1
         if operator.index in refused:
@@ -300,7 +300,7 @@ def _operands(model: Model, operator: Operator) -> list[Tensor]:
     return [model.tensors[i] for i in (*operator.inputs, *operator.outputs) if i >= 0]
 
 
-def _type(model: Model, operator: Operator) -> str:
+def operator_type(model: Model, operator: Operator) -> str:
     """The element type that an operator computes in: that of its first operand that is no constant."""
     operands = _operands(model, operator)
     return next((tensor.dtype for tensor in operands if tensor.data is None), operands[0].dtype if operands else "none")
