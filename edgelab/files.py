@@ -6,11 +6,23 @@ import contextlib
 import json
 import os
 import tempfile
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from edgelab.errors import BadFile
+
+
+def place(path: str | os.PathLike[str]) -> Path:
+    """The path that somebody gave, with ``~`` as the home folder.
+
+    Examples
+    --------
+    >>> place("~/models").is_absolute(), place("models").as_posix()
+    (True, 'models')
+    """
+    return Path(os.path.expanduser(os.fspath(path)))  # noqa: PTH111 - Path.expanduser raises for "~nobody"
 
 
 @contextlib.contextmanager
@@ -34,7 +46,7 @@ def writing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     >>> target.read_text()
     '42'
     """
-    target = Path(path)
+    target = place(path)
     temporary: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +71,7 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:
     """Write ``content`` to ``path``, whole or not at all; see `writing`."""
     with writing(path) as stream:
         stream.write(content)
-    return Path(path)
+    return place(path)
 
 
 def write_text(path: str | os.PathLike[str], content: str) -> Path:
@@ -83,7 +95,7 @@ def locked(path: str | os.PathLike[str], seconds: float = 10.0) -> Iterator[None
     """
     import filelock
 
-    target = Path(path)
+    target = place(path)
     lock = filelock.FileLock(target.with_name(f".{target.name}.lock"), timeout=seconds)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -107,7 +119,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         If it is missing or is not JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(place(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BadFile(f"{path} does not exist.") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -122,7 +134,7 @@ def refuse_pointer(path: str | os.PathLike[str]) -> None:
     BadFile
         If it is (https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md), with the way to the file itself.
     """
-    with Path(path).open("rb") as stream:
+    with place(path).open("rb") as stream:
         if stream.read(len(_LFS_POINTER)) == _LFS_POINTER:
             raise BadFile(
                 f"{path} is a Git LFS pointer, not the file itself; fetch that with `git lfs pull` in its repository, "
@@ -130,6 +142,31 @@ def refuse_pointer(path: str | os.PathLike[str]) -> None:
             )
 
 
+def refuse_bomb(path: str | os.PathLike[str], entries: Sequence[zipfile.ZipInfo], most_bytes: int) -> None:
+    """Raise if what is in a zip archive would fill memory or disk when it is unpacked.
+
+    Deflate cannot give more than the size that an entry states, for Python stops there; bzip2 and LZMA unpack what they
+    are given at once, and no tool whose files are read here uses them.
+
+    Raises
+    ------
+    BadFile
+        If the entries state more than ``most_bytes`` together, or gigabytes out of next to nothing, or are packed by
+        another method.
+    """
+    stated = sum(entry.file_size for entry in entries)
+    packed = sum(entry.compress_size for entry in entries)
+    if stated > most_bytes or (stated > _ONE_GB and stated > _MOST_RATIO * packed):
+        raise BadFile(
+            f"{path} unpacks to {stated:,} bytes ({stated / 2**30:.1f} GB), more than is read here; use a part of it."
+        )
+    if any(entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for entry in entries):
+        raise BadFile(
+            f"{path} is packed in a way that can unpack without end (bzip2, LZMA); pack it again with deflate."
+        )
+
+
+_ONE_GB, _MOST_RATIO = 2**30, 100
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
