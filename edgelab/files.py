@@ -14,12 +14,12 @@ from typing import IO, Any
 from edgelab.errors import BadFile
 
 
-def place(path: str | os.PathLike[str]) -> Path:
+def expanded(path: str | os.PathLike[str]) -> Path:
     """The path that somebody gave, with ``~`` as the home folder.
 
     Examples
     --------
-    >>> place("~/models").is_absolute(), place("models").as_posix()
+    >>> expanded("~/models").is_absolute(), expanded("models").as_posix()
     (True, 'models')
     """
     return Path(os.path.expanduser(os.fspath(path)))  # noqa: PTH111 - Path.expanduser raises for "~nobody"
@@ -46,7 +46,7 @@ def writing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     >>> target.read_text()
     '42'
     """
-    target = place(path)
+    target = expanded(path)
     temporary: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:
     """Write ``content`` to ``path``, whole or not at all; see `writing`."""
     with writing(path) as stream:
         stream.write(content)
-    return place(path)
+    return expanded(path)
 
 
 def write_text(path: str | os.PathLike[str], content: str) -> Path:
@@ -95,7 +95,7 @@ def locked(path: str | os.PathLike[str], seconds: float = 10.0) -> Iterator[None
     """
     import filelock
 
-    target = place(path)
+    target = expanded(path)
     lock = filelock.FileLock(target.with_name(f".{target.name}.lock"), timeout=seconds)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -119,11 +119,18 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         If it is missing or is not JSON.
     """
     try:
-        return json.loads(place(path).read_text(encoding="utf-8"))
+        refuse_pointer(path)
+        return json.loads(expanded(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BadFile(f"{path} does not exist.") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise BadFile(f"{path} is not readable JSON ({error}).") from error
+
+
+def is_pointer(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is what Git LFS leaves in place of a large one."""
+    with expanded(path).open("rb") as stream:
+        return stream.read(len(_LFS_POINTER)) == _LFS_POINTER
 
 
 def refuse_pointer(path: str | os.PathLike[str]) -> None:
@@ -134,12 +141,11 @@ def refuse_pointer(path: str | os.PathLike[str]) -> None:
     BadFile
         If it is (https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md), with the way to the file itself.
     """
-    with place(path).open("rb") as stream:
-        if stream.read(len(_LFS_POINTER)) == _LFS_POINTER:
-            raise BadFile(
-                f"{path} is a Git LFS pointer, not the file itself; fetch that with `git lfs pull` in its repository, "
-                "or download it from its page."
-            )
+    if is_pointer(path):
+        raise BadFile(
+            f"{path} is a Git LFS pointer, not the file itself; fetch that with `git lfs pull` in its repository, or "
+            "download it from its page."
+        )
 
 
 def refuse_bomb(path: str | os.PathLike[str], entries: Sequence[zipfile.ZipInfo], most_bytes: int) -> None:
@@ -176,11 +182,37 @@ def _umask() -> int:
     return mask
 
 
-def refuse_to_replace(target: Path, *, overwrite: bool, inputs: Sequence[Path] = ()) -> None:
-    """Raise `BadFile` if a file is there and is not to be replaced, or is one of those that are read."""
+def refuse_to_replace(target: Path, *, overwrite: bool, inputs: Sequence[Path] = (), folder: bool = False) -> None:
+    """Hold the rule of every ``-o``: what is there is replaced only if that was asked for, and never what is read.
+
+    Parameters
+    ----------
+    target
+        The file to write, or with ``folder`` the folder, which may be there if it is empty.
+    overwrite
+        Whether it was asked for.
+    inputs
+        What is read. A folder that holds one of them is not replaced either.
+    folder
+        Whether a folder is written.
+
+    Raises
+    ------
+    BadFile
+        If something is there that must stay, or is of the other kind.
+    """
     if any(target == file or (target.exists() and file.exists() and target.samefile(file)) for file in inputs):
         raise BadFile(f"{target} is one of the files that are read; name another one to write.")
-    if target.is_dir():
-        raise BadFile(f"{target} is a folder; name a file.")
-    if target.exists() and not overwrite:
-        raise BadFile(f"{target} is there already; name another file, or replace it with --overwrite.")
+    if not folder:
+        if target.is_dir():
+            raise BadFile(f"{target} is a folder; name a file.")
+        if (target.exists() or target.is_symlink()) and not overwrite:
+            raise BadFile(f"{target} is there already; name another file, or replace it with --overwrite.")
+        return
+    if target.exists() and not target.is_dir():
+        raise BadFile(f"{target} is a file; name a folder.")
+    held = target.is_dir() and any(target.iterdir())
+    if held and any(file.resolve().is_relative_to(target.resolve()) for file in inputs):
+        raise BadFile(f"{target} holds one of the files that are read; name another folder to write.")
+    if held and not overwrite:
+        raise BadFile(f"{target} is there already; name another folder, or replace it with --overwrite.")

@@ -17,7 +17,7 @@ import numpy as np
 from edgelab.convert import litert, litert_quantize
 from edgelab.convert.programs import input_values, output_dtypes, program, refusal, single
 from edgelab.errors import BadInput
-from edgelab.files import write_bytes
+from edgelab.files import expanded, write_bytes
 from edgelab.models import mlpackage
 from edgelab.quiet import first_line, natively_silenced
 
@@ -210,7 +210,7 @@ def save_coreml(model: Any, path: str | os.PathLike[str]) -> Path:
     """Save coremltools' object as a package, whole or not at all."""
     with mlpackage.writing_package(path) as temporary, natively_silenced():
         model.save(str(temporary))
-    return Path(path)
+    return expanded(path)
 
 
 def _integers() -> frozenset[Any]:
@@ -233,4 +233,4 @@ def _started(precision: str) -> float:
 
 
 def _converted(path: str | os.PathLike[str], kind: str, precision: str, started: float) -> Converted:
-    return Converted(Path(path), kind, mlpackage.folder_bytes(path), precision, time.perf_counter() - started)
+    return Converted(expanded(path), kind, mlpackage.folder_bytes(path), precision, time.perf_counter() - started)

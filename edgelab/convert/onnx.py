@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelab.errors import BadInput
-from edgelab.files import write_bytes
+from edgelab.files import expanded, write_bytes
 from edgelab.quiet import first_line, silenced
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def export(
             except BadInput:
                 raise refusal from None
     write_bytes(path, content)
-    return OnnxExport(Path(path), len(content), error, opset, exporter, time.perf_counter() - started)
+    return OnnxExport(expanded(path), len(content), error, opset, exporter, time.perf_counter() - started)
 
 
 def halved(model: Any) -> Any:

@@ -17,7 +17,7 @@ from edgelab.data.assemble import MOST_BYTES, TEST, VALIDATION, Texts, assemble,
 from edgelab.data.dataset import Dataset
 from edgelab.data.labels import array_labels, group_texts
 from edgelab.errors import BadFile, BadInput, EdgelabError
-from edgelab.files import place, refuse_bomb, refuse_pointer
+from edgelab.files import expanded, refuse_bomb, refuse_pointer
 from edgelab.quiet import without_commands
 
 Layout = Literal["auto", "first", "last", "grey"]
@@ -65,7 +65,7 @@ def from_npz(
     BadInput
         If the arrays do not fit each other or `Dataset`.
     """
-    file = place(path)
+    file = expanded(path)
     with _archive(file) as members:
         keys = _keys(members, file)
         arrays = {

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from edgelab.data.splitting import rank_in_class, stratified_order
 from edgelab.errors import BadInput
-from edgelab.files import writing
+from edgelab.files import expanded, writing
 from edgelab.reading import Cell, Table
 
 _LAYOUTS = {2: "(N, F)", 3: "(N, C, T)", 4: "(N, C, H, W)"}
@@ -119,7 +119,7 @@ class Split:
             arrays["group"] = self.groups[group]
         with writing(path) as stream:
             np.savez(stream, allow_pickle=False, **arrays)
-        return Path(path)
+        return expanded(path)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from edgelab.data.assemble import MOST_BYTES, TEST, VALIDATION, assemble, name_c
 from edgelab.data.dataset import Dataset
 from edgelab.data.pictures import DEPTHS, Fit, levels_of, read_picture
 from edgelab.errors import BadInput
-from edgelab.files import place
+from edgelab.files import expanded
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".mpo", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pnm", ".pbm"}
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
@@ -77,7 +77,7 @@ def from_folder(
     BadInput
         If there are no classes, a single one, or too few images in one.
     """
-    root = place(path)
+    root = expanded(path)
     height, width = (size, size) if isinstance(size, int) else size
     if (
         not (1 <= height <= 4096 and 1 <= width <= 4096)

@@ -17,7 +17,7 @@ from edgelab.data.labels import text_labels
 from edgelab.data.splitting import check_shares, three_way
 from edgelab.data.table import read_table
 from edgelab.errors import BadInput
-from edgelab.files import place
+from edgelab.files import expanded
 
 
 def from_csv(
@@ -92,7 +92,7 @@ def from_csv(
     if delimiter is not None and len(delimiter) != 1:
         raise BadInput(f"delimiter={delimiter!r} is not one character.")
     check_shares(validation, test)
-    file = place(path)
+    file = expanded(path)
     left_out = None if drop is None else [drop] if isinstance(drop, str) else list(drop)
     table = read_table(file, label, [name for name in (group, recording) if name], left_out, delimiter)
     names, y, mapped = text_labels(table.texts[label], f"The column '{label}' of {file}")

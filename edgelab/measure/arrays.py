@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from edgelab.engines.feeds import plain_name
 from edgelab.errors import BadFile, BadInput, EdgelabError
-from edgelab.files import place, refuse_bomb, refuse_pointer, writing
+from edgelab.files import expanded, refuse_bomb, refuse_pointer, writing
 
 _LARGEST_BYTES = 8 * 2**30
 
@@ -89,7 +89,7 @@ def load_arrays(path: str | os.PathLike[str], inputs: Sequence[str] = ()) -> Arr
     BadInput
         If shapes or types do not fit, or an input of floats is not finite.
     """
-    file = place(path)
+    file = expanded(path)
     if file.is_dir():
         raise BadFile(f"{file} is a folder; name an .npz file with x and y.")
     if not file.is_file():
@@ -154,7 +154,7 @@ def save_arrays(
             parts[key] = value
     with writing(path) as stream:
         np.savez(stream, **parts)
-    return place(path)
+    return expanded(path)
 
 
 def _input_names(held: Sequence[str], wanted: Sequence[str]) -> list[str]:

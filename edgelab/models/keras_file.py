@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelab.errors import BadFile
-from edgelab.files import place, refuse_bomb
+from edgelab.files import expanded, refuse_bomb
 
 LARGEST_BYTES = 8 * 2**30
 LARGEST_CONFIG_BYTES = 64 * 2**20
@@ -38,7 +38,7 @@ def check_keras(path: str | os.PathLike[str]) -> Path:
     BadFile
         If it is damaged, or holds a layer that carries code or is not Keras' own; the sentence names the layer.
     """
-    file = place(path)
+    file = expanded(path)
     try:
         with zipfile.ZipFile(file) as archive:
             _check_parts(file, archive.infolist())

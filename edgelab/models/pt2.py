@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelab.errors import BadFile
-from edgelab.files import place, refuse_bomb
+from edgelab.files import expanded, refuse_bomb
 
 LARGEST_BYTES = 8 * 2**30
 LARGEST_JSON_BYTES = 256 * 2**20
@@ -70,10 +70,10 @@ def clean_copy(path: str | os.PathLike[str], target: str | os.PathLike[str]) -> 
         If the file is damaged, is of another version, or holds pickles, compiled code, operators from outside of
         PyTorch, or expressions that are no arithmetic.
     """
-    file = place(path)
+    file = expanded(path)
     try:
         with zipfile.ZipFile(file) as archive:
-            _copy(file, archive, place(target))
+            _copy(file, archive, expanded(target))
     except BadFile:
         raise
     except (OSError, zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError, ValueError) as error:
@@ -82,7 +82,7 @@ def clean_copy(path: str | os.PathLike[str], target: str | os.PathLike[str]) -> 
         ) from None
     except Exception as error:  # noqa: BLE001 - zlib.error, and whatever a damaged program provokes
         raise BadFile(f"{file} is damaged ({type(error).__name__}); export it again.") from None
-    return place(target)
+    return expanded(target)
 
 
 def _copy(file: Path, archive: zipfile.ZipFile, target: Path) -> None:
