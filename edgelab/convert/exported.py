@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from edgelab.convert import litert, litert_quantize
-from edgelab.convert.programs import input_values, output_dtypes, program, refusal, single
+from edgelab.convert.programs import input_values, on_copies, output_dtypes, program, refusal, single
 from edgelab.errors import BadInput
 from edgelab.files import expanded, write_bytes
 from edgelab.models import mlpackage
@@ -166,6 +166,8 @@ def coreml_program(net: Network, example: Example, *, precision: Precision = "fl
 
     ct = mlpackage.coremltools()
     exported = single(net, example)
+    if exported.run_decompositions({}).graph_signature.user_inputs_to_mutate:  # Core ML's inputs cannot be written to
+        exported = single(on_copies(net), example)
     inputs = [
         ct.TensorType(name=name, shape=tuple(value.shape), dtype=np.int32 if value.dtype in _integers() else np.float32)
         for name, value in input_values(exported)

@@ -91,9 +91,9 @@ def _read(file: Path, image: Any, size: tuple[int, int], channels: int, fit: Fit
     remarks += [remark] if remark else []
     if deep is not None:
         planes = [Image.fromarray(plane) for plane in np.moveaxis(deep, -1, 0).astype(np.float32)]
-        planes = _as_channels([_fitted(turn(plane), size, fit) for plane in planes], channels)
+        sized = _as_channels([_fitted(turn(plane), size, fit) for plane in planes], channels)
         highest = max(int(deep.max()), _stated_highest(file, image))
-        return Picture(np.stack(planes).astype(np.float32), highest, tuple(remarks))
+        return Picture(np.stack(sized).astype(np.float32), highest, tuple(remarks))
     image = turn(image)
     if image.has_transparency_data:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
@@ -241,7 +241,8 @@ def _stated_highest(file: Path, image: Any) -> int:
 
 def _ppm_header(content: bytes) -> tuple[list[bytes], int]:
     """The four words of a PGM's or PPM's header (kind, width, height, largest value), and where they end."""
-    tokens, at = [], 0
+    tokens: list[bytes] = []
+    at = 0
     while len(tokens) < 4 and at < len(content):
         while content[at : at + 1].isspace():
             at += 1
@@ -266,7 +267,8 @@ def _deep_ppm(file: Path) -> NDArray[np.uint16] | None:
     channels = 3 if tokens[0] in (b"P3", b"P6") else 1
     count = width * height * channels
     if tokens[0] in (b"P5", b"P6"):
-        values = np.frombuffer(content[at + 1 : at + 1 + 2 * count], ">u2")
+        raw = content[at + 1 : at + 1 + 2 * count]
+        values = np.frombuffer(raw, ">u2", len(raw) // 2)
     else:
         values = np.array(content[at:].split()[:count], np.int64)
     if values.size < count or highest > 65535 or int(values.max()) > highest:
