@@ -140,7 +140,8 @@ def _tells_time(name: str, values: NDArray[np.float64], steps: NDArray[np.float6
         return True
     if len(values) < _FEWEST:
         return False
-    return (forward > _MOSTLY and _in_epoch(values)) or (len(values) >= 2 * _FEWEST and _even(steps))
+    in_order = forward > _MOSTLY or len(np.unique(values)) == len(values)  # or rows that were shuffled
+    return (in_order and _in_epoch(values)) or (len(values) >= 2 * _FEWEST and _even(steps))
 
 
 def _words(name: str) -> set[str]:

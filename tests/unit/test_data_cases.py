@@ -64,6 +64,7 @@ class TestTables:
             ("Time (s)", np.arange(N) % 30 / 50),
             ("elapsed_ms", np.arange(N) * 20),
             ("unknown", 1_700_000_000_000 + 20 * np.arange(N)),
+            ("unknown", 1_700_000_000 + 3 * RNG.permutation(N)),
             ("unknown", (np.arange(N) * 0.02 + RNG.normal(size=N) * 0.001).round(4)),
             ("when", [f"2024-01-05 12:00:{i:02d}.5" for i in range(N)]),
             ("when", [f"05.01.2024 12:{i:02d}" for i in range(N)]),
