@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from edgelab.cli.answer import BROKEN, FAILED, Add, answering, complain, count, say
+from edgelab.files import expanded
 
 
 def add_learning(add: Add) -> None:
@@ -29,11 +29,13 @@ def add_learning(add: Add) -> None:
     new.add_argument("lab", help="the lab's name or number")
     new.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter")
     new.add_argument("--mine", action="store_true", help="run your own notebook in labs/, not the solution")
-    new.add_argument("--out", type=Path, help="the folder for the results (runs/LAB)")
+    text = "the folder for the results, beside what is in it; without it runs/LAB, where each run replaces the last one"
+    new.add_argument("-o", "--out", type=expanded, metavar="DIR", help=text)
+    new.add_argument("--overwrite", action="store_true", help="replace results of this lab that are in DIR")
 
     new = add("check", _check, "Say which exercises of your notebook are solved, with the next hint for the others.")
     new.add_argument("lab", help="the lab's name or number")
-    new.add_argument("--notebook", type=Path, help="check this notebook, and count no tries")
+    new.add_argument("--notebook", type=expanded, help="check this notebook, and count no tries")
     new.add_argument("--seconds", type=count, default=30, help="time for each exercise (30)")
 
     new = add("progress", _progress, "Write your progress as a page, runs/progress.html.", json_too=False)
@@ -100,7 +102,7 @@ def _run(options: argparse.Namespace) -> int:
     from edgelab.course.run import run_lab
 
     with answering(json_too=options.json) as answer:
-        result = run_lab(options.lab, dict(options.p), mine=options.mine, out=options.out)
+        result = run_lab(options.lab, dict(options.p), mine=options.mine, out=options.out, overwrite=options.overwrite)
         answer(result.to_dict(), result)
     if options.json and result.trouble:
         complain(result.trouble)

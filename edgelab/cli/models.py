@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from edgelab.cli.answer import FAILED, Add, Parser, answering, complain, count, whole
+from edgelab.files import expanded
 
 
 def add_verbs(add: Add) -> None:
@@ -40,7 +40,7 @@ def _add_golden(add: Add) -> None:
     new = verbs.add_parser("make", help="write a golden file")
     new.add_argument("model", metavar="MODEL", help="the reference")
     new.add_argument("--data", required=True, metavar="FILE.npz", help="inputs by name (x for one), and y if there is")
-    new.add_argument("-o", "--output", required=True, metavar="GOLDEN", help="the golden file")
+    new.add_argument("-o", "--output", required=True, type=expanded, metavar="GOLDEN", help="the golden file")
 
     new = verbs.add_parser("check", help="hold files against it; status 1 if one does not keep the limits")
     new.set_defaults(verb=_golden_check)
@@ -49,7 +49,8 @@ def _add_golden(add: Add) -> None:
     new.add_argument("--max-loss", type=float, metavar="POINTS", help="accuracy that may be lost (1 without limits)")
     new.add_argument("--min-sqnr", type=float, metavar="DB", help="the lowest SQNR of any output")
     new.add_argument("--reference", metavar="MODEL", help="the reference, to make sure that it is the golden file's")
-    new.add_argument("--exclude-out", type=Path, metavar="FILE", help="write the nodes to keep in float, one a line")
+    text = "write the nodes to keep in float, one a line"
+    new.add_argument("--exclude-out", type=expanded, metavar="FILE", help=text)
     for each in verbs.choices.values():
         each.add_argument("--overwrite", action="store_true", help="replace a file that is there")
         each.add_argument("--json", action="store_true", help="print JSON and nothing else (docs/json.md)")
@@ -65,7 +66,7 @@ def _add_convert(add: Add) -> None:
     new.add_argument("--data", metavar="FILE.npz", help="inputs by name (x for one), and y if there is")
     new.add_argument("--int8", action="store_true", help="quantize, with ranges from --data; Core ML's weights alone")
     new.add_argument("--precision", choices=("float32", "float16"), help="float32 (default; Core ML: float16)")
-    new.add_argument("-o", "--output", required=True, type=Path, metavar="OUT", help="the file to write")
+    new.add_argument("-o", "--output", required=True, type=expanded, metavar="OUT", help="the file to write")
     new.add_argument("--overwrite", action="store_true", help="replace a file that is there")
 
 
@@ -78,7 +79,8 @@ def _add_microcontroller(add: Add) -> None:
     text = "Write a model as firmware for a Cortex-M: C sources, a project around them, and how it runs."
     new = add("firmware", _firmware, text)
     new.add_argument("model", metavar="MODEL", help="an int8 .tflite file")
-    new.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="the folder for it")
+    new.add_argument("-o", "--output", required=True, type=expanded, metavar="DIR", help="the folder for it")
+    new.add_argument("--overwrite", action="store_true", help="replace what was written there, if it is unchanged")
     new.add_argument("--core", default="cortex-m4", help="cortex-m0plus, cortex-m4 (default), cortex-m7, cortex-m33")
     new.add_argument("--kernels", choices=("portable", "dsp"), help="plain C, or the core's DSP instructions if it has")
     new.add_argument("--minimise", choices=("time", "ram"), default="time", help="what to save (time)")
@@ -177,6 +179,7 @@ def _firmware(options: argparse.Namespace) -> int:
             kernels=options.kernels,
             minimise=options.minimise,
             run=options.run,
+            overwrite=options.overwrite,
         )
         answer(made.to_dict(), made)
     return 0

@@ -6,11 +6,11 @@ import argparse
 import contextlib
 import itertools
 import json
-from pathlib import Path
 from typing import Any
 
 from edgelab.cli import rollout
 from edgelab.cli.answer import Add, Parser, answering, count, say
+from edgelab.files import expanded
 
 
 def add_verbs(add: Add) -> None:
@@ -20,39 +20,45 @@ def add_verbs(add: Add) -> None:
     names = "init|publish|refresh|rotate|serve|rollout|device|status"
     verbs = parser.add_subparsers(metavar=names, required=True, parser_class=Parser)
 
-    new = verbs.add_parser("init", help="make a repository and the private keys of its roles")
+    new = verbs.add_parser(
+        "init", help="make a repository and the private keys of its roles; nothing that is there is replaced"
+    )
     new.set_defaults(verb=_init)
-    new.add_argument("repository", type=Path, metavar="REPO", help="the folder that will be served")
-    new.add_argument("--keys", required=True, type=Path, metavar="DIR", help="a folder for the private keys")
+    new.add_argument("repository", type=expanded, metavar="REPO", help="the folder that will be served")
+    new.add_argument("--keys", required=True, type=expanded, metavar="DIR", help="a folder for the private keys")
 
-    new = verbs.add_parser("publish", help="check a model on golden inputs and sign it as the next release")
+    new = verbs.add_parser(
+        "publish", help="check a model on golden inputs and sign it as the next release, beside the earlier ones"
+    )
     new.set_defaults(verb=_publish)
-    new.add_argument("model", type=Path, metavar="MODEL", help="an .onnx or .tflite file")
-    new.add_argument("--repo", required=True, type=Path, metavar="REPO", help="what `edgelab ota init` made")
-    new.add_argument("--keys", required=True, type=Path, metavar="DIR", help="the folder of the private keys")
+    new.add_argument("model", type=expanded, metavar="MODEL", help="an .onnx or .tflite file")
+    new.add_argument("--repo", required=True, type=expanded, metavar="REPO", help="what `edgelab ota init` made")
+    new.add_argument("--keys", required=True, type=expanded, metavar="DIR", help="the folder of the private keys")
     which = new.add_mutually_exclusive_group()
-    which.add_argument("--golden", type=Path, metavar="GOLDEN", help="what `edgelab golden make` wrote; it has to pass")
-    which.add_argument("--data", type=Path, metavar="FILE.npz", help="inputs by name (x for one)")
+    which.add_argument(
+        "--golden", type=expanded, metavar="GOLDEN", help="what `edgelab golden make` wrote; it has to pass"
+    )
+    which.add_argument("--data", type=expanded, metavar="FILE.npz", help="inputs by name (x for one)")
     new.add_argument("--name", default="model", help="the model's name for devices (model)")
-    new.add_argument("--card", type=Path, metavar="FILE.json", help="texts target, fails, degrades")
+    new.add_argument("--card", type=expanded, metavar="FILE.json", help="texts target, fails, degrades")
     new.add_argument("--hardware", action="append", default=[], metavar="NAME", help="only devices of this hardware")
     new.add_argument("--min-runtime", default="", metavar="VERSION", help="the lowest version of the runtime")
     new.add_argument("--max-latency", type=float, metavar="MS", help="the longest 95th percentile on the golden inputs")
 
     new = verbs.add_parser("refresh", help="sign what is published again, before its signatures expire")
     new.set_defaults(verb=_refresh)
-    new.add_argument("--repo", required=True, type=Path, metavar="REPO", help="what `edgelab ota init` made")
-    new.add_argument("--keys", required=True, type=Path, metavar="DIR", help="the folder of the private keys")
+    new.add_argument("--repo", required=True, type=expanded, metavar="REPO", help="what `edgelab ota init` made")
+    new.add_argument("--keys", required=True, type=expanded, metavar="DIR", help="the folder of the private keys")
 
     new = verbs.add_parser("rotate", help="give a role new keys and sign anew")
     new.set_defaults(verb=_rotate)
     new.add_argument("role", choices=("root", "targets", "snapshot", "timestamp"), help="whose keys")
-    new.add_argument("--repo", required=True, type=Path, metavar="REPO", help="what `edgelab ota init` made")
-    new.add_argument("--keys", required=True, type=Path, metavar="DIR", help="the folder of the private keys")
+    new.add_argument("--repo", required=True, type=expanded, metavar="REPO", help="what `edgelab ota init` made")
+    new.add_argument("--keys", required=True, type=expanded, metavar="DIR", help="the folder of the private keys")
 
     new = verbs.add_parser("serve", help="serve a repository on this machine, and take reports")
     new.set_defaults(verb=_serve)
-    new.add_argument("repository", type=Path, metavar="REPO", help="what `edgelab ota init` made")
+    new.add_argument("repository", type=expanded, metavar="REPO", help="what `edgelab ota init` made")
     new.add_argument("--port", type=count, metavar="N", help="the port (a free one)")
 
     _add_device(verbs)
@@ -64,9 +70,9 @@ def add_verbs(add: Add) -> None:
 def _add_device(verbs: Any) -> None:
     new = verbs.add_parser("device", help="run a device: look at the server, install, try, commit or roll back")
     new.set_defaults(verb=_device)
-    new.add_argument("state", type=Path, metavar="STATE", help="the device's folder")
+    new.add_argument("state", type=expanded, metavar="STATE", help="the device's folder")
     new.add_argument("--url", required=True, help="the server's address")
-    new.add_argument("--root", type=Path, metavar="ROOT.json", help="whom it trusts; the first time")
+    new.add_argument("--root", type=expanded, metavar="ROOT.json", help="whom it trusts; the first time")
     new.add_argument("--once", action="store_true", help="look once, and end")
     new.add_argument("--every", type=float, default=60.0, metavar="SECONDS", help="between two looks (60)")
     new.add_argument("--check", action="store_true", help="run the golden inputs at every look, for the reports")
@@ -75,7 +81,7 @@ def _add_device(verbs: Any) -> None:
     new.add_argument("--name", help="who it is (the folder's name); the first time")
 
     new = verbs.add_parser("status", help="say what runs on a device, verified")
-    new.add_argument("state", type=Path, metavar="STATE", help="the device's folder")
+    new.add_argument("state", type=expanded, metavar="STATE", help="the device's folder")
     new.add_argument("--path", action="store_true", help="print the path of the model that runs and nothing else")
 
 

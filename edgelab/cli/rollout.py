@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 from typing import Any
 
 from edgelab.cli.answer import answering
 from edgelab.errors import BadInput
+from edgelab.files import expanded
 
 ACTIONS = ("pause", "resume", "abort")
 
@@ -18,7 +18,7 @@ def add_verb(verbs: Any) -> None:
     text = "roll the newest release out in waves, pause, resume or abort that, or show how it stands"
     new = verbs.add_parser("rollout", help=text, description=text)
     new.set_defaults(verb=run)
-    new.add_argument("repository", type=Path, metavar="REPO", help="what `edgelab ota init` made")
+    new.add_argument("repository", type=expanded, metavar="REPO", help="what `edgelab ota init` made")
     new.add_argument("action", nargs="?", choices=ACTIONS, help="without one and without --waves: show it")
     new.add_argument("--waves", type=percentages, metavar="1,10,100", help="begin: percent of the fleet, wave by wave")
     new.add_argument("--hold", type=float, metavar="HOURS", help="the least hours in each wave (48)")

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from edgelab.compress import preparation
 from edgelab.errors import BadFile, BadInput
-from edgelab.files import refuse_pointer, write_bytes
+from edgelab.files import expanded, refuse_pointer, write_bytes
 from edgelab.models import mlpackage
 from edgelab.quiet import first_line, silenced
 
@@ -116,9 +116,12 @@ def read(model_path: PathLike) -> Any:
     """
     import onnx
 
-    if not Path(model_path).is_file():
+    model_path = expanded(model_path)
+    if not model_path.is_file():
         raise BadFile(f"{model_path} does not exist.")
     refuse_pointer(model_path)
+    for file in files_of(model_path):
+        refuse_pointer(file)
     try:
         model = onnx.load(os.fspath(model_path))
         onnx.checker.check_model(model)
@@ -148,7 +151,7 @@ def files_of(model_path: PathLike) -> list[Path]:
 
     A Core ML package (.mlpackage) is a folder: the files in it, without links.
     """
-    path = Path(model_path)
+    path = expanded(model_path)
     if path.is_dir():
         return mlpackage.files_of(path)
     if b"location" not in path.read_bytes():  # the key that external data stand under
@@ -254,7 +257,7 @@ def keep(
         sizes[element] = sizes.get(element, 0) + math.ceil(math.prod(constant.dims) * bits / 8)
     write_bytes(out_path, content)
     return Quantized(
-        Path(out_path),
+        expanded(out_path),
         kind,
         len(content),
         file_bytes(model_path),

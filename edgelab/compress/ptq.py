@@ -21,6 +21,7 @@ from edgelab.compress import preparation
 from edgelab.compress.calibration import METHODS, Range, range_minmax
 from edgelab.compress.modelfile import PathLike, Quantized, activations, clipped, keep, prepared, read, session
 from edgelab.errors import BadInput
+from edgelab.files import expanded
 from edgelab.quiet import first_line, silenced
 
 IntegerType: TypeAlias = Literal["int8", "uint8", "int16", "uint16", "int4"]
@@ -164,7 +165,7 @@ def quantize_static(
             raise BadInput(f"exclude names no node {unknown[0]!r}; the nodes are {', '.join(sorted(nodes)[:50])}.")
         known = {output for node in graph.node for output in node.output} | {i.name for i in graph.input}
         if not set(ranges.ranges) <= known:
-            raise BadInput(f"The ranges were collected from another network than {Path(model_path).name}.")
+            raise BadInput(f"The ranges were collected from another network than {expanded(model_path).name}.")
         if per_channel and preparation.opset(model) < preparation.OPSET:
             raise BadInput(
                 f"{model_path} is of opset {preparation.opset(model)}, which has no scale for each channel and could "

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelab.errors import BadInput
+from edgelab.files import expanded
 from edgelab.models import mlpackage
 from edgelab.quiet import first_line, silenced
 
@@ -155,4 +156,4 @@ def save(
     begun = time.perf_counter() if started is None else started
     with mlpackage.writing_package(path) as temporary, silenced():
         model.save(str(temporary))
-    return CoreMLExport(Path(path), mlpackage.folder_bytes(path), precision, time.perf_counter() - begun)
+    return CoreMLExport(expanded(path), mlpackage.folder_bytes(path), precision, time.perf_counter() - begun)

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from edgelab.convert import litert, litert_quantize
-from edgelab.convert.programs import input_values, output_dtypes, program, refusal, single
+from edgelab.convert.programs import input_values, on_copies, output_dtypes, program, refusal, single
 from edgelab.errors import BadInput
-from edgelab.files import write_bytes
+from edgelab.files import expanded, write_bytes
 from edgelab.models import mlpackage
 from edgelab.quiet import first_line, natively_silenced
 
@@ -166,6 +166,8 @@ def coreml_program(net: Network, example: Example, *, precision: Precision = "fl
 
     ct = mlpackage.coremltools()
     exported = single(net, example)
+    if exported.run_decompositions({}).graph_signature.user_inputs_to_mutate:  # Core ML's inputs cannot be written to
+        exported = single(on_copies(net), example)
     inputs = [
         ct.TensorType(name=name, shape=tuple(value.shape), dtype=np.int32 if value.dtype in _integers() else np.float32)
         for name, value in input_values(exported)
@@ -210,7 +212,7 @@ def save_coreml(model: Any, path: str | os.PathLike[str]) -> Path:
     """Save coremltools' object as a package, whole or not at all."""
     with mlpackage.writing_package(path) as temporary, natively_silenced():
         model.save(str(temporary))
-    return Path(path)
+    return expanded(path)
 
 
 def _integers() -> frozenset[Any]:
@@ -233,4 +235,4 @@ def _started(precision: str) -> float:
 
 
 def _converted(path: str | os.PathLike[str], kind: str, precision: str, started: float) -> Converted:
-    return Converted(Path(path), kind, mlpackage.folder_bytes(path), precision, time.perf_counter() - started)
+    return Converted(expanded(path), kind, mlpackage.folder_bytes(path), precision, time.perf_counter() - started)

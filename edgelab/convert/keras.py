@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelab.errors import BadFile, BadInput, MissingFramework
-from edgelab.files import write_bytes
+from edgelab.files import expanded, write_bytes
 from edgelab.quiet import first_line, natively_silenced
 
 _QUIET: Mapping[str, str] = {
@@ -93,9 +93,9 @@ def save_converted(converter: Any, path: str | os.PathLike[str]) -> Path:
         with natively_silenced():
             content = converter.convert()
     except Exception as error:  # ConverterError, ValueError and what a learner's generator raises
-        raise BadInput(f"TensorFlow's converter refused {Path(path).name}: {first_line(error)}.") from error
+        raise BadInput(f"TensorFlow's converter refused {expanded(path).name}: {first_line(error)}.") from error
     if not isinstance(content, bytes | bytearray) or bytes(content[4:8]) != b"TFL3":
-        raise BadInput(f"What was converted for {Path(path).name} is no .tflite file.")
+        raise BadInput(f"What was converted for {expanded(path).name} is no .tflite file.")
     return write_bytes(path, bytes(content))
 
 

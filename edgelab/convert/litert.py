@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 from edgelab.convert.folding import fold_batch_norm
 from edgelab.convert.programs import input_values, refusal, single
 from edgelab.errors import BadInput, EdgelabError, MissingFramework
-from edgelab.files import write_bytes
+from edgelab.files import expanded, write_bytes
 from edgelab.quiet import first_line, natively_silenced, silenced
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Beside:
 
         if self._paths is not None or self._process.stdin is None:
             raise BadInput("This process has its network already; make another one.")
-        self._paths = (Path(first), Path(last))
+        self._paths = (expanded(first), expanded(last))
         own = all(type(module).__module__.startswith("torch.nn.") for module in net.modules())
         try:
             with silenced(), torch.no_grad():

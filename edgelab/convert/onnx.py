@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgelab.convert.programs import own_tensor
 from edgelab.errors import BadInput
-from edgelab.files import write_bytes
+from edgelab.files import expanded, write_bytes
 from edgelab.quiet import first_line, silenced
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def export(
     if not MIN_OPSET <= opset <= MAX_OPSET:
         raise BadInput(f"opset={opset} is not one of {MIN_OPSET} to {MAX_OPSET}.")
     given = example if isinstance(example, tuple | list) else (example,)
-    inputs = tuple(_own(x) for x in given)
+    inputs = tuple(own_tensor(x) for x in given)
     if not inputs or any(x.ndim == 0 or x.numel() == 0 for x in inputs):
         raise BadInput("The example needs at least one element in each input, batch first.")
     if not all(torch.isfinite(x).all() for x in inputs):
@@ -126,7 +127,7 @@ def export(
             except BadInput:
                 raise refusal from None
     write_bytes(path, content)
-    return OnnxExport(Path(path), len(content), error, opset, exporter, time.perf_counter() - started)
+    return OnnxExport(expanded(path), len(content), error, opset, exporter, time.perf_counter() - started)
 
 
 def halved(model: Any) -> Any:
@@ -312,13 +313,6 @@ def _run(net: torch.nn.Module, inputs: tuple[torch.Tensor, ...], *, own: bool = 
     if not outputs or not all(isinstance(y, torch.Tensor) for y in outputs):
         raise BadInput(f"{type(net).__name__} returns {type(result).__name__}; an exported network returns tensors.")
     return tuple(outputs)
-
-
-def _own(x: torch.Tensor | NDArray[Any]) -> torch.Tensor:
-    """A copy: networks may work in place, and the caller's array may be read-only."""
-    import torch
-
-    return x.detach().clone() if isinstance(x, torch.Tensor) else torch.as_tensor(np.array(x))
 
 
 def _copies(inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edgelab.convert.onnx_kernels import KERNELS
 from edgelab.errors import BadFile, BadInput
-from edgelab.files import write_bytes
+from edgelab.files import expanded, write_bytes
 
 Array = NDArray[Any]
 Fold = Callable[..., tuple[Array, Array]]
@@ -261,4 +261,4 @@ def write_graph(
         reason = " ".join(str(error).split())[:200]
         raise BadInput(f"ONNX's checker refuses the graph: {reason}.") from error
     write_bytes(path, model.SerializeToString())
-    return Path(path)
+    return expanded(path)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelab.errors import BadInput, EdgelabError
-from edgelab.files import write_bytes
+from edgelab.files import expanded, write_bytes
 from edgelab.quiet import first_line, silenced
 
 LEVELS: Mapping[str, str] = {
@@ -79,7 +79,7 @@ def optimized(path: str | os.PathLike[str], level: str, out: str | os.PathLike[s
         except Exception as error:
             raise BadInput(f"ONNX Runtime does not load {path} ({first_line(error)}).") from error
         write_bytes(out, made.read_bytes())
-    return Path(out)
+    return expanded(out)
 
 
 def operators(path: str | os.PathLike[str]) -> Counter[str]:
@@ -151,8 +151,8 @@ def to_ort(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> OrtF
     BadInput
         If ONNX Runtime's converter fails.
     """
-    source = Path(path)
-    target = Path(folder) / f"{source.stem}.ort"
+    source = expanded(path)
+    target = expanded(folder) / f"{source.stem}.ort"
     with tempfile.TemporaryDirectory() as made, silenced():
         try:
             from onnxruntime.tools.convert_onnx_models_to_ort import OptimizationStyle, convert_onnx_models_to_ort

@@ -63,12 +63,31 @@ def tensors(example: Example) -> tuple[torch.Tensor, ...]:
     import torch
 
     given = example if isinstance(example, tuple | list) else (example,)
-    found = tuple(x.detach().clone() if isinstance(x, torch.Tensor) else torch.as_tensor(np.array(x)) for x in given)
+    found = tuple(own_tensor(x) for x in given)
     if not found or any(x.ndim == 0 or x.numel() == 0 for x in found):
         raise BadInput("The example needs at least one element in each input, batch first.")
     if not all(torch.isfinite(x).all() for x in found):
         raise BadInput("The example holds NaN or infinity; no check could pass on it.")
     return found
+
+
+def own_tensor(x: torch.Tensor | NDArray[Any]) -> torch.Tensor:
+    """A copy as a tensor: networks may work in place, and the caller's array may be read-only or of another machine.
+
+    Raises
+    ------
+    BadInput
+        If it holds no numbers that PyTorch has.
+    """
+    import torch
+
+    if isinstance(x, torch.Tensor):
+        return x.detach().clone()
+    try:
+        array = np.array(x)
+        return torch.as_tensor(array.astype(array.dtype.newbyteorder("="), copy=False))
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"The example is no array of numbers ({first_line(error)}).") from None
 
 
 def program(net: Network, example: Example, *, dynamic_batch: bool) -> torch.export.ExportedProgram:
@@ -96,6 +115,7 @@ def program(net: Network, example: Example, *, dynamic_batch: bool) -> torch.exp
     modes = [(module, module.training) for module in net.modules()]
     net.eval()
     try:
+        _try(net, inputs)
         with silenced(), torch.no_grad():
             if dynamic_batch:
                 doubled = tuple(torch.cat([x, x]) if len(x) == 1 else x for x in inputs)  # 1 counts as a constant
@@ -105,11 +125,28 @@ def program(net: Network, example: Example, *, dynamic_batch: bool) -> torch.exp
                 except Exception:  # noqa: BLE001, S110 - then with a fixed batch, which says what is wrong
                     pass
             return torch.export.export(net, inputs)
+    except BadInput:
+        raise
     except Exception as error:
         raise BadInput(f"{type(net).__name__} cannot be exported: {first_line(error)}.") from error
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+def _try(net: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+    """Run the network on copies, its own buffers left as they are: export itself does not see a type that is wrong."""
+    import torch
+
+    buffers = {name: buffer.clone() for name, buffer in net.named_buffers()}
+    try:
+        with silenced(), torch.no_grad():
+            torch.func.functional_call(net, buffers, tuple(x.clone() for x in inputs))
+    except Exception as error:
+        shapes = ", ".join(f"{tuple(x.shape)} of {str(x.dtype).removeprefix('torch.')}" for x in inputs)
+        raise BadInput(
+            f"{type(net).__name__} does not take an input of shape {shapes}: {first_line(error)}."
+        ) from error
 
 
 def input_values(exported: torch.export.ExportedProgram) -> list[tuple[str, torch.Tensor]]:
@@ -183,6 +220,23 @@ def single(net: Network, example: Example) -> torch.export.ExportedProgram:
     exported = program(net, inputs, dynamic_batch=False)
     wide = any(isinstance(v.shape[0], int) and v.shape[0] != 1 for _, v in input_values(exported) if v.ndim)
     return fixed(exported, tensors(example) if wide else inputs)
+
+
+def on_copies(net: Network) -> torch.nn.Module:
+    """A network that does the same on copies of its inputs, for formats whose inputs cannot be written to."""
+    import torch
+
+    inner = net.module(check_guards=False) if isinstance(net, torch.export.ExportedProgram) else net
+
+    class OnCopies(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, *inputs: torch.Tensor) -> Any:
+            return self.inner(*(x.clone() for x in inputs))
+
+    return OnCopies()
 
 
 def refuse_training(exported: torch.export.ExportedProgram, file: str) -> None:

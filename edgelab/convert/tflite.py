@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from edgelab.convert.tflite_graph import Graph, lower, trace
 from edgelab.convert.tflite_quantize import Quantizer, calibrate
 from edgelab.errors import BadInput
-from edgelab.files import write_bytes
+from edgelab.files import expanded, write_bytes
 from edgelab.quiet import first_line, silenced
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def export_int8(
     sqnr = 10 * float(np.log10(max(float(np.square(floating).sum()), 1e-30) / max(noise, 1e-30)))
     write_bytes(path, content)
     return Exported(
-        path=Path(path),
+        path=expanded(path),
         bytes=len(content),
         operators=tuple(made.codes),
         input_scale=made.input.scale,

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 
 from edgelab.course import formulas
 from edgelab.errors import BadFile
-from edgelab.files import write_text
+from edgelab.files import expanded, write_text
 
 PLOTLY_MIME = "application/vnd.plotly.v1+json"
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
@@ -51,7 +51,7 @@ def to_html(notebook_path: str | os.PathLike[str], html_path: str | os.PathLike[
     BadFile
         If the notebook is missing or is not one, or the page cannot be written.
     """
-    source, target = Path(notebook_path), Path(html_path)
+    source, target = expanded(notebook_path), expanded(html_path)
     return write_text(target, page(read(source), folder=source.parent, name=source.stem))
 
 

@@ -28,6 +28,7 @@ from edgelab.course.labs import Lab, find
 from edgelab.course.owners import has_fallback
 from edgelab.course.source import Cell, exercises, read_cells, stub
 from edgelab.errors import EngineCrash, LabError
+from edgelab.files import expanded
 
 _SPARE_SECONDS = 10.0
 _MARK = "\x1eedgelab "  # as in `edgelab.course.judge`, which loads what this process does not need
@@ -83,7 +84,7 @@ def grade(name: str, notebook: Path | None = None, *, seconds: float = 30.0) -> 
         If the notebook is missing, is not a notebook, lacks an exercise's cell, or its setup cells fail.
     """
     lab = find(name)
-    path = copies.learners(lab) if notebook is None else Path(notebook)
+    path = copies.learners(lab) if notebook is None else expanded(notebook)
     request = _request(lab, path)
     request["seconds"] = seconds
     environment = {**os.environ, "EDGELAB_HOME": str(paths.home()), "PYTHONIOENCODING": "utf-8"}

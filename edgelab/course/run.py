@@ -25,7 +25,7 @@ from edgelab.course.results import CLAIM_MIME
 from edgelab.course.session import left_out
 from edgelab.course.source import cells_of, read_notebook
 from edgelab.errors import BadFile, BadInput, EdgelabError, LabError
-from edgelab.files import write_json
+from edgelab.files import expanded, refuse_to_replace, write_json
 from edgelab.reading import READING_MIME
 
 CHECK_MIME = "application/vnd.edgelab.check+json"
@@ -91,6 +91,7 @@ def run_lab(
     *,
     mine: bool = False,
     out: Path | None = None,
+    overwrite: bool = False,
     progress: bool = True,
 ) -> RunResult:
     """Execute a lab's solution, or with ``mine`` the learner's own notebook.
@@ -104,7 +105,10 @@ def run_lab(
     mine
         Run ``labs/NN_slug.ipynb`` as it is, and count its checks in the learner's progress.
     out
-        The folder for ``SLUG.ipynb``, ``SLUG.html`` and ``SLUG.json``; ``runs/SLUG`` without it.
+        The folder for ``SLUG.ipynb``, ``SLUG.html`` and ``SLUG.json``, beside whatever else it holds; ``runs/SLUG``,
+        whose last results each run replaces, without it.
+    overwrite
+        Replace these files in ``out`` if they are there.
     progress
         Show a progress bar over the cells on standard error.
 
@@ -120,7 +124,10 @@ def run_lab(
     lab = find(name)
     notebook = read_notebook(copies.learners(lab)) if mine else build.solution(lab)
     values = parse_parameters(lab, notebook, parameters or {})
-    folder = (paths.runs() / lab.slug) if out is None else Path(out).resolve()
+    folder = (paths.runs() / lab.slug) if out is None else expanded(out).resolve()
+    if out is not None:
+        for ending in ("ipynb", "html", "json", "failed.ipynb"):
+            refuse_to_replace(folder / f"{lab.slug}.{ending}", overwrite=overwrite)
     environment = {"EDGELAB_HOME": str(paths.home()), **({} if mine else {"EDGELAB_PROGRESS": "off"})}
     paths.ready(folder, *([] if out is None else ["choose another folder with --out"]))
     with _staging(folder, lab) as staged:

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgelab.data.arrays import from_npz
 from edgelab.data.cifar10 import cifar10
-from edgelab.data.dataset import Dataset, Split
+from edgelab.data.dataset import Dataset, DataWarning, Split
 from edgelab.data.digits import digits
 from edgelab.data.fashion import fashion_mnist
 from edgelab.data.logs import device_logs
@@ -55,6 +55,7 @@ def load(name: str, **settings: Any) -> Dataset:
 __all__ = [
     "DOWNLOADED",
     "OFFLINE",
+    "DataWarning",
     "Dataset",
     "Split",
     "cifar10",

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import zipfile
-import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelab.data.assemble import MOST_BYTES, TEST, VALIDATION, Labels, Texts, assemble, name_classes, stated_parts
+from edgelab.data.assemble import MOST_BYTES, TEST, VALIDATION, Texts, assemble, stated_parts
 from edgelab.data.dataset import Dataset
-from edgelab.errors import BadFile, BadInput
+from edgelab.data.labels import array_labels, group_texts
+from edgelab.errors import BadFile, BadInput, EdgelabError
+from edgelab.files import expanded, refuse_bomb, refuse_pointer
+from edgelab.quiet import without_commands
 
 Layout = Literal["auto", "first", "last", "grey"]
 
@@ -36,9 +40,11 @@ def from_npz(
         A file that holds ``x``, ``y`` and perhaps ``group`` and ``client`` (whose item it is); or ``x_train``,
         ``y_train``, ``x_test``, ``y_test`` and perhaps ``x_validation``, ``y_validation``, and a ``group_...`` and a
         ``client_...`` for each.
-        x is floating (kept as it is) or uint8 (divided by 255); y holds integers from 0, or text.
+        x is floating (kept as it is) or uint8 (divided by 255); y holds integers, text, booleans, or floats that
+        are whole. Labels that are not 0 to n - 1 are mapped to these in their order; the data set's notes and a
+        `DataWarning` say so, and their own names are the class names.
     class_names
-        Names of the labels 0, 1, ...; the numbers themselves if not given.
+        Names of the labels 0, 1, ...; the labels themselves if not given.
     layout
         Where the channels are. ``"first"``: (N, C, H, W), (N, C, T). ``"last"``: (N, H, W, C), (N, T, C).
         ``"grey"``: (N, H, W). ``"auto"``: four dimensions have 1, 3 or 4 channels in the one place and not
@@ -59,65 +65,115 @@ def from_npz(
     BadInput
         If the arrays do not fit each other or `Dataset`.
     """
-    file = Path(path)
-    arrays = _load_npz(file)
-    stated = [part for part in ("train", "validation", "test") if f"x_{part}" in arrays]
-    if "x" in arrays and "y" in arrays:
-        keys = [""]
-    elif "train" in stated and "test" in stated and all(f"y_{part}" in arrays for part in stated):
-        keys = [f"_{part}" for part in stated]
-    else:
-        raise BadFile(
-            f"{file} must hold x and y, or x_train, y_train, x_test and y_test; it holds "
-            f"{', '.join(arrays) or 'nothing'}."
-        )
+    file = expanded(path)
+    with _archive(file) as members:
+        keys = _keys(members, file)
+        arrays = {
+            name: _array(members, name, file)
+            for name in (f"{stem}{key}" for stem in ("x", "y", "group", "client") for key in keys)
+            if name in members
+        }
     pieces = [_channels_first(arrays[f"x{key}"], layout, file) for key in keys]
     if len({piece.shape[1:] for piece in pieces}) > 1:
         raise BadInput(f"The splits in {file} hold items of different shapes: {[piece.shape for piece in pieces]}.")
+    columns = {key: _column(arrays[f"y{key}"], f"y{key}", file) for key in keys}
     for key, piece in zip(keys, pieces, strict=True):
-        if len(arrays[f"y{key}"]) != len(piece):
-            raise BadInput(f"{file} holds {len(piece)} items in x{key} and {len(arrays[f'y{key}'])} labels in y{key}.")
-    names, y = _npz_labels(
-        np.concatenate([_column(arrays[f"y{key}"], f"y{key}", file) for key in keys]), class_names, file
-    )
+        if len(columns[key]) != len(piece):
+            raise BadInput(f"{file} holds {len(piece)} items in x{key} and {len(columns[key])} labels in y{key}.")
+    if len({_family(column) for column in columns.values()}) > 1:
+        raise BadInput(f"The labels of the splits in {file} are of different types; give all as integers or as text.")
+    names, y, notes = array_labels(np.concatenate(list(columns.values())), class_names, file)
     groups: dict[str, Texts] = {}
     for name in ("group", "client"):
-        wanted = [(f"{name}{key}", f"y{key}") for key in keys]
-        if any(array in arrays for array, _ in wanted):
-            if missing := [array for array, y_of in wanted if len(arrays.get(array, ())) != len(arrays[y_of])]:
+        wanted = {key: arrays.get(f"{name}{key}") for key in keys}
+        if any(found is not None for found in wanted.values()):
+            missing = [f"{name}{k}" for k, a in wanted.items() if a is None or a.ndim == 0 or len(a) != len(columns[k])]
+            if missing:
                 raise BadInput(f"{file} lacks a {name} for each item in {', '.join(missing)}.")
-            groups[name] = np.concatenate([arrays[array].astype(str) for array, _ in wanted])
+            texts = [
+                group_texts(_column(a, f"{name}{k}", file), f"{name}{k}", file)
+                for k, a in wanted.items()
+                if a is not None
+            ]
+            groups[name] = np.concatenate(texts)
     part_of = np.concatenate([np.full(len(p), key[1:] or "all", "<U10") for key, p in zip(keys, pieces, strict=True)])
     parts = stated_parts(part_of, y, names, file, validation, test, seed)
     scaling = "8-bit value / 255, so 0 to 1" if arrays[f"x{keys[0]}"].dtype == np.uint8 else "as in the file"
-    return assemble(np.concatenate(pieces), y, names, groups, parts, file, scaling)
+    return assemble(np.concatenate(pieces), y, names, groups, parts, file, scaling, notes)
 
 
-def _load_npz(file: Path) -> dict[str, NDArray[Any]]:
+def _keys(members: Mapping[str, zipfile.ZipInfo], file: Path) -> list[str]:
+    """The endings of the arrays' names: nothing, or one for each split that is stated."""
+    stated = [part for part in ("train", "validation", "test") if f"x_{part}" in members]
+    if "x" in members and "y" in members:
+        return [""]
+    if "train" in stated and "test" in stated and all(f"y_{part}" in members for part in stated):
+        return [f"_{part}" for part in stated]
+    held = ", ".join(" ".join(without_commands(name).split()) for name in members)[:160] or "nothing"
+    raise BadFile(f"{file} must hold x and y, or x_train, y_train, x_test and y_test; it holds {held}.")
+
+
+class _Members(dict[str, zipfile.ZipInfo]):
+    """The arrays of an archive by name, and the archive."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        entries = archive.infolist()
+        super().__init__({entry.filename.removesuffix(".npy"): entry for entry in entries})
+        self.archive = archive
+
+
+@contextlib.contextmanager
+def _archive(file: Path) -> Iterator[_Members]:
+    """The members of an ``.npz`` file; what goes wrong inside becomes a sentence."""
     try:
+        refuse_pointer(file)
         with zipfile.ZipFile(file) as archive:
-            unpacked = sum(info.file_size for info in archive.infolist())
-        if unpacked > MOST_BYTES:
-            raise BadFile(f"{file} unpacks to {unpacked:,} bytes, more than {MOST_BYTES:,}; use a part of it.")
-        with np.load(file, allow_pickle=False) as bundle:
-            return {name: bundle[name] for name in bundle.files}
+            yield _Members(archive)
+    except EdgelabError:
+        raise
     except FileNotFoundError:
         raise BadFile(f"{file} does not exist.") from None
     except zipfile.BadZipFile as error:
         raise BadFile(f"{file} is not an .npz file ({error}); write one with np.savez(path, x=x, y=y).") from error
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        KeyError,
-        zlib.error,
-        MemoryError,
-        NotImplementedError,
-        RuntimeError,
-    ) as error:
+    except Exception as error:  # a damaged archive raises what it likes: zlib.error, RuntimeError, tokenize.TokenError
+        reason = " ".join(without_commands(str(error)).split())[:160] or type(error).__name__
         raise BadFile(
-            f"{file} holds an array that cannot be read ({error}); pickled objects are not loaded."
+            f"{file} holds an array that cannot be read ({reason}); pickled objects are not loaded."
         ) from error
+
+
+def _array(members: _Members, name: str, file: Path) -> NDArray[Any]:
+    """One array, whose size is known, and in order, before any of it is unpacked.
+
+    The size that the archive states, the size that the array's own header states and the size in memory (as float32)
+    are held against each other and against `MOST_BYTES`.
+    """
+    entry = members[name]
+    refuse_bomb(file, [entry], MOST_BYTES)
+    with members.archive.open(entry) as stream:
+        if stream.read(6) != np.lib.format.MAGIC_PREFIX:
+            raise BadFile(f"{file} holds {name}, which is no array; write the file with np.savez(path, x=x, y=y).")
+    with members.archive.open(entry) as stream:
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(stream)
+        begins = stream.tell()
+    if dtype.hasobject:
+        raise BadFile(
+            f"{file} holds Python objects in {name}; pickled objects are not loaded, so save plain arrays, text for "
+            "example with np.array(labels, dtype=str)."
+        )
+    count = math.prod(shape)
+    stated = count * dtype.itemsize
+    if (needed := max(stated, count * 4 if name.startswith("x") else 0)) > MOST_BYTES:
+        raise BadFile(f"{file} unpacks to {needed:,} bytes in {name}, more than {MOST_BYTES:,}; use a part of it.")
+    if stated != entry.file_size - begins:
+        raise BadFile(f"{file} holds an array that cannot be read ({name} states {stated:,} bytes and has others).")
+    with members.archive.open(entry) as stream:
+        array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
+        if stream.read(1):  # the checksum stands at the end
+            raise BadFile(f"{file} holds an array that cannot be read ({name} is longer than its shape).")
+    return array
 
 
 def _channels_first(x: NDArray[Any], layout: Layout, file: Path) -> NDArray[np.float32]:
@@ -164,23 +220,12 @@ def _column(y: NDArray[Any], name: str, file: Path) -> NDArray[Any]:
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1:
-        raise BadInput(f"{name} in {file} has the shape {y.shape}; it must be (N,), one label for each item.")
+        raise BadInput(
+            f"{name} in {file} has the shape {y.shape}; it must be (N,), one label for each item"
+            f"{' (one-hot: y.argmax(axis=1))' if y.ndim == 2 else ''}."
+        )
     return y
 
 
-def _npz_labels(y: NDArray[Any], class_names: Sequence[str] | None, file: Path) -> tuple[tuple[str, ...], Labels]:
-    if y.dtype.kind in "US":
-        names, labels = name_classes([str(label) for label in y.astype(str)])
-        if class_names is not None and tuple(class_names) != names:
-            raise BadInput(f"y in {file} is text, which names its classes ({', '.join(names)}); leave class_names out.")
-        return names, labels
-    if not np.issubdtype(y.dtype, np.integer):
-        raise BadInput(f"y in {file} is {y.dtype}; it must be integers from 0, or text.")
-    if y.min() < 0:
-        raise BadInput(f"y in {file} holds the label {y.min()}; labels count from 0.")
-    names = (
-        tuple(class_names) if class_names is not None else tuple(str(i) for i in range(min(int(y.max()), 10**5) + 1))
-    )
-    if y.max() >= len(names):
-        raise BadInput(f"y in {file} holds the label {y.max()} and there are {len(names)} class names.")
-    return names, y.astype(np.int64)
+def _family(y: NDArray[Any]) -> str:
+    return "text" if y.dtype.kind in "US" else "number"

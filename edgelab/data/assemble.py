@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelab.data.dataset import Dataset, Split
+from edgelab.data.dataset import Dataset, DataWarning, Split
 from edgelab.data.splitting import thirds, three_way
 from edgelab.errors import BadInput
+from edgelab.quiet import without_commands
 
 Labels = NDArray[np.int64]
 Texts = NDArray[np.str_]
@@ -31,7 +34,7 @@ def name_classes(labels: Sequence[str]) -> tuple[tuple[str, ...], Labels]:
     (('9', '10'), [1, 0, 1])
     """
     names = sorted(set(labels))
-    if all(name.isdecimal() for name in names):
+    if all(re.fullmatch(r"[+-]?\d+", name) for name in names):
         names.sort(key=int)
     number = {name: i for i, name in enumerate(names)}
     return tuple(names), np.array([number[label] for label in labels], np.int64)
@@ -85,8 +88,11 @@ def assemble(
     parts: Mapping[str, Labels],
     where: Path,
     scaling: str,
+    notes: Sequence[str] = (),
 ) -> Dataset:
     """The data set; where no group is given, thirds of a value measured on each item.
+
+    Each note on what was decided for the learner stays with the data set and comes as a `DataWarning`, too.
 
     The measured group is ``brightness`` (dark, medium, bright: the mean) for images and ``level`` (low, medium,
     high: the root mean square about the mean) for anything else, each within the item's class.
@@ -115,6 +121,8 @@ def assemble(
         part: Split(x[index], y[index], {key: values[index] for key, values in groups.items()})
         for part, index in parts.items()
     }
+    for note in (said := tuple(" ".join(without_commands(note).split()) for note in notes if note)):
+        warnings.warn(f"{where.name}: {note}", DataWarning, stacklevel=3)
     return Dataset(
         name=where.resolve().name,
         train=splits["train"],
@@ -125,4 +133,5 @@ def assemble(
         licence="your own",
         card="none: your own data",
         scaling=scaling,
+        notes=said,
     )

@@ -19,11 +19,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from edgelab.data.splitting import rank_in_class, stratified_order
 from edgelab.errors import BadInput
-from edgelab.files import writing
+from edgelab.files import expanded, writing
 from edgelab.reading import Cell, Table
 
 _LAYOUTS = {2: "(N, F)", 3: "(N, C, T)", 4: "(N, C, H, W)"}
 _BLOCK_ITEMS = 4096
+
+
+class DataWarning(UserWarning):
+    """Something in a learner's own data was decided for them: a column left out, labels mapped."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +119,7 @@ class Split:
             arrays["group"] = self.groups[group]
         with writing(path) as stream:
             np.savez(stream, allow_pickle=False, **arrays)
-        return Path(path)
+        return expanded(path)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +142,8 @@ class Dataset:
         The file that describes it: ``"datasets/digits.md"``.
     scaling
         What was done to the raw values: ``"pixel / 16, so 0 to 1"``.
+    notes
+        What was decided for whom the data belong to: columns left out, labels mapped. A sentence each.
 
     Raises
     ------
@@ -155,6 +161,7 @@ class Dataset:
     licence: str
     card: str
     scaling: str
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         names = tuple(str(name) for name in self.class_names)
@@ -227,7 +234,8 @@ class Dataset:
             }
             for part, split in self.splits.items()
         }
-        texts = {key: getattr(self, key) for key in ("name", "source", "licence", "card", "scaling")}
+        texts: dict[str, Any] = {key: getattr(self, key) for key in ("name", "source", "licence", "card", "scaling")}
+        texts["notes"] = list(self.notes)
         return {**texts, "input_shape": list(self.input_shape), "class_names": list(self.class_names), "splits": splits}
 
     def _repr_markdown_(self) -> str:
@@ -243,6 +251,7 @@ class Dataset:
         note = (
             f"Inputs {_LAYOUTS[self.train.x.ndim]} of shape {self.input_shape}, {self.scaling}. "
             f"Groups: {groups or 'none'}. Source: {self.source}. Licence: {self.licence}. Card: {self.card}."
+            + "".join(f" {sentence}" for sentence in self.notes)
         )
         return Table(f"{self.name}: items per class", ("class", *self.splits), rows, note)._repr_markdown_()
 

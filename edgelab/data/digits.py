@@ -65,6 +65,7 @@ def digits(seed: int = 0) -> Dataset:
     return Dataset(
         name="digits",
         **splits,
+        notes=(),
         class_names=tuple(str(digit) for digit in range(10)),
         source="E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, as scikit-learn ships it",
         licence="CC BY 4.0",

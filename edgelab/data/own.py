@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
-import warnings
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgelab.data.assemble import MOST_BYTES, TEST, VALIDATION, assemble, name_classes, stated_parts
 from edgelab.data.dataset import Dataset
-from edgelab.errors import BadFile, BadInput
+from edgelab.data.pictures import DEPTHS, Fit, levels_of, read_picture
+from edgelab.errors import BadInput
+from edgelab.files import expanded
 
-_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".mpo", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pnm", ".pbm"}
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
 _SPLIT_FOLDERS = {
     "train": "train",
@@ -26,9 +25,6 @@ _SPLIT_FOLDERS = {
     "valid": "validation",
     "test": "test",
 }
-_MOST_PIXELS = 64_000_000
-
-Fit = Literal["crop", "pad", "stretch"]
 
 
 def from_folder(
@@ -40,6 +36,7 @@ def from_folder(
     validation: float = VALIDATION,
     test: float = TEST,
     seed: int = 0,
+    bits: int | None = None,
     group: Callable[[Path], str] | None = None,
 ) -> Dataset:
     """Images in one folder per class.
@@ -59,6 +56,9 @@ def from_folder(
         Shares of the items where the folder does not state the splits; stratified by class.
     seed
         Which items go where.
+    bits
+        Significant bits of images that have more than 8: 10, 12, 14, 16. Without it the fewest that hold the largest
+        value of all of them, and a note says which: a file of 16 bits often holds the 12 of a sensor.
     group
         The group of a file, from its path: ``lambda file: file.stem.split("_")[0]``. Without it the group is
         ``brightness``, thirds of the training images of the same class.
@@ -66,7 +66,8 @@ def from_folder(
     Returns
     -------
     Dataset
-        x (N, channels, height, width) from 0 to 1.
+        x (N, channels, height, width) from 0 to 1. An image is turned as its EXIF data say; of a camera's file with
+        previews the picture itself is taken; what was passed over stands in the notes.
 
     Raises
     ------
@@ -76,7 +77,7 @@ def from_folder(
     BadInput
         If there are no classes, a single one, or too few images in one.
     """
-    root = Path(path)
+    root = expanded(path)
     height, width = (size, size) if isinstance(size, int) else size
     if (
         not (1 <= height <= 4096 and 1 <= width <= 4096)
@@ -84,6 +85,8 @@ def from_folder(
         or fit not in ("crop", "pad", "stretch")
     ):
         raise BadInput(f"size={size}, channels={channels}, fit={fit!r} cannot be made; see the help of from_folder().")
+    if bits is not None and bits not in DEPTHS:
+        raise BadInput(f"bits={bits} is not one of {', '.join(map(str, DEPTHS))}.")
     if not root.is_dir():
         raise BadInput(f"{root} is not a folder; name one that holds a folder of images for each class.")
     files = list(_image_files(root))
@@ -99,10 +102,46 @@ def from_folder(
     from tqdm.auto import tqdm
 
     x = np.empty((len(files), channels, height, width), np.float32)
-    for row, (_, _, file) in zip(x, tqdm(files, desc=root.name, unit=" images", delay=1), strict=True):
-        row[:] = _read_image(file, (width, height), channels, fit)
+    deep: dict[int, int] = {}  # of which images the values are the file's own numbers, and the largest of each
+    remarks: dict[str, list[Path]] = {}
+    for i, (_, _, file) in enumerate(tqdm(files, desc=root.name, unit=" images", delay=1)):
+        picture = read_picture(file, (width, height), channels, fit)
+        x[i] = picture.values
+        if picture.highest is not None:
+            deep[i] = picture.highest
+        for remark in picture.remarks:
+            remarks.setdefault(remark, []).append(file)
+    scaling, notes = _scale_deep(x, deep, [file for _, _, file in files], bits)
+    notes += [f"{_counted(which)} {remark}." for remark, which in remarks.items()]
     groups = {} if group is None else {"group": np.array([str(group(file)) for _, _, file in files])}
-    return assemble(x, y, names, groups, parts, root, "8-bit value / 255, so 0 to 1")
+    return assemble(x, y, names, groups, parts, root, scaling, notes)
+
+
+def _scale_deep(
+    x: NDArray[np.float32], deep: Mapping[int, int], files: Sequence[Path], bits: int | None
+) -> tuple[str, list[str]]:
+    """Scale the images of more than 8 bits in place, all by one range; what the scaling is, and what is to be said."""
+    eight = "8-bit value / 255, so 0 to 1"
+    if not deep:
+        return eight, []
+    brightest = max(deep, key=deep.__getitem__)
+    depth = levels_of(deep[brightest], bits)
+    if deep[brightest] >= 2**depth:
+        raise BadInput(f"{files[brightest]} holds the value {deep[brightest]:,}, too large for bits={bits}.")
+    full = 2**depth - 1
+    for i in deep:
+        x[i] /= np.float32(full)
+    np.clip(x, 0, 1, out=x)
+    scaling = f"{depth}-bit value / {full}, so 0 to 1" + ("" if len(deep) == len(files) else f"; others: {eight}")
+    if bits is not None or depth == 16:
+        return scaling, []
+    which = _counted([files[i] for i in deep])
+    taken = f"so they were taken as {depth}-bit (value / {full}); bits= says otherwise"
+    return scaling, [f"{which} go up to {deep[brightest]:,} in 16 bits, {taken}."]
+
+
+def _counted(files: Sequence[Path]) -> str:
+    return f"{len(files):,} of the images ({files[0].name}{', ...' if len(files) > 1 else ''})"
 
 
 def _image_files(root: Path) -> Iterator[tuple[str, str, Path]]:
@@ -133,39 +172,3 @@ def _image_files(root: Path) -> Iterator[tuple[str, str, Path]]:
 
 def _visible(folder: Path) -> list[Path]:
     return [f for f in sorted(folder.iterdir()) if not f.name.startswith(".") and f.name.lower() not in _SYSTEM_FILES]
-
-
-def _read_image(file: Path, size: tuple[int, int], channels: int, fit: Fit) -> NDArray[np.float32]:
-    """One image (C, H, W) from 0 to 1."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image: Any = Image.open(file, formats=_FORMATS)
-        with image:
-            if image.width * image.height > _MOST_PIXELS:
-                raise BadFile(
-                    f"{file} has {image.width} x {image.height} pixels, more than {_MOST_PIXELS:,}; shrink it."
-                )
-            if getattr(image, "n_frames", 1) > 1:
-                raise BadFile(f"{file} holds {image.n_frames} pictures; save the one you mean as a PNG.")
-            image.load()
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I;16"):
-                image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
-            elif image.mode in ("I", "F"):
-                raise BadFile(f"{file} holds 32-bit values, whose range is not known; save it with 8 or 16 bits.")
-            if image.has_transparency_data:
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-            image = image.convert("RGB" if channels == 3 else "L")
-            if fit == "stretch":
-                image = image.resize(size, Image.Resampling.BILINEAR)
-            else:
-                image = (ImageOps.fit if fit == "crop" else ImageOps.pad)(image, size, Image.Resampling.BILINEAR)
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise BadFile(f"{file} unpacks to far more pixels than an image of a data set has; remove it.") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, zlib.error, MemoryError) as error:
-        raise BadFile(f"{file} is not a readable image ({error}); repair it or move it away.") from error
-    pixels = np.asarray(image, np.float32).reshape(size[1], size[0], channels) / np.float32(255)
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))

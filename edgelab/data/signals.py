@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import csv
-import math
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelab.data.assemble import MOST_BYTES, TEST, VALIDATION, Labels, assemble, name_classes, split_items
+from edgelab.data.assemble import MOST_BYTES, TEST, VALIDATION, Labels, assemble, split_items
 from edgelab.data.dataset import Dataset
+from edgelab.data.labels import text_labels
 from edgelab.data.splitting import check_shares, three_way
-from edgelab.errors import BadFile, BadInput
-
-_DELIMITERS = ",;\t"
+from edgelab.data.table import read_table
+from edgelab.errors import BadInput
+from edgelab.files import expanded
 
 
 def from_csv(
     path: str | os.PathLike[str],
     label: str = "label",
     *,
+    drop: str | Sequence[str] | None = None,
     window: int | None = None,
     hop: int | None = None,
     group: str | None = None,
@@ -51,7 +51,12 @@ def from_csv(
     path
         The file, UTF-8; fields separated by comma, semicolon or tab, decimals by a point.
     label
-        The column of the class, numbers or text.
+        The column of the class, whole numbers or text.
+    drop
+        Columns to leave out. Without it those are left out that number the rows (pandas' unnamed one, 0 to N - 1) or
+        tell the time (a clock that runs through the file, seconds since 1970, dates), for a network would learn the
+        order of the file from them; the data set's notes and a `DataWarning` name them. With it these columns go and
+        no others: ``drop=()`` keeps all. An unnamed column is ``""``.
     window, hop
         Rows of a window and rows from one window's start to the next, by default half a window.
     group
@@ -73,7 +78,7 @@ def from_csv(
     ------
     BadFile
         If a row has another number of fields than the header, a field is not a finite number, or a label is
-        missing; the message says in which row.
+        missing or "nan"; the message says in which row.
     BadInput
         If a column is not there, or there is a single class or too little of one.
     """
@@ -87,13 +92,14 @@ def from_csv(
     if delimiter is not None and len(delimiter) != 1:
         raise BadInput(f"delimiter={delimiter!r} is not one character.")
     check_shares(validation, test)
-    file = Path(path)
-    table = _read(file, label, [name for name in (group, recording) if name], delimiter)
-    names, y = name_classes(table.texts[label])
+    file = expanded(path)
+    left_out = None if drop is None else [drop] if isinstance(drop, str) else list(drop)
+    table = read_table(file, label, [name for name in (group, recording) if name], left_out, delimiter)
+    names, y, mapped = text_labels(table.texts[label], f"The column '{label}' of {file}")
     if len(names) < 2:
         raise BadInput(f"{file} holds a single class ('{names[0]}'); a classifier needs at least two.")
     by_name = {name: np.array(table.texts[name]) for name in dict.fromkeys((group, recording)) if name}
-    values = np.stack(table.numbers)
+    values = table.values
     if window is None:
         x = values[:, None]
         parts = _deal_rows(y, names, by_name.get(recording or ""), file, validation, test, seed)
@@ -113,86 +119,7 @@ def from_csv(
                 f"Class '{names[missing[0]]}' of {file} has no {part} window; record more of it, choose a shorter "
                 "window, or another seed."
             )
-    return assemble(x, y, names, by_name, parts, file, "as in the file")
-
-
-@dataclass
-class _Table:
-    """The numbers of each row, and the text columns by name."""
-
-    numbers: list[NDArray[np.float32]] = field(default_factory=list)
-    texts: dict[str, list[str]] = field(default_factory=dict)
-
-
-def _read(file: Path, label: str, others: Sequence[str], delimiter: str | None) -> _Table:
-    table = _Table(texts={name: [] for name in (label, *others)})
-    try:
-        if file.stat().st_size > MOST_BYTES:
-            raise BadFile(f"{file} has more than {MOST_BYTES:,} bytes; use a part of it.")
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            first = stream.readline()
-            stream.seek(0)
-            reader = csv.reader(stream, delimiter=delimiter or max(_DELIMITERS, key=first.count), strict=True)
-            header = [name.strip() for name in next(reader, [])]
-            _check_header(file, header, table.texts)
-            text_at = {header.index(name): name for name in table.texts}
-            for row in reader:
-                if row:
-                    _take_row(file, reader.line_num, header, row, text_at, table)
-    except FileNotFoundError:
-        raise BadFile(f"{file} does not exist.") from None
-    except (csv.Error, UnicodeDecodeError, TypeError) as error:
-        raise BadFile(f"{file} is not a readable CSV in UTF-8 ({error}); save it again as CSV.") from error
-    except OSError as error:
-        raise BadFile(f"{file} cannot be read ({error.strerror or error}).") from error
-    if not table.numbers:
-        raise BadFile(f"{file} has a header and no rows.")
-    return table
-
-
-def _check_header(file: Path, header: list[str], texts: dict[str, list[str]]) -> None:
-    if len(header) < 2:
-        raise BadFile(f"{file} has no header line with at least two columns; its first line must name the columns.")
-    for name in texts:
-        if header.count(name) != 1:
-            count = "no column" if name not in header else "more than one column"
-            some = ", ".join(header[:8]) + (", ..." if len(header) > 8 else "")
-            raise BadInput(f"{file} has {count} '{name}'; its columns are {some}.")
-    if len(header) == len(texts):
-        raise BadInput(f"{file} has no column of numbers beside {', '.join(texts)}.")
-
-
-def _take_row(file: Path, line: int, header: list[str], row: list[str], text_at: dict[int, str], table: _Table) -> None:
-    if len(row) != len(header):
-        raise BadFile(f"Line {line} of {file} has {len(row)} fields and the header {len(header)}; complete the line.")
-    for position, name in text_at.items():
-        if not row[position].strip():
-            raise BadFile(f"Line {line} of {file} has no {name}; fill it in or remove the line.")
-        table.texts[name].append(row[position].strip())
-    cells = [cell for position, cell in enumerate(row) if position not in text_at]
-    try:
-        numbers = [float(cell) for cell in cells]
-    except ValueError:
-        numbers = [math.nan]
-    # A number that is too large for float32 counts as not finite.
-    with np.errstate(over="ignore"):
-        values = np.array(numbers, np.float32)
-    if not np.isfinite(values).all():
-        name, cell = next(_bad_cells(header, row, text_at))
-        raise BadFile(f"Line {line} of {file} holds {cell!r} in column '{name}', which is not a finite number.")
-    table.numbers.append(values)
-
-
-def _bad_cells(header: list[str], row: list[str], text_at: dict[int, str]) -> Iterator[tuple[str, str]]:
-    for position, (name, cell) in enumerate(zip(header, row, strict=True)):
-        if position in text_at:
-            continue
-        try:
-            good = abs(float(cell)) <= float(np.finfo(np.float32).max)
-        except ValueError:
-            good = False
-        if not good:
-            yield name, cell
+    return assemble(x, y, names, by_name, parts, file, "as in the file", [*table.notes, mapped])
 
 
 def _deal_rows(

@@ -259,6 +259,7 @@ def signs(train: int = 8000, validation: int = 1000, test: int = 2000, seed: int
     return Dataset(
         name="signs",
         **{part: _split(items, part, seed) for part, items in sizes.items()},
+        notes=(),
         class_names=CLASSES,
         source=f"drawn by edgelab.data.signs with seed {seed}",
         licence="Apache-2.0",

@@ -185,6 +185,7 @@ def _dataset(content: _Content, words: Sequence[str]) -> Dataset:
     return Dataset(
         name="speech_commands",
         **splits,
+        notes=(),
         class_names=tuple(words),
         source="P. Warden, Google, arXiv:1804.03209",
         licence="CC BY 4.0",

@@ -164,6 +164,7 @@ def vibration(items: int = 6000, seed: int = 0) -> Dataset:
     return Dataset(
         name="vibration",
         **splits,
+        notes=(),
         class_names=CLASSES,
         source="made by the physical model in edgelab/data/vibration.py",
         licence="Apache-2.0",

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelab.errors import BadFile
+from edgelab.files import expanded, refuse_pointer
 
 MAGIC = b"\x7fELF"
 METADATA_SECTION = ".edgelab"
@@ -156,10 +157,11 @@ def read_elf(path: str | os.PathLike[str]) -> Elf:
     BadFile
         If it is missing, truncated, damaged, for another processor, or not linked for a fixed address.
     """
-    file = Path(path)
+    file = expanded(path)
     try:
         if file.stat().st_size > _MAX_FILE_BYTES:
             raise BadFile(f"{file} is larger than any microcontroller's firmware; name the .elf of a microcontroller.")
+        refuse_pointer(file)
         content = file.read_bytes()
     except OSError as error:
         raise BadFile(f"{file} cannot be read ({error.strerror or error}).") from None

@@ -11,7 +11,6 @@ import platform
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -21,6 +20,7 @@ from edgelab.engines import borders, coreml_program, feeds, hosted
 from edgelab.engines.base import OperatorTime, TensorInfo, Timing
 from edgelab.engines.coreml_program import Port, Program, Step, read_program
 from edgelab.errors import BadInput
+from edgelab.files import expanded
 from edgelab.models import mlpackage
 from edgelab.quiet import first_line, silenced
 
@@ -86,7 +86,7 @@ class CoreMLEngine:
         hosted.check_batch(batch)
         if units not in _UNITS:
             raise BadInput(f"units={units!r} is not one of {', '.join(map(repr, _UNITS))}.")
-        self.path = Path(path)
+        self.path = expanded(path)
         self.layout: borders.Layout = layout
         self.program: Program = read_program(path)
         self._native = sys.platform == "darwin" and not evaluator

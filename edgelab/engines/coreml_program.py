@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from edgelab.engines import coreml_lists, coreml_operators, coreml_recurrent, coreml_shapes, coreml_windows
 from edgelab.errors import BadFile, BadInput, EdgelabError, ModelRefused
+from edgelab.files import expanded
 from edgelab.models import mlpackage
 from edgelab.quiet import first_line, silenced
 
@@ -225,7 +226,7 @@ def read_program(path: str | os.PathLike[str]) -> Program:
     MissingFramework
         If coremltools is not installed.
     """
-    folder = Path(path)
+    folder = expanded(path)
     spec = mlpackage.read_spec(folder)
     from coremltools.converters.mil.frontend.milproto import load as milproto
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelab.errors import BadFile, EngineCrash
+from edgelab.files import expanded
 from edgelab.quiet import first_line
 
 _TIMEOUT_SECONDS = 60.0
@@ -68,7 +69,7 @@ def loading(path: str | os.PathLike[str], *, xnnpack: bool = True, from_bytes: b
     EngineCrash
         If the process died or hung.
     """
-    file = Path(path).expanduser()
+    file = expanded(path).expanduser()
     if not file.is_file():
         raise BadFile(f"There is no file {path}.")
     words = [sys.executable, "-P", "-W", "ignore", "-m", __name__, str(file.resolve()), str(+xnnpack), str(+from_bytes)]

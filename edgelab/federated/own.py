@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import numpy as np
 
 from edgelab import data
 from edgelab.data.dataset import Dataset
 from edgelab.errors import BadFile, BadInput
+from edgelab.files import expanded
 
 
 def read_clients(path: str | os.PathLike[str]) -> tuple[Dataset, str]:
@@ -32,7 +32,7 @@ def read_clients(path: str | os.PathLike[str]) -> tuple[Dataset, str]:
     BadInput
         If there are fewer than two clients, or an array does not fit.
     """
-    dataset = data.from_npz(Path(path))
+    dataset = data.from_npz(expanded(path))
     name = next((name for name in ("client", "group") if name in dataset.train.groups), None)
     if name is None:
         raise BadFile(f"{path} does not say whose items these are; add client (N,) or group (N,).")

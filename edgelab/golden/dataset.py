@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelab.compress.modelfile import file_bytes
+from edgelab.compress.modelfile import file_bytes, files_of
 from edgelab.engines import model_format, open_engine
 from edgelab.errors import BadFile, BadInput
-from edgelab.files import refuse_to_replace, write_text
+from edgelab.files import expanded, refuse_to_replace, write_text
 from edgelab.golden.file import Golden, model_hash, read_golden, write_golden
 from edgelab.golden.judge import judge
 from edgelab.golden.layers import keep_layers, walk
@@ -88,9 +88,10 @@ def make(model: PathLike, data: PathLike | Arrays, out: PathLike, *, overwrite: 
     EngineCrash
         If the runtime dies.
     """
-    path, target = Path(model), Path(out)
-    refuse_to_replace(target, overwrite=overwrite, inputs=[path, *([] if isinstance(data, Arrays) else [Path(data)])])
+    path, target = expanded(model), expanded(out)
     kind = model_format(path)
+    read = [*files_of(path), *([] if isinstance(data, Arrays) else [expanded(data)])]
+    refuse_to_replace(target, overwrite=overwrite, inputs=read)
     with open_engine(path, layout="channels_first") as engine:
         arrays = data if isinstance(data, Arrays) else load_arrays(data, engine.input_names)
         fed = match_inputs(arrays.inputs, engine.inputs, path.name, native_order(kind))
@@ -166,12 +167,14 @@ def check(
     EngineCrash
         If a runtime dies on a model.
     """
-    paths = [Path(models)] if isinstance(models, str | os.PathLike) else [Path(path) for path in models]
+    paths = [expanded(models)] if isinstance(models, str | os.PathLike) else [expanded(path) for path in models]
     if not paths:
         raise BadInput("Name at least one model to check.")
-    listed = None if exclude_out is None else Path(exclude_out)
+    listed = None if exclude_out is None else expanded(exclude_out)
     if listed is not None:
-        refuse_to_replace(listed, overwrite=overwrite, inputs=[Path(golden), *paths])
+        read = [file for path in paths if path.exists() for file in files_of(path)]
+        read += [expanded(file) for file in (golden, reference) if file is not None]
+        refuse_to_replace(listed, overwrite=overwrite, inputs=read)
     kept = read_golden(golden)
     gates = Gates.of(max_loss, min_sqnr, kept, str(golden))
     if reference is not None and model_hash(reference) != kept.model["sha256"]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from edgelab.compress.modelfile import files_of
 from edgelab.errors import BadFile, BadInput
-from edgelab.files import writing
+from edgelab.files import expanded, writing
 from edgelab.measure.arrays import Arrays, open_archive
 from edgelab.models.mlpackage import folder_hash, is_mlpackage
 
@@ -127,7 +127,7 @@ def write_golden(path: str | os.PathLike[str], golden: Golden) -> Path:
     text = np.frombuffer(json.dumps(header, ensure_ascii=True).encode("ascii"), np.uint8)
     with writing(path) as stream:
         np.savez(stream, **{_HEADER: text}, **arrays)  # type: ignore[arg-type]
-    return Path(path)
+    return expanded(path)
 
 
 def read_golden(path: str | os.PathLike[str]) -> Golden:
@@ -138,7 +138,7 @@ def read_golden(path: str | os.PathLike[str]) -> Golden:
     BadFile
         If the file is missing, is no golden file, is damaged, or was changed.
     """
-    file = Path(path)
+    file = expanded(path)
     if not file.is_file():
         what = "is a folder" if file.is_dir() else "does not exist"
         raise BadFile(f"{file} {what}; name a file that `edgelab golden make` wrote.")

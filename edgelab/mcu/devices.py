@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from edgelab.errors import BadFile, BadInput
+from edgelab.files import expanded, refuse_pointer
 from edgelab.reading import Cell, Reading, Table
 
 Kind = Literal["microcontroller", "computer", "phone"]
@@ -195,7 +196,8 @@ def read_devices(path: str | os.PathLike[str]) -> DeviceTable:
         range, a power without its conditions, or the name of another.
     """
     try:
-        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        refuse_pointer(path)
+        content = tomllib.loads(expanded(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadFile(f"{path} is not a readable table of devices ({error}).") from None
     entries = content.get("device")

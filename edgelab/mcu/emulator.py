@@ -6,7 +6,6 @@ import os
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from edgelab.engines.child import last_line
 from edgelab.engines.cortexm import CortexMEngine, as_rows
 from edgelab.engines.trace import Trace
 from edgelab.errors import BadFile, BadInput
+from edgelab.files import expanded, refuse_bomb, refuse_pointer
 from edgelab.reading import Reading
 
 
@@ -83,6 +83,10 @@ def run_firmware(
         return EmulatedRun(tuple(outputs), names, trace, engine.sizes, stack, f"{engine.name}, {len(rows[0])} rows")
 
 
+_MOST_BYTES = 2**32
+"""Rows that unpack to more are not run one by one."""
+
+
 def load_rows(path: str | os.PathLike[str], inputs: Sequence[TensorInfo], model: str) -> list[NDArray[Any]]:
     """Rows for a model's inputs from a .npy file (one input) or a .npz file (by the inputs' names).
 
@@ -102,8 +106,12 @@ def load_rows(path: str | os.PathLike[str], inputs: Sequence[TensorInfo], model:
     BadInput
         If names, element types or shapes are not the model's.
     """
-    file = Path(path)
+    file = expanded(path)
     try:
+        refuse_pointer(file)
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:
+                refuse_bomb(file, archive.infolist(), _MOST_BYTES)
         with file.open("rb") as stream:
             loaded = np.load(stream, allow_pickle=False)
             arrays = loaded if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}

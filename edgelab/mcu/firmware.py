@@ -23,7 +23,7 @@ from edgelab.emulator.machine import Core, find_core
 from edgelab.engines.base import TensorInfo
 from edgelab.engines.cortexm_host import FORMAT
 from edgelab.errors import BadFile, BadInput
-from edgelab.files import read_json, write_json, write_text
+from edgelab.files import expanded, read_json, refuse_to_replace, write_json, write_text
 from edgelab.mcu import project
 from edgelab.mcu.compiler import DEFAULT_STACK_BYTES, compile_firmware
 from edgelab.mcu.emulator import EmulatedRun, load_rows, run_firmware
@@ -120,6 +120,7 @@ def build_firmware(
     minimise: Minimise = "time",
     run: str | os.PathLike[str] | None = None,
     stack_bytes: int = DEFAULT_STACK_BYTES,
+    overwrite: bool = True,
 ) -> Firmware:
     """Generate, compile and emulate firmware for a model, and leave it in a folder.
 
@@ -141,6 +142,8 @@ def build_firmware(
         ``outputs.npz`` by name. Without it one row of zero points is run.
     stack_bytes
         Bytes for the stack.
+    overwrite
+        Whether a folder that was written here, and is unchanged, may be replaced; any other is never.
 
     Raises
     ------
@@ -160,7 +163,9 @@ def build_firmware(
     if kernels == "dsp" and not known.dsp:
         raise BadInput(f"The {known.title} has no DSP instructions; use kernels 'portable' for it.")
     chosen: Kernels = kernels or ("dsp" if known.dsp else "portable")
-    target = Path(folder)
+    target = expanded(folder)
+    inputs = [expanded(file) for file in (model, run) if file is not None]
+    refuse_to_replace(target, overwrite=overwrite, inputs=inputs, folder=True)
     check_folder(target)
     read = read_model(model)
     sources = generate(read, kernels=chosen, minimise=minimise)

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from edgelab.engines.feeds import plain_name
 from edgelab.errors import BadFile, BadInput, EdgelabError
-from edgelab.files import writing
+from edgelab.files import expanded, refuse_bomb, refuse_pointer, writing
 
 _LARGEST_BYTES = 8 * 2**30
 
@@ -89,7 +89,7 @@ def load_arrays(path: str | os.PathLike[str], inputs: Sequence[str] = ()) -> Arr
     BadInput
         If shapes or types do not fit, or an input of floats is not finite.
     """
-    file = Path(path)
+    file = expanded(path)
     if file.is_dir():
         raise BadFile(f"{file} is a folder; name an .npz file with x and y.")
     if not file.is_file():
@@ -124,9 +124,9 @@ def open_archive(file: Path) -> Iterator[Any]:
         If it is no archive, is damaged, or unpacks to more than is read here.
     """
     try:
+        refuse_pointer(file)
         with zipfile.ZipFile(file) as packed:
-            size = sum(entry.file_size for entry in packed.infolist())
-        _refuse_bomb(file, size)
+            refuse_bomb(file, packed.infolist(), _LARGEST_BYTES)
         with np.load(file, allow_pickle=False) as arrays:
             yield arrays
     except EdgelabError:
@@ -154,7 +154,7 @@ def save_arrays(
             parts[key] = value
     with writing(path) as stream:
         np.savez(stream, **parts)
-    return Path(path)
+    return expanded(path)
 
 
 def _input_names(held: Sequence[str], wanted: Sequence[str]) -> list[str]:
@@ -164,12 +164,6 @@ def _input_names(held: Sequence[str], wanted: Sequence[str]) -> list[str]:
     if by_name:
         return by_name
     return ["x"] if "x" in held else [key for key in held if key not in ("y", "group")]
-
-
-def _refuse_bomb(file: Path, size: int) -> None:
-    if size > _LARGEST_BYTES:
-        limit = f"{_LARGEST_BYTES / 2**30:.0f} GB"
-        raise BadFile(f"{file} unpacks to {size / 2**30:.0f} GB, more than the {limit} read here.")
 
 
 def _native(array: NDArray[Any]) -> NDArray[Any]:

@@ -19,6 +19,7 @@ from edgelab.compress.modelfile import file_bytes
 from edgelab.engines import open_engine
 from edgelab.engines.base import Engine, OperatorTime, TensorInfo
 from edgelab.errors import BadInput, EdgelabError, EngineCrash
+from edgelab.files import expanded
 from edgelab.measure.compare import distinct_names, why_untimed
 from edgelab.measure.latency import Verdict, measure_latency
 from edgelab.measure.machine import machine
@@ -162,7 +163,7 @@ def bench(
         If a file cannot be read or run. A runtime that dies or times out in a later round, or while it is profiled,
         takes nothing away from what was measured: the note says what is missing.
     """
-    files = [Path(p) for p in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
+    files = [expanded(p) for p in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
     if not files:
         raise BadInput("Name at least one model file.")
     if batch < 1:

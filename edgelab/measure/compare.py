@@ -16,6 +16,7 @@ from edgelab.compress.modelfile import file_bytes
 from edgelab.engines import model_format, open_engine
 from edgelab.engines.base import Engine
 from edgelab.errors import BadInput
+from edgelab.files import expanded
 from edgelab.measure import quality
 from edgelab.measure.arrays import Arrays, load_arrays
 from edgelab.measure.latency import Verdict, measure_latency
@@ -197,7 +198,7 @@ def compare(
         models = [models]
     if not models:
         raise BadInput("Name at least one model to hold against the reference.")
-    paths = [Path(reference), *map(Path, models)]
+    paths = [expanded(reference), *map(expanded, models)]
     with ExitStack() as stack:
         engines = [stack.enter_context(open_engine(path, threads=threads)) for path in paths]
         arrays = data if isinstance(data, Arrays) else load_arrays(data, engines[0].input_names)

@@ -15,6 +15,7 @@ from typing import Any
 from edgelab.engines.base import TensorInfo
 from edgelab.engines.child import Child
 from edgelab.errors import BadFile, EngineCrash
+from edgelab.files import expanded
 from edgelab.models import folder_bytes
 from edgelab.models.formats import model_format
 from edgelab.reading import Cell, Table
@@ -267,7 +268,7 @@ def inspect_model(path: str | os.PathLike[str]) -> ModelReport:
     MissingFramework
         If the library that reads the format is not installed.
     """
-    file = Path(path)
+    file = expanded(path)
     kind = model_format(file)
     if kind == "elf":
         raise BadFile(f"{file} is firmware; inspect the .tflite file that it was made from.")

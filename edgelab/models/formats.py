@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from edgelab.errors import BadFile
-from edgelab.files import refuse_pointer
+from edgelab.files import expanded, is_pointer, refuse_pointer
 from edgelab.models.mlpackage import check_package, is_mlpackage
 
 ModelFormat = Literal["onnx", "tflite", "elf", "coreml"]
@@ -15,6 +15,7 @@ ModelFormat = Literal["onnx", "tflite", "elf", "coreml"]
 # Fields of ModelProto (onnx/onnx.proto3) with their protobuf wire types: 0 varint, 2 length-delimited.
 _MODEL_PROTO = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2, 26: 2}
 _GRAPH_FIELD = 7
+_POINTER_BYTES = 1024  # a pointer is smaller by the specification of Git LFS
 _CORE_ML_TYPES = range(200, 4000)  # fields of a model's type in Model.proto of Core ML, behind version and description
 _FOREIGN = (
     (b"PK\x03\x04", "a zip archive (a PyTorch checkpoint, a Keras or a Core ML package)"),
@@ -35,7 +36,7 @@ def existing_file(path: str | os.PathLike[str]) -> Path:
     BadFile
         If it is missing, a folder, unreadable or empty.
     """
-    file = Path(path)
+    file = expanded(path)
     try:
         if file.is_dir():
             raise BadFile(
@@ -45,6 +46,7 @@ def existing_file(path: str | os.PathLike[str]) -> Path:
             if not stream.read(1):
                 raise BadFile(f"{file} is empty; write or download the model again.")
         refuse_pointer(file)
+        _refuse_pointer_beside(file)
     except FileNotFoundError:
         raise BadFile(f"{file} does not exist; check the path.") from None
     except (OSError, ValueError) as error:
@@ -69,7 +71,7 @@ def model_format(path: str | os.PathLike[str]) -> ModelFormat:
     """
     if is_mlpackage(path):
         return "coreml"
-    _refuse_folder(Path(path))
+    _refuse_folder(expanded(path))
     file = existing_file(path)
     with file.open("rb") as stream:
         start = stream.read(16)
@@ -99,6 +101,20 @@ def _refuse_folder(path: Path) -> None:
         check_package(path)
     if path.is_dir() and path.suffix == ".mlmodelc":
         raise BadFile(f"{path} is a compiled Core ML model, which only macOS reads; name the .mlpackage it came from.")
+
+
+def _refuse_pointer_beside(file: Path) -> None:
+    """Raise if weights that an .onnx file keeps beside itself are a Git LFS pointer: small, and named in the file."""
+    if file.suffix != ".onnx":
+        return
+    small = (f for f in file.parent.iterdir() if f.is_file() and f != file and 0 < f.stat().st_size < _POINTER_BYTES)
+    pointers = [f for f in small if is_pointer(f)]
+    if not pointers:
+        return
+    content = file.read_bytes()
+    for pointer in pointers:
+        if pointer.name.encode() in content:
+            refuse_pointer(pointer)
 
 
 def _scan_model_proto(stream: IO[bytes], size: int) -> Literal["whole", "truncated", "foreign", "core ml"]:

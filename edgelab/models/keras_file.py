@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelab.errors import BadFile
+from edgelab.files import expanded, refuse_bomb
 
 LARGEST_BYTES = 8 * 2**30
 LARGEST_CONFIG_BYTES = 64 * 2**20
@@ -37,7 +38,7 @@ def check_keras(path: str | os.PathLike[str]) -> Path:
     BadFile
         If it is damaged, or holds a layer that carries code or is not Keras' own; the sentence names the layer.
     """
-    file = Path(path)
+    file = expanded(path)
     try:
         with zipfile.ZipFile(file) as archive:
             _check_parts(file, archive.infolist())
@@ -55,8 +56,7 @@ def check_keras(path: str | os.PathLike[str]) -> Path:
 
 def _check_parts(file: Path, entries: list[zipfile.ZipInfo]) -> None:
     sizes = {entry.filename: entry.file_size for entry in entries}
-    if sum(entry.file_size for entry in entries) > LARGEST_BYTES:
-        raise BadFile(f"{file} unpacks to more than {LARGEST_BYTES // 2**30} GB, which are not read here.")
+    refuse_bomb(file, entries, LARGEST_BYTES)
     if len(sizes) != len(entries):
         raise BadFile(f"{file} holds two parts of one name; save it again.")
     if sizes["config.json"] > LARGEST_CONFIG_BYTES:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelab.errors import BadFile, BadInput, MissingFramework
+from edgelab.files import expanded, refuse_pointer
 from edgelab.quiet import first_line, silenced
 
 _BLOB_SENTINEL = 0xDEADBEEF  # BlobMetadata of Apple's MIL blob storage, version 2
@@ -58,7 +59,7 @@ def coremltools(*, bare: bool = False) -> Any:
 
 def is_mlpackage(path: str | os.PathLike[str]) -> bool:
     """Whether ``path`` is a folder with the manifest of a Core ML package."""
-    manifest = Path(path) / "Manifest.json"
+    manifest = expanded(path) / "Manifest.json"
     with contextlib.suppress(OSError, ValueError):
         return "rootModelIdentifier" in json.loads(manifest.read_text(encoding="utf-8"))
     return False
@@ -72,7 +73,7 @@ def files_of(path: str | os.PathLike[str]) -> list[Path]:
     BadFile
         If it is not a folder, or holds links, which could lead anywhere.
     """
-    folder = Path(path)
+    folder = expanded(path)
     if not folder.is_dir():
         raise BadFile(f"{folder} is not a folder; a Core ML package is one, with a name that ends in .mlpackage.")
     entries = sorted(folder.rglob("*"))
@@ -94,7 +95,8 @@ def folder_bytes(path: str | os.PathLike[str]) -> int:
     >>> folder_bytes(folder)
     7
     """
-    return Path(path).stat().st_size if Path(path).is_file() else sum(file.stat().st_size for file in files_of(path))
+    file = expanded(path)
+    return file.stat().st_size if file.is_file() else sum(part.stat().st_size for part in files_of(file))
 
 
 def folder_hash(path: str | os.PathLike[str]) -> str:
@@ -115,9 +117,11 @@ def check_package(path: str | os.PathLike[str]) -> Path:
     BadFile
         If a part is missing, empty or cut short, or a constant points outside the file of the weights.
     """
-    folder = Path(path)
+    folder = expanded(path)
     if not folder.exists():
         raise BadFile(f"{folder} does not exist; check the path.")
+    for file in files_of(folder) if folder.is_dir() else ():
+        refuse_pointer(file)
     if not is_mlpackage(folder):
         raise BadFile(f"{folder} is not a Core ML package: it has no readable Manifest.json.")
     model = model_file(folder)
@@ -231,7 +235,7 @@ def writing_package(path: str | os.PathLike[str]) -> Iterator[Path]:
     BadFile
         If the package cannot be written.
     """
-    target = Path(path)
+    target = expanded(path)
     if target.suffix != ".mlpackage":
         raise BadInput(f"{target} needs a name that ends in .mlpackage: Core ML knows a package by it.")
     try:
@@ -252,4 +256,4 @@ def copy_package(source: str | os.PathLike[str], target: str | os.PathLike[str])
     check_package(source)
     with writing_package(target) as temporary:
         shutil.copytree(source, temporary)
-    return Path(target)
+    return expanded(target)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelab.errors import BadFile
+from edgelab.files import expanded, refuse_bomb
 
 LARGEST_BYTES = 8 * 2**30
 LARGEST_JSON_BYTES = 256 * 2**20
@@ -69,10 +70,10 @@ def clean_copy(path: str | os.PathLike[str], target: str | os.PathLike[str]) -> 
         If the file is damaged, is of another version, or holds pickles, compiled code, operators from outside of
         PyTorch, or expressions that are no arithmetic.
     """
-    file = Path(path)
+    file = expanded(path)
     try:
         with zipfile.ZipFile(file) as archive:
-            _copy(file, archive, Path(target))
+            _copy(file, archive, expanded(target))
     except BadFile:
         raise
     except (OSError, zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError, ValueError) as error:
@@ -81,7 +82,7 @@ def clean_copy(path: str | os.PathLike[str], target: str | os.PathLike[str]) -> 
         ) from None
     except Exception as error:  # noqa: BLE001 - zlib.error, and whatever a damaged program provokes
         raise BadFile(f"{file} is damaged ({type(error).__name__}); export it again.") from None
-    return Path(target)
+    return expanded(target)
 
 
 def _copy(file: Path, archive: zipfile.ZipFile, target: Path) -> None:
@@ -104,8 +105,7 @@ def _copy(file: Path, archive: zipfile.ZipFile, target: Path) -> None:
 def _parts(file: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """The members of an exported program by their names in it."""
     entries = archive.infolist()
-    if sum(entry.file_size for entry in entries) > LARGEST_BYTES:
-        raise BadFile(f"{file} unpacks to more than {LARGEST_BYTES // 2**30} GB, which are not read here.")
+    refuse_bomb(file, entries, LARGEST_BYTES)
     if "serialized_exported_program.json" in {entry.filename for entry in entries}:
         raise BadFile(f"{file} was saved by PyTorch 2.7 or older; save it again with a newer one.")
     parts = {entry.filename.partition("/")[2]: entry for entry in entries}

@@ -18,7 +18,7 @@ from torch import nn
 import edgelab.data
 from edgelab.data.dataset import Dataset
 from edgelab.errors import BadFile, BadInput
-from edgelab.files import write_bytes, write_text
+from edgelab.files import expanded, refuse_pointer, write_bytes, write_text
 from edgelab.nets import networks
 from edgelab.nets.trainer import History, predict_logits, train
 from edgelab.reading import Table
@@ -69,6 +69,8 @@ def read_weights(net: nn.Module, path: Path) -> nn.Module:
     from safetensors.torch import load as parse
 
     try:
+        path = expanded(path)
+        refuse_pointer(path)
         state = parse(path.read_bytes())
     except OSError as error:
         raise BadFile(f"{path} cannot be read ({error.strerror or error}).") from None

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelab.errors import BadFile, BadInput
+from edgelab.files import expanded
 from edgelab.ota.device import Device, Settings
 from edgelab.ota.download import HttpTransport
 from edgelab.ota.standing import Outcome, status_of
@@ -80,6 +81,7 @@ def open_device(
     BadInput
         If it is told to be another device than it is.
     """
+    state, root = expanded(state), None if root is None else expanded(root)
     given = {"model": model, "hardware": hardware, "name": name}
     if model is not None:
         checked_name(model)
@@ -119,6 +121,7 @@ def status(state: Path) -> Status:
     EdgelabError
         If no slot holds a whole, verified release.
     """
+    state = expanded(state)
     held = _identity(state)
     if held is None:
         raise BadFile(f"{state} is no device; start one there with `edgelab ota device`.")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelab.errors import BadFile, BadInput
-from edgelab.files import locked, write_bytes
+from edgelab.files import expanded, locked, write_bytes
 from edgelab.ota import deltas
 from edgelab.ota.deltas import sha256
 from edgelab.ota.health import PACKAGES
@@ -115,6 +115,7 @@ def initialise(repository: Path, keys: Path, *, at: datetime | None = None) -> I
     """
     from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
+    repository, keys = expanded(repository), expanded(keys)
     if keys.resolve().is_relative_to(repository.resolve()):
         raise BadFile(f"{keys} lies in {repository}, which is served; name another folder for the private keys.")
     if (repository / _METADATA).exists() and not (repository / _METADATA / "timestamp.json").is_file():
@@ -156,8 +157,8 @@ class Publisher:
     """
 
     def __init__(self, repository: Path, keys: Path) -> None:
-        self.repository = Path(repository)
-        self.keys = Path(keys)
+        self.repository = expanded(repository)
+        self.keys = expanded(keys)
         if not (self.repository / _METADATA / "timestamp.json").is_file():
             what = "was not finished; remove it" if (self.repository / _METADATA).exists() else "is no repository"
             raise BadFile(f"{repository} {what}; make one with `edgelab ota init`.")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgelab.errors import BadFile, BadInput
+from edgelab.files import expanded
 from edgelab.ota.health import PACKAGES
 from edgelab.ota.manifest import Card
 from edgelab.ota.publisher import Published, Publisher
@@ -45,13 +46,14 @@ def publish(
     from edgelab.measure.inspect import inspect_model
 
     publisher = Publisher(repository, keys)
-    content = _content(Path(model))
-    answers = golden_for(Path(model), golden, data)
+    model = expanded(model)
+    content = _content(model)
+    answers = golden_for(model, golden, data)
     facts = inspect_model(model).to_dict()
     return publisher.publish(
         content,
         answers,
-        kind=_format(Path(model)),
+        kind=_format(model),
         name=name,
         facts=facts,
         card=card,

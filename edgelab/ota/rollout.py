@@ -17,6 +17,7 @@ from typing import Any
 
 from edgelab import files
 from edgelab.errors import BadFile, BadInput
+from edgelab.files import expanded
 from edgelab.ota.evidence import Follow, decide
 from edgelab.ota.gates import Decision
 from edgelab.ota.reports import Report
@@ -297,7 +298,7 @@ def read(repo: str | Path) -> Rollout:
     BadFile
         If there is none, or its file is damaged.
     """
-    path = Path(repo) / FILE
+    path = expanded(repo) / FILE
     if not path.exists():
         raise BadFile(f"{repo} has no rollout; `edgelab ota rollout {repo} --waves 1,10,100` starts one.")
     try:
@@ -324,7 +325,7 @@ def start(
     BadInput
         If another rollout is under way, or the settings make no sense.
     """
-    path = Path(repo) / FILE
+    path = expanded(repo) / FILE
     with files.locked(path):
         baseline, ends = Follow(), {}
         if path.exists():
@@ -365,7 +366,7 @@ def republished(repo: str | Path, release: int, now: float) -> Rollout:
     BadInput
         If ``release`` is not newer than the one that was rolled out.
     """
-    path = Path(repo) / FILE
+    path = expanded(repo) / FILE
     with files.locked(path):
         found = read(repo)
         if release <= found.release:
@@ -378,7 +379,7 @@ def republished(repo: str | Path, release: int, now: float) -> Rollout:
 
 def take_reports(repo: str | Path, reports: Sequence[Report], now: float) -> Rollout:
     """Count reports and move the rollout on; without reports, move it on."""
-    path = Path(repo) / FILE
+    path = expanded(repo) / FILE
     with files.locked(path):
         found = read(repo)
         found.advance(now)
@@ -390,7 +391,7 @@ def take_reports(repo: str | Path, reports: Sequence[Report], now: float) -> Rol
 
 
 def _edit(repo: str | Path, now: float, wanted: str, status: str) -> Rollout:
-    path = Path(repo) / FILE
+    path = expanded(repo) / FILE
     with files.locked(path):
         found = read(repo)
         found.advance(now)

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from edgelab.errors import BadFile, BadInput, EdgelabError
+from edgelab.files import expanded
 from edgelab.ota.keys import holds_private
 from edgelab.ota.manifest import now
 from edgelab.ota.publisher import refuse_private
@@ -63,7 +64,7 @@ def make_server(
     BadInput
         If the port cannot be had.
     """
-    folder = Path(repository)
+    folder = expanded(repository)
     if not (folder / "metadata" / "timestamp.json").is_file():
         raise BadFile(f"{folder} is no repository; make one with `edgelab ota init`.")
     refuse_private(folder)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from edgelab.errors import BadFile, BadInput
+from edgelab.files import expanded
 
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _SCRATCH = "scratch-"
@@ -148,7 +149,7 @@ class DiskStorage:
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
-        self.root = Path(root)
+        self.root = expanded(root)
         try:
             if not self.root.is_dir():
                 self.root.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelab.errors import BadFile, BadInput
+from edgelab.files import expanded
 from edgelab.ota import rollout
 from edgelab.ota.histogram import LogHistogram
 from edgelab.ota.reports import Report
@@ -37,7 +38,7 @@ def releases(repo: str | Path, model: str | None = None) -> tuple[str, list[int]
         If there are several models and none is named.
     """
     found: dict[str, set[int]] = {}
-    for path in Path(repo).glob("targets/*/*.manifest.json"):
+    for path in expanded(repo).glob("targets/*/*.manifest.json"):
         try:
             number = json.loads(path.read_bytes())["release"]
         except (OSError, ValueError, KeyError, TypeError):
@@ -80,7 +81,7 @@ def answers(
 
     def offer(asked: dict[str, Any]) -> dict[str, Any]:
         with lock:
-            if not (Path(repo) / rollout.FILE).exists():
+            if not (expanded(repo) / rollout.FILE).exists():
                 return {"offer": True, "reason": "", "required": 0, "end_of_life": None}
             state = rollout.read(repo)
             if _of_another(asked, state):
@@ -94,7 +95,7 @@ def answers(
     def report(said: dict[str, Any]) -> dict[str, Any]:
         kept = {"kept": False} if keep is None else keep(said)
         with lock:
-            if not (Path(repo) / rollout.FILE).exists():
+            if not (expanded(repo) / rollout.FILE).exists():
                 return kept
             now, state = clock(), rollout.read(repo)
             if _of_another(said, state):

@@ -26,7 +26,7 @@ from torch import fx, nn
 
 from edgelab.compress.modelfile import PathLike, session
 from edgelab.errors import BadInput
-from edgelab.files import write_bytes
+from edgelab.files import expanded, write_bytes
 from edgelab.qat.layers import ACTIVATION_STEPS
 from edgelab.qat.prepare import activations, finished, layers
 from edgelab.qat.rules import to_integers
@@ -122,7 +122,7 @@ def write_onnx(
         )
     write_bytes(path, content)
     widths = {name: layer.bits for name, layer in found.items()}
-    return QatFile(Path(path), len(content), widths, steps, len(items), time.perf_counter() - started)
+    return QatFile(expanded(path), len(content), widths, steps, len(items), time.perf_counter() - started)
 
 
 class _Pair(nn.Module):

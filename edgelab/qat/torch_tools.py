@@ -22,7 +22,7 @@ from torch import nn
 
 from edgelab.compress.modelfile import PathLike, session
 from edgelab.errors import BadInput
-from edgelab.files import write_bytes
+from edgelab.files import expanded, write_bytes
 from edgelab.quiet import first_line, silenced
 
 OPSET = 21
@@ -156,7 +156,7 @@ def pt2e_onnx(
     except Exception as error:
         raise BadInput(f"{type(net).__name__} does not go through pt2e: {first_line(error)}.") from error
     write_bytes(path, content)
-    return Pt2eFile(Path(path), len(content), len(batches), time.perf_counter() - started)
+    return Pt2eFile(expanded(path), len(content), len(batches), time.perf_counter() - started)
 
 
 def _onnx(converted: Any, x: torch.Tensor) -> bytes:

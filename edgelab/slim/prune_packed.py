@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edgelab.errors import BadInput
+from edgelab.files import expanded
 
 Form = Literal["dense", "bitmask", "relative"]
 
@@ -133,7 +134,7 @@ def packed_sizes(arrays: Mapping[str, ArrayLike], index_bits: int = 4) -> Packed
 def gzip_bytes(path: str | Path) -> int:
     """Bytes of a file after gzip at its highest level, as a download or an update over the air would send it."""
     try:
-        content = Path(path).read_bytes()
+        content = expanded(path).read_bytes()
     except OSError as error:
         raise BadInput(f"{path} cannot be read ({error.strerror or error}).") from None
     return len(gzip.compress(content, 9, mtime=0))

@@ -23,7 +23,7 @@ from edgelab.compress.modelfile import file_bytes
 from edgelab.engines.base import TensorInfo
 from edgelab.engines.child import Child
 from edgelab.errors import BadFile, BadInput
-from edgelab.files import refuse_to_replace, writing
+from edgelab.files import expanded, refuse_to_replace, writing
 from edgelab.golden.file import Golden, Layers, model_hash, write_golden
 from edgelab.golden.report import Checked, in_decibels
 from edgelab.measure.arrays import Arrays, load_arrays
@@ -175,7 +175,7 @@ def convert(
     MissingFramework
         If a converter is not installed.
     """
-    source, target = existing_file(model), Path(out)
+    source, target = existing_file(model), expanded(out)
     kind = _kind(source)
     if kind == to:
         raise BadInput(f"{source} is {to} already; `edgelab quantize` makes it smaller.")
@@ -282,10 +282,9 @@ def _check_request(
             "An int8 file takes the ranges of its activations from real inputs, never from noise; give some with "
             "--data."
         )
-    read = [source, *([Path(data)] if isinstance(data, str | os.PathLike) else [])]
+    read = [source, *([expanded(data)] if isinstance(data, str | os.PathLike) else [])]
     if to == "coreml" and target.is_dir():
-        if not overwrite:
-            raise BadFile(f"{target} is there already; name another file, or replace it with --overwrite.")
+        refuse_to_replace(target, overwrite=overwrite, inputs=read, folder=True)
         if not mlpackage.is_mlpackage(target):
             raise BadFile(f"{target} is a folder, and no Core ML package; name another one.")
     else:

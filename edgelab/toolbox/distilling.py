@@ -18,6 +18,7 @@ from edgelab.data.dataset import Dataset
 from edgelab.engines import open_engine
 from edgelab.engines.base import OperatorTime
 from edgelab.errors import BadInput
+from edgelab.files import expanded
 from edgelab.measure import quality
 from edgelab.measure.inspect import inspect_model
 from edgelab.measure.losses import GroupLosses, Loss
@@ -35,7 +36,7 @@ class TeacherFile(nn.Module):
 
     def __init__(self, path: str | os.PathLike[str], threads: int = 1) -> None:
         super().__init__()
-        self.path = Path(path)
+        self.path = expanded(path)
         self.engine = open_engine(path, threads=threads)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -196,7 +197,7 @@ def distill(
     BadFile
         If the file cannot be written.
     """
-    path = Path(path)
+    path = expanded(path)
     if path.suffix != ".onnx":
         raise BadInput(f"{path.name} is no name of an ONNX file; it ends in .onnx.")
     test, recipe = dataset.test, Recipe() if recipe is None else recipe

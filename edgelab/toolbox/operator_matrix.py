@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from edgelab.errors import BadFile, BadInput, EdgelabError
+from edgelab.files import expanded
 from edgelab.models.formats import model_format
 from edgelab.reading import Cell, How, Table
 
@@ -169,7 +170,7 @@ def operators(path: PathLike, *, convert_to: Target | None = None) -> OperatorMa
     if convert_to not in ("tflite", "coreml"):
         raise BadInput(f"convert_to={convert_to!r} is not one of tflite, coreml.")
     with tempfile.TemporaryDirectory(prefix="edgelab-operators-") as folder:
-        made = convert(path, convert_to, Path(folder, f"{Path(path).stem}{SUFFIXES[convert_to]}"))
+        made = convert(path, convert_to, Path(folder, f"{expanded(path).stem}{SUFFIXES[convert_to]}"))
         if not made.kept:
             raise BadFile(" ".join(made.reasons))
         found = _judged(made.path)
@@ -277,7 +278,7 @@ def _generated(indices: Iterable[int], dtype: str, refused: Mapping[int, str], p
         return Verdict(False, "", "no C is written for it", "replace it, or run the model in TFLM")
     if dtype not in ("int8", "bool"):
         return Verdict(False, "", f"it computes in {dtype}", FULL_INTEGER)
-    return Verdict(False, "", _lowered(reasons[0].partition(f" of {Path(path).name} ")[2] or reasons[0]))
+    return Verdict(False, "", _lowered(reasons[0].partition(f" of {expanded(path).name} ")[2] or reasons[0]))
 
 
 def _lowered(text: str) -> str:

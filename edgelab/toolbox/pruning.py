@@ -17,6 +17,7 @@ from edgelab.data.dataset import Dataset
 from edgelab.engines import open_engine
 from edgelab.engines.base import OperatorTime
 from edgelab.errors import BadInput
+from edgelab.files import expanded
 from edgelab.measure import quality
 from edgelab.measure.latency import measure_latency
 from edgelab.nets.inspection import weighted_layers
@@ -200,8 +201,8 @@ def prune(
         from edgelab.slim.prune import apply_masks
 
         apply_masks(smaller, masks)
-    report = _measured(network, smaller, data, Path(path), why, runs)
-    return Pruned(smaller, report, Path(path))
+    report = _measured(network, smaller, data, expanded(path), why, runs)
+    return Pruned(smaller, report, expanded(path))
 
 
 def reasons(plan: Plan) -> dict[str, str]:

@@ -20,7 +20,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from edgelab.compress.modelfile import files_of
 from edgelab.errors import BadInput, MissingFramework
-from edgelab.files import refuse_pointer
+from edgelab.files import expanded, refuse_pointer
 from edgelab.models import existing_file, is_mlpackage
 
 _POLICY = (
@@ -49,7 +49,7 @@ def make_viewer(model: str | Path, port: int = 0) -> ThreadingHTTPServer:
     MissingFramework
         If netron is not installed.
     """
-    path = Path(model) if is_mlpackage(model) else existing_file(model)
+    path = expanded(model) if is_mlpackage(model) else existing_file(model)
     if path.is_file():
         refuse_pointer(path)
     found = util.find_spec("netron")

@@ -17,6 +17,7 @@ import ipywidgets
 import traitlets
 
 from edgelab.errors import BadFile, BadInput
+from edgelab.files import expanded
 from edgelab.reading import Reading, emit, format_numbers
 from edgelab.ui.controls import choice, slider
 from edgelab.ui.kept import keep, place, recall
@@ -249,7 +250,7 @@ def predict(
         middle = round(float(low) + round((float(high) - float(low)) / 2 / step) * step, 12)
         label = f"your answer ({unit})" if unit else "your answer"
         control = slider(float(low), float(high), step, value=min(middle, float(high)), label=label).widget()
-    return Prediction(question.strip(), unit, control, place() if path is None else Path(path))
+    return Prediction(question.strip(), unit, control, place() if path is None else expanded(path))
 
 
 def _with_unit(value: float, unit: str) -> str:

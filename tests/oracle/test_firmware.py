@@ -263,7 +263,9 @@ def test_the_command_line(tmp_path, capsys):
     assert told["kernels"] == "portable"
     assert Path(told["outputs"]) == out / "outputs.npy"
     assert np.load(told["outputs"]).shape[0] == 2
-    assert main(words) == 0
+    assert main(words) == 2
+    assert "is there already; name another folder, or replace it with --overwrite" in capsys.readouterr().err
+    assert main([*words, "--overwrite"]) == 0
     said = capsys.readouterr().out
     assert "emulated" in said
     assert "modelled" in said

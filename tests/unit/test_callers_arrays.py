@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from edgelab.compress.backends import available, quantize_for_backend
+from edgelab.convert.exported import to_coreml, to_onnx
 from edgelab.convert.onnx import export
 from edgelab.convert.tflite import export_int8
 from edgelab.engines.torch import TorchEngine
@@ -138,3 +139,25 @@ def test_the_export_to_int8_leaves_the_calibration_set(tmp_path):
     )
     export_int8(net.eval(), given, tmp_path / "net.tflite")
     np.testing.assert_array_equal(given, pictures)
+
+
+@pytest.mark.parametrize("write", [export, to_onnx])
+def test_an_array_of_another_machine_is_taken_and_another_type_is_said(write, tmp_path):
+    net, swapped = Net(normalise), X.astype(">f4")
+    write(net, swapped, tmp_path / "net.onnx")
+    np.testing.assert_array_equal(swapped, X)
+    session = ort.InferenceSession(str(tmp_path / "net.onnx"), providers=["CPUExecutionProvider"])
+    expected = net.eval()(torch.tensor(X)).detach().numpy()
+    np.testing.assert_allclose(session.run(None, {session.get_inputs()[0].name: X})[0], expected, atol=1e-5)
+    for wrong in (X.astype(np.float64), X.astype(np.float16), np.array(["a"] * 6)):
+        with pytest.raises(BadInput, match=r"does not take an input of shape|no array of numbers"):
+            write(net, wrong, tmp_path / "wrong.onnx")
+    assert not (tmp_path / "wrong.onnx").exists()
+
+
+def test_core_ml_takes_a_network_that_writes_into_its_input(tmp_path):
+    pytest.importorskip("coremltools")
+    example = X.copy()
+    made = to_coreml(Net(normalise), example, tmp_path / "net.mlpackage")
+    np.testing.assert_array_equal(example, X)
+    assert made.bytes

@@ -171,6 +171,7 @@ def test_nothing_is_replaced_without_being_asked(home, converter):
     assert convert("net.pt2", "onnx", "net.onnx", overwrite=True).kept
     assert onnx.load("net.onnx").graph.node
     (home / "full.mlpackage").mkdir()
+    (home / "full.mlpackage" / "notes.txt").write_text("mine")
     with pytest.raises(BadFile, match="is there already"):
         convert("net.pt2", "coreml", "full.mlpackage")
     with pytest.raises(BadFile, match="a folder, and no Core ML package"):
