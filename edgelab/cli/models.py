@@ -14,11 +14,9 @@ def add_verbs(add: Add) -> None:
     text = "Time model files side by side (.onnx, .tflite; .mlpackage on macOS)."
     new = add("bench", _bench, text, aliases=("benchmark", "perf"))
     new.add_argument("models", nargs="+", metavar="MODEL", help="a model file")
-    new.add_argument("--runs", type=count, help="timed inferences of each (400, or what a minute has time for)")
+    new.add_argument("--runs", type=count, help="timed inferences of each (400, or what 40 s have time for)")
     new.add_argument("--duration", type=seconds, metavar="S", help="seconds of timed inferences of each")
-    new.add_argument(
-        "--timeout", type=seconds, metavar="S", help="seconds for all of it; what was timed by then counts"
-    )
+    new.add_argument("--timeout", type=seconds, metavar="S", help="seconds for all of it; what was timed counts")
     new.add_argument("--warmup", type=whole, default=20, help="inferences before them (20; fewer of a slow model)")
     new.add_argument("--threads", type=count, default=1, help="threads of the runtime (1)")
     add_feed_options(new)

@@ -147,8 +147,15 @@ def plan_feeds(
         )
     _check_dims(file, options, others)
     states = _states(file, options, others)
+    lent = {other.path: _shapes_by_input(other, options, (file,)) for other in others}
+
+    def others_with(k: int) -> list[ModelFile]:
+        """The other files with the k-th shapes that they are given, as hints."""
+        given = ({name: found[k % len(found)] for name, found in lent[other.path].items()} for other in others)
+        return [replace(other, hints={**other.hints, **shapes}) for other, shapes in zip(others, given, strict=True)]
+
     return tuple(
-        _feed(file, options, {name: found[k % len(found)] for name, found in named.items()}, states, draw, others)
+        _feed(file, options, {n: found[k % len(found)] for n, found in named.items()}, states, draw, others_with(k))
         for k in range(count)
     )
 
@@ -360,9 +367,12 @@ def _hint(info: TensorInfo, file: ModelFile, others: Sequence[ModelFile]) -> tup
         alike = [i for i in other.inputs if plain_name(i.name) == plain_name(info.name)]
         for found in alike or (other.inputs if len(other.inputs) == len(file.inputs) == 1 else ()):
             shape = other.hints.get(found.name, found.shape)
-            for moved in _orders(shape):
-                if len(moved) == len(info.shape) and _agree(moved, info.shape):
-                    return moved, f"as {other.path.name} has it"
+            fitting = [m for m in _orders(shape) if len(m) == len(info.shape) and _agree(m, info.shape)]
+            if fitting:  # the order in which the sizes that both state are the same, such as that of the channels
+                moved = max(
+                    fitting, key=lambda sizes: sum(a == b for a, b in zip(sizes[1:], info.shape[1:], strict=True))
+                )
+                return moved, f"as {other.path.name} has it"
     return (), ""
 
 

@@ -1,7 +1,7 @@
 """Model files timed side by side: load, first inference, percentiles, memory, and where the time goes.
 
-What was timed is never lost: not to a runtime that dies later, to a profiler that fails, to a full disk, to the end of the
-time that was given, nor to an interrupt. The rows that were finished are reported, and the rest says why.
+What was timed is never lost: not to a runtime that dies later, to a profiler that fails, to a full disk, to the end
+of the time that was given, nor to an interrupt. The rows that were finished are reported, and the rest says why.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ import numpy as np
 from edgelab.compress.modelfile import file_bytes
 from edgelab.engines import model_format, open_engine
 from edgelab.engines.base import OperatorTime
-from edgelab.errors import BadInput, EdgelabError, EngineCrash
+from edgelab.errors import BadInput, EdgelabError, EngineCrash, EngineLate
 from edgelab.feeding.options import FeedOptions
 from edgelab.feeding.plan import Feed, ModelFile, plan_feeds
 from edgelab.measure.bench_report import Benched, BenchReport
 from edgelab.measure.compare import distinct_names, why_untimed
 from edgelab.measure.machine import machine
-from edgelab.measure.race import Plan, block_of, race
+from edgelab.measure.race import OUT_OF_TIME, Plan, block_of, race
 from edgelab.measure.times import LatencyReport
 from edgelab.reading import Reading
 
@@ -35,11 +35,11 @@ __all__ = ["BenchReport", "Benched", "bench"]
 _RUNS = 400
 _BLOCK = 10
 # What a model is timed at most where neither a number of runs nor a time was asked for.
-_SECONDS = 60.0
+_SECONDS = 40.0
 _PROFILED_RUNS = 20
 _FEWEST_PROFILED_RUNS = 2
 _PROFILE_SECONDS = 30
-_LONGEST_PROFILED_SECONDS = 15.0
+_LONGEST_PROFILED_SECONDS = 10.0
 _ALL_PAIRS = 4
 
 
@@ -80,8 +80,9 @@ def bench(
     paths
         One model file or several; each runs in a process of its own.
     runs, warmup
-        Timed runs and runs thrown away before them, for each file. 368 is the fewest that gives p99 an interval. Without
-        ``runs`` and ``duration`` 400, or what a minute of each model has time for. A slow model has fewer warm-up runs.
+        Timed runs and runs thrown away before them, for each file. 368 is the fewest that gives p99 an interval.
+        Without ``runs`` and ``duration`` 400, or as many as 40 seconds of each model have time for. A slow model has fewer
+        warm-up runs.
     threads, batch
         Threads of each runtime, and items in one run. A model of a fixed batch takes as many calls as the
         items need, and the note says so.
@@ -120,7 +121,7 @@ def bench(
                     row.peak = _peak_memory(row)  # asked for before the profiler, which keeps a trace of its own
             for row in _alive(rows):
                 complaint = _profile(row, deadline)
-                if complaint and complaint not in report.note:
+                if complaint and (report is None or complaint not in report.note):
                     notes.append(f"{row.name} has no profile: {complaint}")
         except KeyboardInterrupt:
             if all(row.first_seconds is None for row in rows):
@@ -213,14 +214,15 @@ def _first_runs(rows: Sequence[_Row], deadline: float | None) -> None:
         except EdgelabError as error:
             if len(rows) == 1:
                 raise
-            row.failed = str(error)
+            late = isinstance(error, EngineLate) and deadline is not None and time.monotonic() > deadline - 1
+            row.failed = OUT_OF_TIME if late else str(error)
 
 
 def _limit(engine: Any, deadline: float | None) -> None:
     if deadline is not None:
         left = deadline - time.monotonic()
         if left <= 0:
-            raise EngineCrash("The time given for all of it was over.")
+            raise EngineCrash(OUT_OF_TIME)
         if hasattr(engine.raw, "timeout"):
             engine.raw.timeout = left
 
@@ -263,11 +265,16 @@ def _benched(row: _Row, report: LatencyReport | None) -> Benched:
         file_bytes(row.file),
         reading(None if row.engine is None else 1e3 * float(row.engine.load_seconds), "ms"),
         reading(None if row.first_seconds is None else 1e3 * row.first_seconds, "ms"),
-        *(figures.get(key) for key in ("p50", "p95", "p99", "mean", "throughput")),
+        figures.get("p50"),
+        figures.get("p95"),
+        figures.get("p99"),
+        figures.get("mean"),
+        figures.get("throughput"),
         reading(row.peak, "bytes", f"{once}; above the runtime without a model"),
         tuple(row.operators),
         row.name,
         0 if report is None or row.name not in report.blocks else int(report.blocks[row.name].size),
+        0 if report is None else report.warmup.get(row.name, 0),
         row.feed,
         row.failed,
     )

@@ -42,16 +42,19 @@ class Benched:
     operators: tuple[OperatorTime, ...] = ()
     name: str = ""
     runs: int = 0
+    warmup: int = 0
     feed: Feed | None = None
     failed: str = ""
     """Why figures are missing, which are None then; what was finished before stands."""
 
     def to_dict(self) -> dict[str, Any]:
         """See `BenchReport.to_dict`."""
-        plain = {"file": self.file, "name": self.name, "runtime": self.runtime, "bytes": self.bytes, "runs": self.runs}
+        plain = {"file": self.file, "name": self.name, "runtime": self.runtime, "bytes": self.bytes}
         figures = {key: getattr(self, key) for key in _FIGURES}
         return {
             **plain,
+            "runs": self.runs,
+            "warmup": self.warmup,
             **{key: None if value is None else value.to_dict() for key, value in figures.items()},
             "operators": [asdict(o) for o in self.operators],
             "feed": None if self.feed is None else self.feed.to_dict(),
@@ -88,10 +91,11 @@ class BenchReport:
         columns = ("model", "bytes", "load", "first", "p50", "p95", "p99", "items/s", "peak memory")
         s = self.settings
         runs = " or ".join(str(n) for n in sorted({m.runs for m in self.models if m.runs})) or "no"
+        warmup = " or ".join(str(n) for n in sorted({m.warmup for m in self.models if m.runs})) or "no"
         values = "data of its own" if s["data"] else "random inputs"
         note = (
             f"Measured: {', '.join(dict.fromkeys(m.runtime for m in self.models))}; {runs} runs in interleaved "
-            f"blocks after {s['warmup']} warm-up runs at most, threads {s['threads']}, batch {s['batch']}, {values}, "
+            f"blocks after {warmup} warm-up runs, threads {s['threads']}, batch {s['batch']}, {values}, "
             f"{machine().cpu}. Peak memory is above the bare runtime's. {self.note}"
         )
         return Table("Time of one run", columns, rows, note.strip())
@@ -114,7 +118,7 @@ class BenchReport:
 
         ``settings`` is {"runs", "duration_s", "timeout_s", "warmup", "threads", "batch", "seed", "data"}; ``machine``
         {"cpu", "cores", "memory_bytes", "system", "python"}; each of ``models`` {"file", "name", "runtime", "bytes",
-        "runs", "load_ms", "first_ms", "p50_ms", "p95_ms", "p99_ms", "mean_ms", "throughput", "peak_memory_bytes",
+        "runs", "warmup", "load_ms", "first_ms", "p50_ms", "p95_ms", "p99_ms", "mean_ms", "throughput", "peak_memory_bytes",
         "operators", "feed", "failed"} with figures as readings or null and operators as {"name", "type", "ran_in",
         "median_ms", "runs"}; ``verdicts`` a list of {"text", "different", "reading"}.
         """

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from edgelab.engines.base import Engine
 from edgelab.engines.feeds import Named
-from edgelab.errors import EngineCrash
+from edgelab.errors import EngineCrash, EngineLate
 from edgelab.measure.machine import Watch, machine, on_core, probe, quietest_core
 from edgelab.measure.times import LatencyReport
 
 FEWEST_ROUNDS = 8
+OUT_OF_TIME = "The time given for all of it was over."
 Inputs = NDArray[np.float32] | Named
 _ROUNDS_BY_TIME = 60
 _MOST_BLOCK = 100
@@ -112,7 +113,7 @@ class _Race:
         blocks = {name: np.array(series[:done]) for name, series in self.times.items()}
         by = {name: self._by(name, done) for name in blocks}
         batch = {name: len(self.pairs[name][1]) for name in blocks}
-        return LatencyReport(blocks, batch, by, note, self.seed, busy, self.lost, self.cut)
+        return LatencyReport(blocks, batch, by, note, self.seed, busy, self.lost, self.cut, self.warm)
 
     def _run(self) -> None:
         try:
@@ -171,17 +172,22 @@ class _Race:
         if self.plan.deadline is not None:
             left = self.plan.deadline - time.monotonic()
             if left <= 0:
-                raise OutOfTime("The time given for all of it was over.")
+                raise OutOfTime(OUT_OF_TIME)
             if hasattr(getattr(engine, "raw", None), "timeout"):
                 engine.raw.timeout = max(left, _LEAST_TIMEOUT_SECONDS)
-        with on_core(self.cores[name], self.pids[name]):
-            return engine.time(inputs, runs, discarded).seconds
+        try:
+            with on_core(self.cores[name], self.pids[name]):
+                return engine.time(inputs, runs, discarded).seconds
+        except EngineLate:
+            if self.plan.deadline is None or time.monotonic() < self.plan.deadline - _LEAST_TIMEOUT_SECONDS:
+                raise
+            raise OutOfTime(OUT_OF_TIME) from None
 
     def _lose(self, name: str, error: EngineCrash) -> bool:
         """Note what a contender ended with, and whether the others go on: where it leaves no times, they do."""
         done = min(len(series) for series in self.times.values())
         if done * min(self.plan.sizes.values()) >= 2:
-            self._end(str(error), f"After {done} of {self._planned()} it ended")
+            self._end(str(error), f"After {self._planned()} it ended")
             return False
         if not self.plan.keep_going:
             raise error
@@ -197,7 +203,7 @@ class _Race:
         done = min((len(series) for series in self.times.values()), default=0)
         kept = done * min(self.plan.sizes.values()) >= 2
         if kept and why == "Interrupted.":
-            self.cut = f"{what} after {done} of {self._planned()}, and these are the figures of those."
+            self.cut = f"{what} after {self._planned()}, and these are the figures of those."
         elif kept:
             self.cut = f"{what}, and these are the figures of those: {why}"
         else:
@@ -206,7 +212,8 @@ class _Race:
             self.times.clear()
 
     def _planned(self) -> str:
-        return "the rounds" if self.plan.seconds is not None else f"{self.plan.rounds} rounds"
+        done = min((len(series) for series in self.times.values()), default=0)
+        return f"{done} rounds" if self.plan.seconds is not None else f"{done} of {self.plan.rounds} rounds"
 
     def _by(self, name: str, rounds: int) -> str:
         engine, inputs = self.pairs[name]
