@@ -30,6 +30,7 @@ def add_verbs(add: Add) -> None:
 
     new = add("inspect", _inspect, "Tell what is in a model file: inputs, outputs, quantization, operators, sizes.")
     new.add_argument("model", metavar="MODEL", help="an .onnx or .tflite file, or a .mlpackage")
+    add_feed_options(new, data=False, state=False)
 
     _add_golden(add)
     _add_convert(add)
@@ -145,7 +146,8 @@ def _inspect(options: argparse.Namespace) -> int:
     from edgelab.measure.inspect import inspect_model
 
     with answering(json_too=options.json) as answer:
-        report = inspect_model(options.model)
+        feed = feed_options(options)
+        report = inspect_model(options.model, feed if feed.shapes or feed.dims or feed.batch > 1 else None)
         answer(report.to_dict(), report)
     return 0
 

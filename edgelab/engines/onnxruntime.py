@@ -279,5 +279,5 @@ def _info(node: Any) -> TensorInfo:
     inner = kind[len("tensor(") : -1] if kind.startswith("tensor(") else kind
     sizes = list(node.shape or ())
     shape = tuple(n if isinstance(n, int) and n >= 0 else None for n in sizes)
-    axes = tuple(n if isinstance(n, str) else "" for n in sizes)
+    axes = tuple(n if isinstance(n, str) and any(map(str.isalnum, n)) else "" for n in sizes)  # some call all of them ?
     return TensorInfo(str(node.name), shape, _TYPES.get(inner, inner), axes=axes if any(axes) else ())

@@ -138,7 +138,9 @@ def plan_feeds(
         If a shape, an axis, a state or the data does not fit the file, or an axis stays open.
     """
     named = _shapes_by_input(file, options, others)
-    count = max([len(found) for found in named.values()], default=1)
+    lent = {other.path: _shapes_by_input(other, options, (file,)) for other in others}
+    borrowed = [len(found) for each in lent.values() for found in each.values()] if _opens(file) else []
+    count = max([len(found) for found in named.values()] or borrowed, default=1)
     short = [name for name, found in named.items() if len(found) not in (1, count)]
     if short:
         raise BadInput(
@@ -147,17 +149,17 @@ def plan_feeds(
         )
     _check_dims(file, options, others)
     states = _states(file, options, others)
-    lent = {other.path: _shapes_by_input(other, options, (file,)) for other in others}
 
     def others_with(k: int) -> list[ModelFile]:
         """The other files with the k-th shapes that they are given, as hints."""
         given = ({name: found[k % len(found)] for name, found in lent[other.path].items()} for other in others)
         return [replace(other, hints={**other.hints, **shapes}) for other, shapes in zip(others, given, strict=True)]
 
-    return tuple(
+    feeds = [
         _feed(file, options, {n: found[k % len(found)] for n, found in named.items()}, states, draw, others_with(k))
         for k in range(count)
-    )
+    ]
+    return tuple({feed.label: feed for feed in feeds}.values())
 
 
 def sizes_of(
@@ -206,6 +208,22 @@ def _size(
     return (hinted[place], source) if place < len(hinted) and hinted[place] is not None else (None, "")
 
 
+def planned_sizes(file: ModelFile, options: FeedOptions) -> dict[str, tuple[int | None, ...]]:
+    """The shape of every input for one combination of shapes, None where nothing gives a size.
+
+    Raises
+    ------
+    BadInput
+        If an option does not fit the file, or several shapes are given for an input.
+    """
+    given = _shapes_by_input(file, options, ())
+    several = next((name for name, found in given.items() if len(found) > 1), "")
+    if several:
+        raise BadInput(f"Give one shape for the input '{several}'; one file is counted at one size.")
+    _check_dims(file, options, ())
+    return sizes_of(file, options, {name: found[0] for name, found in given.items()})[0]
+
+
 def _feed(
     file: ModelFile,
     options: FeedOptions,
@@ -242,9 +260,10 @@ def _feed(
             arrays[info.name], how[info.name] = made
         if info.name in states:
             how[info.name] += f" at first, then the output '{states[info.name]}' of the run before"
+    told = given or {info.name: full[info.name] for info in file.inputs if why.get(info.name)}
     label = " ".join(
         ("" if len(file.inputs) == 1 else f"{plain_name(name)}:") + "x".join(map(str, shape))
-        for name, shape in given.items()
+        for name, shape in told.items()
     )
     items = next((arrays[i.name].shape[a] for i in file.inputs if (a := _items_axis(i, file)) is not None), 1)
     ordered = {info.name: arrays[info.name] for info in file.inputs}
@@ -357,6 +376,15 @@ def _items_axis(info: TensorInfo, file: ModelFile) -> int | None:
     if feed_values.is_state(info, file.inputs, file.outputs):
         return opened[0] if len(opened) == 1 else None
     return 0 if opened[0] == 0 and not _MOMENTS.fullmatch(_name(info, 0)) and len(info.shape) > 1 else None
+
+
+def _opens(file: ModelFile) -> bool:
+    """Whether an input leaves more open than the axis of the items."""
+    return any(
+        size is None and place != _items_axis(info, file)
+        for info in file.inputs
+        for place, size in enumerate(info.shape)
+    )
 
 
 def _hint(info: TensorInfo, file: ModelFile, others: Sequence[ModelFile]) -> tuple[tuple[int | None, ...], str]:

@@ -81,8 +81,8 @@ def bench(
         One model file or several; each runs in a process of its own.
     runs, warmup
         Timed runs and runs thrown away before them, for each file. 368 is the fewest that gives p99 an interval.
-        Without ``runs`` and ``duration`` 400, or as many as 40 seconds of each model have time for. A slow model has fewer
-        warm-up runs.
+        Without ``runs`` and ``duration`` 400, or as many as 40 seconds of each model have time for. A slow model
+        has fewer warm-up runs.
     threads, batch
         Threads of each runtime, and items in one run. A model of a fixed batch takes as many calls as the
         items need, and the note says so.

@@ -118,9 +118,9 @@ class BenchReport:
 
         ``settings`` is {"runs", "duration_s", "timeout_s", "warmup", "threads", "batch", "seed", "data"}; ``machine``
         {"cpu", "cores", "memory_bytes", "system", "python"}; each of ``models`` {"file", "name", "runtime", "bytes",
-        "runs", "warmup", "load_ms", "first_ms", "p50_ms", "p95_ms", "p99_ms", "mean_ms", "throughput", "peak_memory_bytes",
-        "operators", "feed", "failed"} with figures as readings or null and operators as {"name", "type", "ran_in",
-        "median_ms", "runs"}; ``verdicts`` a list of {"text", "different", "reading"}.
+        "runs", "warmup", "load_ms", "first_ms", "p50_ms", "p95_ms", "p99_ms", "mean_ms", "throughput",
+        "peak_memory_bytes", "operators", "feed", "failed"} with figures as readings or null and operators as {"name",
+        "type", "ran_in", "median_ms", "runs"}; ``verdicts`` a list of {"text", "different", "reading"}.
         """
         return {
             "settings": self.settings,

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "edgelab"
 FLOORS = [
-    {"reading", "errors", "files", "quiet"},
+    {"reading", "errors", "files", "quiet", "limits"},
     {"data", "nets", "models"},
     {"compress", "qat", "slim", "convert", "engines", "emulator"},
     {"feeding"},
