@@ -96,7 +96,8 @@ def _limit_memory(memory_bytes: int) -> None:
         return
     from edgelab import limits
 
-    limit = memory_bytes or int(limits.memory_bytes() * 0.8)
+    most = int(limits.memory_bytes() * 0.8)
+    limit = min(memory_bytes or most, most)
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if hard != resource.RLIM_INFINITY:
         limit = min(limit, hard)

@@ -78,7 +78,7 @@ def _shape(text: str) -> tuple[str, Shape]:
 def _dim(text: str) -> tuple[str, int]:
     name, equals, size = text.rpartition("=")
     if not equals or not name or not re.fullmatch(r"\d{1,9}", size):
-        raise BadInput(f"--dim {text} does not read like NAME=SIZE, for example batch=8.")
+        raise BadInput(f"--dim {text} does not read like AXIS=SIZE, for example batch=8.")
     return name, int(size)
 
 

@@ -30,9 +30,10 @@ _TEXT = frozenset({"string", "str", "object"})
 def numpy_type(info: TensorInfo) -> np.dtype[Any] | None:
     """Numpy's type for an input's, or None where numpy has none."""
     try:
-        return np.dtype(str) if info.dtype in _TEXT else np.dtype(info.dtype)
+        found = np.dtype(str) if info.dtype in _TEXT else np.dtype(info.dtype)
     except TypeError:
         return None
+    return found if found.kind in "fiubU" else None  # others come from extensions such as ml_dtypes
 
 
 def is_state(info: TensorInfo, inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo]) -> bool:

@@ -244,7 +244,9 @@ def _raced(
     if runs is None and duration is None:
         runs, duration = _RUNS, _SECONDS
     known = {row.name: row.first_seconds or 0.0 for row in _alive(rows)}
-    size, rounds = block_of(runs, _BLOCK, duration, max(1e-6, *known.values()))
+    left = None if deadline is None else max(1e-3, deadline - time.monotonic()) / len(pairs)
+    shortest = min([limit for limit in (duration, left) if limit is not None], default=None)
+    size, rounds = block_of(runs, _BLOCK, shortest, max(1e-6, *known.values()))
     plan = Plan(dict.fromkeys(pairs, size), rounds, warmup, duration, deadline, keep_going=True, known_seconds=known)
     report = race(pairs, plan, seed, progress=progress)
     for row in rows:
