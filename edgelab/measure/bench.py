@@ -27,7 +27,7 @@ from edgelab.feeding.plan import Feed, ModelFile, plan_feeds
 from edgelab.measure.bench_report import Benched, BenchReport
 from edgelab.measure.compare import distinct_names, why_untimed
 from edgelab.measure.machine import machine
-from edgelab.measure.race import OUT_OF_TIME, Plan, block_of, race
+from edgelab.measure.race import INTERRUPTED, OUT_OF_TIME, Plan, block_of, race
 from edgelab.measure.times import LatencyReport
 from edgelab.reading import Reading
 
@@ -119,7 +119,8 @@ def bench(
                 notes += _remarks(row)
                 with contextlib.suppress(EngineCrash):
                     row.peak = _peak_memory(row)  # asked for before the profiler, which keeps a trace of its own
-            for row in _alive(rows):
+            stopped = report is not None and report.cut.startswith(INTERRUPTED)
+            for row in () if stopped else _alive(rows):
                 complaint = _profile(row, deadline)
                 if complaint and (report is None or complaint not in report.note):
                     notes.append(f"{row.name} has no profile: {complaint}")

@@ -20,6 +20,7 @@ from edgelab.measure.machine import Watch, machine, on_core, probe, quietest_cor
 from edgelab.measure.times import LatencyReport
 
 FEWEST_ROUNDS = 8
+INTERRUPTED = "It was interrupted"
 OUT_OF_TIME = "The time given for all of it was over."
 Inputs = NDArray[np.float32] | Named
 _ROUNDS_BY_TIME = 60
@@ -121,12 +122,13 @@ class _Race:
                 try:
                     self._warm_up(name)
                 except EngineCrash as error:
-                    self._lose(name, error)
+                    if not self._lose(name, error):
+                        return
             self._rounds()
         except KeyboardInterrupt:
             if not self.plan.keep_going:
                 raise
-            self._end("Interrupted.", "It was interrupted")
+            self._end("Interrupted.", INTERRUPTED)
 
     def _warm_up(self, name: str) -> None:
         """One run, and then as many more as there is time for."""
@@ -185,7 +187,7 @@ class _Race:
 
     def _lose(self, name: str, error: EngineCrash) -> bool:
         """Note what a contender ended with, and whether the others go on: where it leaves no times, they do."""
-        done = min(len(series) for series in self.times.values())
+        done = min((len(series) for series in self.times.values()), default=0)
         if done * min(self.plan.sizes.values()) >= 2:
             self._end(str(error), f"After {self._planned()} it ended")
             return False
