@@ -144,6 +144,8 @@ class Host(hosted.Host):
             raise BadInput(f"{self.path}'s input has no dimensions, so it takes no batch.")
         own = self.inputs[0].shape[0]
         size = count if whole else min(count, self.batch or own or hosted.DEFAULT_BATCH)
+        if not own and None in self.inputs[0].shape[1:]:  # all is resized with the input
+            return size
         if own and not whole and not self.batch:
             return own
         return size if self._resized(size) else (own or size)
@@ -304,6 +306,9 @@ class Host(hosted.Host):
             raise BadInput(f"{TITLE} does not take {shapes} for {self.path}: {one_line(error)}.") from None
 
     def _fill(self, feed: NDArray[Any]) -> None:
+        if None in self.inputs[0].shape[1:]:
+            self._fill_all(self._interpreter, [feed])
+            return
         if len(feed) != self._batch_now and not self._resized(len(feed)):
             raise BadInput(f"{self.path} cannot be resized to a batch of {len(feed)}.")
         try:

@@ -7,6 +7,7 @@ silence: an axis that nothing gives a size is named together with the switch, an
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgelab import limits
 from edgelab.engines.base import TensorInfo
 from edgelab.engines.borders import show_shape
 from edgelab.engines.feeds import Named, plain_name
@@ -250,6 +252,11 @@ def _feed(
         shapes, _ = sizes_of(file, rest, given, others)
         shapes.update({name: array.shape for name, array in arrays.items()})
     full = {name: _closed(file, name, shape) for name, shape in shapes.items()}
+    if len(file.inputs) == 1 and not arrays and not given:
+        (only,) = file.inputs
+        if len(only.shape) > 1 and None not in only.shape:  # a fixed batch: the engine makes calls of its size
+            full[only.name] = (options.batch, *only.shape[1:])
+    _check_size(file, full)
     longest = max((shape[-1] for shape in full.values() if shape), default=1)
     for info in file.inputs:
         if info.name not in arrays:
@@ -266,6 +273,8 @@ def _feed(
         for name, shape in told.items()
     )
     items = next((arrays[i.name].shape[a] for i in file.inputs if (a := _items_axis(i, file)) is not None), 1)
+    if len(file.inputs) == 1 and arrays[file.inputs[0].name].ndim > 1:
+        items = len(arrays[file.inputs[0].name]) or 1
     ordered = {info.name: arrays[info.name] for info in file.inputs}
     return Feed(ordered, file.inputs, dict(states), how, {k: v for k, v in why.items() if v}, items, label)
 
@@ -307,6 +316,15 @@ def _closed(file: ModelFile, name: str, shape: Sequence[int | None]) -> Shape:
             f"give the size with --shape {plain_name(name)}:{example}."
         )
     return tuple(n for n in shape if n is not None)
+
+
+def _check_size(file: ModelFile, shapes: Mapping[str, Shape]) -> None:
+    """Refuse what the memory cannot hold before it is made."""
+    for name, shape in shapes.items():
+        size = 8 * math.prod(shape)
+        if size > limits.memory_bytes() // 4:
+            text = "x".join(map(str, shape))
+            raise BadInput(f"The input '{name}' of {file.path} as {text} would take up to {size / 2**30:,.0f} GB here.")
 
 
 def _shapes_by_input(file: ModelFile, options: FeedOptions, others: Sequence[ModelFile]) -> dict[str, list[Shape]]:

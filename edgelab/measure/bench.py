@@ -116,7 +116,7 @@ def bench(
             _first_runs(rows, deadline)
             report = _raced(rows, runs, warmup, duration, deadline, seed, progress=progress)
             for row in _alive(rows):
-                notes += _remarks(row)
+                notes += _remarks(row, options.batch)
                 with contextlib.suppress(EngineCrash):
                     row.peak = _peak_memory(row)  # asked for before the profiler, which keeps a trace of its own
             stopped = report is not None and report.cut.startswith(INTERRUPTED)
@@ -213,10 +213,12 @@ def _first_runs(rows: Sequence[_Row], deadline: float | None) -> None:
             row.first_seconds = float(row.engine.time(row.inputs, 1).seconds[0])
             row.peak = _peak_memory(row)
         except EdgelabError as error:
+            late = isinstance(error, EngineLate)
+            if late and deadline is None:
+                error = EngineLate(f"One inference of {row.file} took more than 120 s; give it more with --timeout S.")
             if len(rows) == 1:
-                raise
-            late = isinstance(error, EngineLate) and deadline is not None and time.monotonic() > deadline - 1
-            row.failed = OUT_OF_TIME if late else str(error)
+                raise error from None
+            row.failed = OUT_OF_TIME if late and deadline is not None else str(error)
 
 
 def _limit(engine: Any, deadline: float | None) -> None:
@@ -313,7 +315,7 @@ def _profile(row: _Row, deadline: float | None) -> str:
     return ""
 
 
-def _remarks(row: _Row) -> list[str]:
+def _remarks(row: _Row, batch: int) -> list[str]:
     """What a reader must know of what was fed, and of a model that takes another batch."""
     if row.feed is None:
         return []
@@ -325,4 +327,6 @@ def _remarks(row: _Row) -> list[str]:
         remarks.append(f"{row.name} takes batches of {shape[0]}, so that one run is {calls} calls.")
     elif len(row.feed.infos) == 1 and shape and shape[0] is not None and shape[0] > own:
         remarks.append(f"{row.name} takes batches of {shape[0]} and was given {own} of use.")
+    if batch not in (1, own):
+        remarks.append(f"{row.name} was given {own} items a run, not {batch}: its inputs fix that.")
     return remarks

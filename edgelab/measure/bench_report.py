@@ -9,6 +9,7 @@ from edgelab.engines.base import OperatorTime
 from edgelab.feeding.plan import Feed
 from edgelab.measure.latency import Verdict
 from edgelab.measure.machine import machine
+from edgelab.measure.race import INTERRUPTED
 from edgelab.reading import Reading, Table
 
 _SHOWN_OPERATORS = 5
@@ -73,8 +74,9 @@ class BenchReport:
 
     @property
     def failed(self) -> str:
-        """What kept a model from being timed, in one sentence, else nothing."""
-        return next((m.failed for m in self.models if m.failed), "")
+        """What kept a model from being timed to the end, in one sentence, else nothing."""
+        why = next((m.failed for m in self.models if m.failed), "")
+        return why or (f"{INTERRUPTED}; what was timed stands above." if INTERRUPTED in self.note else "")
 
     def table(self) -> Table:
         """A row for each model."""

@@ -154,6 +154,57 @@ def test_shapes_that_belong_together_are_a_row_each():
         timed(CASES / "ids_mask.onnx", "ids:1x8", "ids:1x32", "ids:1x33", "mask:1x8", "mask:1x32")
 
 
+def test_a_shape_that_no_memory_holds_is_refused():
+    with pytest.raises(BadInput, match="would take up to"):
+        timed(CASES / "06_dynamic_hw.onnx", "1x3x900000x900000")
+
+
+def test_an_input_that_is_no_array_is_named(tmp_path):
+    from onnx import TensorProto, helper, save
+
+    made = helper.make_tensor_sequence_value_info("s", TensorProto.FLOAT, None)
+    nodes = [helper.make_node("ConcatFromSequence", ["s"], ["y"], axis=0)]
+    graph = helper.make_graph(nodes, "g", [made], [open_files.value("y", None)])
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 16)], ir_version=8), tmp_path / "s.onnx")
+    with pytest.raises(BadInput, match=r"input 's' .* is seq\(tensor\(float\)\), which cannot be fed here"):
+        timed(tmp_path / "s.onnx")
+
+
+def test_a_file_of_constants_has_nothing_to_feed(tmp_path):
+    from onnx import helper
+
+    nodes = [helper.make_node("Add", ["a", "a"], ["y"])]
+    path = open_files.model(tmp_path / "c.onnx", nodes, [], [open_files.value("y", [3])], {"a": np.ones(3, np.float32)})
+    assert timed(path).models[0].p50_ms.value > 0
+
+
+def test_a_fixed_batch_takes_as_many_calls_as_it_needs():
+    model = Path(__file__).parents[1] / "data" / "mcu_oracle" / "conv1d_vibration.tflite"
+    report = bench(model, 8, 1, batch=3)
+    assert report.models[0].feed.batch == 3
+    assert report.models[0].throughput.value == pytest.approx(3e3 / report.models[0].p50_ms.value)
+
+
+def test_one_inference_that_takes_too_long_is_said_with_the_switch(monkeypatch):
+    from edgelab.errors import EngineLate
+
+    def late(self, x, runs, warmup=0):
+        raise EngineLate("ONNX Runtime gave no answer within 120 s and was stopped.")
+
+    monkeypatch.setattr(OnnxRuntimeEngine, "time", late)
+    with pytest.raises(EngineLate, match="more than 120 s; give it more with --timeout"):
+        bench(CASES / "ext_ok.onnx")
+
+
+def test_a_tflite_file_of_open_size_predicts():
+    x = np.random.default_rng(0).standard_normal((3, 3, 32, 40), dtype=np.float32)
+    with open_engine(CASES / "06b_dynamic_hw.tflite") as engine:
+        whole, one = engine.predict(x), engine.predict(np.ascontiguousarray(x[:1]))
+        assert whole.shape == (3, 3)
+        np.testing.assert_allclose(whole[:1], one, rtol=1e-5)
+        assert engine.predict(np.ones((2, 3, 16, 16), np.float32)).shape == (2, 3)
+
+
 def test_an_input_that_is_given_once_keeps_it(tmp_path):
     report = timed(open_files.voice(tmp_path / "voice.onnx"), "input:1x256", "input:1x512", "h:1x1x8")
     shapes = [{i["name"]: i["shape"] for i in m.feed.to_dict()["inputs"]} for m in report.models]
