@@ -6,14 +6,13 @@ It runs in a child process (`edgelab.measure.inspect`); `edgelab.models.flatbuff
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgelab.errors import BadFile
-from edgelab.models.facts import clipped, facts, granularity
+from edgelab.models import tflite_shapes
+from edgelab.models.facts import facts, granularity
 from edgelab.models.flatbuffer import FlatReader, sound
 
 # Operands that are weights and bias, and what one output element of the operator costs in multiply-accumulates.
@@ -231,20 +230,8 @@ def _sizes(
         return [tensor.converted for tensor in tensors]
     if any(None in shape for shape in wanted.values()):
         return [(1, *t.shape[1:]) if t.shape[:1] == (None,) else t.shape for t in tensors]
-    try:
-        from ai_edge_litert import interpreter as litert
-
-        plain = litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            interpreter = litert.Interpreter(model_path=path, experimental_op_resolver_type=plain)
-            for i, shape in wanted.items():
-                interpreter.resize_tensor_input(i, list(shape))
-            interpreter.allocate_tensors()
-        details = {int(d["index"]): d for d in interpreter.get_tensor_details()}
-        return [tuple(map(int, details[i]["shape"])) if i in details else t.shape for i, t in enumerate(tensors)]
-    except (RuntimeError, ValueError) as error:
-        raise BadFile(f"{path} does not take the shapes given ({clipped(str(error))}).") from None
+    found = tflite_shapes.resized(path, {i: [n for n in shape if n is not None] for i, shape in wanted.items()})
+    return [found.get(i, tensor.shape) for i, tensor in enumerate(tensors)]
 
 
 def _macs(

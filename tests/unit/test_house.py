@@ -204,6 +204,7 @@ def test_listing_labs_loads_no_notebook_tool():
                 "convert/litert_quantize.py",
                 "engines/litert",
                 "models/flatbuffer",
+                "models/tflite_shapes",
                 "models/tflite_tables",
             },
         ),
