@@ -196,7 +196,7 @@ class CortexMEngine(hosted.HostedEngine):
         """The deepest that any inference so far has used the stack, in bytes."""
         return int(self._child.call("stack", "asking for the stack of")[0]["stack_bytes"])
 
-    def time(self, x: NDArray[np.float32], runs: int, warmup: int = 0) -> Timing:  # noqa: ARG002
+    def time(self, x: Any, runs: int, warmup: int = 0) -> Timing:  # noqa: ARG002
         """Refuse: an emulator's wall-clock is no device's latency.
 
         Raises
@@ -206,7 +206,7 @@ class CortexMEngine(hosted.HostedEngine):
         """
         self._refuse()
 
-    def profile(self, x: NDArray[np.float32], runs: int) -> Sequence[OperatorTime]:  # noqa: ARG002
+    def profile(self, x: Any, runs: int) -> Sequence[OperatorTime]:  # noqa: ARG002
         """Refuse, as `time`; `trace` counts instructions by layer.
 
         Raises

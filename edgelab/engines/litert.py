@@ -99,7 +99,7 @@ class LiteRTEngine(hosted.HostedEngine):
         told = zip(answer["tensors"], values, strict=True)
         return [(name, kind, tuple(reads), value) for (name, kind, reads), value in told]
 
-    def profile(self, x: NDArray[np.float32], runs: int) -> Sequence[OperatorTime]:
+    def profile(self, x: NDArray[np.float32] | feeds.Named, runs: int) -> Sequence[OperatorTime]:
         """Per-operator times for the batch ``x`` from LiteRT's own profiler, which counts whole microseconds.
 
         The model is compiled a second time with profiling on, in a child process of its own. What XNNPACK

@@ -255,7 +255,7 @@ def _feed(
     if len(file.inputs) == 1 and not arrays and not given:
         (only,) = file.inputs
         if len(only.shape) > 1 and None not in only.shape:  # a fixed batch: the engine makes calls of its size
-            full[only.name] = (options.batch, *only.shape[1:])
+            full[only.name] = (options.batch, *full[only.name][1:])
     _check_size(file, full)
     longest = max((shape[-1] for shape in full.values() if shape), default=1)
     for info in file.inputs:
