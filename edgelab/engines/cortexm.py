@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from edgelab.emulator.elf import Sizes
 from edgelab.emulator.machine import find_core
 from edgelab.emulator.thumb import Mix
+from edgelab.emulator.trace import LayerCount, Trace
 from edgelab.engines import borders, feeds, hosted
 from edgelab.engines.base import OperatorTime, TensorInfo, Timing
-from edgelab.engines.trace import LayerCount, Trace
 from edgelab.errors import BadInput
 
 TITLE = "The emulated Cortex-M"
