@@ -10,6 +10,7 @@ from edgelab.feeding.plan import Feed
 from edgelab.measure.latency import Verdict
 from edgelab.measure.machine import machine
 from edgelab.measure.race import INTERRUPTED
+from edgelab.quiet import without_commands
 from edgelab.reading import Reading, Table
 
 _SHOWN_OPERATORS = 5
@@ -134,7 +135,7 @@ class BenchReport:
 
     def _repr_markdown_(self) -> str:
         parts = [self.table()._repr_markdown_(), *(f"- {v}" for v in self.verdicts)]
-        return "\n\n".join([*parts, *(t._repr_markdown_() for t in self.operators())])
+        return without_commands("\n\n".join([*parts, *(t._repr_markdown_() for t in self.operators())]))
 
     def __str__(self) -> str:
         return "\n\n".join(
