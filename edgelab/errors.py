@@ -4,9 +4,14 @@ Every message says what was wrong, in which file or argument, and what to do nex
 prints the sentence to standard error and exits with status 2; a notebook shows it in place of a dead kernel.
 """
 
+from edgelab.quiet import without_commands
+
 
 class EdgelabError(Exception):
-    """Base of every error that edgelab raises on purpose."""
+    """Base of every error that edgelab raises on purpose; what a file calls things gives a terminal no orders."""
+
+    def __str__(self) -> str:
+        return without_commands(super().__str__())
 
 
 class BadInput(EdgelabError, ValueError):

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias, TypeGuard, get_args
 
 from edgelab.errors import BadInput
+from edgelab.quiet import without_commands
 
 How = Literal["measured", "emulated", "modelled", "quoted"]
 READING_MIME = "application/vnd.edgelab.reading+json"
@@ -184,29 +185,31 @@ class Table:
 
     def text(self) -> str:
         """The table for a terminal: aligned columns, numbers to the right."""
-        body = [[_cell_text(cell) for cell in row] for row in self.rows]
-        widths = [max(len(line[i]) for line in [list(self.columns), *body]) for i in range(len(self.columns))]
+        body = [[_one_line(_cell_text(cell)) for cell in row] for row in self.rows]
+        columns = [_one_line(column) for column in self.columns]
+        widths = [max(len(line[i]) for line in [columns, *body]) for i in range(len(columns))]
         right = [self._is_numeric(i) for i in range(len(self.columns))]
         lines = [
             "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right, strict=True)).rstrip()
-            for line in [list(self.columns), *body]
+            for line in [columns, *body]
         ]
-        return "\n".join([*([self.title] if self.title else []), *lines, *([self.note] if self.note else [])])
+        title, note = _one_line(self.title), without_commands(self.note)
+        return "\n".join([*([title] if title else []), *lines, *([note] if note else [])])
 
     __str__ = text
 
     def _is_numeric(self, column: int) -> bool:
         cells = [row[column] for row in self.rows if row[column] is not None]
-        return bool(cells) and all(_is_number(c) for c in cells)
+        return any(_is_number(c) for c in cells) and all(_is_number(c) or c == "unknown" for c in cells)
 
     def _repr_markdown_(self) -> str:
         def line(cells: Iterable[str]) -> str:
-            return "| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |"
+            return "| " + " | ".join(_one_line(c).replace("|", "\\|") for c in cells) + " |"
 
         rule = line("---:" if self._is_numeric(i) else "---" for i in range(len(self.columns)))
         body = [line(_cell_text(cell) for cell in row) for row in self.rows]
-        title = [f"**{self.title}**", ""] if self.title else []
-        note = ["", f"*{self.note}*"] if self.note else []
+        title = [f"**{_one_line(self.title)}**", ""] if self.title else []
+        note = ["", f"*{_one_line(self.note)}*"] if self.note else []
         return "\n".join([*title, line(self.columns), rule, *body, *note])
 
 
@@ -312,6 +315,11 @@ def _date_and_machine(made_on: Sequence[str], how: str) -> tuple[str, str]:
     if how not in ("measured", "emulated"):
         raise BadInput(f"Only what was measured or emulated is made on a day and a machine, not what is {how}.")
     return date, machine
+
+
+def _one_line(text: str) -> str:
+    """Text on one line, without what a terminal would obey: a file from outside may have named it."""
+    return without_commands(text).replace("\n", " ").replace("\t", " ")
 
 
 def _is_number(cell: object) -> TypeGuard[float]:

@@ -53,8 +53,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"edgelab {__version__}")
     verbs = parser.add_subparsers(metavar="VERB", required=True, parser_class=Parser)
 
-    def add(name: str, verb: Verb, text: str, *, json_too: bool = True) -> argparse.ArgumentParser:
-        new = verbs.add_parser(name, help=text, description=text)
+    def add(
+        name: str, verb: Verb, text: str, *, json_too: bool = True, aliases: Sequence[str] = ()
+    ) -> argparse.ArgumentParser:
+        new = verbs.add_parser(name, help=text, description=text, aliases=aliases)
         new.set_defaults(verb=verb)
         if json_too:
             new.add_argument("--json", action="store_true", help="print JSON and nothing else (docs/json.md)")

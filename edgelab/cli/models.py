@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import argparse
 
-from edgelab.cli.answer import FAILED, Add, Parser, answering, complain, count, whole
+from edgelab.cli.answer import FAILED, Add, Parser, answering, complain, count, seconds, whole
+from edgelab.cli.feeding import add_feed_options, feed_options
 from edgelab.files import expanded
 
 
 def add_verbs(add: Add) -> None:
     """Add the verbs that take model files."""
-    new = add("bench", _bench, "Time model files side by side (.onnx, .tflite; .mlpackage on macOS).")
+    text = "Time model files side by side (.onnx, .tflite; .mlpackage on macOS)."
+    new = add("bench", _bench, text, aliases=("benchmark", "perf"))
     new.add_argument("models", nargs="+", metavar="MODEL", help="a model file")
-    new.add_argument("--runs", type=count, default=400, help="timed inferences of each (400)")
-    new.add_argument("--warmup", type=whole, default=20, help="inferences before them (20)")
+    new.add_argument("--runs", type=count, help="timed inferences of each (400, or what 40 s have time for)")
+    new.add_argument("--duration", type=seconds, metavar="S", help="seconds of timed inferences of each")
+    new.add_argument("--timeout", type=seconds, metavar="S", help="seconds for all of it; what was timed counts")
+    new.add_argument("--warmup", type=whole, default=20, help="inferences before them (20; fewer of a slow model)")
     new.add_argument("--threads", type=count, default=1, help="threads of the runtime (1)")
-    new.add_argument("--batch", type=count, default=1, help="items of one inference (1)")
+    add_feed_options(new)
 
     new = add(
         "compare", _compare, "Hold models against a reference on the same data: accuracy, groups, divergence, time."
@@ -26,6 +30,7 @@ def add_verbs(add: Add) -> None:
 
     new = add("inspect", _inspect, "Tell what is in a model file: inputs, outputs, quantization, operators, sizes.")
     new.add_argument("model", metavar="MODEL", help="an .onnx or .tflite file, or a .mlpackage")
+    add_feed_options(new, data=False, state=False)
 
     _add_golden(add)
     _add_convert(add)
@@ -96,11 +101,13 @@ def _bench(options: argparse.Namespace) -> int:
             runs=options.runs,
             warmup=options.warmup,
             threads=options.threads,
-            batch=options.batch,
+            duration=options.duration,
+            timeout=options.timeout,
+            feed=feed_options(options),
             progress=True,
         )
         answer(report.to_dict(), report)
-    return 0
+    return complain(report.failed) if report.failed else 0
 
 
 def _compare(options: argparse.Namespace) -> int:
@@ -143,7 +150,8 @@ def _inspect(options: argparse.Namespace) -> int:
     from edgelab.measure.inspect import inspect_model
 
     with answering(json_too=options.json) as answer:
-        report = inspect_model(options.model)
+        feed = feed_options(options)
+        report = inspect_model(options.model, feed if feed.shapes or feed.dims or feed.batch > 1 else None)
         answer(report.to_dict(), report)
     return 0
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from edgelab.emulator.elf import Sizes
 from edgelab.emulator.machine import find_core
 from edgelab.emulator.thumb import Mix
+from edgelab.emulator.trace import LayerCount, Trace
 from edgelab.engines import borders, feeds, hosted
 from edgelab.engines.base import OperatorTime, TensorInfo, Timing
-from edgelab.engines.trace import LayerCount, Trace
 from edgelab.errors import BadInput
 
 TITLE = "The emulated Cortex-M"
@@ -196,7 +196,7 @@ class CortexMEngine(hosted.HostedEngine):
         """The deepest that any inference so far has used the stack, in bytes."""
         return int(self._child.call("stack", "asking for the stack of")[0]["stack_bytes"])
 
-    def time(self, x: NDArray[np.float32], runs: int, warmup: int = 0) -> Timing:  # noqa: ARG002
+    def time(self, x: Any, runs: int, warmup: int = 0) -> Timing:  # noqa: ARG002
         """Refuse: an emulator's wall-clock is no device's latency.
 
         Raises
@@ -206,7 +206,7 @@ class CortexMEngine(hosted.HostedEngine):
         """
         self._refuse()
 
-    def profile(self, x: NDArray[np.float32], runs: int) -> Sequence[OperatorTime]:  # noqa: ARG002
+    def profile(self, x: Any, runs: int) -> Sequence[OperatorTime]:  # noqa: ARG002
         """Refuse, as `time`; `trace` counts instructions by layer.
 
         Raises

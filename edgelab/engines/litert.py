@@ -99,7 +99,7 @@ class LiteRTEngine(hosted.HostedEngine):
         told = zip(answer["tensors"], values, strict=True)
         return [(name, kind, tuple(reads), value) for (name, kind, reads), value in told]
 
-    def profile(self, x: NDArray[np.float32], runs: int) -> Sequence[OperatorTime]:
+    def profile(self, x: NDArray[np.float32] | feeds.Named, runs: int) -> Sequence[OperatorTime]:
         """Per-operator times for the batch ``x`` from LiteRT's own profiler, which counts whole microseconds.
 
         The model is compiled a second time with profiling on, in a child process of its own. What XNNPACK
@@ -144,6 +144,8 @@ class Host(hosted.Host):
             raise BadInput(f"{self.path}'s input has no dimensions, so it takes no batch.")
         own = self.inputs[0].shape[0]
         size = count if whole else min(count, self.batch or own or hosted.DEFAULT_BATCH)
+        if not own and None in self.inputs[0].shape[1:]:  # all is resized with the input
+            return size
         if own and not whole and not self.batch:
             return own
         return size if self._resized(size) else (own or size)
@@ -178,6 +180,29 @@ class Host(hosted.Host):
             self._interpreter.invoke()
 
         return call
+
+    def timed_named(self, feeds: list[NDArray[Any]]) -> Callable[[], object]:
+        """`Interpreter.invoke` alone, and what goes from output to input; with several calls the inputs, too."""
+        self._fill_all(self._interpreter, feeds)
+        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        interpreter, several = self._interpreter, len(self._kept) > 1
+        pairs = [(inputs[place]["index"], outputs[output]["index"]) for place, output in self._states.items()]
+        if not several and not pairs:
+            invoke: Callable[[], object] = interpreter.invoke
+            return invoke
+
+        def call() -> None:
+            for entry, feed in zip(inputs, feeds, strict=True) if several else ():
+                interpreter.set_tensor(entry["index"], feed)
+            interpreter.invoke()
+            for place, output in pairs:
+                interpreter.set_tensor(place, interpreter.get_tensor(output))
+
+        return call
+
+    def said(self, error: Exception) -> str:
+        """What the runtime said, without positions in its sources."""
+        return one_line(error)
 
     def tensors(self, *arrays: NDArray[Any]) -> hosted.Answer:
         """Answer ``tensors``."""
@@ -221,7 +246,11 @@ class Host(hosted.Host):
             warnings.simplefilter("ignore")
             try:
                 interpreter = self._litert.Interpreter(num_threads=self._threads, **settings)
-                interpreter.allocate_tensors()
+                self._allocated = not any(_leaves_open(entry) for entry in interpreter.get_input_details())
+                if (
+                    self._allocated
+                ):  # the converter's sizes for what is open, mostly 1, may be none that the graph takes
+                    interpreter.allocate_tensors()
             except Exception as error:  # noqa: BLE001 - ValueError, RuntimeError and what pybind makes of C++ exceptions
                 raise BadFile(f"{TITLE} cannot load {self.path}: {one_line(error)}.") from None
         return interpreter
@@ -266,9 +295,10 @@ class Host(hosted.Host):
             resized = [(e, f) for e, f in zip(entries, feeds, strict=True) if tuple(e["shape"]) != f.shape]
             for entry, feed in resized:
                 interpreter.resize_tensor_input(entry["index"], list(feed.shape))
-            if resized:
+            if resized or not self._allocated:
                 self._batch_now = 0  # whatever predict had, it resizes anew
                 interpreter.allocate_tensors()
+                self._allocated = True
             for entry, feed in zip(entries, feeds, strict=True):
                 interpreter.set_tensor(entry["index"], feed)
         except (RuntimeError, ValueError) as error:
@@ -276,6 +306,9 @@ class Host(hosted.Host):
             raise BadInput(f"{TITLE} does not take {shapes} for {self.path}: {one_line(error)}.") from None
 
     def _fill(self, feed: NDArray[Any]) -> None:
+        if None in self.inputs[0].shape[1:]:
+            self._fill_all(self._interpreter, [feed])
+            return
         if len(feed) != self._batch_now and not self._resized(len(feed)):
             raise BadInput(f"{self.path} cannot be resized to a batch of {len(feed)}.")
         try:
@@ -297,6 +330,12 @@ def _follows(output: dict[str, Any], size: int) -> bool:
         return True
     signature = output.get("shape_signature")
     return signature is not None and len(signature) > 0 and int(signature[0]) < 0
+
+
+def _leaves_open(entry: dict[str, Any]) -> bool:
+    """Whether an input has an open axis besides the first."""
+    signature = entry.get("shape_signature")
+    return signature is not None and any(int(n) < 0 for n in signature[1:])
 
 
 def _info(entry: dict[str, Any]) -> TensorInfo:

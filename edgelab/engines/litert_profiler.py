@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from edgelab.engines import litert
 from edgelab.engines.base import OperatorTime
+from edgelab.engines.hosted import Kept
 from edgelab.errors import BadInput
 
 _WARMUP = 3
@@ -79,14 +80,16 @@ _Operator = tuple[str, int, int]
 class Host(litert.Host):
     """The child's side of `LiteRTEngine.profile`."""
 
-    def operator_times(self, feeds: list[NDArray[Any]], runs: int) -> list[OperatorTime]:
+    def operator_times(self, feeds: list[Kept], runs: int) -> list[OperatorTime]:
         """The times that LiteRT's profiler recorded (whole microseconds), warm-up left out."""
-        model = CompiledModel(self.path, feeds[0].shape, threads=self._threads, xnnpack=self._xnnpack)
+        each = [feed if isinstance(feed, list) else [feed] for feed in feeds]
+        shapes = [array.shape for array in each[0]]
+        model = CompiledModel(self.path, shapes, threads=self._threads, xnnpack=self._xnnpack)
         for _ in range(min(runs, _WARMUP)):
-            model.run(feeds[0])
+            model.run(each[0])
         times: dict[tuple[int, _Operator], NDArray[np.float64]] = {}
         for run in range(runs):
-            for feed in feeds:
+            for feed in each:
                 for place, (operator, microseconds) in enumerate(model.profiled_run(feed)):
                     times.setdefault((place, operator), np.zeros(runs))[run] += microseconds
         if not times or len({place for place, _ in times}) != len(times):
@@ -111,14 +114,14 @@ class Host(litert.Host):
 
 
 class CompiledModel:
-    """A model compiled by LiteRT's C library with profiling on, for inputs of one shape.
+    """A model compiled by LiteRT's C library with profiling on, for inputs of given shapes.
 
     Parameters
     ----------
     path
         The .tflite file.
-    shape
-        Shape of the one input, batch included.
+    shapes
+        The shape of each input in the file's order, batch included.
     threads, xnnpack
         As for `LiteRTEngine`.
 
@@ -128,7 +131,7 @@ class CompiledModel:
         If this version of LiteRT does not offer its profiler in this way, or does not run this shape.
     """
 
-    def __init__(self, path: str, shape: Sequence[int], *, threads: int, xnnpack: bool) -> None:
+    def __init__(self, path: str, shapes: Sequence[Sequence[int]], *, threads: int, xnnpack: bool) -> None:
         self._path = path
         self._library = ctypes.CDLL(str(_library_file()))
         self._alive: list[Any] = []  # what the library refers to and does not own
@@ -143,30 +146,32 @@ class CompiledModel:
         self._profiler = self._made("LiteRtCompiledModelGetProfiler", self._compiled)
         if not self._profiler:
             raise _unreachable("it was not switched on")
-        dimensions = (ctypes.c_int * len(shape))(*shape)
-        self._call(
-            "LiteRtCompiledModelResizeInputTensorNonStrict",
-            *(self._compiled, _Size(0), _Size(0), dimensions, _Size(len(shape))),
-        )
         signature = self._made("LiteRtGetModelSignature", model, _Size(0))
-        self._inputs = (_Handle * 1)(self._input_buffer(environment, signature, shape))
+        for place, shape in enumerate(shapes):
+            dimensions = (ctypes.c_int * len(shape))(*shape)
+            self._call(
+                "LiteRtCompiledModelResizeInputTensorNonStrict",
+                *(self._compiled, _Size(0), _Size(place), dimensions, _Size(len(shape))),
+            )
+        buffers = [self._input_buffer(environment, signature, place, shape) for place, shape in enumerate(shapes)]
+        self._inputs = (_Handle * len(buffers))(*buffers)
         self._outputs = self._output_buffers(environment, signature)
 
-    def run(self, feed: NDArray[Any]) -> None:
-        """Run one prepared batch."""
-        packed = _Size()
-        self._call("LiteRtGetTensorBufferPackedSize", _Handle(self._inputs[0]), ctypes.byref(packed))
-        feed = np.ascontiguousarray(feed)
-        if packed.value != feed.nbytes:
-            raise BadInput(f"{litert.TITLE}'s profiler cannot run {self._path} with an input of shape {feed.shape}.")
-        address = _Handle()
-        self._call("LiteRtLockTensorBuffer", _Handle(self._inputs[0]), ctypes.byref(address), _LOCK_WRITE)
-        ctypes.memmove(address, feed.ctypes.data, feed.nbytes)
-        self._call("LiteRtUnlockTensorBuffer", _Handle(self._inputs[0]))
+    def run(self, feeds: Sequence[NDArray[Any]]) -> None:
+        """Run one prepared batch, an array for each input."""
+        for buffer, array in zip(self._inputs, map(np.ascontiguousarray, feeds), strict=True):
+            packed = _Size()
+            self._call("LiteRtGetTensorBufferPackedSize", _Handle(buffer), ctypes.byref(packed))
+            if packed.value != array.nbytes:
+                raise BadInput(f"{litert.TITLE}'s profiler cannot run {self._path} with the shape {array.shape}.")
+            address = _Handle()
+            self._call("LiteRtLockTensorBuffer", _Handle(buffer), ctypes.byref(address), _LOCK_WRITE)
+            ctypes.memmove(address, array.ctypes.data, array.nbytes)
+            self._call("LiteRtUnlockTensorBuffer", _Handle(buffer))
         sizes = _Size(len(self._inputs)), _Size(len(self._outputs))
         self._call("LiteRtRunCompiledModel", self._compiled, _Size(0), sizes[0], self._inputs, sizes[1], self._outputs)
 
-    def profiled_run(self, feed: NDArray[Any]) -> list[tuple[_Operator, float]]:
+    def profiled_run(self, feed: Sequence[NDArray[Any]]) -> list[tuple[_Operator, float]]:
         """The operators of one run in their order, each with its time in microseconds."""
         self._call("LiteRtResetProfiler", self._profiler)
         self._call("LiteRtStartProfiler", self._profiler)
@@ -189,13 +194,13 @@ class CompiledModel:
                 rows.append(((tag, int(event.type), int(event.index)), float(event.elapsed_us)))
         return rows
 
-    def _input_buffer(self, environment: _Handle, signature: _Handle, shape: Sequence[int]) -> int | None:
-        tensor = self._made("LiteRtGetSignatureInputTensorByIndex", signature, _Size(0))
+    def _input_buffer(self, environment: _Handle, signature: _Handle, place: int, shape: Sequence[int]) -> int | None:
+        tensor = self._made("LiteRtGetSignatureInputTensorByIndex", signature, _Size(place))
         kind = _TensorType()
         self._call("LiteRtGetRankedTensorType", tensor, ctypes.byref(kind))
-        for place, size in enumerate(shape):
-            kind.layout.dimensions[place] = size
-        needs = self._made("LiteRtGetCompiledModelInputBufferRequirements", self._compiled, _Size(0), _Size(0))
+        for axis, size in enumerate(shape):
+            kind.layout.dimensions[axis] = size
+        needs = self._made("LiteRtGetCompiledModelInputBufferRequirements", self._compiled, _Size(0), _Size(place))
         return self._buffer(environment, kind, needs)
 
     def _output_buffers(self, environment: _Handle, signature: _Handle) -> ctypes.Array[ctypes.c_void_p]:

@@ -27,7 +27,7 @@ def main(module: str, memory_bytes: int) -> None:
 
     The first request makes the host, and ``Host.describe`` answers it; each later one calls the host's method of
     its name with the arrays and arguments that came along. ``memory_bytes`` is the most that this process may
-    allocate, 0 for four fifths of the machine's.
+    allocate, 0 for four fifths of what its machine or container has.
     """
     requests_stream, answers = _private_channel()
     with contextlib.suppress(ValueError):
@@ -92,11 +92,12 @@ def _limit_memory(memory_bytes: int) -> None:
     """Let an absurd allocation fail in this process instead of pushing the machine into its swap."""
     try:
         import resource
-
-        import psutil
     except ImportError:
         return
-    limit = memory_bytes or int(psutil.virtual_memory().total * 0.8)
+    from edgelab import limits
+
+    most = int(limits.memory_bytes() * 0.8)
+    limit = min(memory_bytes or most, most)
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if hard != resource.RLIM_INFINITY:
         limit = min(limit, hard)

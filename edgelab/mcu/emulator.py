@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelab.emulator.elf import Sizes
+from edgelab.emulator.trace import Trace
 from edgelab.engines.base import TensorInfo
 from edgelab.engines.child import last_line
 from edgelab.engines.cortexm import CortexMEngine, as_rows
-from edgelab.engines.trace import Trace
 from edgelab.errors import BadFile, BadInput
 from edgelab.files import expanded, refuse_bomb, refuse_pointer
 from edgelab.reading import Reading

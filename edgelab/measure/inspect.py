@@ -8,30 +8,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from edgelab.engines.base import TensorInfo
-from edgelab.engines.child import Child
-from edgelab.errors import BadFile, EngineCrash
+from edgelab.feeding.facts import TITLES, read_facts
+from edgelab.feeding.options import FeedOptions
+from edgelab.feeding.plan import ModelFile, planned_sizes
 from edgelab.files import expanded
-from edgelab.models import folder_bytes
-from edgelab.models.formats import model_format
 from edgelab.reading import Cell, Table
 
-_TIMEOUT_SECONDS = 60.0
-# What a reader may allocate: itself, and a parsed model, which takes several times its file.
-_BASE_MEMORY_BYTES = 2**30
-_MEMORY_FACTOR = 8
-
-_TITLES = {"onnx": "ONNX", "tflite": "TensorFlow Lite", "coreml": "Core ML"}
-_READERS = {
-    "onnx": "edgelab.models.onnx_file",
-    "tflite": "edgelab.models.tflite_file",
-    "coreml": "edgelab.models.coreml_file",
-}
 _SHOWN_LABELS = 5
+_NO_ARRAYS = ("sequence", "map", "optional")
 _KINDS = {
     "none": "none",
     "static": "weights and activations",
@@ -44,8 +33,10 @@ _KINDS = {
 class Layer:
     """One operator of the graph.
 
-    ``macs`` multiply-accumulates of one inference, None where the file does not determine a shape;
-    ``parameters`` the constants that it is the first to read; ``shape`` and ``dtype`` of its first output;
+    ``macs`` multiply-accumulates of one inference, None where they cannot be known: the file leaves a shape open, the
+    operator stands inside of another one, which may run it any number of times, or it is its maker's own;
+    ``parameters`` the constants that it is the first to read; ``shape`` (None if unknown) and ``dtype`` of its first
+    output;
     ``quantized`` whether its weights are quantized, None for an operator that has none.
     """
 
@@ -53,9 +44,11 @@ class Layer:
     type: str
     macs: int | None
     parameters: int
-    shape: tuple[int | None, ...]
+    shape: tuple[int | None, ...] | None
     dtype: str
     quantized: bool | None
+    inside: str = ""
+    """The operator whose branch or body it stands in (``"If"``, ``"Loop"``, ``"Scan"``), or ``"another graph"``."""
     compression: str | None = None
     """How a Core ML package stores its weights: ``"palette of 4 bits"``, ``"int8 per channel"``, ``"sparse"``, ..."""
 
@@ -119,6 +112,10 @@ class ModelReport:
         What a Core ML package says of itself: author, license, version, description, and its makers' entries.
     labels
         The class names that a Core ML classifier carries.
+    hints
+        What the file says of the sizes of inputs that leave axes open, in metadata or as the converter saw them.
+    sizes
+        The shapes of the inputs by which multiply-accumulates were counted; None for an axis that stayed open.
     """
 
     file: str
@@ -133,6 +130,8 @@ class ModelReport:
     weight_bytes: dict[str, int]
     metadata: Mapping[str, str] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
+    hints: Mapping[str, tuple[int | None, ...]] = field(default_factory=dict)
+    sizes: Mapping[str, tuple[int | None, ...]] = field(default_factory=dict)
 
     @property
     def parameters(self) -> int:
@@ -143,9 +142,9 @@ class ModelReport:
     def macs(self) -> int | None:
         """Multiply-accumulates of one inference, an open batch counted as 1.
 
-        Convolutions (transposed ones, too), fully connected layers and matrix products count, by the shapes of
-        their outputs and weights; recurrent layers, attention in one operator, and element-wise arithmetic
-        do not. None if the shape of one that counts is not known.
+        Convolutions (transposed ones, too), fully connected and recurrent layers and matrix products count, by the
+        shapes of their outputs and weights; element-wise arithmetic does not. None if those of one operator cannot be
+        known: see `Layer`.
         """
         counts = [layer.macs for layer in self.layers]
         return None if None in counts else sum(n for n in counts if n is not None)
@@ -174,7 +173,8 @@ class ModelReport:
         "quantization": {"kind", "scheme", "granularity", "weights", "activations", "weighted_operators",
         "quantized_operators"}, "operators": [{"type", "count", "macs", "parameters"}], "parameters", "macs",
         "weight_bytes": {element type: bytes}, "metadata": {name: text}, "labels": [class names],
-        "layers": [{"name", "type", "macs", "parameters", "shape", "dtype", "quantized", "compression"}]}``.
+        "hints": {input: shape}, "sizes": {input: shape}, "layers": [{"name", "type", "macs", "parameters", "shape",
+        "dtype", "quantized", "inside", "compression"}]}``.
         An open dimension and an unknown count are null.
         """
         return {
@@ -193,28 +193,29 @@ class ModelReport:
             "layers": [_listed(asdict(layer)) for layer in self.layers],
             "metadata": dict(self.metadata),
             "labels": list(self.labels),
+            "hints": {name: list(shape) for name, shape in self.hints.items()},
+            "sizes": {name: list(shape) for name, shape in self.sizes.items()},
         }
 
     def table(self) -> Table:
         """Operators by type, with the whole of the file in the note."""
         rows: list[tuple[Cell, ...]] = [
-            (row["type"], row["count"], row["macs"], row["parameters"]) for row in self.operators()
+            (row["type"], row["count"], _known(row["macs"]), row["parameters"]) for row in self.operators()
         ]
-        rows.append(("total", len(self.layers), self.macs, self.parameters))
+        rows.append(("total", len(self.layers), _known(self.macs), self.parameters))
         producer = self.producer.rstrip(".")
         return Table(
-            f"{Path(self.file).name}: {_TITLES[self.format]}, {self.bytes:,} bytes",
+            f"{Path(self.file).name}: {TITLES[self.format]}, {self.bytes:,} bytes",
             ("operator", "count", "multiply-accumulates", "parameters"),
             rows,
             f"Read from the file, nothing was run; written by {producer}. {self._interface()} "
-            f"Quantization: {self._quantized()}. {self._about()}"
-            "Multiply-accumulates by the shapes, an open batch counted as 1.",
+            f"Quantization: {self._quantized()}. {self._about()}{self._counted()}",
         )
 
     def layer_table(self) -> Table:
         """One row an operator, in the order of the graph."""
         rows: list[tuple[Cell, ...]] = [
-            (layer.name, layer.type, _shape(layer.shape), layer.dtype, layer.macs, layer.parameters)
+            (layer.name, layer.type, _shape(layer.shape), layer.dtype, _known(layer.macs), layer.parameters)
             for layer in self.layers
         ]
         columns: tuple[str, ...] = ("name", "operator", "output", "type", "multiply-accumulates", "parameters")
@@ -230,8 +231,30 @@ class ModelReport:
         return f"{self.layer_table()}\n\n{self.table()}"
 
     def _interface(self) -> str:
-        inputs, outputs = (", ".join(map(_port, ports)) for ports in (self.inputs, self.outputs))
+        inputs = ", ".join(_port(info) + _open_axes(info) for info in self.inputs)
+        outputs = ", ".join(map(_port, self.outputs))
         return f"In: {inputs or 'nothing'}; out: {outputs or 'nothing'}."
+
+    def _counted(self) -> str:
+        """How multiply-accumulates were counted, and why some are unknown."""
+        parts = ["Multiply-accumulates by the shapes, an open batch counted as 1."]
+        given = [
+            f"'{info.name}' as {_shape(self.sizes[info.name])}"
+            for info in self.inputs
+            if info.name in self.sizes and _others(info.shape) != _others(self.sizes[info.name])
+        ]
+        parts += [f"Counted with {', '.join(given)}."] if given else []
+        held: dict[str, int] = {}
+        for layer in self.layers:
+            if layer.inside:
+                held[layer.inside] = held.get(layer.inside, 0) + 1
+        if held:
+            inside = ", ".join(f"{count} inside of {name}" for name, count in held.items())
+            parts.append(f"Of the operators {inside} are counted once; how often they run, only a run tells.")
+        if self.macs is None:
+            opened = [info.name for info in self.inputs if None in self.sizes.get(info.name, info.shape[1:])]
+            parts += [f"Give the open sizes of '{opened[0]}' with --shape to count more."] if opened else []
+        return " ".join(parts)
 
     def _about(self) -> str:
         """Class names and texts of a Core ML package, as sentences."""
@@ -252,13 +275,15 @@ class ModelReport:
         return f"{_KINDS[found.kind]} ({shared}) in {found.quantized_operators} of {found.weighted_operators} operators"
 
 
-def inspect_model(path: str | os.PathLike[str]) -> ModelReport:
+def inspect_model(path: str | os.PathLike[str], feed: FeedOptions | None = None) -> ModelReport:
     """Read what is in a model file (.onnx or .tflite) or Core ML package (.mlpackage), without running it.
 
     Parameters
     ----------
     path
         The model file; its content decides what it is, not its suffix.
+    feed
+        Sizes for open axes (`FeedOptions`: shapes and dims), by which multiply-accumulates are counted.
 
     Raises
     ------
@@ -268,22 +293,16 @@ def inspect_model(path: str | os.PathLike[str]) -> ModelReport:
     MissingFramework
         If the library that reads the format is not installed.
     """
-    file = expanded(path)
-    kind = model_format(file)
-    if kind == "elf":
-        raise BadFile(f"{file} is firmware; inspect the .tflite file that it was made from.")
-    size = folder_bytes(file)
-    limit = _BASE_MEMORY_BYTES + _MEMORY_FACTOR * size
-    child = Child(
-        _READERS[kind], f"The reader of {_TITLES[kind]} files", file, timeout=_TIMEOUT_SECONDS, memory_bytes=limit
-    )
-    try:
-        facts, _ = child.call("open", "reading", path=str(file))
-    except EngineCrash as error:
-        raise BadFile(f"{file} could not be read, it may be damaged or hostile: {error}") from None
-    finally:
-        child.close()
-    return report_of(path, size, facts)
+    size, facts = read_facts(path)
+    found = report_of(path, size, facts)
+    if found.format == "coreml" or not any(None in info.shape or not info.ranked for info in found.inputs):
+        return found
+    file = ModelFile(expanded(path), found.inputs, found.outputs, found.hints)
+    sizes = planned_sizes(file, feed or FeedOptions())
+    if any(None in shape[1:] for shape in sizes.values()) and feed is None:
+        return replace(found, sizes=sizes)
+    size, facts = read_facts(path, shapes={name: list(shape) for name, shape in sizes.items()})
+    return replace(report_of(path, size, facts), sizes=sizes)
 
 
 def report_of(path: str | os.PathLike[str], size: int, facts: Mapping[str, Any]) -> ModelReport:
@@ -301,6 +320,7 @@ def report_of(path: str | os.PathLike[str], size: int, facts: Mapping[str, Any])
         weight_bytes=facts["weight_bytes"],
         metadata=facts["metadata"],
         labels=tuple(facts["labels"]),
+        hints={name: tuple(shape) for name, shape in facts["hints"].items()},
     )
 
 
@@ -323,8 +343,26 @@ def _total(layers: Iterable[Layer]) -> int | None:
 
 def _port(info: TensorInfo) -> str:
     kind = f"image {info.image} of {info.dtype}" if info.image else info.dtype
-    return f"{info.name} {_shape(info.shape)} {kind}"
+    if info.dtype in _NO_ARRAYS:
+        return f"{info.name} {info.dtype}"
+    return f"{info.name} {_shape(info.shape) if info.ranked else 'of any rank'} {kind}"
 
 
-def _shape(shape: tuple[int | None, ...]) -> str:
+def _open_axes(info: TensorInfo) -> str:
+    names = ", ".join(dict.fromkeys(filter(None, info.axes)))
+    return f" (open: {names})" if names else ""
+
+
+def _shape(shape: tuple[int | None, ...] | None) -> str:
+    if shape is None:
+        return "unknown"
     return "x".join("?" if n is None else str(n) for n in shape) or "scalar"
+
+
+def _others(shape: tuple[int | None, ...] | None) -> tuple[int | None, ...]:
+    """A shape without its first axis, which stands for the items mostly."""
+    return () if shape is None else shape[1:]
+
+
+def _known(count: int | None) -> int | str:
+    return "unknown" if count is None else count

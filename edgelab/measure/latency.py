@@ -18,9 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelab.engines.base import Engine
-from edgelab.errors import BadInput, EngineCrash
+from edgelab.engines.feeds import Named
+from edgelab.errors import BadInput
 from edgelab.measure import stats
-from edgelab.measure.machine import Watch, machine, on_core, probe, quietest_core
+from edgelab.measure.machine import Watch, machine
+from edgelab.measure.race import FEWEST_ROUNDS, Inputs, Plan, block_of, describe, label, race
 from edgelab.measure.times import PERCENTILES, SMALLEST_RELEVANT, LatencyReport, Verdict, largest_to_smallest
 from edgelab.reading import Reading, Table
 
@@ -36,9 +38,7 @@ __all__ = [
     "measure_latency",
     "sweep",
 ]
-_FEWEST_ROUNDS = 8
 _FEWEST_SWEPT_RUNS = 16
-Inputs = NDArray[np.float32]
 
 
 def measure_latency(
@@ -86,9 +86,8 @@ def measure_latency(
         raise BadInput("There is nothing to measure: name at least one contender.")
     _check(runs, warmup, block)
     pairs = {name: _with_inputs(name, contender, x) for name, contender in contenders.items()}
-    size = max(1, min(block, runs // _FEWEST_ROUNDS))
-    sizes = dict.fromkeys(pairs, size)
-    return _race(pairs, sizes, -(-runs // size), warmup, seed, progress=progress)
+    size, rounds = block_of(runs, block, None, 0.0)
+    return race(pairs, Plan(dict.fromkeys(pairs, size), rounds, warmup), seed, progress=progress)
 
 
 @dataclass(frozen=True)
@@ -100,12 +99,12 @@ class SweepReport:
 
     def ratio(self, threads: tuple[int, int], batch: int = 1) -> Reading:
         """Time with ``threads[0]`` threads over the time with ``threads[1]``."""
-        return self._report(batch).ratio(_label(threads[0]), _label(threads[1]))
+        return self._report(batch).ratio(label(threads[0]), label(threads[1]))
 
     def reading(self, threads: int, batch: int, key: str = "p50") -> Reading:
         """One figure of the sweep: p50, p95, p99, mean (ms of a run) or throughput (items/s)."""
         self._times(threads, batch)
-        return self._report(batch).readings[_label(threads)][key]
+        return self._report(batch).readings[label(threads)][key]
 
     def table(self) -> Table:
         """A row for each combination: p50 of a run in ms, and of an item."""
@@ -115,7 +114,7 @@ class SweepReport:
             for t in self.threads
         ]
         first = next(iter(self.reports.values()))
-        note = f"Measured: {first.by[_label(self.threads[0])]}. {first.note}"
+        note = f"Measured: {first.by[label(self.threads[0])]}. {first.note}"
         return Table("Threads and batches", ("threads", "batch", "p50", "ms/item", "items/s"), rows, note.strip())
 
     def to_dict(self) -> dict[str, Any]:
@@ -136,8 +135,8 @@ class SweepReport:
 
     def _times(self, threads: int, batch: int) -> NDArray[np.float64]:
         if threads not in self.threads:
-            raise BadInput(f"{_label(threads)} were not measured; there are {', '.join(map(str, self.threads))}.")
-        return self._report(batch).blocks[_label(threads)]
+            raise BadInput(f"{label(threads)} were not measured; there are {', '.join(map(str, self.threads))}.")
+        return self._report(batch).blocks[label(threads)]
 
     def _repr_markdown_(self) -> str:
         return self.table()._repr_markdown_()
@@ -177,24 +176,24 @@ def sweep(
     if not threads or not batches or min(batches) < 1:
         raise BadInput("A sweep needs at least one number of threads and at least one batch size of 1 or more.")
     wanted = {batch: max(_FEWEST_SWEPT_RUNS, runs // batch) for batch in batches}
-    rounds = min(-(-most // max(1, min(block, most // _FEWEST_ROUNDS))) for most in wanted.values())
+    rounds = min(-(-most // max(1, min(block, most // FEWEST_ROUNDS))) for most in wanted.values())
     with ExitStack() as stack:
         engines = {n: stack.enter_context(make_engine(n)) for n in dict.fromkeys(threads)}
         inputs = {batch: x_of_batch(batch) for batch in wanted}
         for batch, x in inputs.items():
             if len(x) != batch:
                 raise BadInput(f"x_of_batch({batch}) must give {batch} items, not {len(x)}.")
-        names = {f"{_label(n)}, batch {batch}": (n, batch) for batch in wanted for n in engines}
+        names = {f"{label(n)}, batch {batch}": (n, batch) for batch in wanted for n in engines}
         pairs = {name: _with_inputs(name, (engines[n], inputs[batch]), None) for name, (n, batch) in names.items()}
         sizes = {name: -(-wanted[batch] // rounds) for name, (_, batch) in names.items()}
-        race = _race(pairs, sizes, rounds, warmup, seed, progress=progress)
+        raced = race(pairs, Plan(sizes, rounds, warmup), seed, progress=progress)
 
     def part(whole: Mapping[str, Any], batch: int) -> dict[str, Any]:
-        return {_label(n): whole[name] for name, (n, size) in names.items() if size == batch}
+        return {label(n): whole[name] for name, (n, size) in names.items() if size == batch}
 
     reports = {
         batch: LatencyReport(
-            part(race.blocks, batch), part(race.batch, batch), part(race.by, batch), race.note, seed, race.busy
+            part(raced.blocks, batch), part(raced.batch, batch), part(raced.by, batch), raced.note, seed, raced.busy
         )
         for batch in wanted
     }
@@ -268,7 +267,7 @@ def first_inference(
         start = time.perf_counter()
         with make_engine() as engine:
             made = time.perf_counter() - start
-            name = _describe(engine)
+            name = describe(engine)
             loads.append(1e3 * float(getattr(engine, "load_seconds", made)))
             series.append(1e3 * engine.time(x, inferences).seconds)
     ms = np.array(series)
@@ -291,60 +290,6 @@ def first_inference(
     )
 
 
-def _race(
-    pairs: Mapping[str, tuple[Engine, Inputs]],
-    sizes: Mapping[str, int],
-    rounds: int,
-    warmup: int,
-    seed: int,
-    *,
-    progress: bool,
-) -> LatencyReport:
-    """Give each contender ``sizes[name]`` timed runs in each of ``rounds`` rounds."""
-    from tqdm.auto import tqdm
-
-    single = any(getattr(engine, "threads", None) == 1 for engine, _ in pairs.values())
-    core = quietest_core() if single else None
-    pids = {name: getattr(getattr(engine, "raw", None), "pid", None) for name, (engine, _) in pairs.items()}
-    cores = {name: core if getattr(engine, "threads", None) == 1 else None for name, (engine, _) in pairs.items()}
-
-    def turn(name: str, runs: int, discarded: int) -> NDArray[np.float64]:
-        engine, inputs = pairs[name]
-        with on_core(cores[name], pids[name]):
-            return engine.time(inputs, runs, discarded).seconds
-
-    watch = Watch({pid for name in pairs if (pid := pids[name]) is not None})
-    with on_core(core):
-        before = probe()
-    for name in pairs if warmup else ():
-        turn(name, 1, warmup - 1)
-    order = np.random.default_rng(seed)
-    times: dict[str, list[NDArray[np.float64]]] = {name: [] for name in pairs}
-    names = list(pairs)
-    cut = ""
-    try:
-        for _ in tqdm(range(rounds), desc="rounds", disable=not progress, leave=False):
-            for index in order.permutation(len(names)):
-                name = names[index]
-                times[name].append(turn(name, sizes[name], 1))
-    except EngineCrash as error:
-        done = min(len(series) for series in times.values())
-        if done * min(sizes.values()) < 2:
-            raise
-        cut = f"After {done} of {rounds} rounds it ended, and these are the figures of those: {error}"
-        times, rounds = {name: series[:done] for name, series in times.items()}, done
-    with on_core(core):
-        busy = watch.complaint()
-        note = " ".join(filter(None, [cut, busy or before.complaint(probe())]))
-    by = {
-        name: f"{_describe(engine)}{'' if cores[name] is None else ' on one core'}, {rounds * sizes[name]} runs in "
-        f"{rounds} interleaved blocks after {warmup} warm-up runs, batch {len(inputs)}, {machine().cpu}"
-        for name, (engine, inputs) in pairs.items()
-    }
-    batch = {name: len(inputs) for name, (_, inputs) in pairs.items()}
-    return LatencyReport({name: np.array(series) for name, series in times.items()}, batch, by, note, seed, busy)
-
-
 def _check(runs: int, warmup: int, block: int) -> None:
     if runs < 2 or warmup < 0 or block < 1:
         raise BadInput(
@@ -352,17 +297,8 @@ def _check(runs: int, warmup: int, block: int) -> None:
         )
 
 
-def _label(threads: int) -> str:
-    return f"{threads} thread" if threads == 1 else f"{threads} threads"
-
-
 def _with_inputs(name: str, contender: Engine | tuple[Engine, Inputs], x: Inputs | None) -> tuple[Engine, Inputs]:
     engine, inputs = contender if isinstance(contender, tuple) else (contender, x)
     if inputs is None:
         raise BadInput(f"The contender '{name}' has no inputs: give x, or a pair of engine and inputs.")
-    return engine, np.ascontiguousarray(inputs, dtype=np.float32)
-
-
-def _describe(engine: Engine) -> str:
-    threads = getattr(engine, "threads", None)
-    return f"{engine.name}, {_label(threads)}" if threads else engine.name
+    return engine, inputs if isinstance(inputs, Named) else np.ascontiguousarray(inputs, dtype=np.float32)

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from edgelab import limits
+
 _NOISY_SPREAD = 1.5
 _NOISY_DRIFT = 0.15
 _LOOK_SECONDS = 0.1
@@ -23,7 +25,7 @@ _SHORTEST_WATCH_SECONDS = 0.2  # the system counts in hundredths of a second
 
 @dataclass(frozen=True)
 class Machine:
-    """Processor, logical cores, memory in bytes, operating system and Python."""
+    """Processor, logical cores and memory in bytes that this process may use, operating system and Python."""
 
     cpu: str
     cores: int
@@ -39,12 +41,10 @@ class Machine:
 @functools.cache
 def machine() -> Machine:
     """Describe the machine that runs this process."""
-    import psutil
-
     return Machine(
         cpu=_cpu_name(),
-        cores=os.cpu_count() or 1,
-        memory_bytes=int(psutil.virtual_memory().total),
+        cores=limits.cores(),
+        memory_bytes=limits.memory_bytes(),
         system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
     )

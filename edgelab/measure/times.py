@@ -57,6 +57,12 @@ class LatencyReport:
         One sentence if the machine was not quiet.
     busy
         One sentence if others kept the machine busy meanwhile: every reading carries it as its doubt.
+    lost
+        Contenders without times, and why.
+    cut
+        What ended it before all rounds were run, else nothing.
+    warmup
+        Runs before the timed ones, thrown away.
     readings
         For each contender ``p50``, ``p95``, ``p99`` and ``mean`` in ms, and ``throughput`` in items/s at the median.
     """
@@ -67,6 +73,9 @@ class LatencyReport:
     note: str = ""
     seed: int = 0
     busy: str = ""
+    lost: Mapping[str, str] = field(default_factory=dict)
+    cut: str = ""
+    warmup: Mapping[str, int] = field(default_factory=dict)
     readings: Mapping[str, Mapping[str, Reading]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from edgelab.errors import BadFile, MissingFramework
-from edgelab.models import onnx_standins
+from edgelab.models import onnx_hints, onnx_macs, onnx_standins
 from edgelab.models.facts import MAX_ELEMENTS, clipped, facts, shown
-from edgelab.models.onnx_weights import BITS, CONVOLUTIONS, WEIGHTED, Constant, Weights, integer, quantization
+from edgelab.models.onnx_weights import BITS, Constant, Weights, quantization
 
 # Shape inference reads the values of small integer constants (shapes, axes), never those of weights.
 _KEPT_BYTES = 4096
@@ -28,16 +28,19 @@ _Shape = tuple[int | None, ...]
 class Host:
     """The child's side of `edgelab.measure.inspect.inspect_model` for .onnx files."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, shapes: Mapping[str, Sequence[int | None]] | None = None) -> None:
         self._path = path
+        self._shapes = shapes or {}
 
     def describe(self) -> dict[str, Any]:
         """The facts of the file as JSON-ready data."""
-        return read(self._path)
+        return read(self._path, self._shapes)
 
 
-def read(path: str) -> dict[str, Any]:
+def read(path: str, shapes: Mapping[str, Sequence[int | None]] | None = None) -> dict[str, Any]:
     """The facts of an .onnx file; see `edgelab.models.facts.facts`.
+
+    ``shapes`` are sizes for the open axes of inputs by name, None where one stays open.
 
     Raises
     ------
@@ -59,13 +62,14 @@ def read(path: str) -> dict[str, Any]:
     if not model.HasField("graph"):
         raise BadFile(f"{path} holds no graph.")
     try:
-        return _Reader(path, onnx, model).facts()
+        return _Reader(path, onnx, model, shapes or {}).facts()
     except (TypeError, ValueError) as error:  # protobuf gives bytes for a text that is none
         raise BadFile(f"{path} is damaged: its parts do not hold together ({clipped(str(error))}).") from None
 
 
 class _Reader:
-    def __init__(self, path: str, onnx: Any, model: Any) -> None:
+    def __init__(self, path: str, onnx: Any, model: Any, given: Mapping[str, Sequence[int | None]]) -> None:
+        self._given = given
         self._path = path
         self._onnx = onnx
         self._model = model
@@ -80,9 +84,10 @@ class _Reader:
             model = self._inlined(model)
         shapes, kinds = self._inferred(model)
         constants = self._constants(model)
-        nodes = list(_nodes(model.graph))
+        placed = list(_placed(model.graph))
+        nodes = [node for node, _ in placed]
         weights = Weights(constants)
-        layers = [self._layer(node, weights, shapes, kinds) for node in nodes]
+        layers = [self._layer(node, weights, shapes, kinds, inside) for node, inside in placed]
         return facts(
             format="onnx",
             producer=clipped(f"{model.producer_name} {model.producer_version}".strip()) or "unknown",
@@ -96,6 +101,7 @@ class _Reader:
             layers=layers,
             weight_bytes=weights.bytes_by_type,
             external_bytes=self._external,
+            hints=onnx_hints.hints(self._model, stated_inputs),
         )
 
     def _interface(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -107,18 +113,26 @@ class _Reader:
     def _info(self, value: Any) -> dict[str, Any]:
         tensor = value.type.tensor_type
         shape, kind = self._shape(tensor), self._type_name(tensor.elem_type)
+        if not value.type.HasField("tensor_type"):
+            kind = str(value.type.WhichOneof("value") or "undefined").removesuffix("_type")
+        axes = [clipped(d.dim_param) if any(map(str.isalnum, d.dim_param)) else "" for d in tensor.shape.dim]
         return {
             "name": clipped(value.name),
             "shape": list(shape or ()),
             "dtype": kind,
             "scale": None,
             "zero_point": None,
+            "axes": axes if any(axes) else [],
+            "ranked": shape is not None or not value.type.HasField("tensor_type"),
         }
 
     def _shape(self, tensor: Any) -> _Shape | None:
         if not tensor.HasField("shape"):
             return None
-        sizes = tuple(int(d.dim_value) if d.dim_value > 0 else None for d in tensor.shape.dim)
+        # a size of 0 may be stated; negative ones stand for open axes in older files
+        sizes = tuple(
+            int(d.dim_value) if d.HasField("dim_value") and d.dim_value >= 0 else None for d in tensor.shape.dim
+        )
         if math.prod(n or 1 for n in sizes) > MAX_ELEMENTS:
             raise BadFile(f"{self._path} is damaged: a tensor has the absurd shape {shown(sizes)}.")
         return sizes
@@ -157,7 +171,8 @@ class _Reader:
         del plain.graph.value_info[:]
         for value in plain.graph.input:
             shape = value.type.tensor_type.shape
-            if shape.dim and shape.dim[0].dim_value <= 0:
+            self._give(value.name, value.type)
+            if shape.dim and shape.dim[0].dim_value <= 0 and not _empty(shape.dim[0]):
                 shape.dim[0].dim_value = 1
         for value in plain.graph.output:
             value.type.tensor_type.ClearField("shape")
@@ -167,6 +182,19 @@ class _Reader:
         for graph in list(_graphs(plain.graph)):
             onnx_standins.replace(graph)
         return plain
+
+    def _give(self, name: str, kind: Any) -> None:
+        """Put the sizes that were given for an input into its open axes."""
+        sizes = self._given.get(clipped(name))
+        if sizes is None or not kind.HasField("tensor_type"):
+            return
+        tensor = kind.tensor_type
+        if not tensor.HasField("shape") and None not in sizes:
+            for _ in sizes:
+                tensor.shape.dim.add()
+        for dim, size in zip(tensor.shape.dim, sizes, strict=False):
+            if size is not None and (not dim.HasField("dim_value") or dim.dim_value < 0):
+                dim.dim_value = size
 
     def _constants(self, model: Any) -> dict[str, Constant]:
         found: dict[str, Constant] = {}
@@ -226,46 +254,34 @@ class _Reader:
         return sum(sizes.values())
 
     def _layer(
-        self, node: Any, weights: Weights, shapes: Mapping[str, _Shape | None], kinds: Mapping[str, str]
+        self,
+        node: Any,
+        weights: Weights,
+        shapes: Mapping[str, _Shape | None],
+        kinds: Mapping[str, str],
+        inside: str,
     ) -> dict[str, Any]:
         kind = str(node.op_type)
         parameters = weights.count(node)
         out = node.output[0] if node.output else ""
+        shape = shapes.get(out)
+        macs = onnx_macs.macs(node, shapes)
         return {
             "name": clipped(node.name or out),
             "type": clipped(kind),
-            "macs": _macs(node, shapes) if kind in WEIGHTED else 0,
+            # how often a body runs, and which branch does, only a run tells
+            "macs": None if inside and macs else macs,
             "parameters": parameters,
-            "shape": list(shapes.get(out) or ()),
+            "shape": None if shape is None else list(shape),
             "dtype": kinds.get(out, "unknown"),
             "quantized": weights.quantized(node),
+            "inside": inside,
         }
 
 
-def _macs(node: Any, shapes: Mapping[str, _Shape | None]) -> int | None:
-    """Multiply-accumulates of one operator; None where a shape is not known."""
-    kind, inputs = node.op_type, list(node.input)
-    place = WEIGHTED[kind][0]
-    if not node.output or len(inputs) <= place:
-        return None
-    out, first, weight = (_known(shapes, name) for name in (node.output[0], inputs[0], inputs[place]))
-    if kind == "ConvTranspose":
-        return math.prod(first) * math.prod(weight[1:]) if first and weight else None
-    if kind in CONVOLUTIONS:
-        return math.prod(out) * math.prod(weight[1:]) if out is not None and weight else None
-    if out is None or not first:
-        return None
-    if kind == "MatMulNBits":
-        return math.prod(out) * integer(node, "K")
-    return math.prod(out) * (first[-2] if integer(node, "transA") and len(first) > 1 else first[-1])
-
-
-def _known(shapes: Mapping[str, _Shape | None], name: str) -> tuple[int, ...] | None:
-    shape = shapes.get(name)
-    if shape is None:
-        return None
-    sizes = tuple(n for n in shape if n is not None)
-    return sizes if len(sizes) == len(shape) else None
+def _empty(dim: Any) -> bool:
+    """Whether a file states that an axis has the size 0."""
+    return bool(dim.HasField("dim_value")) and dim.dim_value == 0
 
 
 def _graphs(graph: Any) -> Iterator[Any]:
@@ -277,8 +293,13 @@ def _graphs(graph: Any) -> Iterator[Any]:
                 yield from _graphs(inner)
 
 
-def _nodes(graph: Any) -> Iterator[Any]:
-    return (node for part in _graphs(graph) for node in part.node)
+def _placed(graph: Any, inside: str = "") -> Iterator[tuple[Any, str]]:
+    """Every node with the operator whose branch or body it stands in, nothing in the graph itself."""
+    for node in graph.node:
+        yield node, inside
+        for attribute in node.attribute:
+            for inner in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
+                yield from _placed(inner, clipped(node.op_type))
 
 
 def _tensors(graph: Any) -> Iterable[Any]:

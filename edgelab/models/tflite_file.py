@@ -6,11 +6,12 @@ It runs in a child process (`edgelab.measure.inspect`); `edgelab.models.flatbuff
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgelab.models import tflite_shapes
 from edgelab.models.facts import facts, granularity
 from edgelab.models.flatbuffer import FlatReader, sound
 
@@ -36,6 +37,10 @@ class _Tensor:
     scales: tuple[float, ...]
     zero_points: tuple[int, ...]
     stored_bytes: int
+    converted: tuple[int, ...] = ()
+    """The sizes that the converter wrote, 1 for most that are open."""
+    seen: tuple[int | None, ...] = ()
+    """The sizes that an input with open axes was converted with; none where they are the converter's 1."""
 
     @property
     def dtype(self) -> str:
@@ -66,16 +71,20 @@ class _Weight:
 class Host:
     """The child's side of `edgelab.measure.inspect.inspect_model` for .tflite files."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, shapes: Mapping[str, Sequence[int | None]] | None = None) -> None:
         self._path = path
+        self._shapes = shapes or {}
 
     def describe(self) -> dict[str, Any]:
         """The facts of the file as JSON-ready data."""
-        return read(self._path)
+        return read(self._path, self._shapes)
 
 
-def read(path: str) -> dict[str, Any]:
+def read(path: str, shapes: Mapping[str, Sequence[int | None]] | None = None) -> dict[str, Any]:
     """The facts of a .tflite file; see `edgelab.models.facts.facts`.
+
+    ``shapes`` are sizes for the open axes of inputs by name; where none stays open, LiteRT works out the other
+    tensors' (it prepares the graph and runs nothing).
 
     Raises
     ------
@@ -86,10 +95,10 @@ def read(path: str) -> dict[str, Any]:
     """
     content = Path(path).read_bytes()
     with sound(path):
-        return _facts(FlatReader(path, content))
+        return _facts(FlatReader(path, content), shapes or {})
 
 
-def _facts(reader: FlatReader) -> dict[str, Any]:
+def _facts(reader: FlatReader, given: Mapping[str, Sequence[int | None]]) -> dict[str, Any]:
     model = reader.model
     codes = [_code(reader, code) for code in reader.each(model.OperatorCodes, model.OperatorCodesLength())]
     buffers = [reader.stored_bytes(buffer) for buffer in reader.each(model.Buffers, model.BuffersLength())]
@@ -98,14 +107,17 @@ def _facts(reader: FlatReader) -> dict[str, Any]:
     weights: list[_Weight] = []
     activations: set[str] = set()
     tables: list[list[_Tensor]] = []
-    for graph in graphs:
+    for number, graph in enumerate(graphs):
         tensors = [_tensor(reader, t, buffers) for t in reader.each(graph.Tensors, graph.TensorsLength())]
         tables.append(tensors)
         operators = [
             (codes[o.OpcodeIndex()], *reader.operands(o, len(tensors)))
             for o in reader.each(graph.Operators, graph.OperatorsLength())
         ]
-        layers += _layers(operators, tensors, weights)
+        sizes = (
+            _sizes(str(reader.path), tensors, reader.borders(graph, len(tensors))[0], given) if number == 0 else None
+        )
+        layers += _layers(operators, tensors, weights, sizes)
         activations |= {
             tensors[i].dtype
             for kind, inputs, outputs in operators
@@ -123,6 +135,7 @@ def _facts(reader: FlatReader) -> dict[str, Any]:
         layers=layers,
         weight_bytes=_weight_bytes(weights),
         external_bytes=0,
+        hints={tables[0][i].name: list(tables[0][i].seen) for i in inputs if any(tables[0][i].seen)},
     )
 
 
@@ -137,7 +150,10 @@ def _tensor(reader: FlatReader, tensor: Any, buffers: Sequence[int]) -> _Tensor:
     quantization = tensor.Quantization()
     scales, zero_points = reader.scales(quantization) if quantization is not None else ((), ())
     stored = buffers[tensor.Buffer()] if tensor.Buffer() else 0
-    made = _Tensor(reader.text(tensor.Name()), shape, kind, scales, zero_points, stored)
+    sizes = tuple(reader.shape(tensor))
+    seen = tuple(n if w is not None or n > 1 else None for n, w in zip(sizes, shape, strict=True))
+    told = seen if any(w is None and n is not None for n, w in zip(seen, shape, strict=True)) else ()
+    made = _Tensor(reader.text(tensor.Name()), shape, kind, scales, zero_points, stored, sizes, told)
     if stored and tensor.Sparsity() is None and made.elements is not None:
         reader.needs(made.name, kind, made.elements, stored)
     return made
@@ -156,8 +172,13 @@ def _layers(
     operators: Sequence[tuple[str, list[int], list[int]]],
     tensors: Sequence[_Tensor],
     weights: list[_Weight],
+    sizes: Sequence[Sequence[int | None]] | None,
 ) -> list[dict[str, Any]]:
-    """One entry an operator; constants are counted at their first reader, through casts and dequantization."""
+    """One entry an operator; constants are counted at their first reader, through casts and dequantization.
+
+    ``sizes`` are the shapes by which multiply-accumulates are counted; None in a graph that another one calls, nobody
+    knows how often.
+    """
     constant = {i: i for i, tensor in enumerate(tensors) if tensor.stored_bytes}
     for kind, inputs, outputs in operators:
         if kind in _PASS_ON and inputs and outputs and inputs[0] in constant:
@@ -185,32 +206,57 @@ def _layers(
             {
                 "name": out.name if out else "",
                 "type": kind,
-                "macs": _macs(kind, [tensors[i] if i >= 0 else None for i in inputs], out) if weighted else 0,
+                "macs": _macs(kind, inputs, outputs, sizes) if weighted else (None if kind.startswith("CUSTOM") else 0),
                 "parameters": parameters,
                 "shape": list(out.shape) if out else [],
                 "dtype": out.dtype if out else "none",
                 "quantized": (operand.dtype in _QUANTIZED if operand else False) if weighted else None,
+                "inside": "another graph" if sizes is None else "",
             }
         )
     return layers
 
 
-def _macs(kind: str, inputs: Sequence[_Tensor | None], out: _Tensor | None) -> int | None:
-    """Multiply-accumulates of one operator, open dimensions counted as 1; None where a shape is not known."""
-    if out is None or len(inputs) < 2 or inputs[0] is None or inputs[1] is None:
+def _sizes(
+    path: str, tensors: Sequence[_Tensor], inputs: Sequence[int], given: Mapping[str, Sequence[int | None]]
+) -> list[tuple[int | None, ...]]:
+    """The shape of every tensor of the main graph, with an open batch of 1 and the sizes given for other open axes."""
+    wanted = {i: tuple(given.get(tensors[i].name, tensors[i].shape)) for i in inputs}
+    for i, shape in wanted.items():
+        if shape[:1] == (None,):
+            wanted[i] = (1, *shape[1:])
+    as_converted = all(shape == tensors[i].converted for i, shape in wanted.items())
+    if as_converted:
+        return [tensor.converted for tensor in tensors]
+    if any(None in shape for shape in wanted.values()):
+        return [(1, *t.shape[1:]) if t.shape[:1] == (None,) else t.shape for t in tensors]
+    found = tflite_shapes.resized(path, {i: [n for n in shape if n is not None] for i, shape in wanted.items()})
+    return [found.get(i, tensor.shape) for i, tensor in enumerate(tensors)]
+
+
+def _macs(
+    kind: str, inputs: Sequence[int], outputs: Sequence[int], sizes: Sequence[Sequence[int | None]] | None
+) -> int | None:
+    """Multiply-accumulates of one operator; None where a shape is not known."""
+    if sizes is None or not outputs or len(inputs) < 2 or min(inputs[0], inputs[1], outputs[0]) < 0:
         return None
-    produced, first, second = ([n if n is not None else 1 for n in t.shape] for t in (out, inputs[0], inputs[1]))
+    produced, first, second = (sizes[i] for i in (outputs[0], inputs[0], inputs[1]))
     if kind == "BATCH_MATMUL":
-        return math.prod(produced) * first[-1] if len(first) > 1 else None
+        return _product(produced, first[-1:]) if len(first) > 1 else None
     if kind == "FULLY_CONNECTED":
-        return math.prod(produced) * second[-1] if len(second) == 2 else None
+        return _product(produced, second[-1:]) if len(second) == 2 else None
     if len(second) < 4:
         return None
     if kind == "TRANSPOSE_CONV":
-        source = inputs[2] if len(inputs) > 2 else None
-        return math.prod(n or 1 for n in source.shape) * math.prod(second[:3]) if source else None
+        return _product(sizes[inputs[2]], second[:3]) if len(inputs) > 2 and inputs[2] >= 0 else None
     taps = {"CONV_2D": second[1:], "DEPTHWISE_CONV_2D": second[1:3], "CONV_3D": second[:4]}[kind]
-    return math.prod(produced) * math.prod(taps)
+    return _product(produced, taps)
+
+
+def _product(*parts: Sequence[int | None]) -> int | None:
+    whole = [size for part in parts for size in part]
+    known = [size for size in whole if size is not None]
+    return math.prod(known) if len(known) == len(whole) else None
 
 
 def _quantization(

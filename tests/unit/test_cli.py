@@ -301,7 +301,8 @@ def test_the_models_verbs(model, capfd):
     assert "night" in capfd.readouterr().out
     assert call("bench", model, "--runs", "20", "--warmup", "2", "--batch", "3", "--threads", "2", "--json") == 0
     settings = json.loads(capfd.readouterr().out)["settings"]
-    assert settings == {"runs": 20, "warmup": 2, "threads": 2, "batch": 3, "seed": 0}
+    limits = {"duration_s": None, "timeout_s": None, "data": None}
+    assert settings == {"runs": 20, "warmup": 2, "threads": 2, "batch": 3, "seed": 0, **limits}
 
 
 def documented():
@@ -320,6 +321,9 @@ def same_shape(found, stated, reading, place="$"):
         "$.weight_bytes",
         "$.version",
         "$.metadata",
+        "$.hints",
+        "$.sizes",
+        "$.models[].feed.states",
         "$[].optional",
     ):  # keys of a file
         assert isinstance(found, dict), place

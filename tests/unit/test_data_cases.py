@@ -266,7 +266,7 @@ class TestArrays:
 
     def test_bombs_for_the_commands(self, tmp_path, monkeypatch):
         monkeypatch.setattr("edgelab.files._ONE_GB", 2**23)
-        from edgelab.measure.arrays import load_arrays
+        from edgelab.feeding.arrays import load_arrays
 
         with pytest.raises(BadFile, match="unpacks to"):
             load_arrays(self.bomb(tmp_path / "a.npz", (9 * 2**18,), 9))

@@ -13,9 +13,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "edgelab"
 FLOORS = [
-    {"reading", "errors", "files", "quiet"},
+    {"reading", "errors", "files", "quiet", "limits"},
     {"data", "nets", "models"},
     {"compress", "qat", "slim", "convert", "engines", "emulator"},
+    {"feeding"},
     {"measure"},
     {"golden"},
     {"mcu", "federated", "privacy", "ota", "field"},
@@ -203,6 +204,7 @@ def test_listing_labs_loads_no_notebook_tool():
                 "convert/litert_quantize.py",
                 "engines/litert",
                 "models/flatbuffer",
+                "models/tflite_shapes",
                 "models/tflite_tables",
             },
         ),

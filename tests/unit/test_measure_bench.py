@@ -55,8 +55,20 @@ def test_a_runtime_that_dies_in_a_later_round_takes_nothing_away(dying):
     assert json.dumps(report.to_dict())
 
 
-def test_without_a_finished_round_there_is_nothing_to_keep(dying):
+def test_without_a_finished_round_the_first_inference_stands(dying):
     dying[SMALL.name] = 3
+    report = bench(SMALL, runs=40, warmup=2)
+    assert "SIGKILL" in report.failed
+    (row,) = report.models
+    assert row.first_ms.value > 0
+    assert row.load_ms.value > 0
+    assert row.p50_ms is None
+    assert report.to_dict()["models"][0]["p50_ms"] is None
+    assert "SIGKILL" in str(report)
+
+
+def test_without_a_first_inference_there_is_nothing_to_keep(dying):
+    dying[SMALL.name] = 1
     with pytest.raises(EngineCrash, match="SIGKILL"):
         bench(SMALL, runs=40, warmup=2)
 
