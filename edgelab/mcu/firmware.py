@@ -25,6 +25,7 @@ from edgelab.engines.cortexm_host import FORMAT
 from edgelab.errors import BadFile, BadInput
 from edgelab.files import read_json, write_json, write_text
 from edgelab.mcu import project
+from edgelab.mcu.cgen import naming
 from edgelab.mcu.compiler import DEFAULT_STACK_BYTES, compile_firmware
 from edgelab.mcu.emulator import EmulatedRun, load_rows, run_firmware
 from edgelab.mcu.model import Model, read_model
@@ -51,6 +52,7 @@ class Firmware:
     core: str
     kernels: str
     minimise: str
+    prefix: str
     run: EmulatedRun
     arena_bytes: int
     tflm_arena_bytes: int
@@ -78,9 +80,9 @@ class Firmware:
     def to_dict(self) -> dict[str, Any]:
         """As stable JSON-ready data.
 
-        Keys: core, kernels, minimise, instructions (of one inference), macs, by_layer (layer, operator, instructions,
-        macs), flash_bytes, ram_bytes (.data and .bss), stack_bytes, outputs, folder, firmware, sections, arena_bytes,
-        tflm_arena_bytes, cycles.
+        Keys: core, kernels, minimise, prefix, instructions (of one inference), macs, by_layer (layer, operator,
+        instructions, macs), flash_bytes, ram_bytes (.data and .bss), stack_bytes, outputs, folder, firmware, sections,
+        arena_bytes, tflm_arena_bytes, cycles.
         """
         trace, sizes = self.run.trace, self.run.sizes
         keys = ("layer", "operator", "instructions", "macs")
@@ -89,6 +91,7 @@ class Firmware:
             "core": self.core,
             "kernels": self.kernels,
             "minimise": self.minimise,
+            "prefix": self.prefix,
             "instructions": trace.instructions,
             "macs": trace.macs,
             "by_layer": [{key: layer.to_dict()[key] for key in keys} for layer in trace.layers],
@@ -120,6 +123,7 @@ def build_firmware(
     minimise: Minimise = "time",
     run: str | os.PathLike[str] | None = None,
     stack_bytes: int = DEFAULT_STACK_BYTES,
+    prefix: str = naming.PREFIX,
 ) -> Firmware:
     """Generate, compile and emulate firmware for a model, and leave it in a folder.
 
@@ -141,13 +145,16 @@ def build_firmware(
         ``outputs.npz`` by name. Without it one row of zero points is run.
     stack_bytes
         Bytes for the stack.
+    prefix
+        What every name of the model begins with, files and macros too, so that several models stand in one image.
 
     Raises
     ------
     BadFile
         If the model or the inputs cannot be read, or the folder holds something else.
     BadInput
-        If the model has an operator that the generator has not, a setting is unknown, or rows do not fit.
+        If the model has an operator that the generator has not, a setting is unknown, rows do not fit, or the prefix is
+        no C identifier.
     EngineCrash
         If the compiler dies or the firmware faults.
     MissingFramework
@@ -156,22 +163,21 @@ def build_firmware(
     from edgelab.mcu.arena import plan_arena
     from edgelab.mcu.cgen import generate
 
+    naming.checked_prefix(prefix)
     known = find_core(core)
-    if kernels == "dsp" and not known.dsp:
-        raise BadInput(f"The {known.title} has no DSP instructions; use kernels 'portable' for it.")
-    chosen: Kernels = kernels or ("dsp" if known.dsp else "portable")
+    chosen = kernels_for(known, kernels)
     target = Path(folder)
     check_folder(target)
     read = read_model(model)
-    sources = generate(read, kernels=chosen, minimise=minimise)
-    about = describe(read, sources, known)
+    sources = generate(read, kernels=chosen, minimise=minimise, prefix=prefix)
+    about = describe(read, sources, known, prefix)
     rows = None if run is None else load_rows(run, border_infos(about["inputs"]), str(read.path))
     planned = plan_arena(read, "cortex-m-cmsis-nn")
     arena_bytes = planned.min_workable or planned.total
     files = {
         **sources.files,
         **project.project_files(about, known, stack_bytes=stack_bytes),
-        **{f"tflm/{name}": text for name, text in tflm_files(read, arena_bytes).items()},
+        **{f"tflm/{name}": text for name, text in tflm_files(read, arena_bytes, prefix).items()},
     }
     flat = {name: text for name, text in files.items() if "/" not in name}
     with _appearing(target) as new:
@@ -188,6 +194,7 @@ def build_firmware(
         core=known.name,
         kernels=chosen,
         minimise=minimise,
+        prefix=prefix,
         run=done,
         arena_bytes=sources.arena_bytes,
         tflm_arena_bytes=arena_bytes,
@@ -195,7 +202,20 @@ def build_firmware(
     )
 
 
-def describe(model: Model, sources: Any, core: Core) -> dict[str, Any]:
+def kernels_for(core: Core, kernels: Kernels | None = None) -> Kernels:
+    """The kernels that `build_firmware` writes for a core: those asked for, else with its DSP instructions if it has.
+
+    Raises
+    ------
+    BadInput
+        If DSP kernels are asked for and the core has no such instructions.
+    """
+    if kernels == "dsp" and not core.dsp:
+        raise BadInput(f"The {core.title} has no DSP instructions; use kernels 'portable' for it.")
+    return kernels or ("dsp" if core.dsp else "portable")
+
+
+def describe(model: Model, sources: Any, core: Core, prefix: str = naming.PREFIX) -> dict[str, Any]:
     """What firmware carries in its section ``.edgelab``: inputs, outputs, layers, what it was built for.
 
     Parameters
@@ -206,6 +226,8 @@ def describe(model: Model, sources: Any, core: Core) -> dict[str, Any]:
         What `edgelab.mcu.cgen.generate` made of it.
     core
         The core.
+    prefix
+        What its functions begin with.
     """
 
     def border(index: int) -> dict[str, Any]:
@@ -237,6 +259,7 @@ def describe(model: Model, sources: Any, core: Core) -> dict[str, Any]:
         "layers": layers,
         "arena_bytes": sources.arena_bytes,
         "weights_bytes": sources.weights_bytes,
+        **({} if prefix == naming.PREFIX else {"prefix": prefix}),
     }
 
 

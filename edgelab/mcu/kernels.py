@@ -10,6 +10,7 @@ from edgelab.mcu.model import Model, Operator, Tensor
 
 # CMSIS-NN reverses the filter of a transposed convolution for more input channels than this.
 _REVERSED_ABOVE_CHANNELS = 16
+_TABLE_ENTRIES = 513  # of a function that TFLM tabulates for 16-bit values
 _WITHOUT_OUTPUT = frozenset({"ASSIGN_VARIABLE", "CALL_ONCE"})
 
 
@@ -76,8 +77,8 @@ def operator_needs(model: Model, index: int, build: Build) -> Needs:
         persistent=(data_bytes, *persistent) if kernel.late else tuple(persistent),
         scratch=tuple(_SCRATCH[operator.code](call)) if operator.code in _SCRATCH else (),
         temps=tuple(_temps(operator, temps)),
-        buffers_last=kernel.buffers_last or kernel.late,
-        deduced=build.pointer == 4 and kernel.measured != "both",
+        buffers_last=kernel.buffers_last or kernel.late or (operator.code == "SOFTMAX" and bool(persistent)),
+        deduced=build.pointer == 4 and (kernel.measured != "both" or output.dtype == "int16"),
     )
 
 
@@ -134,7 +135,12 @@ def _convolution_scratch(call: _Call) -> list[int]:
     if x.dtype not in ("int8", "int16") or len(filters.shape) != 4:
         return []
     _, height, width, channels = filters.shape
-    pointwise = height == width == 1 and call.number("dilation_h_factor") == call.number("dilation_w_factor") == 1
+    # The kernel for 16-bit values has no way of its own for 1x1.
+    pointwise = (
+        x.dtype == "int8"
+        and height == width == 1
+        and call.number("dilation_h_factor") == call.number("dilation_w_factor") == 1
+    )
     if pointwise and x.shape[-1:] == (channels,) and _padding(call, filters) == (0, 0):
         return []
     # Two columns of the input as 16-bit numbers, each rounded up to four.
@@ -187,6 +193,9 @@ def _sum_scratch(call: _Call) -> list[int]:
 
 def _transposed_scratch(call: _Call) -> list[int]:
     x, filters, y = call.input(2), call.input(1), call.output
+    if y.dtype == "int16":  # sums of 64 bits, and a bias of 16 bits widened to as many
+        narrow = len(call.inputs) > 3 and call.input(3).dtype == "int16"
+        return [8 * y.elements, *([8 * call.input(3).elements] if narrow else [])]
     if y.dtype != "int8":
         return []
     if not call.build.cmsis_nn or not len(x.shape) == len(filters.shape) == 4:
@@ -206,6 +215,11 @@ def _svdf_scratch(call: _Call) -> list[int]:
     units = filters // call.number("rank")
     first = 4 * batch * filters
     return [first, 4 * batch * units] if call.input(0).dtype == "int8" else [first]
+
+
+def _softmax_persistent(call: _Call) -> list[int]:
+    """Two tables of 513 values of 16 bits, for the exponential and the reciprocal."""
+    return [2 * _TABLE_ENTRIES] * 2 if call.input(0).dtype == "int16" else []
 
 
 def _lstm_persistent(call: _Call) -> list[int]:
@@ -245,6 +259,7 @@ _PERSISTENT: Mapping[str, Callable[[_Call], list[int]]] = {
     **dict.fromkeys(("DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "GATHER", "GATHER_ND", "L2_POOL_2D"), _own_shape),
     "ASSIGN_VARIABLE": lambda call: [call.input(1).size_bytes],
     "BATCH_MATMUL": _product_persistent,
+    "SOFTMAX": _softmax_persistent,
     "TRANSPOSE_CONV": lambda call: [4 * call.input(1).shape[0]] * 2 if call.input(1).shape else [],
     "UNIDIRECTIONAL_SEQUENCE_LSTM": _lstm_persistent,
 }

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgelab.emulator.machine import Core
+from edgelab.mcu.cgen import naming
 from edgelab.mcu.compiler import FLAGS, SCRIPT, linker_script, support_file
 
 _GCC_CPU = {
@@ -31,15 +32,20 @@ def project_files(about: Mapping[str, Any], core: Core, *, stack_bytes: int) -> 
     stack_bytes
         Bytes for the stack.
     """
-    return {
+    own = {
         "main.c": main_program(about),
         "quantization.h": quantization_header(about),
-        "description.c": description(about),
-        "startup.c": support_file("startup.c"),
         "runtime.c": support_file("runtime.c"),
         SCRIPT: linker_script(core, stack_bytes=stack_bytes),
         "Makefile": makefile(core),
         "README.md": notes(about, core),
+    }
+    prefix = str(about.get("prefix", naming.PREFIX))
+    described = "description.c" if prefix == naming.PREFIX else f"{prefix}_description.c"
+    return {
+        **naming.named(own, prefix),
+        described: description(about),
+        "startup.c": support_file("startup.c"),
     }
 
 
@@ -47,9 +53,10 @@ def description(about: Mapping[str, Any]) -> str:
     """The C file that puts the description into the section ``.edgelab``."""
     text = json.dumps(about, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     lines = "\n".join(f"    {json.dumps(text[at : at + 96])}" for at in range(0, len(text), 96))
+    name = f"{about.get('prefix', naming.PREFIX)}_description"
     return f"""/* What this firmware computes, for edgelab: it lies in the file and takes no memory on the device. */
-extern const char edgelab_description[];
-__attribute__((section(".edgelab"), used)) const char edgelab_description[] =
+extern const char {name}[];
+__attribute__((section(".edgelab"), used)) const char {name}[] =
 {lines};
 """
 
