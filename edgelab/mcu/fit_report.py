@@ -116,7 +116,7 @@ class FitReport:
     file: str
     rule: float
     file_bytes: int
-    macs: int
+    macs: int | None
     arena: tuple[Arena, ...]
     lower_bound: int
     operators: OperatorReport
@@ -157,7 +157,8 @@ class FitReport:
         ]
         columns = ("device", "fits", "flash bytes", "arena bytes", "SRAM free", "time", "energy", "why not", "change")
         return Table(
-            f"{Path(self.file).name}: {self.file_bytes:,} bytes, {self.macs:,} multiply-accumulates",
+            f"{Path(self.file).name}: {self.file_bytes:,} bytes, "
+            f"{'an unknown number of' if self.macs is None else format(self.macs, ',')} multiply-accumulates",
             columns,
             rows,
             self._note(),

@@ -55,7 +55,7 @@ class _Call:
 
 def operator_needs(model: Model, index: int, build: Build) -> Needs:
     """What operator ``index`` of the model asks for on a build of TFLM; those that run once are numbered on."""
-    operator = (*model.operators, *model.once)[index]
+    operator = model.all_operators[index]
     kernel = None if operator.custom else KERNELS.get(operator.code)
     if kernel is None or not (operator.outputs or operator.code in _WITHOUT_OUTPUT):
         return Needs(known=False)
@@ -84,7 +84,7 @@ def operator_needs(model: Model, index: int, build: Build) -> Needs:
 
 def _assigned_before(model: Model, index: int) -> bool:
     """Whether an operator before this one has asked for the memory of the variable that it assigns."""
-    names, everything = model.variables, (*model.operators, *model.once)
+    names, everything = model.variables, model.all_operators
     name = names.get(everything[index].inputs[0])
     return any(op.code == "ASSIGN_VARIABLE" and names.get(op.inputs[0]) == name for op in everything[:index])
 

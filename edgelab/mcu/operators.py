@@ -189,11 +189,11 @@ def check_operators(model: Model | str | os.PathLike[str]) -> OperatorReport:
     refused = refused_operators(model)
     not_generated = set()
     found: dict[tuple[str, str, str, str], int] = {}
-    for operator in model.operators:
+    for operator in model.running:
         kind = _type(model, operator)
         key = (operator.code, kind, *_verdict(model, operator, kind))
         found[key] = found.get(key, 0) + 1
-        if operator.index in refused:
+        if operator.index in refused or operator.index >= len(model.operators):
             not_generated.add(key)
     checks = tuple(
         OperatorCheck(
@@ -266,7 +266,7 @@ def _remarks(model: Model, checks: Sequence[OperatorCheck]) -> list[str]:
     floats = sum(check.count for check in checks if check.type == "float32" and check.operator not in _AT_THE_BORDER)
     if floats:
         remarks.append(
-            f"{floats} of {len(model.operators)} operators compute in float32, with four times the memory of int8: "
+            f"{floats} of {len(model.running)} operators compute in float32, with four times the memory of int8: "
             f"{FULL_INTEGER}."
         )
     open_inputs = _open_inputs(model)

@@ -86,7 +86,7 @@ constexpr unsigned int {size} = {len(model.content)};
 
 
 def _main(model: Model, arena_bytes: int, header: str, array: str) -> str:
-    operators = (*model.operators, *model.once)
+    operators = model.all_operators
     codes = list(dict.fromkeys((operator.code, operator.custom) for operator in operators))
     adds = "\n".join(_add(code, custom=custom) for code, custom in codes)
     inputs = "\n".join(_border("input", i, model.tensors[t]) for i, t in enumerate(model.inputs))

@@ -278,6 +278,9 @@ _HEAD = """/* Generated from {name}: do not edit. C99, no heap, no library. */
 #else
 #define ROLLED
 #endif
+#if defined(__cplusplus)
+#define restrict __restrict
+#endif
 #if defined(__GNUC__)
 typedef int32_t __attribute__((may_alias)) word;
 #define ALIGNED __attribute__((aligned(16)))
@@ -313,8 +316,8 @@ def _source(model: Model, program: Program, states: str, arena_bytes: int, calls
     text = _HEAD.format(name=_comment(model.path.name), arena=max(arena_bytes, 1))
     body = "\n".join(program.functions)
     parts = [text, states]
-    if any(name in part for name in ("clamp(", "scaled(") for part in (body, *program.helpers.values())):
-        parts.append(portable.HELPERS)
+    called = "\n".join([body, *program.helpers.values()])
+    parts += [helper for name, helper in portable.HELPERS.items() if re.search(rf"\b{name}\(", called)]
     assembly = any("(naked," in helper for helper in program.helpers.values())
     parts += [_ASSEMBLY, *program.helpers.values(), _ASSEMBLY_END] if assembly else [*program.helpers.values()]
     parts += [*program.constants, body]

@@ -63,7 +63,7 @@ def resolved(model: Model) -> Resolved:
         if content is not None:
             initial[handles[0]] = content
     kept = tuple(op for op in model.operators if op.code not in ("CALL_ONCE", "VAR_HANDLE"))
-    return Resolved(replace(model, operators=kept, once=()), initial)
+    return Resolved(replace(model, operators=kept, subgraphs=()), initial)
 
 
 def _resolve(model: Model, handles: list[int]) -> tuple[Model, bytes | None]:
@@ -131,7 +131,11 @@ def _same(tensor: Tensor, like: Tensor) -> bool:
 
 def _initial(model: Model, handles: list[int], like: Tensor) -> bytes:
     """What CALL_ONCE assigns; else the zero point, with which the interpreter fills a variable byte by byte."""
-    found: list[Operator] = [op for op in model.once if op.code == "ASSIGN_VARIABLE" and op.inputs[0] in handles]
+    found: list[Operator] = [
+        op
+        for op in model.all_operators[len(model.operators) :]
+        if op.code == "ASSIGN_VARIABLE" and op.inputs[0] in handles
+    ]
     data = model.tensors[found[-1].inputs[1]].data if found else None
     if data is not None and len(data) >= like.size_bytes:
         return data[: like.size_bytes]
