@@ -10,6 +10,7 @@ from edgelab.mcu.model import Model, Operator, Tensor
 
 # CMSIS-NN reverses the filter of a transposed convolution for more input channels than this.
 _REVERSED_ABOVE_CHANNELS = 16
+_ETHOS_U = "ethos-u"  # the custom operator of files that vela has compiled
 _TABLE_ENTRIES = 513  # of a function that TFLM tabulates for 16-bit values
 _WITHOUT_OUTPUT = frozenset({"ASSIGN_VARIABLE", "CALL_ONCE"})
 
@@ -56,7 +57,7 @@ class _Call:
 def operator_needs(model: Model, index: int, build: Build) -> Needs:
     """What operator ``index`` of the model asks for on a build of TFLM; those that run once are numbered on."""
     operator = model.all_operators[index]
-    kernel = None if operator.custom else KERNELS.get(operator.code)
+    kernel = KERNELS.get(operator.code) if operator.custom == (operator.code == _ETHOS_U) else None
     if kernel is None or not (operator.outputs or operator.code in _WITHOUT_OUTPUT):
         return Needs(known=False)
     inputs = tuple(model.tensors[i] if i >= 0 else None for i in operator.inputs)
@@ -276,6 +277,8 @@ _SCRATCH: Mapping[str, Callable[[_Call], list[int]]] = {
     "REDUCE_MAX": _reduction_scratch,
     "REDUCE_MIN": _reduction_scratch,
     "TRANSPOSE_CONV": _transposed_scratch,
+    # An address and a size for each operand.
+    _ETHOS_U: lambda call: [n * (len(call.inputs) + len(call.operator.outputs)) for n in (8, call.build.pointer)],
     "SVDF": _svdf_scratch,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": _lstm_scratch,
 }

@@ -285,6 +285,7 @@ KERNELS: Mapping[str, Kernel] = {
     "UNPACK": Kernel("ii", "", ""),
     "VAR_HANDLE": Kernel("pp", "i", ""),
     "ZEROS_LIKE": _NOTHING,
+    "ethos-u": Kernel("", "iii", "i0"),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": Kernel(
         "e ii ccc", _LSTM, "i* o0", cmsis=f"({_LSTM}) iiiii iiiiiiiiii {'(ii pp ii ppp e)' * 4}", buffers_last=True
     ),
