@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -32,6 +32,9 @@ from edgelab.mcu.model import Model, read_model
 from edgelab.mcu.tflm_app import tflm_files
 from edgelab.mcu.timing import estimate
 from edgelab.reading import Reading, Table
+
+if TYPE_CHECKING:
+    from edgelab.mcu.cgen import Sources
 
 Kernels = Literal["portable", "dsp"]
 Minimise = Literal["time", "ram"]
@@ -161,7 +164,6 @@ def build_firmware(
         If the compiler or the emulator is not installed.
     """
     from edgelab.mcu.arena import plan_arena
-    from edgelab.mcu.cgen import generate
 
     naming.checked_prefix(prefix)
     known = find_core(core)
@@ -169,17 +171,14 @@ def build_firmware(
     target = Path(folder)
     check_folder(target)
     read = read_model(model)
-    sources = generate(read, kernels=chosen, minimise=minimise, prefix=prefix)
-    about = describe(read, sources, known, prefix)
+    sources, about, flat = written_files(read, known, chosen, minimise, prefix=prefix, stack_bytes=stack_bytes)
     rows = None if run is None else load_rows(run, border_infos(about["inputs"]), str(read.path))
     planned = plan_arena(read, "cortex-m-cmsis-nn")
     arena_bytes = planned.min_workable or planned.total
     files = {
-        **sources.files,
-        **project.project_files(about, known, stack_bytes=stack_bytes),
+        **flat,
         **{f"tflm/{name}": text for name, text in tflm_files(read, arena_bytes, prefix).items()},
     }
-    flat = {name: text for name, text in files.items() if "/" not in name}
     with _appearing(target) as new:
         for name, text in files.items():
             write_text(new / name, text)
@@ -200,6 +199,29 @@ def build_firmware(
         tflm_arena_bytes=arena_bytes,
         outputs=None if rows is None else target / OUTPUTS,
     )
+
+
+def written_files(
+    model: Model,
+    core: Core,
+    kernels: Kernels,
+    minimise: Minimise,
+    *,
+    prefix: str = naming.PREFIX,
+    stack_bytes: int = DEFAULT_STACK_BYTES,
+) -> tuple[Sources, dict[str, Any], dict[str, str]]:
+    """The C that is written for a model, its description, and all files that are compiled, by name.
+
+    Raises
+    ------
+    BadInput
+        As `edgelab.mcu.cgen.generate`.
+    """
+    from edgelab.mcu.cgen import generate
+
+    sources = generate(model, kernels=kernels, minimise=minimise, prefix=prefix)
+    about = describe(model, sources, core, prefix)
+    return sources, about, {**sources.files, **project.project_files(about, core, stack_bytes=stack_bytes)}
 
 
 def kernels_for(core: Core, kernels: Kernels | None = None) -> Kernels:

@@ -62,8 +62,8 @@ def fit(
     accelerators
         Compile for the Ethos-U of devices that have one (half a second each).
     measured
-        Run the real interpreter, where there is one: the arena that it reports is added, and a model that it refuses
-        fits on no microcontroller.
+        Run the real interpreter, where there is one: the arena that it reports is added and marks the verdict, and a
+        model that it refuses fits on no microcontroller. Compile the C that edgelab would write for a device's core.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def fit(
     for_accelerator = compiled_for(model)
     found, note, refusal = _measured(model, for_accelerator) if measured else ([], "", None)
     more, difference = _difference(arenas["x86_64-wheel"], found)
-    generated = generator_for(model)
+    generated = generator_for(model, compiled=measured)
     known = _Known(
         model=model,
         headroom=float(headroom),
@@ -177,7 +177,9 @@ def _fit(known: _Known, device: Device) -> DeviceFit:
     usable = _usable(device, known.headroom)
     generated = known.generated(device.core)
     generated_fits = micro and not generated.reason and generated.least_ram_bytes <= usable
-    generated_fits = generated_fits and generated.flash_bytes <= device.flash_bytes
+    least = generated.ram_bytes > usable
+    generated_flash = generated.least_flash_bytes if least else generated.flash_bytes
+    generated_fits = generated_fits and generated_flash <= device.flash_bytes
     refused = known.refused(accelerator) if micro else None
     needs = (flash_bytes, arena_bytes, usable)
     reasons, change = _reasons(known, device, needs, refused, generated_fits=generated_fits)
@@ -229,12 +231,13 @@ def _reasons(
         return [], ""
     change = "; and ".join(dict.fromkeys(mend for _, mend in found))
     if generated_fits:
-        least = generated.ram_bytes > usable
-        ram_bytes, option = (generated.least_ram_bytes, " --minimise ram") if least else (generated.ram_bytes, "")
         core = "" if device.core == DEFAULT_CORE else f" --core {device.core}" if device.core in CORES else _PORTABLE
+        option, flash_bytes, ram_bytes = "", generated.flash_bytes, generated.ram_bytes
+        if generated.ram_bytes > usable:
+            option, flash_bytes, ram_bytes = " --minimise ram", generated.least_flash_bytes, generated.least_ram_bytes
         change = (
             f"generate C in place of the interpreter (edgelab firmware{core}{option}): about "
-            f"{generated.flash_bytes:,} bytes of flash and {ram_bytes:,} of RAM"
+            f"{flash_bytes:,} bytes of flash and {ram_bytes:,} of RAM"
         )
     return [why for why, _ in found], change
 
