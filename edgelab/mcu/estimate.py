@@ -160,7 +160,10 @@ def macs(model: Model) -> int | None:
 
 
 def _macs(model: Model, operators: Sequence[Operator]) -> int:
-    branches = [max((_macs(model, graph.operators) for graph in model.called(op)), default=0) for op in operators]
+    branches = [
+        max((_macs(model, graph.operators) for graph in model.called(op) if not graph.once), default=0)
+        for op in operators
+    ]
     return sum(branches) + sum(operator_macs(model, operator) for operator in operators)
 
 

@@ -209,7 +209,13 @@ class Model:
         return next((op.code for op in self.running if op.code in _CONTROL_FLOW), "")
 
     def called(self, operator: Operator) -> tuple[Subgraph, ...]:
-        """The graphs that an operator of control flow runs, in the order in which the interpreter plans them."""
+        """The graphs that an operator runs and that need memory for it, in the order of the interpreter's plan.
+
+        A graph that CALL_ONCE runs needs none where it only hands constants to variables.
+        """
+        if operator.code == "CALL_ONCE":
+            graph = self.subgraphs[operator.options["init_subgraph_index"] - 1]
+            return (graph,) if any(self.tensors[i].size_bytes for op in graph.operators for i in op.outputs) else ()
         return tuple(self.subgraphs[operator.options[key] - 1] for key in _CONTROL_FLOW.get(operator.code, ()))
 
     @property

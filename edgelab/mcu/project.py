@@ -170,7 +170,8 @@ def notes(about: Mapping[str, Any], core: Core) -> str:
     """A few lines about the folder."""
     return f"""# {_plain(about["model"])} on a {core.title}
 
-- `model.c`, `model.h`: C ({about["kernels"]} kernels), no heap, no library; compiled as C, called from C or C++.
+- `model.c`, `model.h`: C ({about["kernels"]} kernels), no heap, no library; called from C or C++.
+  `model.h` says how to place its memory or to share it with another model. Two models in one image: `--prefix NAME`.
 - `quantization.h`: real numbers to the model's integers and back. `main.c`: where your sensor goes.
 - `firmware.ld`, `startup.c`, `runtime.c`, `Makefile`: put your board's memory into `firmware.ld`, then `make`.
 - `firmware.elf`: built already, for the emulated core: `edgelab compare MODEL firmware.elf --data FILE.npz`.

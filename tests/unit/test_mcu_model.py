@@ -12,6 +12,7 @@ from edgelab.errors import BadFile, BadInput
 from edgelab.mcu.model import Quantization, read_model
 from edgelab.models.tflite_writer import TfliteWriter
 from tests.mcu_networks import NETWORKS
+from tests.unit.test_mcu_cases import CASES
 
 ORACLE = Path(__file__).parents[1] / "data" / "mcu_oracle"
 
@@ -125,12 +126,45 @@ def test_other_files_are_refused(tmp_path):
         read_model(other)
 
 
-def test_more_than_one_subgraph_is_refused(tmp_path):
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(NETWORKS["dense_plain"](), 0))
-    model.subgraphs = [*model.subgraphs, *model.subgraphs]
+def with_options(content, **targets):
+    """A file whose operators of control flow run other graphs: ``{"then": 1}`` sets ``thenSubgraphIndex``."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            for key, number in targets.items():
+                if hasattr(operator.builtinOptions, f"{key}SubgraphIndex"):
+                    setattr(operator.builtinOptions, f"{key}SubgraphIndex", number)
     builder = flatbuffers.Builder()
     builder.Finish(model.Pack(builder), b"TFL3")
-    with pytest.raises(BadFile, match="2 subgraphs"):
+    return bytes(builder.Output())
+
+
+def test_the_graphs_of_control_flow_are_read():
+    model = read_model(CASES / "if_two_subgraphs.tflite")
+    assert model.graphs == 3
+    assert model.control_flow == "IF"
+    (decides,) = [op for op in model.operators if op.code == "IF"]
+    then, other = model.called(decides)
+    assert (then, other) == model.subgraphs
+    assert not then.once
+    assert [op.index for op in model.all_operators] == list(range(len(model.all_operators)))
+    assert model.running == model.all_operators
+    assert all(i < len(model.tensors) for graph in model.subgraphs for i in (*graph.inputs, *graph.outputs))
+
+
+@pytest.mark.parametrize(("target", "words"), [(7, "not there"), (-1, "not there"), (0, "not there")])
+def test_control_flow_into_nothing_is_damage(tmp_path, target, words):
+    with pytest.raises(BadFile, match=words):
+        read(tmp_path, with_options((CASES / "if_two_subgraphs.tflite").read_bytes(), then=target))
+
+
+def test_graphs_that_run_each_other_are_damage(tmp_path):
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs((CASES / "if_two_subgraphs.tflite").read_bytes(), 0))
+    decides = [op for op in model.subgraphs[0].operators if hasattr(op.builtinOptions, "thenSubgraphIndex")]
+    model.subgraphs[1].operators = [*model.subgraphs[1].operators, *decides]
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    with pytest.raises(BadFile, match=r"circle|not there|another"):
         read(tmp_path, bytes(builder.Output()))
 
 
