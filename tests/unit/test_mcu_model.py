@@ -9,6 +9,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from edgelab.errors import BadFile, BadInput
+from edgelab.mcu.cgen import generate
 from edgelab.mcu.model import Quantization, read_model
 from edgelab.models.tflite_writer import TfliteWriter
 from tests.mcu_networks import NETWORKS
@@ -145,7 +146,7 @@ def test_the_graphs_of_control_flow_are_read():
     assert model.control_flow == "IF"
     (decides,) = [op for op in model.operators if op.code == "IF"]
     then, other = model.called(decides)
-    assert (then, other) == model.subgraphs
+    assert sorted([then.inputs, other.inputs]) == [graph.inputs for graph in model.subgraphs]
     assert not then.once
     assert [op.index for op in model.all_operators] == list(range(len(model.all_operators)))
     assert model.running == model.all_operators
@@ -171,23 +172,26 @@ def test_graphs_that_run_each_other_are_damage(tmp_path):
 def test_a_graph_that_gives_variables_their_values_is_read(tmp_path):
     model = read(tmp_path, NETWORKS["streaming_keywords"]())
     assert model.graphs == 2
-    assert [op.code for op in model.once] == ["VAR_HANDLE", "ASSIGN_VARIABLE"] * 4
-    assert [op.index for op in model.once] == list(range(len(model.operators), len(model.operators) + 8))
+    assert [op.code for op in model.subgraphs[0].operators] == ["VAR_HANDLE", "ASSIGN_VARIABLE"] * 4
+    assert [op.index for op in model.subgraphs[0].operators] == list(
+        range(len(model.operators), len(model.operators) + 8)
+    )
     assert set(model.variables.values()) == {"first", "ring_0", "ring_1", "last"}
     assert len(model.variables) == 8  # a handle in each graph
-    values = [model.tensors[op.inputs[1]] for op in model.once if op.code == "ASSIGN_VARIABLE"]
+    values = [model.tensors[op.inputs[1]] for op in model.subgraphs[0].operators if op.code == "ASSIGN_VARIABLE"]
     assert [t.shape for t in values] == [(1, 2, 1, 20), (1, 4, 1, 12), (1, 8, 1, 12), (1, 4, 1, 12)]
     assert (values[0].array() == -10).all()
 
 
-def test_a_graph_that_computes_is_refused(tmp_path):
+def test_a_first_value_that_is_computed_is_read_and_not_generated(tmp_path):
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(NETWORKS["running_mean"](), 0))
     assigned = model.subgraphs[1].tensors[1]
     assigned.buffer = 0  # no constant any more
     builder = flatbuffers.Builder()
     builder.Finish(model.Pack(builder), b"TFL3")
-    with pytest.raises(BadFile, match="2 subgraphs"):
-        read(tmp_path, bytes(builder.Output()))
+    model = read(tmp_path, bytes(builder.Output()))
+    with pytest.raises(BadInput, match="computes the first value"):
+        generate(model)
 
 
 def test_an_int4_constant_is_measured_in_half_bytes(tmp_path):
