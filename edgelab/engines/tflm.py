@@ -34,6 +34,7 @@ UNSTEADY = "answers the same input differently"
 """What a refusal says of a model whose answers depend on what happens to lie in the arena."""
 _LUCKY_BYTES = 64
 """How far above a size that works a search looks for one that does not."""
+_MOST_LUCKY_BYTES = 2048
 _NOT_INSTALLED = (
     "The TFLM interpreter is not installed ({}); tflite-micro has wheels for Linux on x86-64: "
     "uv pip install --prerelease=allow tflite-micro, elsewhere the modelled figures stand alone."
@@ -220,10 +221,12 @@ def arena_search(path: str | os.PathLike[str], *, timeout: float = hosted.DEFAUL
         while high - low > ARENA_ALIGNMENT:
             middle = _aligned((low + high) // 2)
             low, high = (low, middle) if works(middle) else (middle, high)
-        above = high
+        above, smallest = high, high
         while above < high + _LUCKY_BYTES:
             above += ARENA_ALIGNMENT
             high = high if works(above) else above + ARENA_ALIGNMENT
+            if high > smallest + _MOST_LUCKY_BYTES:  # no size is the last that does not work
+                raise _no_arena(path, attempts)
     finally:
         engine.close()
     return ArenaSearch(high, tuple(attempts))

