@@ -284,7 +284,9 @@ def _difference(modelled: Arena, found: Sequence[Arena]) -> tuple[int, str]:
     if not found:
         return 0, ""
     (measured,) = found
-    planned, took = (arena.min_workable or arena.total for arena in (modelled, measured))
+    planned, took = modelled.total, measured.total
+    if measured.min_workable is not None and modelled.min_workable is not None:
+        planned, took = modelled.min_workable, measured.min_workable
     if (modelled.total, planned) == (measured.total, took):
         return 0, ""
     more = max(0, took - planned, measured.total - modelled.total)
@@ -302,6 +304,7 @@ def _measured(model: Model, for_accelerator: str) -> tuple[list[Arena], str, Ref
     if for_accelerator:
         return [], f"Not measured: the interpreter of this machine has no {for_accelerator}.", None
     decisive: tuple[type[Exception], ...] = (ModelRefused, EngineDied)
+    allocations, name = None, ""
     try:
         with contextlib.closing(TFLMEngine(model.path)) as engine:
             allocations, name = engine.allocations(), engine.name
@@ -309,7 +312,12 @@ def _measured(model: Model, for_accelerator: str) -> tuple[list[Arena], str, Ref
             decisive = (ModelRefused,)
         smallest = arena_search(model.path).min_workable
     except (BadFile, BadInput, EngineCrash, MissingFramework) as error:
-        return [], f"Not measured: {error}", refusal_of(model, error) if isinstance(error, decisive) else None
+        if isinstance(error, decisive):
+            return [], f"Not measured: {error}", refusal_of(model, error)
+        if allocations is None:
+            return [], f"Not measured: {error}", None
+        arena = Arena("x86_64-wheel", "measured", name, allocations.head, allocations.tail, None)
+        return [arena], f"Not measured, the smallest arena that works: {error}", None
     return [Arena("x86_64-wheel", "measured", name, allocations.head, allocations.tail, smallest)], "", None
 
 
