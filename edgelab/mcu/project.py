@@ -140,9 +140,10 @@ def makefile(core: Core) -> str:
     """A Makefile for arm-none-eabi-gcc."""
     flags = " ".join(FLAGS)
     return f"""# make: build/firmware.elf and build/firmware.bin for the {core.title}, with Arm's GNU toolchain.
+# DEFINES='-D EDGELAB_ARENA=my_buffer' places the model's memory as model.h says.
 PREFIX ?= arm-none-eabi-
 CC = $(PREFIX)gcc
-CFLAGS = -mthumb {_GCC_CPU[core.name]} {flags} -ffreestanding -Wall -Wextra
+CFLAGS = -mthumb {_GCC_CPU[core.name]} {flags} -ffreestanding -Wall -Wextra $(DEFINES)
 SOURCES = model.c main.c description.c startup.c runtime.c
 OBJECTS = $(SOURCES:%.c=build/%.o)
 

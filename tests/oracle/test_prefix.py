@@ -239,6 +239,16 @@ def test_a_prefix_that_is_no_name_is_a_sentence(tmp_path, prefix, capsys):
         assert "prefix" in said
 
 
+def test_the_arena_lies_in_the_section_that_is_asked_for(tmp_path):
+    write(tmp_path, generate(read_model(oracle(SECOND)), prefix="placed").files)
+    target = ["-target", "thumb-freestanding-eabi", "-mcpu=cortex_m4", "-c", "placed.c"]
+    place = 'PLACED_ARENA_ATTRIBUTE=__attribute__((section(".fast_ram")))'
+    assert not zig_cc([*target, "-D", place, "-o", "there.o"], tmp_path)
+    assert not zig_cc([*target, "-o", "usual.o"], tmp_path)
+    assert b".fast_ram" in (tmp_path / "there.o").read_bytes()
+    assert b".fast_ram" not in (tmp_path / "usual.o").read_bytes()
+
+
 WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Werror")
 LOOPS = ("-Waggressive-loop-optimizations",)
 SAMPLE = ("dsp_conv", "mobilenet_v2", "pool_max_valid", "lstm_plain", "svdf_int16_state")
