@@ -49,6 +49,8 @@ _ENUMS = {
 }
 _N = TypeVar("_N", int, float)
 _OFFLINE_PLAN = "OfflineMemoryAllocation"
+_MOST_STEPS = 100_000
+_DEEPEST = 32
 # Operators that decide which graphs run, and their options that name those.
 _CONTROL_FLOW = {
     "IF": ("then_subgraph_index", "else_subgraph_index"),
@@ -310,22 +312,28 @@ def _read(file: Path, content: bytes) -> Model:
 def _calls(reader: FlatReader, operators: Sequence[Sequence[Operator]]) -> set[int]:
     """Check that graphs run others that are there, and none itself; the numbers of those that CALL_ONCE runs."""
     once: set[int] = set()
-    called: list[set[int]] = [set() for _ in operators]
+    called: list[list[int]] = [[] for _ in operators]
     for number, part in enumerate(operators):
         for op in part:
             for key in (*_CONTROL_FLOW.get(op.code, ()), *(("init_subgraph_index",) if op.code == "CALL_ONCE" else ())):
                 other = op.options.get(key)
                 if not isinstance(other, int) or not 0 < other < len(operators):
                     raise reader.damaged(f"the operator {op.index}, {op.code}, runs a graph that is not there")
-                called[number].add(other)
+                called[number].append(other)
                 once |= {other} if op.code == "CALL_ONCE" else set()
-    left = dict(enumerate(called))
-    while left:
-        ends = [number for number, others in left.items() if not others & left.keys()]
+    steps: dict[int, tuple[int, int]] = {}  # of each graph with those that it runs: how many, and how deep
+    while len(steps) < len(called):
+        ends = [number for number, others in enumerate(called) if number not in steps and steps.keys() >= set(others)]
         if not ends:
             raise reader.damaged("its graphs run one another in a circle")
         for number in ends:
-            del left[number]
+            inner = [steps[other] for other in called[number]]
+            steps[number] = (
+                len(operators[number]) + 1 + sum(count for count, _ in inner),
+                1 + max((depth for _, depth in inner), default=0),
+            )
+    if max(count for count, _ in steps.values()) > _MOST_STEPS or max(deep for _, deep in steps.values()) > _DEEPEST:
+        raise reader.damaged("its graphs run one another more often or deeper than a microcontroller could")
     return once
 
 
