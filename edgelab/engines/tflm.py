@@ -310,10 +310,7 @@ class Host(hosted.Host):
         return {**figures, "parts": parts}, []
 
     def try_arena(self, arena_bytes: int | None) -> hosted.Answer:
-        """Answer ``try_arena``: whether the model loads and runs in an arena, and its outputs for a fixed input.
-
-        Without a size it takes ample room, and says how much that was.
-        """
+        """Answer ``try_arena``: whether it runs in an arena (None: ample room), and its outputs for a fixed input."""
         try:
             interpreter = self._open(arena_bytes)
             rng = np.random.default_rng(0)
