@@ -311,7 +311,7 @@ def _open_inputs(model: Model) -> list[str]:
 
 def left_in_float(model: Model) -> list[Operator]:
     """The operators that compute in float32 although layers around them compute in int8; none of a float network."""
-    quantized = any(
+    quantized = bool(compiled.compiled_for(model)) or any(
         op.code in _WEIGHTED and op.outputs and model.tensors[op.outputs[0]].dtype == "int8" for op in model.running
     )
     return [
