@@ -7,6 +7,7 @@
 import hashlib
 import itertools
 import json
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -20,6 +21,7 @@ from .mcu_networks import NETWORKS
 DATA = Path(__file__).parent / "data"
 RECORDED = DATA / "generated_c.json"
 WAYS = tuple(itertools.product(("portable", "dsp"), ("time", "ram")))
+_ARENA = re.compile(r"^#define EDGELAB_ARENA_BYTES \d+$", re.MULTILINE)  # differs by the way; model.c holds it, too
 DIGITS = 16  # of SHA-256: 64 bits tell a change from none
 
 
@@ -41,8 +43,8 @@ def digests(folder):
             files = dict(generate(model, kernels=kernels, minimise=minimise).files)
             own[f"{kernels} {minimise}"] = _digest(files.pop("model.c"))
             for file, text in files.items():  # the header, the same in every way; a file that joins it is held, too
-                key = file if own.get(file, _digest(text)) == _digest(text) else f"{kernels} {minimise} {file}"
-                own[key] = _digest(text)
+                digest = _digest(_ARENA.sub("", text))
+                own[file if own.get(file, digest) == digest else f"{kernels} {minimise} {file}"] = digest
         found[network] = own
     return found
 

@@ -90,6 +90,8 @@ def _add_microcontroller(add: Add) -> None:
     new.add_argument("--kernels", choices=("portable", "dsp"), help="plain C, or the core's DSP instructions if it has")
     new.add_argument("--minimise", choices=("time", "ram"), default="time", help="what to save (time)")
     new.add_argument("--run", metavar="INPUTS", help="raw int8 rows to run, .npy (.npz by name for several inputs)")
+    text = "begin its files, functions and macros with it, so that several models stand in one image (edgelab)"
+    new.add_argument("--prefix", metavar="NAME", default="edgelab", help=text)
 
 
 def _bench(options: argparse.Namespace) -> int:
@@ -188,6 +190,7 @@ def _firmware(options: argparse.Namespace) -> int:
             minimise=options.minimise,
             run=options.run,
             overwrite=options.overwrite,
+            prefix=options.prefix,
         )
         answer(made.to_dict(), made)
     return 0

@@ -146,11 +146,15 @@ class Machine:
         The core that it was built for.
     layers
         The functions of the layers, in order; a name may stand more than once, and the first counts.
+    entry
+        The function that makes one inference.
     native
         As `edgelab.emulator.counter.BlockCounter` takes it.
     """
 
-    def __init__(self, elf: Elf, core: Core, layers: Sequence[str], *, native: bool | None = None) -> None:
+    def __init__(
+        self, elf: Elf, core: Core, layers: Sequence[str], *, entry: str = "edgelab_invoke", native: bool | None = None
+    ) -> None:
         try:
             import unicorn
             from unicorn import arm_const, unicorn_const
@@ -161,7 +165,7 @@ class Machine:
         self._unicorn: Any = unicorn
         self._arm: Any = arm_const
         self._const: Any = unicorn_const
-        self.elf, self.core, self.layers = elf, core, tuple(layers)
+        self.elf, self.core, self.layers, self.entry = elf, core, tuple(layers), entry
         self.late = False
         """Whether the last call was stopped because it took too long."""
         self.version = f"unicorn {self._unicorn.__version__}"
@@ -367,7 +371,7 @@ class Machine:
                 if not base <= address < end:
                     raise BadFile(f"{self.elf.path} places its function '{name}' outside its code; build it again.")
                 entries[address] = number
-            invoke = self.elf.symbol("edgelab_invoke")
+            invoke = self.elf.symbol(self.entry)
             leaving = (invoke.address, invoke.address + invoke.size)
             self._counter = BlockCounter(base, end, len(self.layers), entries, leaving, native=self._native)
         return self._counter

@@ -43,12 +43,13 @@ class Host(hosted.Host):
         self.inputs = self._about["inputs"]
         self.outputs = self._about["outputs"]
         layers = [entry["function"] for entry in self._about["layers"]]
-        self._machine = Machine(elf, self._core, layers, native=native)
+        self._prefix = self._about["prefix"]
+        self._machine = Machine(elf, self._core, layers, entry=f"{self._prefix}_invoke", native=native)
         self._dirty = False
         self._stack = 0
         self._at = [
             [self._call(name, number) for number, _ in enumerate(infos)]
-            for name, infos in (("edgelab_input", self.inputs), ("edgelab_output", self.outputs))
+            for name, infos in ((f"{self._prefix}_input", self.inputs), (f"{self._prefix}_output", self.outputs))
         ]
         self.load_seconds = time.perf_counter() - start
         kernels = self._about["kernels"]
@@ -115,7 +116,7 @@ class Host(hosted.Host):
         try:
             if trace:
                 return self._traced(seconds)
-            self._machine.call("edgelab_invoke", doing="running one inference", seconds=self._seconds)
+            self._machine.call(f"{self._prefix}_invoke", doing="running one inference", seconds=self._seconds)
         except EngineCrash as first:
             self._dirty = True
             if trace:
@@ -134,7 +135,7 @@ class Host(hosted.Host):
 
     def _traced(self, seconds: float) -> Counted:
         return self._machine.traced_call(
-            "edgelab_invoke", doing="running one inference", seconds=seconds, max_blocks=_MAX_BLOCKS
+            f"{self._prefix}_invoke", doing="running one inference", seconds=seconds, max_blocks=_MAX_BLOCKS
         )
 
     def _feed(self, feeds: list[NDArray[Any]]) -> None:
@@ -149,7 +150,9 @@ class Host(hosted.Host):
         return np.frombuffer(content, np.dtype(info.dtype)).reshape(shape)
 
     def _call(self, name: str, number: int) -> int:
-        return self._machine.call(name, number, doing=f"asking for {name[8:]} {number}", seconds=self._seconds)
+        return self._machine.call(
+            name, number, doing=f"asking for {name.removeprefix(f'{self._prefix}_')} {number}", seconds=self._seconds
+        )
 
 
 def description_of(metadata: Any, path: str) -> dict[str, Any]:
@@ -175,6 +178,7 @@ def description_of(metadata: Any, path: str) -> dict[str, Any]:
         about = {
             "core": str(metadata["core"]),
             "kernels": str(metadata["kernels"]),
+            "prefix": str(metadata.get("prefix", "edgelab")),
             "layers": layers,
             "inputs": [_info(entry) for entry in metadata["inputs"]],
             "outputs": [_info(entry) for entry in metadata["outputs"]],

@@ -30,8 +30,11 @@ ARENA_ALIGNMENT = 16
 """TFLM aligns its arena to 16 bytes (kBufferAlignment), so sizes are counted in steps of it."""
 MAX_ARENA_BYTES = 2**30
 _OF_THE_ARENA = re.compile(r"Failed to (allocate|resize)|Too many buffers")
+UNSTEADY = "answers the same input differently"
+"""What a refusal says of a model whose answers depend on what happens to lie in the arena."""
 _LUCKY_BYTES = 64
 """How far above a size that works a search looks for one that does not."""
+_MOST_LUCKY_BYTES = 2048
 _NOT_INSTALLED = (
     "The TFLM interpreter is not installed ({}); tflite-micro has wheels for Linux on x86-64: "
     "uv pip install --prerelease=allow tflite-micro, elsewhere the modelled figures stand alone."
@@ -187,7 +190,8 @@ def arena_search(path: str | os.PathLike[str], *, timeout: float = hosted.DEFAUL
     attempts: list[tuple[int, str]] = []
     engine = TFLMEngine(path, timeout=timeout)
     try:
-        _, expected = engine.raw.call("try_arena", "trying an arena for", arena_bytes=None)
+        opened, expected = engine.raw.call("try_arena", "trying an arena for", arena_bytes=None)
+        ample = int(opened["arena_bytes"])
         high = _aligned(engine.allocations().total)
         low = 0  # a size in steps of 16 that does not work
 
@@ -205,9 +209,9 @@ def arena_search(path: str | os.PathLike[str], *, timeout: float = hosted.DEFAUL
             return bool(same)
 
         while not works(high):
-            low, high = high, high * 2
-            if high > MAX_ARENA_BYTES:
-                raise BadFile(_no_arena(path, attempts))
+            if high >= ample:  # the room in which it has just worked
+                raise _no_arena(path, attempts)
+            low, high = high, min(2 * high, ample)
         if not low:
             # The interpreter dies in the smallest arenas, which costs a child each: come down from above in steps.
             step = max(ARENA_ALIGNMENT, _aligned(high // 8))
@@ -217,22 +221,25 @@ def arena_search(path: str | os.PathLike[str], *, timeout: float = hosted.DEFAUL
         while high - low > ARENA_ALIGNMENT:
             middle = _aligned((low + high) // 2)
             low, high = (low, middle) if works(middle) else (middle, high)
-        above = high
+        above, smallest = high, high
         while above < high + _LUCKY_BYTES:
             above += ARENA_ALIGNMENT
             high = high if works(above) else above + ARENA_ALIGNMENT
+            if high > smallest + _MOST_LUCKY_BYTES:  # no size is the last that does not work
+                raise _no_arena(path, attempts)
     finally:
         engine.close()
     return ArenaSearch(high, tuple(attempts))
 
 
-def _no_arena(path: str | os.PathLike[str], attempts: Sequence[tuple[int, str]]) -> str:
+def _no_arena(path: str | os.PathLike[str], attempts: Sequence[tuple[int, str]]) -> BadFile:
+    size, outcome = attempts[-1]
     if any(outcome == "other answers" for _, outcome in attempts):
-        return (
-            f"{TITLE} runs {path} and answers the same input differently from one arena to the next, so no size can be "
-            "called enough: a kernel reads memory that nothing has set."
+        return ModelRefused(
+            f"{TITLE} runs {path} and {UNSTEADY} from one arena to the next, so no size can be called enough: a kernel "
+            "reads memory that nothing has set."
         )
-    return f"{TITLE} runs {path} in no arena of up to {MAX_ARENA_BYTES} bytes."
+    return BadFile(f"{TITLE} ran {path} in an arena of {size:,} bytes, and the second time it was {outcome} there.")
 
 
 class Host(hosted.Host):
@@ -303,7 +310,7 @@ class Host(hosted.Host):
         return {**figures, "parts": parts}, []
 
     def try_arena(self, arena_bytes: int | None) -> hosted.Answer:
-        """Answer ``try_arena``: whether the model loads and runs in an arena, and its outputs for a fixed input."""
+        """Answer ``try_arena``: whether it runs in an arena (None: ample room), and its outputs for a fixed input."""
         try:
             interpreter = self._open(arena_bytes)
             rng = np.random.default_rng(0)
@@ -313,7 +320,9 @@ class Host(hosted.Host):
             if arena_bytes is None:
                 raise ModelRefused(str(error)) from None
             return {"works": False}, []
-        return {"works": True}, [np.array(interpreter.get_output(i)) for i in range(len(self.outputs))]
+        return {"works": True, "arena_bytes": self._opened_bytes}, [
+            np.array(interpreter.get_output(i)) for i in range(len(self.outputs))
+        ]
 
     def _open(self, arena_bytes: int | None) -> Any:
         if arena_bytes is None:
@@ -327,9 +336,12 @@ class Host(hosted.Host):
                     arena_bytes = min(MAX_ARENA_BYTES, 8 * arena_bytes)
         with _stderr() as said:
             try:
-                return self._runtime.Interpreter.from_bytes(self._content, arena_size=arena_bytes)
+                opened = self._runtime.Interpreter.from_bytes(self._content, arena_size=arena_bytes)
             except Exception as error:  # noqa: BLE001 - RuntimeError of C++, and what parsing a damaged file raises
                 reason = _reason(said()) or last_line(str(error)) or type(error).__name__
+            else:
+                self._opened_bytes = arena_bytes
+                return opened
         if _OF_THE_ARENA.search(reason):
             raise _ArenaTooSmall(f"{TITLE} cannot load {self.path} in an arena of {arena_bytes} bytes: {reason}.")
         raise ModelRefused(f"{TITLE} cannot load {self.path}: {reason}.")

@@ -22,6 +22,7 @@ from typing import Any
 
 from edgelab.engines.child import exit_reason, last_line
 from edgelab.errors import BadFile, BadInput, EngineCrash, MissingFramework
+from edgelab.mcu.compiled import compiled_for
 from edgelab.mcu.model import Model, read_model
 from edgelab.reading import Cell, Reading, Table
 
@@ -174,6 +175,8 @@ def ethos_coverage(
     if arena_bytes is not None and arena_bytes < 1:
         raise BadInput(f"arena_bytes must be at least 1, not {arena_bytes}.")
     model = model if isinstance(model, Model) else read_model(model)
+    if compiled_for(model):
+        raise BadFile(f"{model.path} was compiled by vela already; give the .tflite file from which it was made.")
     settings = ["--accelerator-config", accelerator]
     if arena_bytes is not None:
         settings += ["--arena-cache-size", str(arena_bytes)]

@@ -13,12 +13,13 @@ from typing import Any
 
 from edgelab.mcu.kernels import Needs, operator_needs
 from edgelab.mcu.layout import Build, Struct, build
-from edgelab.mcu.model import Model, Tensor
+from edgelab.mcu.model import Model, Operator, Tensor
 from edgelab.mcu.plans import Buffer, Heuristic, Plan, plan_buffers
 from edgelab.reading import How, Table
 
 ALIGNMENT = 16
 """Of the arena, of each planned buffer and of what kernels allocate (TFLM's kBufferAlignment)."""
+_HANDLE_BYTES = 4
 # Operators whose result may take its operand's place: each element is written after that of its place is read.
 IN_PLACE = frozenset(
     {
@@ -121,7 +122,7 @@ def plan_arena(model: Model, target: str, *, heuristic: Heuristic = "greedy") ->
         If the target is not one of these.
     """
     runtime = build(target)
-    operators = (*model.operators, *model.once)
+    operators = model.all_operators
     needs = [operator_needs(model, index, runtime) for index in range(len(operators))]
     plan = plan_buffers(planned_buffers(model, needs, in_place=heuristic == "best"), heuristic, alignment=ALIGNMENT)
     tail = _Tail()
@@ -180,40 +181,74 @@ def planned_buffers(model: Model, needs: Sequence[Needs] = (), *, in_place: bool
     -------
     list
         Names are the tensors' with their index, ``"3 conv1"``, and ``"scratch 0 of 2 CONV_2D"``. Step 0 is the inputs',
-        operator i runs at step i + 1.
+        operator i runs at step i + 1, in a model without control flow.
     """
-    first, last = _lifetimes(model)
+    lifetimes = _Lifetimes(model)
+    handles = model.variables
     buffers = []
     for tensor in model.tensors:
-        if tensor.data is None and not tensor.variable and tensor.size_bytes:
+        size = tensor.size_bytes
+        if tensor.dtype == "resource" and tensor.index not in handles:  # the number of a variable, handed to a graph
+            size = _HANDLE_BYTES
+        if tensor.data is None and not tensor.variable and size:
             offline = model.offline_offsets[tensor.index] if model.offline_offsets is not None else -1
             buffers.append(
                 Buffer(
                     _name(tensor),
-                    tensor.size_bytes,
+                    size,
                     # TFLM also places what no operator touches, at a step before the first.
-                    first.get(tensor.index, -1),
-                    last.get(tensor.index, -1),
+                    lifetimes.first.get(tensor.index, -1),
+                    lifetimes.last.get(tensor.index, -1),
                     offline if offline >= 0 else None,
                 )
             )
     if in_place:
         buffers = _sharing(model, buffers)
-    for operator, entry in zip(model.operators, needs, strict=False):
+    steps = steps_of(model)
+    for operator, entry in zip(model.all_operators, needs, strict=False):
         for k, size in enumerate(entry.scratch):
-            step = operator.index + 1
-            buffers.append(Buffer(f"scratch {k} of {operator.index} {operator.code}", size, step, step))
+            begin, end = steps.get(operator.index, (-1, -1))
+            buffers.append(Buffer(f"scratch {k} of {operator.index} {operator.code}", size, begin, end))
     return buffers
 
 
-def _lifetimes(model: Model) -> tuple[dict[int, int], dict[int, int]]:
-    """The first and last step of each tensor that is an input, an output or an operand."""
-    first: dict[int, int] = dict.fromkeys((*model.inputs, *model.outputs), 0)
-    last = dict(first)
-    for step, operator in enumerate(model.operators, start=1):
-        first |= dict.fromkeys(operator.outputs, step)
-        last |= dict.fromkeys((i for i in (*operator.inputs, *operator.outputs) if i >= 0), step)
-    return first, last | dict.fromkeys(model.outputs, len(model.operators))
+def steps_of(model: Model) -> dict[int, tuple[int, int]]:
+    """The first and the last step of each operator, by its index: of one of control flow all that its graphs take."""
+    return _Lifetimes(model).steps
+
+
+class _Lifetimes:
+    """The steps of all operators, and of each tensor that is an input, an output or an operand the first and last.
+
+    Operators of a graph take a step each. One of control flow takes those of the graphs that it runs, too; each of them
+    begins with a step for its inputs.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.first: dict[int, int] = dict.fromkeys(model.inputs, 0)
+        self.last = dict(self.first)
+        self.steps: dict[int, tuple[int, int]] = {}
+        self._model = model
+        self._step = 0
+        self._run(model.operators, model.outputs)
+
+    def _run(self, operators: Sequence[Operator], outputs: Sequence[int]) -> None:
+        for operator in operators:
+            self._step += 1
+            begin = self._step
+            for index in operator.outputs:
+                self.first.setdefault(index, begin)
+            for graph in self._model.called(operator):
+                self._step += 1
+                for index in graph.inputs:
+                    self.first.setdefault(index, self._step)
+                    self.last[index] = self._step
+                self._run(graph.operators, graph.outputs)
+            self.last |= dict.fromkeys((i for i in (*operator.inputs, *operator.outputs) if i >= 0), self._step)
+            self.steps.setdefault(operator.index, (begin, self._step))
+        for index in outputs:
+            self.first.setdefault(index, 0)
+            self.last[index] = self._step
 
 
 class _Tail:
@@ -240,7 +275,7 @@ def _start(tail: _Tail, model: Model, runtime: Build, needs: Sequence[Needs]) ->
     tail.add("allocators and planner", runtime.builtin_allocator)
     tail.add("allocators and planner", _many(runtime.subgraph, model.graphs))
     tail.add("tensor structs", _many(runtime.eval_tensor, len(model.tensors)))
-    operators = (*model.operators, *model.once)
+    operators = model.all_operators
     tail.add("operator structs", _many(runtime.node, len(operators)))
     for operator, entry in zip(operators, needs, strict=True):
         if entry.params is not None:

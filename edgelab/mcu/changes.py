@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from edgelab.mcu.arena import planned_buffers
+from edgelab.mcu.arena import planned_buffers, steps_of
 from edgelab.mcu.model import Model, Operator, Tensor
 
 _STEP = 8  # sides of images and lengths of windows are proposed in multiples of it
@@ -41,15 +41,17 @@ def peak_of(model: Model) -> Peak | None:
 
 
 def _steps(model: Model) -> list[Peak]:
-    """The bytes alive at the step of each operator; step 0 is the inputs', operator i runs at step i + 1."""
+    """The bytes alive at the first step of each operator."""
     own = {str(index) for index in model.inputs}
-    alive, inputs = ([0] * (len(model.operators) + 2) for _ in range(2))
+    steps = steps_of(model)
+    alive, inputs = ([0] * (max((last for _, last in steps.values()), default=0) + 2) for _ in range(2))
     for buffer in planned_buffers(model):
         for sums in (alive, inputs) if buffer.name.split(" ", 1)[0] in own else (alive,):
             sums[buffer.first] += buffer.size_bytes
             sums[buffer.last + 1] -= buffer.size_bytes
-    totals = zip(model.operators, list(accumulate(alive))[1:], list(accumulate(inputs))[1:], strict=False)
-    return [Peak(operator, total, share) for operator, total, share in totals]
+    totals, shares = list(accumulate(alive)), list(accumulate(inputs))
+    begins = [(op, steps[op.index][0]) for op in model.all_operators if op.index in steps]
+    return [Peak(operator, totals[step], shares[step]) for operator, step in begins]
 
 
 def less_memory(model: Model, head_bytes: int, excess_bytes: int) -> str:

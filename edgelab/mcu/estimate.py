@@ -8,7 +8,7 @@ is the software stack: on the same board the slowest published one takes six tim
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from edgelab.mcu.devices import Device
@@ -105,6 +105,8 @@ def estimate(
     speed = _SPEEDS.get(device.core)
     if speed is None:
         return Estimate(None, None, f"There is no model of the core {device.core}.")
+    if model.control_flow:
+        return Estimate(None, None, f"Time is not modelled where {model.control_flow} decides what runs.")
     if not _integer(model):
         return Estimate(None, None, "Time is modelled for int8 networks alone; this one computes in another type.")
     chosen = None if on_core is None else set(on_core)
@@ -149,9 +151,20 @@ def instructions(model: Model, operator: Operator) -> float:
     return _PER_OPERATOR + (_PER_BROADCAST_ELEMENT if broadcast else _PER_ELEMENT) * largest
 
 
-def macs(model: Model) -> int:
-    """Multiply-accumulates of one inference, from the shapes."""
-    return sum(operator_macs(model, operator) for operator in model.operators)
+def macs(model: Model) -> int | None:
+    """Multiply-accumulates of one inference, from the shapes; where IF decides, of the branch that has more.
+
+    None where WHILE decides how often something runs.
+    """
+    return None if any(op.code == "WHILE" for op in model.running) else _macs(model, model.operators)
+
+
+def _macs(model: Model, operators: Sequence[Operator]) -> int:
+    branches = [
+        max((_macs(model, graph.operators) for graph in model.called(op) if not graph.once), default=0)
+        for op in operators
+    ]
+    return sum(branches) + sum(operator_macs(model, operator) for operator in operators)
 
 
 def operator_macs(model: Model, operator: Operator) -> int:

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -25,12 +25,16 @@ from edgelab.engines.cortexm_host import FORMAT
 from edgelab.errors import BadFile, BadInput
 from edgelab.files import expanded, read_json, refuse_to_replace, write_json, write_text
 from edgelab.mcu import project
+from edgelab.mcu.cgen import naming
 from edgelab.mcu.compiler import DEFAULT_STACK_BYTES, compile_firmware
 from edgelab.mcu.emulator import EmulatedRun, load_rows, run_firmware
 from edgelab.mcu.model import Model, read_model
 from edgelab.mcu.tflm_app import tflm_files
 from edgelab.mcu.timing import estimate
 from edgelab.reading import Reading, Table
+
+if TYPE_CHECKING:
+    from edgelab.mcu.cgen import Sources
 
 Kernels = Literal["portable", "dsp"]
 Minimise = Literal["time", "ram"]
@@ -51,6 +55,7 @@ class Firmware:
     core: str
     kernels: str
     minimise: str
+    prefix: str
     run: EmulatedRun
     arena_bytes: int
     tflm_arena_bytes: int
@@ -78,9 +83,9 @@ class Firmware:
     def to_dict(self) -> dict[str, Any]:
         """As stable JSON-ready data.
 
-        Keys: core, kernels, minimise, instructions (of one inference), macs, by_layer (layer, operator, instructions,
-        macs), flash_bytes, ram_bytes (.data and .bss), stack_bytes, outputs, folder, firmware, sections, arena_bytes,
-        tflm_arena_bytes, cycles.
+        Keys: core, kernels, minimise, prefix, instructions (of one inference), macs, by_layer (layer, operator,
+        instructions, macs), flash_bytes, ram_bytes (.data and .bss), stack_bytes, outputs, folder, firmware, sections,
+        arena_bytes, tflm_arena_bytes, cycles.
         """
         trace, sizes = self.run.trace, self.run.sizes
         keys = ("layer", "operator", "instructions", "macs")
@@ -89,6 +94,7 @@ class Firmware:
             "core": self.core,
             "kernels": self.kernels,
             "minimise": self.minimise,
+            "prefix": self.prefix,
             "instructions": trace.instructions,
             "macs": trace.macs,
             "by_layer": [{key: layer.to_dict()[key] for key in keys} for layer in trace.layers],
@@ -121,6 +127,7 @@ def build_firmware(
     run: str | os.PathLike[str] | None = None,
     stack_bytes: int = DEFAULT_STACK_BYTES,
     overwrite: bool = True,
+    prefix: str = naming.PREFIX,
 ) -> Firmware:
     """Generate, compile and emulate firmware for a model, and leave it in a folder.
 
@@ -144,41 +151,39 @@ def build_firmware(
         Bytes for the stack.
     overwrite
         Whether a folder that was written here, and is unchanged, may be replaced; any other is never.
+    prefix
+        What every name of the model begins with, files and macros too, so that several models stand in one image.
 
     Raises
     ------
     BadFile
         If the model or the inputs cannot be read, or the folder holds something else.
     BadInput
-        If the model has an operator that the generator has not, a setting is unknown, or rows do not fit.
+        If the model has an operator that the generator has not, a setting is unknown, rows do not fit, or the prefix is
+        no C identifier.
     EngineCrash
         If the compiler dies or the firmware faults.
     MissingFramework
         If the compiler or the emulator is not installed.
     """
     from edgelab.mcu.arena import plan_arena
-    from edgelab.mcu.cgen import generate
 
+    naming.checked_prefix(prefix)
     known = find_core(core)
-    if kernels == "dsp" and not known.dsp:
-        raise BadInput(f"The {known.title} has no DSP instructions; use kernels 'portable' for it.")
-    chosen: Kernels = kernels or ("dsp" if known.dsp else "portable")
+    chosen = kernels_for(known, kernels)
     target = expanded(folder)
     inputs = [expanded(file) for file in (model, run) if file is not None]
     refuse_to_replace(target, overwrite=overwrite, inputs=inputs, folder=True)
     check_folder(target)
     read = read_model(model)
-    sources = generate(read, kernels=chosen, minimise=minimise)
-    about = describe(read, sources, known)
+    sources, about, flat = written_files(read, known, chosen, minimise, prefix=prefix, stack_bytes=stack_bytes)
     rows = None if run is None else load_rows(run, border_infos(about["inputs"]), str(read.path))
     planned = plan_arena(read, "cortex-m-cmsis-nn")
     arena_bytes = planned.min_workable or planned.total
     files = {
-        **sources.files,
-        **project.project_files(about, known, stack_bytes=stack_bytes),
-        **{f"tflm/{name}": text for name, text in tflm_files(read, arena_bytes).items()},
+        **flat,
+        **{f"tflm/{name}": text for name, text in tflm_files(read, arena_bytes, prefix).items()},
     }
-    flat = {name: text for name, text in files.items() if "/" not in name}
     with _appearing(target) as new:
         for name, text in files.items():
             write_text(new / name, text)
@@ -193,6 +198,7 @@ def build_firmware(
         core=known.name,
         kernels=chosen,
         minimise=minimise,
+        prefix=prefix,
         run=done,
         arena_bytes=sources.arena_bytes,
         tflm_arena_bytes=arena_bytes,
@@ -200,7 +206,43 @@ def build_firmware(
     )
 
 
-def describe(model: Model, sources: Any, core: Core) -> dict[str, Any]:
+def written_files(
+    model: Model,
+    core: Core,
+    kernels: Kernels,
+    minimise: Minimise,
+    *,
+    prefix: str = naming.PREFIX,
+    stack_bytes: int = DEFAULT_STACK_BYTES,
+) -> tuple[Sources, dict[str, Any], dict[str, str]]:
+    """The C that is written for a model, its description, and all files that are compiled, by name.
+
+    Raises
+    ------
+    BadInput
+        As `edgelab.mcu.cgen.generate`.
+    """
+    from edgelab.mcu.cgen import generate
+
+    sources = generate(model, kernels=kernels, minimise=minimise, prefix=prefix)
+    about = describe(model, sources, core, prefix)
+    return sources, about, {**sources.files, **project.project_files(about, core, stack_bytes=stack_bytes)}
+
+
+def kernels_for(core: Core, kernels: Kernels | None = None) -> Kernels:
+    """The kernels that `build_firmware` writes for a core: those asked for, else with its DSP instructions if it has.
+
+    Raises
+    ------
+    BadInput
+        If DSP kernels are asked for and the core has no such instructions.
+    """
+    if kernels == "dsp" and not core.dsp:
+        raise BadInput(f"The {core.title} has no DSP instructions; use kernels 'portable' for it.")
+    return kernels or ("dsp" if core.dsp else "portable")
+
+
+def describe(model: Model, sources: Any, core: Core, prefix: str = naming.PREFIX) -> dict[str, Any]:
     """What firmware carries in its section ``.edgelab``: inputs, outputs, layers, what it was built for.
 
     Parameters
@@ -211,6 +253,8 @@ def describe(model: Model, sources: Any, core: Core) -> dict[str, Any]:
         What `edgelab.mcu.cgen.generate` made of it.
     core
         The core.
+    prefix
+        What its functions begin with.
     """
 
     def border(index: int) -> dict[str, Any]:
@@ -242,6 +286,7 @@ def describe(model: Model, sources: Any, core: Core) -> dict[str, Any]:
         "layers": layers,
         "arena_bytes": sources.arena_bytes,
         "weights_bytes": sources.weights_bytes,
+        **({} if prefix == naming.PREFIX else {"prefix": prefix}),
     }
 
 

@@ -10,16 +10,19 @@ import contextlib
 import functools
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from edgelab.emulator.machine import CORES
 from edgelab.errors import BadFile, BadInput, EngineCrash, EngineDied, MissingFramework, ModelRefused
 from edgelab.mcu.accelerator import AcceleratorReport, ethos_coverage
 from edgelab.mcu.arena import Arena, plan_arena, planned_buffers
 from edgelab.mcu.changes import less_flash, less_memory
+from edgelab.mcu.compiled import compiled_for
 from edgelab.mcu.devices import Device, all_devices, find_device
 from edgelab.mcu.estimate import Estimate, estimate, macs
-from edgelab.mcu.fit_report import DeviceFit, FitReport, Generated
+from edgelab.mcu.fit_report import DeviceFit, FitReport
+from edgelab.mcu.generated import DEFAULT_CORE, STACK_BYTES, Generated, generator_for
 from edgelab.mcu.model import Model, read_model
 from edgelab.mcu.operators import OperatorReport, check_operators
 from edgelab.mcu.plans import lower_bound
@@ -27,15 +30,13 @@ from edgelab.mcu.refusal import Refusal, refusal_of
 
 HEADROOM = 0.2
 """The share of SRAM that stays free by the usual rule, for what the application itself needs."""
-STACK_BYTES = 2048
-"""For the stack: the deepest of the 16 emulated networks with CMSIS-NN took 1,276 bytes; interrupts come on top."""
 INTERPRETER_CODE_BYTES = 85 * 1024
 """Code of the interpreter with CMSIS-NN and five kinds of operators, from a build for the Cortex-M4."""
 _KINDS_IN_THAT_BUILD = 5
 _CODE_BYTES_PER_FURTHER_KIND = 4 * 1024  # an allowance: kernels take from 1 to 10 KB
-_GENERATED_CODE_BYTES_PER_OPERATOR = 1024  # 540 to 1,200 on the oracle networks, compiled for the Cortex-M4
 # Inputs that may have any value. One of int32 may be an index, and the interpreter dies of one outside of its table.
 _OF_ANY_VALUE = frozenset({"int8", "uint8", "int16", "float32", "bool"})
+_PORTABLE = " --kernels portable"
 _TARGETS = ("x86_64-wheel", "cortex-m-reference", "cortex-m-cmsis-nn")
 _WITH_CMSIS_NN = frozenset({"cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55"})
 
@@ -61,8 +62,8 @@ def fit(
     accelerators
         Compile for the Ethos-U of devices that have one (half a second each).
     measured
-        Run the real interpreter, where there is one: the arena that it reports is added, and a model that it refuses
-        fits on no microcontroller.
+        Run the real interpreter, where there is one: the arena that it reports is added and marks the verdict, and a
+        model that it refuses fits on no microcontroller. Compile the C that edgelab would write for a device's core.
 
     Raises
     ------
@@ -76,21 +77,27 @@ def fit(
     devices = _devices(device)
     model = model if isinstance(model, Model) else read_model(model)
     arenas = {target: plan_arena(model, target) for target in _TARGETS}
-    found, note, refusal = _measured(model) if measured else ([], "", None)
+    for_accelerator = compiled_for(model)
+    found, note, refusal = _measured(model, for_accelerator) if measured else ([], "", None)
+    more, difference = _difference(arenas["x86_64-wheel"], found)
+    generated = generator_for(model, compiled=measured)
     known = _Known(
         model=model,
         headroom=float(headroom),
         arenas=arenas,
         operators=check_operators(model),
-        generated=_generated(model),
-        coverage=_coverage(model, devices, float(headroom), arenas) if accelerators else {},
+        generated=generated,
+        coverage=_coverage(model, devices, float(headroom), arenas) if accelerators and not for_accelerator else {},
         refusal=refusal,
+        compiled_for=for_accelerator,
+        unmodelled_bytes=more,
     )
     listed = list(arenas.values())
     notes = [
         f"{name} has needs that the arena's table does not hold, so the modelled arena may be too small."
         for name in sorted({name for a in listed for name in a.unknown})
     ]
+    notes += [difference] if difference else []
     entries = tuple(_fit(known, entry) for entry in devices)
     if note and not (refusal and any(refusal.why in entry.reasons for entry in entries)):
         notes.append(note)
@@ -98,11 +105,12 @@ def fit(
         file=str(model.path),
         rule=float(headroom),
         file_bytes=len(model.content),
-        macs=macs(model),
+        macs=None if for_accelerator else macs(model),
         arena=(*listed, *found),
-        lower_bound=lower_bound(planned_buffers(model)),
+        # Buffers whose places a compiler fixed may lie over one another.
+        lower_bound=min([lower_bound(planned_buffers(model)), *(arena.head for arena in listed)]),
         operators=known.operators,
-        generated=known.generated,
+        generated=generated(DEFAULT_CORE),
         devices=entries,
         notes=tuple(notes),
     )
@@ -116,11 +124,25 @@ class _Known:
     headroom: float
     arenas: dict[str, Arena]
     operators: OperatorReport
-    generated: Generated
+    generated: Callable[[str], Generated]
+    """What the C for a core needs."""
     coverage: dict[str, AcceleratorReport | str]
     """Vela's report by device, or the sentence that says why there is none."""
     refusal: Refusal | None
     """Why the real interpreter, which was run, does not take the model."""
+    compiled_for: str = ""
+    """The accelerator that vela compiled it for, if it did."""
+    unmodelled_bytes: int = 0
+    """What the real interpreter took beyond the modelled arena."""
+
+    def misplaced(self, device: Device) -> tuple[str, str]:
+        """Why a compiled model does not run on a device, and the mend; empty where it does."""
+        if not self.compiled_for or self.compiled_for == device.ethos:
+            return "", ""
+        there = f"{device.name} has {device.ethos}" if device.ethos else f"{device.name} has no Ethos-U"
+        source = "the .tflite file from which vela made it"
+        mend = f"compile {source} with --accelerator-config {device.ethos}" if device.ethos else f"take {source}"
+        return f"vela compiled it for {self.compiled_for}, and {there}", mend
 
     def refused(self, accelerator: AcceleratorReport | None) -> Refusal | None:
         """The refusal, where it counts and nothing has told it better.
@@ -142,7 +164,7 @@ def _fit(known: _Known, device: Device) -> DeviceFit:
     notes = [covered] if isinstance(covered, str) else []
     target = "cortex-m-cmsis-nn" if device.core in _WITH_CMSIS_NN else "cortex-m-reference"
     arena = known.arenas[target]
-    arena_bytes = arena.min_workable or arena.total
+    arena_bytes = (arena.min_workable or arena.total) + known.unmodelled_bytes
     file_bytes = len(known.model.content)
     if accelerator is not None and accelerator.npu_operators:
         arena_bytes = max(arena_bytes, accelerator.sram_bytes + arena.tail)
@@ -153,9 +175,11 @@ def _fit(known: _Known, device: Device) -> DeviceFit:
         ]
     flash_bytes = file_bytes + (_interpreter_code(known.operators) if micro else 0)
     usable = _usable(device, known.headroom)
-    generated = known.generated
+    generated = known.generated(device.core)
     generated_fits = micro and not generated.reason and generated.least_ram_bytes <= usable
-    generated_fits = generated_fits and generated.flash_bytes <= device.flash_bytes
+    least = generated.ram_bytes > usable
+    generated_flash = generated.least_flash_bytes if least else generated.flash_bytes
+    generated_fits = generated_fits and generated_flash <= device.flash_bytes
     refused = known.refused(accelerator) if micro else None
     needs = (flash_bytes, arena_bytes, usable)
     reasons, change = _reasons(known, device, needs, refused, generated_fits=generated_fits)
@@ -168,7 +192,8 @@ def _fit(known: _Known, device: Device) -> DeviceFit:
         stack_bytes=STACK_BYTES,
         reasons=tuple(reasons),
         change=change,
-        cost=_cost(known.model, device, accelerator),
+        cost=_cost(known, device, accelerator),
+        generated=generated,
         generated_fits=generated_fits,
         accelerator=accelerator,
         notes=tuple(notes),
@@ -181,19 +206,23 @@ def _reasons(
     """Why a model does not fit, what decides first, and the smallest change for that."""
     flash_bytes, arena_bytes, usable = needs
     found: list[tuple[str, str]] = []
+    misplaced = known.misplaced(device)
+    if misplaced[0]:
+        found.append(misplaced)
     if device.kind == "microcontroller":
         found += [(f"{check.operator}: {check.reason}", check.mend) for check in known.operators.unsupported]
     if refused is not None:
         found.append((refused.why, refused.mend))
     ram_bytes = arena_bytes + STACK_BYTES
-    generated = known.generated
+    generated = known.generated(device.core)
     if ram_bytes > usable:
         why = (
             f"an arena of {arena_bytes:,} bytes and a stack of {STACK_BYTES:,} are more than the {usable:,} of "
             f"{device.sram_bytes:,} bytes of SRAM that {known.headroom:.0%} headroom leaves"
         )
         head = max(arena.head for arena in known.arenas.values())
-        found.append((why, less_memory(known.model, head, ram_bytes - usable)))
+        less = f"compile it again with less memory (vela's --arena-cache-size, {ram_bytes - usable:,} bytes less)"
+        found.append((why, less if known.compiled_for else less_memory(known.model, head, ram_bytes - usable)))
     if flash_bytes > device.flash_bytes:
         why = f"model and runtime take {flash_bytes:,} bytes of flash, and there are {device.flash_bytes:,}"
         weights = sum(len(t.data) for t in known.model.tensors if t.data is not None)
@@ -202,16 +231,21 @@ def _reasons(
         return [], ""
     change = "; and ".join(dict.fromkeys(mend for _, mend in found))
     if generated_fits:
-        least = generated.ram_bytes > usable
-        ram_bytes, option = (generated.least_ram_bytes, " --minimise ram") if least else (generated.ram_bytes, "")
+        core = "" if device.core == DEFAULT_CORE else f" --core {device.core}" if device.core in CORES else _PORTABLE
+        option, flash_bytes, ram_bytes = "", generated.flash_bytes, generated.ram_bytes
+        if generated.ram_bytes > usable:
+            option, flash_bytes, ram_bytes = " --minimise ram", generated.least_flash_bytes, generated.least_ram_bytes
         change = (
-            f"generate C in place of the interpreter (edgelab firmware{option}): about "
-            f"{generated.flash_bytes:,} bytes of flash and {ram_bytes:,} of RAM"
+            f"generate C in place of the interpreter (edgelab firmware{core}{option}): about "
+            f"{flash_bytes:,} bytes of flash and {ram_bytes:,} of RAM"
         )
     return [why for why, _ in found], change
 
 
-def _cost(model: Model, device: Device, accelerator: AcceleratorReport | None) -> Estimate:
+def _cost(known: _Known, device: Device, accelerator: AcceleratorReport | None) -> Estimate:
+    model = known.model
+    if known.compiled_for:
+        return Estimate(None, None, "A compiled file does not say how long its commands take.")
     if accelerator is None or not accelerator.npu_operators:
         return estimate(model, device)
     milliseconds = accelerator.cycles / (device.clock_mhz * 1000)
@@ -240,28 +274,37 @@ def _usable(device: Device, headroom: float) -> int:
     return math.floor((1 - headroom) * device.sram_bytes)
 
 
-def _generated(model: Model) -> Generated:
-    from edgelab.mcu.cgen import generate
-
-    try:
-        sources, least = generate(model), generate(model, minimise="ram")
-    except BadInput as error:
-        return Generated(0, 0, 0, str(error))
-    code = _GENERATED_CODE_BYTES_PER_OPERATOR * len(sources.layers)
-    ram_bytes, least_bytes = (made.arena_bytes + made.state_bytes + STACK_BYTES for made in (sources, least))
-    return Generated(sources.weights_bytes + code, ram_bytes, min(ram_bytes, least_bytes))
-
-
 def _interpreter_code(operators: OperatorReport) -> int:
     kinds = len({check.operator for check in operators.checks})
     return INTERPRETER_CODE_BYTES + _CODE_BYTES_PER_FURTHER_KIND * max(0, kinds - _KINDS_IN_THAT_BUILD)
 
 
-def _measured(model: Model) -> tuple[list[Arena], str, Refusal | None]:
+def _difference(modelled: Arena, found: Sequence[Arena]) -> tuple[int, str]:
+    """How much more than modelled the interpreter took, and a sentence where the two differ."""
+    if not found:
+        return 0, ""
+    (measured,) = found
+    planned, took = modelled.total, measured.total
+    if measured.min_workable is not None and modelled.min_workable is not None:
+        planned, took = modelled.min_workable, measured.min_workable
+    if (modelled.total, planned) == (measured.total, took):
+        return 0, ""
+    more = max(0, took - planned, measured.total - modelled.total)
+    counts = f"the {more:,} bytes more are added on each microcontroller" if more else "the modelled figure counts"
+    return more, (
+        f"The real interpreter took an arena of {took:,} bytes here, and {planned:,} were modelled: what was measured "
+        f"marks the verdict, {counts}."
+    )
+
+
+def _measured(model: Model, for_accelerator: str) -> tuple[list[Arena], str, Refusal | None]:
     """The arena of the real interpreter on this machine, or a sentence that says why there is none, and a refusal."""
     from edgelab.engines.tflm import TFLMEngine, arena_search
 
+    if for_accelerator:
+        return [], f"Not measured: the interpreter of this machine has no {for_accelerator}.", None
     decisive: tuple[type[Exception], ...] = (ModelRefused, EngineDied)
+    allocations, name = None, ""
     try:
         with contextlib.closing(TFLMEngine(model.path)) as engine:
             allocations, name = engine.allocations(), engine.name
@@ -269,7 +312,12 @@ def _measured(model: Model) -> tuple[list[Arena], str, Refusal | None]:
             decisive = (ModelRefused,)
         smallest = arena_search(model.path).min_workable
     except (BadFile, BadInput, EngineCrash, MissingFramework) as error:
-        return [], f"Not measured: {error}", refusal_of(model, error) if isinstance(error, decisive) else None
+        if isinstance(error, decisive):
+            return [], f"Not measured: {error}", refusal_of(model, error)
+        if allocations is None:
+            return [], f"Not measured: {error}", None
+        arena = Arena("x86_64-wheel", "measured", name, allocations.head, allocations.tail, None)
+        return [arena], f"Not measured, the smallest arena that works: {error}", None
     return [Arena("x86_64-wheel", "measured", name, allocations.head, allocations.tail, smallest)], "", None
 
 

@@ -10,34 +10,12 @@ from edgelab.mcu.accelerator import AcceleratorReport
 from edgelab.mcu.arena import Arena
 from edgelab.mcu.devices import Device
 from edgelab.mcu.estimate import Estimate
+from edgelab.mcu.generated import Generated
 from edgelab.mcu.operators import OperatorReport
 from edgelab.reading import Cell, Reading, Table
 
 # What a fit rests on; the rest of a device's figures decide nothing here.
 _USED = ("clock_mhz", "flash_bytes", "sram_bytes", "core", "accelerator", "active_mw")
-
-
-@dataclass(frozen=True)
-class Generated:
-    """What edgelab's C generator needs for the model, modelled; ``reason`` says why it cannot take it.
-
-    ``ram_bytes`` are activations, state and stack; ``least_ram_bytes`` the same when RAM is minimised.
-    """
-
-    flash_bytes: int
-    ram_bytes: int
-    least_ram_bytes: int
-    reason: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready data; the sizes are null where the generator cannot take the model."""
-        able = not self.reason
-        return {
-            "flash_bytes": self.flash_bytes if able else None,
-            "ram_bytes": self.ram_bytes if able else None,
-            "least_ram_bytes": self.least_ram_bytes if able else None,
-            "reason": self.reason or None,
-        }
 
 
 @dataclass(frozen=True)
@@ -48,6 +26,7 @@ class DeviceFit:
     ``arena_target`` is the build whose plan counts. ``headroom``
     is the share of the device's usable SRAM that stays free (negative: so much is missing). ``reasons`` is empty where
     it fits; else its first entry is what decides, and ``change`` the smallest change that would make it fit.
+    ``generated`` is the need of the C that edgelab writes for its core.
     """
 
     device: Device
@@ -59,6 +38,7 @@ class DeviceFit:
     reasons: tuple[str, ...]
     change: str
     cost: Estimate
+    generated: Generated
     generated_fits: bool
     accelerator: AcceleratorReport | None
     notes: tuple[str, ...] = ()
@@ -102,6 +82,7 @@ class DeviceFit:
             "change": self.change or None,
             "latency": latency.to_dict() if latency else None,
             "energy": energy.to_dict() if energy else None,
+            "generated": self.generated.to_dict(),
             "generated_fits": self.generated_fits,
             "accelerator": None if self.accelerator is None else self.accelerator.to_dict(),
             "unread": list(self.unread),
@@ -111,12 +92,15 @@ class DeviceFit:
 
 @dataclass(frozen=True)
 class FitReport:
-    """A model against devices; ``arena`` holds its arena by target, the measured one last where it could be had."""
+    """A model against devices; ``arena`` holds its arena by target, the measured one last where it could be had.
+
+    ``generated`` is the need of the C that edgelab writes for a Cortex-M4, where it writes for no other core.
+    """
 
     file: str
     rule: float
     file_bytes: int
-    macs: int
+    macs: int | None
     arena: tuple[Arena, ...]
     lower_bound: int
     operators: OperatorReport
@@ -157,7 +141,8 @@ class FitReport:
         ]
         columns = ("device", "fits", "flash bytes", "arena bytes", "SRAM free", "time", "energy", "why not", "change")
         return Table(
-            f"{Path(self.file).name}: {self.file_bytes:,} bytes, {self.macs:,} multiply-accumulates",
+            f"{Path(self.file).name}: {self.file_bytes:,} bytes, "
+            f"{'an unknown number of' if self.macs is None else format(self.macs, ',')} multiply-accumulates",
             columns,
             rows,
             self._note(),

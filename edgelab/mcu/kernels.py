@@ -10,6 +10,8 @@ from edgelab.mcu.model import Model, Operator, Tensor
 
 # CMSIS-NN reverses the filter of a transposed convolution for more input channels than this.
 _REVERSED_ABOVE_CHANNELS = 16
+_ETHOS_U = "ethos-u"  # the custom operator of files that vela has compiled
+_TABLE_ENTRIES = 513  # of a function that TFLM tabulates for 16-bit values
 _WITHOUT_OUTPUT = frozenset({"ASSIGN_VARIABLE", "CALL_ONCE"})
 
 
@@ -54,8 +56,8 @@ class _Call:
 
 def operator_needs(model: Model, index: int, build: Build) -> Needs:
     """What operator ``index`` of the model asks for on a build of TFLM; those that run once are numbered on."""
-    operator = (*model.operators, *model.once)[index]
-    kernel = None if operator.custom else KERNELS.get(operator.code)
+    operator = model.all_operators[index]
+    kernel = KERNELS.get(operator.code) if operator.custom == (operator.code == _ETHOS_U) else None
     if kernel is None or not (operator.outputs or operator.code in _WITHOUT_OUTPUT):
         return Needs(known=False)
     inputs = tuple(model.tensors[i] if i >= 0 else None for i in operator.inputs)
@@ -76,14 +78,14 @@ def operator_needs(model: Model, index: int, build: Build) -> Needs:
         persistent=(data_bytes, *persistent) if kernel.late else tuple(persistent),
         scratch=tuple(_SCRATCH[operator.code](call)) if operator.code in _SCRATCH else (),
         temps=tuple(_temps(operator, temps)),
-        buffers_last=kernel.buffers_last or kernel.late,
-        deduced=build.pointer == 4 and kernel.measured != "both",
+        buffers_last=kernel.buffers_last or kernel.late or (operator.code == "SOFTMAX" and bool(persistent)),
+        deduced=build.pointer == 4 and (kernel.measured != "both" or output.dtype == "int16"),
     )
 
 
 def _assigned_before(model: Model, index: int) -> bool:
     """Whether an operator before this one has asked for the memory of the variable that it assigns."""
-    names, everything = model.variables, (*model.operators, *model.once)
+    names, everything = model.variables, model.all_operators
     name = names.get(everything[index].inputs[0])
     return any(op.code == "ASSIGN_VARIABLE" and names.get(op.inputs[0]) == name for op in everything[:index])
 
@@ -134,7 +136,12 @@ def _convolution_scratch(call: _Call) -> list[int]:
     if x.dtype not in ("int8", "int16") or len(filters.shape) != 4:
         return []
     _, height, width, channels = filters.shape
-    pointwise = height == width == 1 and call.number("dilation_h_factor") == call.number("dilation_w_factor") == 1
+    # The kernel for 16-bit values has no way of its own for 1x1.
+    pointwise = (
+        x.dtype == "int8"
+        and height == width == 1
+        and call.number("dilation_h_factor") == call.number("dilation_w_factor") == 1
+    )
     if pointwise and x.shape[-1:] == (channels,) and _padding(call, filters) == (0, 0):
         return []
     # Two columns of the input as 16-bit numbers, each rounded up to four.
@@ -187,6 +194,9 @@ def _sum_scratch(call: _Call) -> list[int]:
 
 def _transposed_scratch(call: _Call) -> list[int]:
     x, filters, y = call.input(2), call.input(1), call.output
+    if y.dtype == "int16":  # sums of 64 bits, and a bias of 16 bits widened to as many
+        narrow = len(call.inputs) > 3 and call.input(3).dtype == "int16"
+        return [8 * y.elements, *([8 * call.input(3).elements] if narrow else [])]
     if y.dtype != "int8":
         return []
     if not call.build.cmsis_nn or not len(x.shape) == len(filters.shape) == 4:
@@ -206,6 +216,11 @@ def _svdf_scratch(call: _Call) -> list[int]:
     units = filters // call.number("rank")
     first = 4 * batch * filters
     return [first, 4 * batch * units] if call.input(0).dtype == "int8" else [first]
+
+
+def _softmax_persistent(call: _Call) -> list[int]:
+    """Two tables of 513 values of 16 bits, for the exponential and the reciprocal."""
+    return [2 * _TABLE_ENTRIES] * 2 if call.input(0).dtype == "int16" else []
 
 
 def _lstm_persistent(call: _Call) -> list[int]:
@@ -245,6 +260,7 @@ _PERSISTENT: Mapping[str, Callable[[_Call], list[int]]] = {
     **dict.fromkeys(("DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "GATHER", "GATHER_ND", "L2_POOL_2D"), _own_shape),
     "ASSIGN_VARIABLE": lambda call: [call.input(1).size_bytes],
     "BATCH_MATMUL": _product_persistent,
+    "SOFTMAX": _softmax_persistent,
     "TRANSPOSE_CONV": lambda call: [4 * call.input(1).shape[0]] * 2 if call.input(1).shape else [],
     "UNIDIRECTIONAL_SEQUENCE_LSTM": _lstm_persistent,
 }
@@ -261,6 +277,8 @@ _SCRATCH: Mapping[str, Callable[[_Call], list[int]]] = {
     "REDUCE_MAX": _reduction_scratch,
     "REDUCE_MIN": _reduction_scratch,
     "TRANSPOSE_CONV": _transposed_scratch,
+    # An address and a size for each operand.
+    _ETHOS_U: lambda call: [n * (len(call.inputs) + len(call.operator.outputs)) for n in (8, call.build.pointer)],
     "SVDF": _svdf_scratch,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": _lstm_scratch,
 }

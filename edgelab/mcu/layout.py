@@ -236,6 +236,8 @@ KERNELS: Mapping[str, Kernel] = {
     "GATHER": Kernel("ii", "", "i0 i1 o0", buffers_last=True),
     "GATHER_ND": Kernel("", "", "i0 i1 o0", buffers_last=True),
     "GREATER": _COMPARISON,
+    "IF": Kernel("ii", "ii", "i0"),
+    "WHILE": Kernel("ii", "ii", ""),
     "GREATER_EQUAL": _COMPARISON,
     "L2_NORMALIZATION": Kernel("e", "i", "i0 o0"),
     "L2_POOL_2D": Kernel("e iiii e iiii", "", "i0 o0", buffers_last=True),
@@ -283,6 +285,7 @@ KERNELS: Mapping[str, Kernel] = {
     "UNPACK": Kernel("ii", "", ""),
     "VAR_HANDLE": Kernel("pp", "i", ""),
     "ZEROS_LIKE": _NOTHING,
+    "ethos-u": Kernel("", "iii", "i0"),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": Kernel(
         "e ii ccc", _LSTM, "i* o0", cmsis=f"({_LSTM}) iiiii iiiiiiiiii {'(ii pp ii ppp e)' * 4}", buffers_last=True
     ),

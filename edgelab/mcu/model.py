@@ -49,6 +49,13 @@ _ENUMS = {
 }
 _N = TypeVar("_N", int, float)
 _OFFLINE_PLAN = "OfflineMemoryAllocation"
+_MOST_STEPS = 100_000
+_DEEPEST = 32
+# Operators that decide which graphs run, and their options that name those.
+_CONTROL_FLOW = {
+    "IF": ("then_subgraph_index", "else_subgraph_index"),
+    "WHILE": ("cond_subgraph_index", "body_subgraph_index"),
+}
 
 
 @dataclass(frozen=True)
@@ -148,12 +155,25 @@ class Operator:
 
 
 @dataclass(frozen=True)
-class Model:
-    """A .tflite model of one graph.
+class Subgraph:
+    """A graph that an operator of another one runs; ``once``: CALL_ONCE runs it, in the first inference alone.
 
-    A model that keeps state in resource variables has further graphs, which CALL_ONCE runs in the first inference to
-    give the variables their values: ``once`` are their operators, numbered on, ``tensors`` ends with their tensors and
-    ``graphs`` counts all graphs.
+    Its operators are numbered on from those of the graph before, its tensors stand behind those in the model's.
+    """
+
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    operators: tuple[Operator, ...] = field(repr=False)
+    once: bool
+
+
+@dataclass(frozen=True)
+class Model:
+    """A .tflite model: ``operators`` are those of its main graph.
+
+    A model that keeps state in resource variables has further graphs, which CALL_ONCE runs to give the variables their
+    values, and so has one with control flow: IF runs one of two, WHILE two again and again. ``subgraphs`` are those;
+    ``tensors`` holds the tensors of all graphs.
 
     ``offline_offsets`` are those of the metadata ``OfflineMemoryAllocation``, one a tensor, -1 where the
     interpreter places it; None where the file has none.
@@ -168,13 +188,42 @@ class Model:
     description: str
     offline_offsets: tuple[int, ...] | None = field(repr=False)
     metadata: Mapping[str, bytes] = field(repr=False)
-    once: tuple[Operator, ...] = ()
-    graphs: int = 1
+    subgraphs: tuple[Subgraph, ...] = ()
+
+    @property
+    def graphs(self) -> int:
+        """How many graphs it has."""
+        return 1 + len(self.subgraphs)
+
+    @property
+    def all_operators(self) -> tuple[Operator, ...]:
+        """The operators of all graphs; each stands at its index."""
+        return (*self.operators, *(op for graph in self.subgraphs for op in graph.operators))
+
+    @property
+    def running(self) -> tuple[Operator, ...]:
+        """The operators of all graphs that an inference may run, those apart that run once."""
+        return (*self.operators, *(op for graph in self.subgraphs if not graph.once for op in graph.operators))
+
+    @property
+    def control_flow(self) -> str:
+        """The first operator that decides what runs, ``"IF"`` or ``"WHILE"``; empty where each one runs once."""
+        return next((op.code for op in self.running if op.code in _CONTROL_FLOW), "")
+
+    def called(self, operator: Operator) -> tuple[Subgraph, ...]:
+        """The graphs that an operator runs and that need memory for it, in the order of the interpreter's plan.
+
+        A graph that CALL_ONCE runs needs none where it only hands constants to variables.
+        """
+        if operator.code == "CALL_ONCE":
+            graph = self.subgraphs[operator.options["init_subgraph_index"] - 1]
+            return (graph,) if any(self.tensors[i].size_bytes for op in graph.operators for i in op.outputs) else ()
+        return tuple(self.subgraphs[operator.options[key] - 1] for key in _CONTROL_FLOW.get(operator.code, ()))
 
     @property
     def variables(self) -> dict[int, str]:
         """The shared names of resource variables, by the tensors that VAR_HANDLE makes."""
-        handles = [op for op in (*self.operators, *self.once) if op.code == "VAR_HANDLE" and op.outputs]
+        handles = [op for op in self.all_operators if op.code == "VAR_HANDLE" and op.outputs]
         return {op.outputs[0]: str(op.options.get("shared_name", "")) for op in handles}
 
     def table(self) -> Table:
@@ -205,8 +254,7 @@ def read_model(path: str | os.PathLike[str]) -> Model:
     Raises
     ------
     BadFile
-        If it is missing, truncated, damaged, of another format, or holds subgraphs that do more than give resource
-        variables their first values.
+        If it is missing, truncated, damaged, of another format, or holds graphs that run one another in a circle.
     MissingFramework
         If ai-edge-litert, which brings the schema, is not installed.
     """
@@ -222,7 +270,6 @@ def _read(file: Path, content: bytes) -> Model:
     reader = FlatReader(file, content)
     model = reader.model
     graphs = reader.graphs()
-    graph = graphs[0]
     codes = [
         (*reader.code(code), int(code.Version()))
         for code in reader.each(model.OperatorCodes, model.OperatorCodesLength())
@@ -230,6 +277,7 @@ def _read(file: Path, content: bytes) -> Model:
     buffers = [reader.stored(b, content) for b in reader.each(model.Buffers, model.BuffersLength())]
     tensors: list[Tensor] = []
     operators: list[list[Operator]] = []
+    edges: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
     for part in graphs:
         first, number = len(tensors), sum(map(len, operators))
         tensors += [
@@ -238,12 +286,9 @@ def _read(file: Path, content: bytes) -> Model:
         ]
         own = enumerate(reader.each(part.Operators, part.OperatorsLength()), start=number)
         operators.append([_operator(reader, i, o, codes, len(tensors) - first, first) for i, o in own])
-    if len(graphs) > 1 and not _once_alone(tensors, operators):
-        raise BadFile(
-            f"{file} holds {len(graphs)} subgraphs (control flow such as IF or WHILE); "
-            "convert the model without them, one graph is what a microcontroller's plan takes."
-        )
-    inputs, outputs = reader.borders(graph, int(graph.TensorsLength()))
+        inside, outside = reader.borders(part, len(tensors) - first)
+        edges.append((tuple(first + i for i in inside), tuple(first + i for i in outside)))
+    once = _calls(reader, operators)
     metadata = {
         reader.text(entry.Name()): buffers[entry.Buffer()] or b""
         for entry in reader.each(model.Metadata, model.MetadataLength())
@@ -253,25 +298,43 @@ def _read(file: Path, content: bytes) -> Model:
         content=content,
         tensors=tuple(tensors),
         operators=tuple(operators[0]),
-        inputs=tuple(inputs),
-        outputs=tuple(outputs),
+        inputs=edges[0][0],
+        outputs=edges[0][1],
         description=reader.text(model.Description()),
         offline_offsets=_offline(reader, metadata.get(_OFFLINE_PLAN), len(tensors)),
         metadata=metadata,
-        once=tuple(operator for part in operators[1:] for operator in part),
-        graphs=len(graphs),
+        subgraphs=tuple(
+            Subgraph(*edges[number], tuple(operators[number]), number in once) for number in range(1, len(graphs))
+        ),
     )
 
 
-def _once_alone(tensors: Sequence[Tensor], operators: Sequence[Sequence[Operator]]) -> bool:
-    """Whether all graphs but the first run once, and only to give variables constant values."""
-    called = [op.options.get("init_subgraph_index") for op in operators[0] if op.code == "CALL_ONCE"]
-    within = [op for part in operators[1:] for op in part]
-    return sorted(called, key=str) == list(range(1, len(operators))) and all(
-        op.code == "VAR_HANDLE"
-        or (op.code == "ASSIGN_VARIABLE" and len(op.inputs) == 2 and tensors[op.inputs[1]].data is not None)
-        for op in within
-    )
+def _calls(reader: FlatReader, operators: Sequence[Sequence[Operator]]) -> set[int]:
+    """Check that graphs run others that are there, and none itself; the numbers of those that CALL_ONCE runs."""
+    once: set[int] = set()
+    called: list[list[int]] = [[] for _ in operators]
+    for number, part in enumerate(operators):
+        for op in part:
+            for key in (*_CONTROL_FLOW.get(op.code, ()), *(("init_subgraph_index",) if op.code == "CALL_ONCE" else ())):
+                other = op.options.get(key)
+                if not isinstance(other, int) or not 0 < other < len(operators):
+                    raise reader.damaged(f"the operator {op.index}, {op.code}, runs a graph that is not there")
+                called[number].append(other)
+                once |= {other} if op.code == "CALL_ONCE" else set()
+    steps: dict[int, tuple[int, int]] = {}  # of each graph with those that it runs: how many, and how deep
+    while len(steps) < len(called):
+        ends = [number for number, others in enumerate(called) if number not in steps and steps.keys() >= set(others)]
+        if not ends:
+            raise reader.damaged("its graphs run one another in a circle")
+        for number in ends:
+            inner = [steps[other] for other in called[number]]
+            steps[number] = (
+                len(operators[number]) + 1 + sum(count for count, _ in inner),
+                1 + max((depth for _, depth in inner), default=0),
+            )
+    if max(count for count, _ in steps.values()) > _MOST_STEPS or max(deep for _, deep in steps.values()) > _DEEPEST:
+        raise reader.damaged("its graphs run one another more often or deeper than a microcontroller could")
+    return once
 
 
 def _tensor(reader: FlatReader, index: int, tensor: Any, buffers: Sequence[bytes | None]) -> Tensor:

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from edgelab.mcu import compiled
 from edgelab.mcu.model import Model, Operator, Tensor, read_model
+from edgelab.mcu.shapes import FIXED_BATCH, contradiction
 from edgelab.reading import Cell, Table
 
 
@@ -61,8 +63,6 @@ FIXED_SHAPE = "give the network a fixed input shape before converting, so that t
 _STRINGS = "look the text up in the application and feed the network numbers"
 _BOXES = "end the network at boxes and scores and select in the application, or with TFLite_Detection_PostProcess"
 _RECURRENT = "use LSTM layers of one direction (they become UNIDIRECTIONAL_SEQUENCE_LSTM), or convolutions over time"
-FIXED_BATCH = "convert again from a function or SavedModel with a fixed batch of 1, which keeps dilation in CONV_2D"
-"""How to be rid of SPACE_TO_BATCH_ND around a convolution."""
 _MENDS = {
     "GELU": "use RELU or HARD_SWISH in its place and train again",
     "RELU_N1_TO_1": "use TANH, or RELU6 with its input shifted, and train again",
@@ -189,11 +189,11 @@ def check_operators(model: Model | str | os.PathLike[str]) -> OperatorReport:
     refused = refused_operators(model)
     not_generated = set()
     found: dict[tuple[str, str, str, str], int] = {}
-    for operator in model.operators:
+    for operator in model.running:
         kind = operator_type(model, operator)
         key = (operator.code, kind, *_verdict(model, operator, kind))
         found[key] = found.get(key, 0) + 1
-        if operator.index in refused:
+        if operator.index in refused or operator.index >= len(model.operators):
             not_generated.add(key)
     checks = tuple(
         OperatorCheck(
@@ -231,6 +231,8 @@ def mend_for(operator: str) -> str:
 def _verdict(model: Model, operator: Operator, kind: str) -> tuple[str, str]:
     """Why the interpreter does not take an operator, and the mend; empty where it does."""
     code = operator.code
+    if operator.custom and code == compiled.OPERATOR:  # whether the device has the accelerator is for `fit` to say
+        return "", ""
     if code not in (TFLM_CUSTOM_OPERATORS if operator.custom else TFLM_OPERATORS):
         what = f"the custom operator {code}" if operator.custom else code
         return f"the interpreter has no kernel for {what}", mend_for(code)
@@ -241,7 +243,8 @@ def _verdict(model: Model, operator: Operator, kind: str) -> tuple[str, str]:
         weights = model.tensors[operator.inputs[1]].dtype
         if weights != "float32":
             return f"its weights are {weights} and its input float32 (dynamic-range quantization)", FULL_INTEGER
-    return _kernel_refuses(model, operator, kind)
+    refused = _kernel_refuses(model, operator, kind)
+    return refused if refused[0] else contradiction(model, operator)
 
 
 def _kernel_refuses(model: Model, operator: Operator, kind: str) -> tuple[str, str]:
@@ -263,10 +266,20 @@ def _pads(model: Model, operator: Operator) -> bool:
 
 def _remarks(model: Model, checks: Sequence[OperatorCheck]) -> list[str]:
     remarks = []
+    accelerator = compiled.compiled_for(model)
+    if accelerator:
+        remarks.append(f"It was compiled by vela for {accelerator}, and runs on a device that has this accelerator.")
     floats = sum(check.count for check in checks if check.type == "float32" and check.operator not in _AT_THE_BORDER)
-    if floats:
+    alone = left_in_float(model)
+    if alone:
+        kinds = ", ".join(dict.fromkeys(op.code for op in alone))
         remarks.append(
-            f"{floats} of {len(model.operators)} operators compute in float32, with four times the memory of int8: "
+            f"The converter left {len(alone)} of {len(model.running)} operators in float32 in a network of int8 "
+            f"({kinds}), with four times the memory: use one there that it quantizes, such as RELU or HARD_SWISH."
+        )
+    elif floats:
+        remarks.append(
+            f"{floats} of {len(model.running)} operators compute in float32, with four times the memory of int8: "
             f"{FULL_INTEGER}."
         )
     open_inputs = _open_inputs(model)
@@ -294,6 +307,21 @@ def _open_inputs(model: Model) -> list[str]:
             if min(signature, default=0) < 0:
                 found.append(f"'{model.tensors[index].name}'")
         return found
+
+
+def left_in_float(model: Model) -> list[Operator]:
+    """The operators that compute in float32 although layers around them compute in int8; none of a float network."""
+    quantized = bool(compiled.compiled_for(model)) or any(
+        op.code in _WEIGHTED and op.outputs and model.tensors[op.outputs[0]].dtype == "int8" for op in model.running
+    )
+    return [
+        op
+        for op in model.running
+        if quantized
+        and op.code not in _AT_THE_BORDER
+        and operator_type(model, op) == "float32"
+        and _operands(model, op)
+    ]
 
 
 def _operands(model: Model, operator: Operator) -> list[Tensor]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgelab.emulator.machine import Core
+from edgelab.mcu.cgen import naming
 from edgelab.mcu.compiler import FLAGS, SCRIPT, linker_script, support_file
 
 _GCC_CPU = {
@@ -31,15 +32,20 @@ def project_files(about: Mapping[str, Any], core: Core, *, stack_bytes: int) -> 
     stack_bytes
         Bytes for the stack.
     """
-    return {
+    own = {
         "main.c": main_program(about),
         "quantization.h": quantization_header(about),
-        "description.c": description(about),
-        "startup.c": support_file("startup.c"),
         "runtime.c": support_file("runtime.c"),
         SCRIPT: linker_script(core, stack_bytes=stack_bytes),
         "Makefile": makefile(core),
         "README.md": notes(about, core),
+    }
+    prefix = str(about.get("prefix", naming.PREFIX))
+    described = "description.c" if prefix == naming.PREFIX else f"{prefix}_description.c"
+    return {
+        **naming.named(own, prefix),
+        described: description(about),
+        "startup.c": support_file("startup.c"),
     }
 
 
@@ -47,9 +53,10 @@ def description(about: Mapping[str, Any]) -> str:
     """The C file that puts the description into the section ``.edgelab``."""
     text = json.dumps(about, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     lines = "\n".join(f"    {json.dumps(text[at : at + 96])}" for at in range(0, len(text), 96))
+    name = f"{about.get('prefix', naming.PREFIX)}_description"
     return f"""/* What this firmware computes, for edgelab: it lies in the file and takes no memory on the device. */
-extern const char edgelab_description[];
-__attribute__((section(".edgelab"), used)) const char edgelab_description[] =
+extern const char {name}[];
+__attribute__((section(".edgelab"), used)) const char {name}[] =
 {lines};
 """
 
@@ -133,9 +140,10 @@ def makefile(core: Core) -> str:
     """A Makefile for arm-none-eabi-gcc."""
     flags = " ".join(FLAGS)
     return f"""# make: build/firmware.elf and build/firmware.bin for the {core.title}, with Arm's GNU toolchain.
+# DEFINES='-D EDGELAB_ARENA=my_buffer' places the model's memory as model.h says.
 PREFIX ?= arm-none-eabi-
 CC = $(PREFIX)gcc
-CFLAGS = -mthumb {_GCC_CPU[core.name]} {flags} -ffreestanding -Wall -Wextra
+CFLAGS = -mthumb {_GCC_CPU[core.name]} {flags} -ffreestanding -Wall -Wextra $(DEFINES)
 SOURCES = model.c main.c description.c startup.c runtime.c
 OBJECTS = $(SOURCES:%.c=build/%.o)
 
@@ -163,7 +171,8 @@ def notes(about: Mapping[str, Any], core: Core) -> str:
     """A few lines about the folder."""
     return f"""# {_plain(about["model"])} on a {core.title}
 
-- `model.c`, `model.h`: C ({about["kernels"]} kernels), no heap, no library; compiled as C, called from C or C++.
+- `model.c`, `model.h`: C ({about["kernels"]} kernels), no heap, no library; called from C or C++.
+  `model.h` says how to place its memory or to share it with another model. Two models in one image: `--prefix NAME`.
 - `quantization.h`: real numbers to the model's integers and back. `main.c`: where your sensor goes.
 - `firmware.ld`, `startup.c`, `runtime.c`, `Makefile`: put your board's memory into `firmware.ld`, then `make`.
 - `firmware.elf`: built already, for the emulated core: `edgelab compare MODEL firmware.elf --data FILE.npz`.

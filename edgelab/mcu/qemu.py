@@ -83,12 +83,12 @@ def run_in_qemu(path: str, inputs: Sequence[NDArray[Any]], *, timeout: float = 1
     if len(inputs) != len(about["inputs"]):
         raise BadInput(f"{path} takes {len(about['inputs'])} inputs, not {len(inputs)}.")
     rows = [as_rows(array, info, str(path)) for array, info in zip(inputs, about["inputs"], strict=True)]
-    main, invoke = elf.symbol("main").address, elf.symbol("edgelab_invoke").address
+    main, invoke = elf.symbol("main").address, elf.symbol(f"{about['prefix']}_invoke").address
     with _Debugged(Path(path), BOARDS[find_core(about["core"]).name], timeout) as core:
         core.stop_at(main)
         places = [
             [
-                core.call(elf.symbol(f"edgelab_{kind}").address, number, back=main)
+                core.call(elf.symbol(f"{about['prefix']}_{kind}").address, number, back=main)
                 for number in range(len(about[f"{kind}s"]))
             ]
             for kind in ("input", "output")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from edgelab.engines.tflm import UNSTEADY
 from edgelab.errors import EdgelabError, EngineDied
 from edgelab.mcu.model import Model, Operator
 from edgelab.mcu.operators import FIXED_SHAPE, FULL_INTEGER
@@ -38,6 +39,9 @@ def refusal_of(model: Model, error: EdgelabError) -> Refusal:
     error
         What `edgelab.engines.tflm` raised for it: `ModelRefused`, or `EngineDied`.
     """
+    if UNSTEADY in str(error):
+        why = f"the interpreter {UNSTEADY} from one arena to the next: a kernel reads memory that nothing has set"
+        return Refusal("", why, _OTHERWISE)
     said = str(error).partition(f"{model.path}: ")[2].rstrip(".") or str(error).partition(";")[0]
     if isinstance(error, EngineDied):
         return Refusal("", f"the interpreter does not survive this file: {said}", _OTHERWISE)

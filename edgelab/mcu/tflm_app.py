@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 
+from edgelab.mcu.cgen.naming import PREFIX
 from edgelab.mcu.model import Model, Tensor
 
 _BYTES_A_LINE = 16
@@ -51,7 +52,7 @@ def c_array(content: bytes, name: str) -> str:
     return f"alignas(16) const unsigned char {name}[{len(content)}] = {{\n" + "\n".join(lines) + "\n};"
 
 
-def tflm_files(model: Model, arena_bytes: int) -> Mapping[str, str]:
+def tflm_files(model: Model, arena_bytes: int, prefix: str = PREFIX) -> Mapping[str, str]:
     """The files of the application: the model's array, its header, and the main program.
 
     Parameters
@@ -60,27 +61,32 @@ def tflm_files(model: Model, arena_bytes: int) -> Mapping[str, str]:
         The model.
     arena_bytes
         The smallest tensor arena that works, as the plan says.
+    prefix
+        What the names of the model's array, its macro and its files begin with; ``edgelab``: none.
     """
+    own = "" if prefix == PREFIX else f"{prefix}_"
+    guard, array, size = f"{own.upper()}MODEL_DATA_H_", f"g_{own}model", f"k{own}ModelBytes" if own else "kModelBytes"
     name, digest = _comment(model.path.name), hashlib.sha256(model.content).hexdigest()
     header = f"""// {name}, {len(model.content):,} bytes, SHA-256 {digest}
-#ifndef MODEL_DATA_H_
-#define MODEL_DATA_H_
+#ifndef {guard}
+#define {guard}
 
-extern const unsigned char g_model[{len(model.content)}];
-constexpr unsigned int kModelBytes = {len(model.content)};
+extern const unsigned char {array}[{len(model.content)}];
+constexpr unsigned int {size} = {len(model.content)};
 
 #endif
 """
     data = f"""// {name} as an array: const, so that it stays in flash; aligned, because words are read from it.
-#include "model_data.h"
+#include "{own}model_data.h"
 
-{c_array(model.content, "g_model")}
+{c_array(model.content, array)}
 """
-    return {"model_data.h": header, "model_data.cc": data, "main.cc": _main(model, arena_bytes)}
+    main = _main(model, arena_bytes, f"{own}model_data.h", array)
+    return {f"{own}model_data.h": header, f"{own}model_data.cc": data, "main.cc": main}
 
 
-def _main(model: Model, arena_bytes: int) -> str:
-    operators = (*model.operators, *model.once)
+def _main(model: Model, arena_bytes: int, header: str, array: str) -> str:
+    operators = model.all_operators
     codes = list(dict.fromkeys((operator.code, operator.custom) for operator in operators))
     adds = "\n".join(_add(code, custom=custom) for code, custom in codes)
     inputs = "\n".join(_border("input", i, model.tensors[t]) for i, t in enumerate(model.inputs))
@@ -99,7 +105,7 @@ def _main(model: Model, arena_bytes: int) -> str:
     return f"""// TensorFlow Lite Micro with {_comment(model.path.name)}: the operators that it has and no other.
 #include <cstdint>
 
-#include "model_data.h"
+#include "{header}"
 {includes}
 #include "tensorflow/lite/schema/schema_generated.h"
 
@@ -122,7 +128,7 @@ TfLiteStatus AddOperators(Resolver& resolver) {{
 int main() {{
   tflite::InitializeTarget();
 
-  const tflite::Model* model = tflite::GetModel(g_model);
+  const tflite::Model* model = tflite::GetModel({array});
   if (model->version() != TFLITE_SCHEMA_VERSION) {{
     MicroPrintf("The model has schema version %d, the library %d.", static_cast<int>(model->version()),
                 TFLITE_SCHEMA_VERSION);

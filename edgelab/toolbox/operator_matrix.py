@@ -198,12 +198,13 @@ def _tflite(path: PathLike) -> OperatorMatrix:
     litert, kernels = _litert(path)
     ethos, left = _ethos(model)
     groups: dict[tuple[str, str], list[int]] = {}
-    for operator in model.operators:
+    for operator in model.running:
         groups.setdefault((operator.code, operator_type(model, operator)), []).append(operator.index)
+    by_index = {operator.index: operator for operator in model.running}
     kinds = []
     for (code, dtype), indices in groups.items():
         check = checks[code, dtype]
-        names = {model.tensors[i].name for index in indices for i in model.operators[index].outputs if i >= 0}
+        names = {model.tensors[i].name for index in indices for i in by_index[index].outputs if i >= 0}
         kinds.append(
             Kind(
                 code,
@@ -212,7 +213,7 @@ def _tflite(path: PathLike) -> OperatorMatrix:
                 {
                     litert.name: Verdict(None if kernels is None else True, _kernels(names, kernels)),
                     "TFLM": Verdict(check.tflm, "", check.reason, check.mend),
-                    "C generator": _generated(indices, dtype, refused, path),
+                    "C generator": _generated(indices, dtype, refused, path, len(model.operators)),
                     ethos.name: _accelerated(indices, left),
                     "Edge TPU": _edge_tpu(code, dtype, edge_tpu.SUPPORTED),
                 },
@@ -267,11 +268,15 @@ def _accelerated(indices: Iterable[int], left: Mapping[int, str] | None) -> Verd
     return Verdict(False, "", f"on the processor, {_lowered(reasons[0])}") if reasons else Verdict(True)
 
 
-def _generated(indices: Iterable[int], dtype: str, refused: Mapping[int, str], path: PathLike) -> Verdict:
+def _generated(
+    indices: Iterable[int], dtype: str, refused: Mapping[int, str], path: PathLike, outermost: int
+) -> Verdict:
     """The generator's own sentence names the tensor and the file; here it is about many operators of a kind."""
     from edgelab.mcu.operators import FULL_INTEGER
 
     reasons = [refused[index] for index in indices if index in refused]
+    if not reasons and max(indices) >= outermost:
+        return Verdict(False, "", "no C is written for what stands inside an IF or WHILE", "run the model in TFLM")
     if not reasons:
         return Verdict(True)
     if "not one the C generator knows" in reasons[0]:

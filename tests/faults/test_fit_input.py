@@ -1,5 +1,6 @@
 """What `edgelab fit` says to files that are damaged, foreign or hostile: one sentence, status 2, and no crash."""
 
+import copy
 import random
 import shutil
 import subprocess
@@ -61,15 +62,26 @@ def test_a_model_of_another_format(tmp_path, capfd):
     assert "convert it to .tflite" in said(capfd, tmp_path / "m.onnx")
 
 
-def test_a_model_of_two_graphs(tmp_path, capfd):
+@pytest.mark.parametrize(("graphs", "words"), [(2, "circle"), (41, "deeper"), (23, "more often")])
+def test_graphs_that_never_come_to_an_end(tmp_path, capfd, graphs, words):
+    """A circle; a chain of 40; and 22 of which each runs the next twice, which makes four million."""
     from ai_edge_litert import schema_py_generated as schema
 
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(MODEL.read_bytes(), 0))
-    model.subgraphs = [*model.subgraphs, *model.subgraphs]
+    source = MODEL.parents[1] / "cases" / "mcu" / "if_two_subgraphs.tflite"
+    template = schema.ModelT.InitFromObj(schema.Model.GetRootAs(source.read_bytes(), 0))
+    made = [copy.deepcopy(template.subgraphs[0]) for _ in range(graphs)]
+    for number, graph in enumerate(made):
+        (decides,) = [op for op in graph.operators if hasattr(op.builtinOptions, "thenSubgraphIndex")]
+        following = min(number + 1, graphs - 1)
+        decides.builtinOptions.thenSubgraphIndex = following
+        decides.builtinOptions.elseSubgraphIndex = following
+        if number == graphs - 1 and words != "circle":
+            graph.operators = [op for op in graph.operators if op is not decides]
+    template.subgraphs = made
     builder = schema.flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    (tmp_path / "two.tflite").write_bytes(bytes(builder.Output()))
-    assert "2 subgraphs" in said(capfd, tmp_path / "two.tflite")
+    builder.Finish(template.Pack(builder), file_identifier=b"TFL3")
+    (tmp_path / "graphs.tflite").write_bytes(bytes(builder.Output()))
+    assert words in said(capfd, tmp_path / "graphs.tflite")
 
 
 def test_bytes_that_were_changed_never_crash(tmp_path):

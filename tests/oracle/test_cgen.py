@@ -170,7 +170,7 @@ def test_variables_are_read_and_written_where_they_lie(networks):
 def test_a_variable_that_nothing_assigns_first_begins_at_its_zero_point(networks):
     model = read_model(networks / "streaming_in_the_order_of_converters.tflite")
     given = generate(model).files["model.c"]
-    bare = generate(dataclasses.replace(model, once=())).files["model.c"]
+    bare = generate(dataclasses.replace(model, subgraphs=())).files["model.c"]
     zeros = ", ".join(["3"] * 18)
     assert f"[18] ALIGNED = {{{zeros}}};" in bare
     assert zeros not in given

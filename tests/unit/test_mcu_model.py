@@ -9,9 +9,11 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from edgelab.errors import BadFile, BadInput
+from edgelab.mcu.cgen import generate
 from edgelab.mcu.model import Quantization, read_model
 from edgelab.models.tflite_writer import TfliteWriter
 from tests.mcu_networks import NETWORKS
+from tests.unit.test_mcu_cases import CASES
 
 ORACLE = Path(__file__).parents[1] / "data" / "mcu_oracle"
 
@@ -125,35 +127,71 @@ def test_other_files_are_refused(tmp_path):
         read_model(other)
 
 
-def test_more_than_one_subgraph_is_refused(tmp_path):
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(NETWORKS["dense_plain"](), 0))
-    model.subgraphs = [*model.subgraphs, *model.subgraphs]
+def with_options(content, **targets):
+    """A file whose operators of control flow run other graphs: ``{"then": 1}`` sets ``thenSubgraphIndex``."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            for key, number in targets.items():
+                if hasattr(operator.builtinOptions, f"{key}SubgraphIndex"):
+                    setattr(operator.builtinOptions, f"{key}SubgraphIndex", number)
     builder = flatbuffers.Builder()
     builder.Finish(model.Pack(builder), b"TFL3")
-    with pytest.raises(BadFile, match="2 subgraphs"):
+    return bytes(builder.Output())
+
+
+def test_the_graphs_of_control_flow_are_read():
+    model = read_model(CASES / "if_two_subgraphs.tflite")
+    assert model.graphs == 3
+    assert model.control_flow == "IF"
+    (decides,) = [op for op in model.operators if op.code == "IF"]
+    then, other = model.called(decides)
+    assert sorted([then.inputs, other.inputs]) == [graph.inputs for graph in model.subgraphs]
+    assert not then.once
+    assert [op.index for op in model.all_operators] == list(range(len(model.all_operators)))
+    assert model.running == model.all_operators
+    assert all(i < len(model.tensors) for graph in model.subgraphs for i in (*graph.inputs, *graph.outputs))
+
+
+@pytest.mark.parametrize(("target", "words"), [(7, "not there"), (-1, "not there"), (0, "not there")])
+def test_control_flow_into_nothing_is_damage(tmp_path, target, words):
+    with pytest.raises(BadFile, match=words):
+        read(tmp_path, with_options((CASES / "if_two_subgraphs.tflite").read_bytes(), then=target))
+
+
+def test_graphs_that_run_each_other_are_damage(tmp_path):
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs((CASES / "if_two_subgraphs.tflite").read_bytes(), 0))
+    decides = [op for op in model.subgraphs[0].operators if hasattr(op.builtinOptions, "thenSubgraphIndex")]
+    model.subgraphs[1].operators = [*model.subgraphs[1].operators, *decides]
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    with pytest.raises(BadFile, match=r"circle|not there|another"):
         read(tmp_path, bytes(builder.Output()))
 
 
 def test_a_graph_that_gives_variables_their_values_is_read(tmp_path):
     model = read(tmp_path, NETWORKS["streaming_keywords"]())
     assert model.graphs == 2
-    assert [op.code for op in model.once] == ["VAR_HANDLE", "ASSIGN_VARIABLE"] * 4
-    assert [op.index for op in model.once] == list(range(len(model.operators), len(model.operators) + 8))
+    assert [op.code for op in model.subgraphs[0].operators] == ["VAR_HANDLE", "ASSIGN_VARIABLE"] * 4
+    assert [op.index for op in model.subgraphs[0].operators] == list(
+        range(len(model.operators), len(model.operators) + 8)
+    )
     assert set(model.variables.values()) == {"first", "ring_0", "ring_1", "last"}
     assert len(model.variables) == 8  # a handle in each graph
-    values = [model.tensors[op.inputs[1]] for op in model.once if op.code == "ASSIGN_VARIABLE"]
+    values = [model.tensors[op.inputs[1]] for op in model.subgraphs[0].operators if op.code == "ASSIGN_VARIABLE"]
     assert [t.shape for t in values] == [(1, 2, 1, 20), (1, 4, 1, 12), (1, 8, 1, 12), (1, 4, 1, 12)]
     assert (values[0].array() == -10).all()
 
 
-def test_a_graph_that_computes_is_refused(tmp_path):
+def test_a_first_value_that_is_computed_is_read_and_not_generated(tmp_path):
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(NETWORKS["running_mean"](), 0))
     assigned = model.subgraphs[1].tensors[1]
     assigned.buffer = 0  # no constant any more
     builder = flatbuffers.Builder()
     builder.Finish(model.Pack(builder), b"TFL3")
-    with pytest.raises(BadFile, match="2 subgraphs"):
-        read(tmp_path, bytes(builder.Output()))
+    model = read(tmp_path, bytes(builder.Output()))
+    with pytest.raises(BadInput, match="computes the first value"):
+        generate(model)
 
 
 def test_an_int4_constant_is_measured_in_half_bytes(tmp_path):

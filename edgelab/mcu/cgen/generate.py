@@ -25,6 +25,7 @@ from edgelab.mcu.cgen import (
     lower_picks,
     lower_products,
     lowering,
+    naming,
     portable,
     portable_lstm,
     portable_moves,
@@ -50,10 +51,10 @@ Emitter = Callable[[Program, Any], None]
 class Sources:
     """Generated C.
 
-    ``files`` holds ``model.c`` and ``model.h``; ``layers`` the C functions in the order in which they run, each static
-    and never inlined, so that instructions can be counted by function; ``macs_by_layer`` their multiply-accumulates.
-    ``arena_bytes`` is the static buffer for activations and scratch, ``state_bytes`` what the
-    model remembers between inferences, ``weights_bytes`` the constants, tables included.
+    ``files`` holds ``model.c`` and ``model.h``, or those with the prefix for a name; ``layers`` the C functions in the
+    order in which they run, each static and never inlined, so that instructions can be counted by function;
+    ``macs_by_layer`` their multiply-accumulates. ``arena_bytes`` is the buffer for activations and scratch,
+    ``state_bytes`` what the model remembers between inferences, ``weights_bytes`` the constants, tables included.
     """
 
     files: Mapping[str, str] = field(repr=False)
@@ -104,7 +105,9 @@ _PORTABLE: dict[type[Step], Emitter] = {
 }
 
 
-def generate(model: Model, *, kernels: Kernels = "portable", minimise: Minimise = "time") -> Sources:
+def generate(
+    model: Model, *, kernels: Kernels = "portable", minimise: Minimise = "time", prefix: str = naming.PREFIX
+) -> Sources:
     """Generate C for an int8 model.
 
     Parameters
@@ -116,12 +119,16 @@ def generate(model: Model, *, kernels: Kernels = "portable", minimise: Minimise 
         ``"portable"``: C99 for any compiler; ``"dsp"``: for Cortex-M4, M7 and M33 with their DSP instructions.
     minimise
         ``"time"``, or ``"ram"``: first layers row by row, so that their activations never stand in memory whole.
+    prefix
+        What every name begins with, so that several models stand in one image: ``"net"`` makes ``net.c``, ``net.h``,
+        ``net_invoke`` and ``NET_INPUTS``.
 
     Raises
     ------
     BadInput
-        If an operator or a type has no kernel; the sentence names it and the mend.
+        If an operator or a type has no kernel, the sentence names it and the mend; or the prefix is no C identifier.
     """
+    naming.checked_prefix(prefix)
     if kernels not in ("portable", "dsp") or minimise not in ("time", "ram"):
         raise BadInput(f"kernels={kernels!r}, minimise={minimise!r}: take 'portable' or 'dsp', and 'time' or 'ram'.")
     given, kept = model, variables.resolved(joining.joined(folding.folded(model)))
@@ -153,10 +160,13 @@ def generate(model: Model, *, kernels: Kernels = "portable", minimise: Minimise 
     running = [step for step in steps if not isinstance(step, lowering.Alias)]
     calls = "".join(f"  {name}();\n" for name in _calls(made))
     return Sources(
-        files={
-            "model.c": _source(model, program, states.text, made.layout.arena_bytes, calls),
-            "model.h": _header(model),
-        },
+        files=naming.named(
+            {
+                "model.c": _source(model, program, states.text, made.layout.arena_bytes, calls),
+                "model.h": _header(model, made.layout.arena_bytes),
+            },
+            prefix,
+        ),
         layers=tuple(step.function for step in running),
         macs_by_layer=tuple(step.macs for step in running),
         kernels=kernels,
@@ -268,6 +278,9 @@ _HEAD = """/* Generated from {name}: do not edit. C99, no heap, no library. */
 #else
 #define ROLLED
 #endif
+#if defined(__cplusplus)
+#define restrict __restrict
+#endif
 #if defined(__GNUC__)
 typedef int32_t __attribute__((may_alias)) word;
 #define ALIGNED __attribute__((aligned(16)))
@@ -276,10 +289,26 @@ typedef int32_t word;
 #define ALIGNED
 #endif
 
-static uint8_t arena[{arena}] ALIGNED;
+/* The memory in which the model works, see the header: the application's where it names one, else one of its own. */
+#ifdef EDGELAB_ARENA
+extern uint8_t EDGELAB_ARENA[];
+#define arena EDGELAB_ARENA
+#else
+#ifndef EDGELAB_ARENA_ATTRIBUTE
+#define EDGELAB_ARENA_ATTRIBUTE
+#endif
+static uint8_t arena[{arena}] ALIGNED EDGELAB_ARENA_ATTRIBUTE;
+#endif
 """
 _ASSEMBLY = """/* Functions in assembly take their arguments from registers, which a compiler does not see as a use. */
+#if defined(__GNUC__)
+#pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter"
+#endif
+"""
+_ASSEMBLY_END = """#if defined(__GNUC__)
+#pragma GCC diagnostic pop
+#endif
 """
 
 
@@ -287,11 +316,11 @@ def _source(model: Model, program: Program, states: str, arena_bytes: int, calls
     text = _HEAD.format(name=_comment(model.path.name), arena=max(arena_bytes, 1))
     body = "\n".join(program.functions)
     parts = [text, states]
-    if any(name in part for name in ("clamp(", "scaled(") for part in (body, *program.helpers.values())):
-        parts.append(portable.HELPERS)
-    if any("(naked," in helper for helper in program.helpers.values()):
-        parts.append(_ASSEMBLY)
-    parts += [*program.helpers.values(), *program.constants, body]
+    called = "\n".join([body, *program.helpers.values()])
+    parts += [helper for name, helper in portable.HELPERS.items() if re.search(rf"\b{name}\(", called)]
+    assembly = any("(naked," in helper for helper in program.helpers.values())
+    parts += [_ASSEMBLY, *program.helpers.values(), _ASSEMBLY_END] if assembly else [*program.helpers.values()]
+    parts += [*program.constants, body]
     parts.append(_accessor("int8_t *edgelab_input", [program.addresses[i] for i in model.inputs]))
     parts.append(_accessor("const int8_t *edgelab_output", [program.addresses[i] for i in model.outputs]))
     parts.append(f"void edgelab_invoke(void) {{\n{calls}}}\n")
@@ -307,7 +336,7 @@ def _comment(name: str) -> str:
     return re.sub(r"[^\w. -]", "_", name)
 
 
-def _header(model: Model) -> str:
+def _header(model: Model, arena_bytes: int) -> str:
     lines = [
         f"/* Generated from {_comment(model.path.name)}: do not edit. */",
         "#ifndef EDGELAB_MODEL_H",
@@ -317,6 +346,13 @@ def _header(model: Model) -> str:
         "",
         f"#define EDGELAB_INPUTS {len(model.inputs)}",
         f"#define EDGELAB_OUTPUTS {len(model.outputs)}",
+        "",
+        "/* The memory in which the model works, its inputs and outputs too. To place it, compile model.c with",
+        "   -D EDGELAB_ARENA_ATTRIBUTE='__attribute__((section(\".fast\")))'. Models that run one after the other may",
+        "   share a buffer of yours: define one of uint8_t, aligned to 16, of the largest EDGELAB_ARENA_BYTES of them",
+        '   (in C++ as extern "C"), and compile each with its name, -D EDGELAB_ARENA=my_buffer. Then read the outputs',
+        "   of one before the inputs of another are filled. What a model remembers between inferences is not in it. */",
+        f"#define EDGELAB_ARENA_BYTES {max(arena_bytes, 1)}",
     ]
     for kind, indices in (("INPUT", model.inputs), ("OUTPUT", model.outputs)):
         for i, index in enumerate(indices):

@@ -261,6 +261,9 @@ def constant(model: Model, op: Operator, position: int) -> Ints:
     return tensor.array().astype(np.int64)
 
 
+_WITH_WEIGHTS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"})
+
+
 def where(model: Model, op: Operator) -> str:
     """The operator as an error names it."""
     return f"Operator {op.index}, {op.code}, of {model.path.name}"
@@ -270,6 +273,13 @@ def quantization(model: Model, op: Operator, tensor: Tensor) -> Quantization:
     """The quantization of an int8 operand."""
     if tensor.dtype != "int8":
         kind = "in float" if tensor.dtype.startswith("float") else f"with {tensor.dtype} values"
+        layers = [o for o in model.operators if o.outputs and len(o.inputs) > 1 and o.code in _WITH_WEIGHTS]
+        if kind == "in float" and any(model.tensors[o.outputs[0]].dtype == "int8" for o in layers):
+            raise BadInput(
+                f"{where(model, op)} was left in float by the converter ('{tensor.name}'), while the layers around it "
+                "are int8: put an operator in its place that the converter quantizes, such as RELU or HARD_SWISH, and "
+                "train and convert again."
+            )
         raise BadInput(
             f"{where(model, op)} works {kind} ('{tensor.name}'); the generator takes full-integer int8 models: "
             "quantize the model to int8, weights and activations, with a calibration set."

@@ -10,9 +10,11 @@ from edgelab.mcu.cgen.lowering import Convolution, Pool, Step, Window, wrapped
 
 UNROLLED_TAPS = 25
 
-HELPERS = """
+HELPERS = {
+    "clamp": """
 static inline int32_t clamp(int32_t x, int32_t low, int32_t high) { return x < low ? low : x > high ? high : x; }
-
+""",
+    "scaled": """
 /* x * m / 2^31 to the nearest, then / 2^right to the nearest with ties away from zero: the two roundings of TFLM. */
 static inline int32_t scaled(int32_t x, int32_t m, int left, int right) {
   const int32_t wide = (int32_t)((uint32_t)x << left);
@@ -20,7 +22,9 @@ static inline int32_t scaled(int32_t x, int32_t m, int left, int right) {
   const int32_t mask = (int32_t)((1u << right) - 1u);
   return (v >> right) + ((v & mask) > (mask >> 1) + (v < 0));
 }
-"""
+""",
+}
+"""Functions that many layers call, by name."""
 
 
 def requantization(p: Program, step: Step, multipliers: tuple[Multiplier, ...]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edgelab.errors import BadInput
+from edgelab.mcu import compiled
 from edgelab.mcu.cgen.fixed import Multiplier
 from edgelab.mcu.cgen.joining import JOINED
 from edgelab.mcu.cgen.lower_functions import FUNCTIONS
@@ -16,6 +17,7 @@ from edgelab.mcu.cgen.lower_picks import PICKS
 from edgelab.mcu.cgen.lower_products import PRODUCTS
 from edgelab.mcu.cgen.lowering import Lower, Step, where
 from edgelab.mcu.model import Model, Operator
+from edgelab.mcu.shapes import contradiction
 
 FAMILIES: tuple[Mapping[str, Lower], ...] = (LAYERS, RECURRENT, FUNCTIONS, MOVES, PICKS, PAIRS, PRODUCTS)
 """What each file of lowerings offers, by the operator's name in the schema; no name stands in two."""
@@ -59,11 +61,19 @@ def lower_operator(model: Model, op: Operator) -> Step:
         As `lower`.
     """
     known = known_operators() | JOINED
+    if op.custom and op.code == compiled.OPERATOR:
+        raise BadInput(
+            f"{model.path.name} was compiled by vela for {compiled.compiled_for(model)} and holds its commands alone; "
+            "give the .tflite file from which vela made it."
+        )
     if op.custom or op.code not in known:
         raise BadInput(
             f"{where(model, op)} is not one the C generator knows; {_mend(op.code)} "
             f"(it knows {', '.join(sorted(known_operators()))})."
         )
+    torn, mend = contradiction(model, op)
+    if torn:
+        raise BadInput(f"{where(model, op)} cannot be right, {torn}; {mend}.")
     try:
         return _sound(model, op, known[op.code](model, op))
     except BadInput:

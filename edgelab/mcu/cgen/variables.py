@@ -47,11 +47,13 @@ def resolved(model: Model) -> Resolved:
     Raises
     ------
     BadInput
-        If a variable is read before CALL_ONCE gives it its value, or is used with different sizes.
+        If a variable is read before CALL_ONCE gives it its value, gets one that is computed, or is used with different
+        sizes.
     """
     names = model.variables
     if not any(op.code in OPERATORS for op in model.operators):
         return Resolved(model, {})
+    _check_first_values(model)
     once = [k for k, op in enumerate(model.operators) if op.code == "CALL_ONCE"]
     early = [op for op in model.operators[: max(once, default=0)] if op.code in ("READ_VARIABLE", "ASSIGN_VARIABLE")]
     if early:
@@ -63,7 +65,19 @@ def resolved(model: Model) -> Resolved:
         if content is not None:
             initial[handles[0]] = content
     kept = tuple(op for op in model.operators if op.code not in ("CALL_ONCE", "VAR_HANDLE"))
-    return Resolved(replace(model, operators=kept, once=()), initial)
+    return Resolved(replace(model, operators=kept, subgraphs=()), initial)
+
+
+def _check_first_values(model: Model) -> None:
+    """The graph that CALL_ONCE runs may hand constants to variables, and nothing else."""
+    for graph in model.subgraphs:
+        for op in graph.operators if graph.once else ():
+            constant = op.code == "ASSIGN_VARIABLE" and model.tensors[op.inputs[1]].data is not None
+            if op.code != "VAR_HANDLE" and not constant:
+                raise BadInput(
+                    f"{where(model, op)} computes the first value of a variable; give the variables constant first "
+                    "values and convert the model anew."
+                )
 
 
 def _resolve(model: Model, handles: list[int]) -> tuple[Model, bytes | None]:
@@ -131,7 +145,11 @@ def _same(tensor: Tensor, like: Tensor) -> bool:
 
 def _initial(model: Model, handles: list[int], like: Tensor) -> bytes:
     """What CALL_ONCE assigns; else the zero point, with which the interpreter fills a variable byte by byte."""
-    found: list[Operator] = [op for op in model.once if op.code == "ASSIGN_VARIABLE" and op.inputs[0] in handles]
+    found: list[Operator] = [
+        op
+        for op in model.all_operators[len(model.operators) :]
+        if op.code == "ASSIGN_VARIABLE" and op.inputs[0] in handles
+    ]
     data = model.tensors[found[-1].inputs[1]].data if found else None
     if data is not None and len(data) >= like.size_bytes:
         return data[: like.size_bytes]
