@@ -86,6 +86,16 @@ def opset(model: Any) -> int:
     return max((int(o.version) for o in model.opset_import if o.domain in ("", "ai.onnx")), default=1)
 
 
+def state_opset(model: Any) -> bool:
+    """Name an operator set of ONNX's own where a model of ONNX-ML operators alone does not; whether it did not."""
+    import onnx
+
+    if any(o.domain in ("", "ai.onnx") for o in model.opset_import):
+        return False
+    model.opset_import.append(onnx.helper.make_opsetid("", OPSET))
+    return True
+
+
 def name_nodes(model: Any) -> bool:
     """Give every node without a name, or with another's, a name of its own; whether there was one."""
     taken = {node.name for node in model.graph.node}

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgelab.compress import modelfile
+from edgelab.compress import activations, modelfile
 from edgelab.compress.affine import fake_quantize, per_channel, sqnr_db
 from edgelab.compress.ptq import collect_ranges, quantize_dynamic, quantize_static
 from edgelab.compress.weight_only import quantize_weights
@@ -131,7 +131,7 @@ def test_ranges_are_those_of_onnx_runtimes_calibrator(model, tmp_path):
         calibrator = create_calibrator(ready, augmented_model_path=str(tmp_path / "augmented.onnx"))
         calibrator.collect_data(Reader(X))
         theirs = calibrator.compute_data()
-        merged = modelfile.clipped(modelfile.read(ready))
+        merged = activations.clipped(modelfile.read(ready))
     assert len(merged) == 3
     assert set(ranges.ranges) == set(theirs.keys()) - set(merged)
     assert next(iter(ranges.ranges)) == "input"
@@ -170,7 +170,7 @@ def test_a_learners_own_method(model, tmp_path):
 
 def test_little_memory_changes_nothing(model, monkeypatch):
     whole = collect_ranges(model, X, "mse").ranges
-    monkeypatch.setattr(modelfile, "MEMORY_BYTES", 100_000)
+    monkeypatch.setattr(activations, "MEMORY_BYTES", 100_000)
     monkeypatch.setattr(modelfile, "BATCH", 7)
     parts = collect_ranges(model, X, "mse").ranges
     assert set(parts) == set(whole)
