@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from edgelab.errors import BadInput
+from edgelab.feeding.matching import Match
 from edgelab.golden.file import Golden
 from edgelab.golden.layers import THRESHOLD_DB, LayerError
 from edgelab.measure import quality
-from edgelab.measure.matching import Match
 from edgelab.reading import Reading, Table
 
 DEFAULT_MAX_LOSS = 1.0

@@ -16,10 +16,10 @@ from edgelab.compress.modelfile import file_bytes
 from edgelab.engines import model_format, open_engine
 from edgelab.engines.base import Engine
 from edgelab.errors import BadInput
+from edgelab.feeding.arrays import Arrays, load_arrays
+from edgelab.feeding.matching import Match, first_logits, match_inputs, match_outputs, native_order, outputs_of
 from edgelab.measure import quality
-from edgelab.measure.arrays import Arrays, load_arrays
 from edgelab.measure.latency import Verdict, measure_latency
-from edgelab.measure.matching import Match, first_logits, match_inputs, match_outputs, native_order, outputs_of
 from edgelab.reading import Reading, Table
 
 

@@ -13,11 +13,11 @@ from edgelab import cli, golden
 from edgelab.compress.ptq import quantize_static
 from edgelab.engines import open_engine
 from edgelab.errors import BadFile, BadInput
+from edgelab.feeding.arrays import Arrays, save_arrays
+from edgelab.feeding.matching import match_inputs, match_outputs, pair
 from edgelab.golden.file import model_hash, read_golden
 from edgelab.golden.layers import SAMPLES, onnx_tensors, sampled, walk
-from edgelab.measure.arrays import Arrays, save_arrays
 from edgelab.measure.compare import compare
-from edgelab.measure.matching import match_inputs, match_outputs, pair
 
 from .test_engines_run import CASES, IDS, LOGITS, MASK, POOLED, TABLE, WEIGHT, save, two_inputs
 
