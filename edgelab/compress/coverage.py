@@ -179,5 +179,7 @@ def _why(node: Any, path: tuple[str, ...], tool: Tool, exclude: Collection[str],
         (kind in ("Einsum", "Attention"), "the tool does not know this operator"),
         (tool == "weights", "its weights are not those of one layer along one axis"),
     )
+    if tool == "static" and kind == "ConvTranspose":
+        return "format='qoperator' has no form of it, and 'qdq' has"
     passed_over = "the tool passed over it: its weights or its input are of a kind or rank that it does not take"
     return next((reason for holds, reason in reasons if holds), passed_over)

@@ -87,12 +87,16 @@ def opset(model: Any) -> int:
 
 
 def state_opset(model: Any) -> bool:
-    """Name an operator set of ONNX's own where a model of ONNX-ML operators alone does not; whether it did not."""
+    """Name the operator set of ONNX's own once; whether it was named twice, or not at all, as by other exporters."""
     import onnx
 
-    if any(o.domain in ("", "ai.onnx") for o in model.opset_import):
+    own = [o for o in model.opset_import if o.domain in ("", "ai.onnx")]
+    if len(own) == 1:
         return False
-    model.opset_import.append(onnx.helper.make_opsetid("", OPSET))
+    others = [o for o in model.opset_import if o.domain not in ("", "ai.onnx")]
+    stated = onnx.helper.make_opsetid("", max((o.version for o in own), default=OPSET))
+    del model.opset_import[:]
+    model.opset_import.extend([stated, *others])
     return True
 
 
