@@ -74,9 +74,16 @@ def source_of(
 ) -> Source:
     """The items of the data, or random inputs where there is none."""
     given = data if data is not None else options.data
-    if given is None:
-        return _Drawn.of(paths, engines, options, seed)
-    return _Items.of(paths, engines, given, options, seed)
+    if given is not None:
+        return _Items.of(paths, engines, given, options, seed)
+    drawn = _Drawn.of(paths, engines, options, seed)
+    arrays = drawn.as_items()
+    if arrays is None:
+        return drawn
+    items = _Items.of(paths, engines, arrays, options, seed)
+    items.described = {**items.described, "file": None, "random": True}
+    items.notes += drawn.notes
+    return items
 
 
 @dataclass
@@ -201,37 +208,60 @@ class _Drawn(Source):
     """Random inputs, drawn for the reference and given to every file."""
 
     feeds: list[Feed] = field(default_factory=list)
-    draw: np.random.Generator = field(default_factory=np.random.default_rng)
 
     @classmethod
     def of(cls, paths: Sequence[Path], engines: Sequence[Engine], options: FeedOptions, seed: int) -> _Drawn:
-        described = {"file": None, "random": True, "items": 0, "inputs": {}, "classes": None, "groups": []}
-        made = cls(paths, engines, options, described, 0)
-        made.draw = np.random.default_rng(seed)
-        return made
+        """Draw, fewer where the reference is slow."""
+        files = [_file_of(path, engine) for path, engine in zip(paths, engines, strict=True)]
+        draw = np.random.default_rng(seed)
+        first = _one(plan_feeds(files[0], options, draw, files[1:]))
+        engines[0].run(first.arrays)
+        started = time.perf_counter()
+        engines[0].run(first.arrays)
+        affordable = int(DRAW_SECONDS / max(time.perf_counter() - started, 1e-9))
+        count = max(FEWEST_DRAWS, min(DRAWS, affordable))
+        feeds = [first, *(_one(plan_feeds(files[0], options, draw, files[1:])) for _ in range(count - 1))]
+        described = {
+            "file": None,
+            "random": True,
+            "items": count,
+            "inputs": {name: str(array.dtype) for name, array in first.arrays.items()},
+            "classes": None,
+            "groups": [],
+        }
+        return cls(paths, engines, options, described, count, notes=first.sentences(), feeds=feeds)
+
+    def as_items(self) -> Arrays | None:
+        """The draws as items of a data set, from which each file takes its own order of axes; None where they are none.
+
+        What is not random, such as states, each file gets for itself.
+        """
+        found = {}
+        for name, array in self.feeds[0].arrays.items():
+            if self.feeds[0].how[name] != feed_values.RANDOM:
+                continue
+            place = next((place for place in (0, 1) if place < array.ndim and array.shape[place] == 1), None)
+            if place is None:
+                return None
+            found[name] = np.concatenate([np.moveaxis(feed.arrays[name], place, 0) for feed in self.feeds])
+        try:
+            return Arrays.by_name(found)
+        except BadInput:
+            return None
 
     def answers(self, number: int, *, progress: bool) -> Outputs:
         from tqdm.auto import tqdm
 
         engine, path = self.engines[number], self.paths[number]
         states, kept, parts = self.states(number), Outputs(), list[Outputs]()
-        started = time.perf_counter()
-        bar = tqdm(total=len(self.feeds) or None, desc=engine.name, disable=not progress, leave=False)
-        while len(parts) < (len(self.feeds) if number else DRAWS):
-            bar.update()
-            feed = self.feeds[len(parts)] if number else self._next()
+        for feed in tqdm(self.feeds, desc=engine.name, disable=not progress, leave=False):
             outputs = engine.run({**_as_taken(feed, engine, path), **kept})
             kept = {name: outputs[output] for name, output in states.items()}
             parts.append(outputs)
-            if not number and len(parts) >= FEWEST_DRAWS and time.perf_counter() - started > DRAW_SECONDS:
-                break
-        bar.close()
-        self.items = self.described["items"] = len(parts)
         found = {n: [part[n] for part in parts] for n in parts[0]}
         alike = {n: values for n, values in found.items() if len({v.shape for v in values}) == 1}
-        self.notes += [
-            f"The output '{n}' of {path.name} changes its size and was left out." for n in found if n not in alike
-        ]
+        left = [name for name in found if name not in alike]
+        self.notes += [f"The output '{name}' of {path.name} changes its size and was left out." for name in left]
         if not alike:
             raise BadInput(f"Every output of {path} changes its size with the values; there is nothing to compare.")
         return {name: np.stack(values) for name, values in alike.items()}
@@ -242,16 +272,11 @@ class _Drawn(Source):
             found[number] = Named(_as_taken(self.feeds[0], engine, path), self.states(number), 1)
         return found
 
-    def _next(self) -> Feed:
-        files = [_file_of(path, engine) for path, engine in zip(self.paths, self.engines, strict=True)]
-        planned = plan_feeds(files[0], self.options, self.draw, files[1:])
-        if len(planned) > 1:
-            raise BadInput("compare takes one shape of each input; give --shape once for an input.")
-        if not self.feeds:
-            self.notes += planned[0].sentences()
-            self.described["inputs"] = {name: str(array.dtype) for name, array in planned[0].arrays.items()}
-        self.feeds.append(planned[0])
-        return planned[0]
+
+def _one(planned: Sequence[Feed]) -> Feed:
+    if len(planned) > 1:
+        raise BadInput("compare takes one shape of each input; give --shape once for an input.")
+    return planned[0]
 
 
 def _as_taken(feed: Feed, engine: Engine, path: Path) -> dict[str, NDArray[Any]]:
