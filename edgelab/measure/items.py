@@ -151,7 +151,9 @@ def single(engine: Engine, arrays: Arrays, layout: Layout, fill: Fill, states: M
     """The first item as `Engine.time` takes it."""
     info = engine.inputs[0]
     plain = len(engine.inputs) == 1 and not states and arrays.x.dtype == np.float32 and arrays.x.ndim > 1
-    if plain and layout.axis == 0 and len(info.shape) > 1 and not any(one.alone for one in layout.fed):
+    plain = plain and len(info.shape) > 1 and arrays.x.size and None not in info.shape[1:]
+    plain = plain and info.dtype in ("float32", "int8", "uint8")
+    if plain and layout.axis == 0 and not any(one.alone for one in layout.fed):
         return arrays.x[:1]
     cut = {name: array[:1] for name, array in arrays.inputs.items()}
     return Named({**fill(1), **layout.feed(cut)}, dict(states), 1)

@@ -43,6 +43,13 @@ class Source:
     y: NDArray[np.int64] | None = None
     group: NDArray[np.str_] | None = None
     notes: list[str] = field(default_factory=list)
+    files: dict[int, ModelFile] = field(default_factory=dict)
+
+    def file(self, number: int) -> ModelFile:
+        """One of the files as feeding sees it, read once."""
+        if number not in self.files:
+            self.files[number] = _file_of(self.paths[number], self.engines[number])
+        return self.files[number]
 
     def answers(self, number: int, *, progress: bool) -> Outputs:
         """Every output of a file, a row for each item."""
@@ -94,6 +101,7 @@ class _Items(Source):
     apart: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     seed: int = 0
     layouts: dict[int, Layout] = field(default_factory=dict)
+    filled: dict[tuple[int, int], dict[str, NDArray[Any]]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -150,13 +158,18 @@ class _Items(Source):
         named = [info for info in left if plain_name(info.name) in held]
         if named:
             return named
-        file = _file_of(self.paths[number], self.engines[number])
+        file = self.file(number)
         plain = [info for info in left if not feed_values.is_state(info, file.inputs, file.outputs)]
         floats = [info for info in plain if len(info.shape) > 1]
         return floats if len(floats) == len(self.arrays.inputs) else left
 
     def _fill(self, number: int, count: int) -> dict[str, NDArray[Any]]:
         """The inputs of a file that the items do not give, for so many items."""
+        if (number, count) not in self.filled:
+            self.filled[number, count] = self._made(number, count)
+        return self.filled[number, count]
+
+    def _made(self, number: int, count: int) -> dict[str, NDArray[Any]]:
         engine, path = self.engines[number], self.paths[number]
         given = {info.name for info in self._given(number)}
         missing = [info for info in engine.inputs if info.name not in given]
@@ -167,7 +180,7 @@ class _Items(Source):
         left = tuple(info for info in missing if info.name not in found)
         if not left:
             return found
-        file = _file_of(path, engine)
+        file = self.file(number)
         sizes = {axis: n for i in file.inputs if i.name in given for axis, n in self._sizes(i) if axis}
         options = replace(self.options, data=None, states={}, batch=count, dims={**sizes, **self.options.dims})
         options = replace(options, shapes=tuple(s for s in options.shapes if any(s[0] == i.name for i in left)))
