@@ -109,7 +109,12 @@ def compare(
     )
     notes = [*given.notes, times.note, *times.sentences()]
     return Comparison(
-        given.described, _about(sides[0], times, names[0]), judged, " ".join(dict.fromkeys(filter(None, notes))), limits, strict
+        given.described,
+        _about(sides[0], times, names[0]),
+        judged,
+        " ".join(dict.fromkeys(filter(None, notes))),
+        limits,
+        strict,
     )
 
 
