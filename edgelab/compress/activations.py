@@ -170,7 +170,7 @@ def _typed(info: Any, x: NDArray[Any], *, alone: bool) -> NDArray[Any]:
     if kind is None or (array.dtype.kind == "f") != (np.dtype(kind).kind == "f"):
         raise BadInput(f"The network takes {info.type} for '{info.name}', and the calibration set is {array.dtype}.")
     if np.dtype(kind).kind in "iu" and array.dtype.kind in "iu":
-        limits = np.iinfo(kind)
+        limits = np.iinfo(np.dtype(kind).name)
         if array.min() < limits.min or array.max() > limits.max:
             raise BadInput(f"The calibration set has values for '{info.name}' that {np.dtype(kind)} cannot hold.")
     return array.astype(kind, copy=False)

@@ -275,7 +275,7 @@ def _top_answers(reference: NDArray[Any], found: NDArray[Any]) -> Reading | None
     a, b = _rows(reference, len(reference), reference), _rows(found, len(reference), reference)
     if a.shape[1] < 2 or np.isnan(a).any() or np.isnan(b).any():
         return None
-    return _share(a.argmax(axis=1) == b.argmax(axis=1), "same top answer as the reference")
+    return _share(np.asarray(a.argmax(axis=1) == b.argmax(axis=1)), "same top answer as the reference")
 
 
 def _share(same: NDArray[Any], what: str) -> Reading:

@@ -151,7 +151,7 @@ def single(engine: Engine, arrays: Arrays, layout: Layout, fill: Fill, states: M
     """The first item as `Engine.time` takes it."""
     info = engine.inputs[0]
     plain = len(engine.inputs) == 1 and not states and arrays.x.dtype == np.float32 and arrays.x.ndim > 1
-    plain = plain and len(info.shape) > 1 and arrays.x.size and None not in info.shape[1:]
+    plain = plain and len(info.shape) > 1 and bool(arrays.x.size) and None not in info.shape[1:]
     plain = plain and info.dtype in ("float32", "int8", "uint8")
     if plain and layout.axis == 0 and not any(one.alone for one in layout.fed):
         return arrays.x[:1]
@@ -215,7 +215,8 @@ def _items_axis(whole: NDArray[Any], apart: Sequence[NDArray[Any]]) -> int | Non
 
 def _without(one: NDArray[Any], axis: int, shape: tuple[int, ...]) -> NDArray[Any] | None:
     if one.ndim == len(shape) + 1 and one.shape[axis] == 1 and np.take(one, 0, axis=axis).shape == shape:
-        return np.take(one, 0, axis=axis)
+        row: NDArray[Any] = np.take(one, 0, axis=axis)
+        return row
     return one if one.shape == shape else None
 
 

@@ -52,9 +52,9 @@ class Race:
         if self.report is None or name not in self.timed or reference not in self.timed:
             return None
         ratio = self.report.ratio(name, reference)
-        low, high = (None, None) if ratio.low is None or ratio.high is None else (ratio.low, ratio.high)
-        ends = {} if low is None or high is None else {"low": 100 * (low - 1), "high": 100 * (high - 1)}
-        return replace(ratio, value=100 * (ratio.value - 1), unit="%", **{"low": None, "high": None, **ends})
+        low = None if ratio.low is None else 100 * (ratio.low - 1)
+        high = None if ratio.high is None else 100 * (ratio.high - 1)
+        return replace(ratio, value=100 * (ratio.value - 1), unit="%", low=low, high=high)
 
 
 def race(

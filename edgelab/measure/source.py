@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -142,10 +143,8 @@ class _Items(Source):
     def singles(self) -> dict[int, Any]:
         found = {}
         for number, layout in self.layouts.items():
-            fill = self._fill(number, 1)
-            found[number] = single(
-                self.engines[number], self.arrays, layout, lambda _, fill=fill: fill, self.states(number)
-            )
+            fill = functools.partial(self._fill, number)
+            found[number] = single(self.engines[number], self.arrays, layout, fill, self.states(number))
         return found
 
     def _given(self, number: int) -> list[TensorInfo]:
@@ -234,7 +233,7 @@ class _Drawn(Source):
         affordable = int(DRAW_SECONDS / max(time.perf_counter() - started, 1e-9))
         count = max(FEWEST_DRAWS, min(DRAWS, affordable))
         feeds = [first, *(_one(plan_feeds(files[0], options, draw, files[1:])) for _ in range(count - 1))]
-        described = {
+        described: dict[str, Any] = {
             "file": None,
             "random": True,
             "items": count,

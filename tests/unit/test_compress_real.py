@@ -186,7 +186,6 @@ def exported(net, arguments, path, names, *, newer=False):
                 opset_version=17,
                 input_names=names,
                 dynamic_axes=axes,
-                **settings,
             )
     return path
 
@@ -290,7 +289,7 @@ def branches(path):
     """A linear layer inside If."""
     weight = DRAW.normal(size=(16, 16)).astype(np.float32)
     held = [
-        numpy_helper.from_array(DRAW.normal(size=(16, 16)).astype(np.float32), "w"),
+        numpy_helper.from_array(weight, "w"),
         numpy_helper.from_array(np.float32(-1e6), "z"),
     ]
     y = helper.make_tensor_value_info("t", TensorProto.FLOAT, None)
