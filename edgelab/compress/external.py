@@ -76,7 +76,7 @@ def _stored_bytes(tensor: Any) -> int:
 
     kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
     bits = 4 if kind.name.endswith("int4") or "float4" in kind.name else 8 * kind.itemsize
-    return int(math.ceil(math.prod(tensor.dims) * bits / 8))
+    return -(-int(math.prod(tensor.dims)) * bits // 8)
 
 
 def located(path: Path, location: str) -> Path:

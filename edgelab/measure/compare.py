@@ -278,7 +278,7 @@ def _top_answers(reference: NDArray[Any], found: NDArray[Any]) -> Reading | None
     return _share(np.asarray(a.argmax(axis=1) == b.argmax(axis=1)), "same top answer as the reference")
 
 
-def _share(same: NDArray[Any], what: str) -> Reading:
+def _share(same: Any, what: str) -> Reading:
     return quality.accuracy_reading(np.asarray(same, dtype=bool), what)
 
 
