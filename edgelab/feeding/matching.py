@@ -319,7 +319,7 @@ def _cast(array: NDArray[Any], info: TensorInfo) -> tuple[np.dtype[Any], str] | 
     kind = array.dtype.kind
     if info.dtype == "string" or kind in "US":
         return (np.dtype(str), "") if info.dtype == "string" and kind in "US" else None
-    wanted = _dtype(info)
+    wanted = np.dtype(np.float32) if info.dtype == "bfloat16" else _dtype(info)  # which the engine rounds
     if wanted is None or array.dtype == wanted:
         return None if wanted is None else (wanted, "")
     if info.image and info.scale:

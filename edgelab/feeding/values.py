@@ -30,6 +30,8 @@ _TEXT = frozenset({"string", "str", "object"})
 def numpy_type(info: TensorInfo) -> np.dtype[Any] | None:
     """Numpy's type for an input's, or None where numpy has none."""
     try:
+        if info.dtype in _ROUNDED:  # numpy has it once ml_dtypes is imported, and the engines do not take it
+            return None
         found = np.dtype(str) if info.dtype in _TEXT else np.dtype(info.dtype)
     except TypeError:
         return None
