@@ -6,16 +6,14 @@ firmware has to reproduce bit for bit, and it says what it placed in its arena.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +21,13 @@ from numpy.typing import NDArray
 from edgelab.engines import borders, hosted
 from edgelab.engines.base import TensorInfo
 from edgelab.engines.child import last_line
+from edgelab.engines.tflm_words import OF_THE_ARENA, caught_stderr, reason_of
 from edgelab.errors import BadFile, BadInput, EdgelabError, EngineCrash, MissingFramework, ModelRefused
 
 TITLE = "TFLM"
 ARENA_ALIGNMENT = 16
 """TFLM aligns its arena to 16 bytes (kBufferAlignment), so sizes are counted in steps of it."""
 MAX_ARENA_BYTES = 2**30
-_OF_THE_ARENA = re.compile(r"Failed to (allocate|resize)|Too many buffers")
 _LUCKY_BYTES = 64
 """How far above a size that works a search looks for one that does not."""
 _NOT_INSTALLED = (
@@ -184,30 +182,17 @@ def arena_search(path: str | os.PathLike[str], *, timeout: float = hosted.DEFAUL
     MissingFramework
         If tflite-micro is not installed.
     """
-    attempts: list[tuple[int, str]] = []
-    engine = TFLMEngine(path, timeout=timeout)
-    try:
-        _, expected = engine.raw.call("try_arena", "trying an arena for", arena_bytes=None)
-        high = _aligned(engine.allocations().total)
+    with ArenaTrials(path, timeout=timeout) as trials:
+        high = _aligned(trials.used_bytes)
         low = 0  # a size in steps of 16 that does not work
 
         def works(size: int) -> bool:
-            nonlocal engine
-            try:
-                answer, outputs = engine.raw.call("try_arena", f"trying an arena of {size} bytes for", arena_bytes=size)
-            except EngineCrash:
-                engine.close()
-                engine = TFLMEngine(path, timeout=timeout)
-                attempts.append((size, "crashed"))
-                return False
-            same = answer["works"] and all(a.tobytes() == b.tobytes() for a, b in zip(outputs, expected, strict=True))
-            attempts.append((size, "works" if same else "other answers" if answer["works"] else "refused"))
-            return bool(same)
+            return trials(size) == "works"
 
         while not works(high):
             low, high = high, high * 2
             if high > MAX_ARENA_BYTES:
-                raise BadFile(_no_arena(path, attempts))
+                raise BadFile(_no_arena(path, trials.attempts))
         if not low:
             # The interpreter dies in the smallest arenas, which costs a child each: come down from above in steps.
             step = max(ARENA_ALIGNMENT, _aligned(high // 8))
@@ -221,9 +206,70 @@ def arena_search(path: str | os.PathLike[str], *, timeout: float = hosted.DEFAUL
         while above < high + _LUCKY_BYTES:
             above += ARENA_ALIGNMENT
             high = high if works(above) else above + ARENA_ALIGNMENT
-    finally:
-        engine.close()
-    return ArenaSearch(high, tuple(attempts))
+        return ArenaSearch(high, tuple(trials.attempts))
+
+
+class ArenaTrials:
+    """Load and run a model in arenas of any size, each time from the start, in a child process that may die of it.
+
+    Call it with a size in bytes: ``"works"`` (it answers as it does with ample room), ``"refused"``, ``"crashed"`` or
+    ``"other answers"``. ``attempts`` holds what was tried, ``used_bytes`` what the interpreter says to use when it has
+    ample room.
+
+    Parameters
+    ----------
+    path
+        The .tflite file.
+    timeout
+        Seconds after which an attempt counts as crashed.
+
+    Raises
+    ------
+    BadFile
+        If the interpreter does not run the model in any arena: `ModelRefused` if it refuses it with ample room, too.
+    MissingFramework
+        If tflite-micro is not installed.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, timeout: float = hosted.DEFAULT_TIMEOUT_SECONDS) -> None:
+        self.attempts: list[tuple[int, str]] = []
+        self._path, self._timeout = path, timeout
+        self._engine = TFLMEngine(path, timeout=timeout)
+        try:
+            _, self._expected = self._engine.raw.call("try_arena", "trying an arena for", arena_bytes=None)
+            self.used_bytes = self._engine.allocations().total
+        except BaseException:
+            self.close()
+            raise
+
+    def __call__(self, arena_bytes: int) -> str:
+        """What becomes of an arena of that size."""
+        self.attempts.append((arena_bytes, self._outcome(arena_bytes)))
+        return self.attempts[-1][1]
+
+    def _outcome(self, size: int) -> str:
+        try:
+            answer, outputs = self._engine.raw.call(
+                "try_arena", f"trying an arena of {size} bytes for", arena_bytes=size
+            )
+        except EngineCrash:
+            self._engine.close()
+            self._engine = TFLMEngine(self._path, timeout=self._timeout)
+            return "crashed"
+        if not answer["works"]:
+            return "refused"
+        same = all(a.tobytes() == b.tobytes() for a, b in zip(outputs, self._expected, strict=True))
+        return "works" if same else "other answers"
+
+    def close(self) -> None:
+        """End the child process."""
+        self._engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def _no_arena(path: str | os.PathLike[str], attempts: Sequence[tuple[int, str]]) -> str:
@@ -293,7 +339,7 @@ class Host(hosted.Host):
 
     def allocations(self) -> hosted.Answer:
         """Answer ``allocations``."""
-        with _stderr() as said:
+        with caught_stderr() as said:
             self._interpreter.print_allocations()
             text = said()
         figures = {name: int(size) for name, size in re.findall(r"Arena allocation (\w+) (\d+) bytes", text)}
@@ -325,12 +371,12 @@ class Host(hosted.Host):
                     if arena_bytes >= MAX_ARENA_BYTES:
                         raise
                     arena_bytes = min(MAX_ARENA_BYTES, 8 * arena_bytes)
-        with _stderr() as said:
+        with caught_stderr() as said:
             try:
                 return self._runtime.Interpreter.from_bytes(self._content, arena_size=arena_bytes)
             except Exception as error:  # noqa: BLE001 - RuntimeError of C++, and what parsing a damaged file raises
-                reason = _reason(said()) or last_line(str(error)) or type(error).__name__
-        if _OF_THE_ARENA.search(reason):
+                reason = reason_of(said()) or last_line(str(error)) or type(error).__name__
+        if OF_THE_ARENA.search(reason):
             raise _ArenaTooSmall(f"{TITLE} cannot load {self.path} in an arena of {arena_bytes} bytes: {reason}.")
         raise ModelRefused(f"{TITLE} cannot load {self.path}: {reason}.")
 
@@ -357,47 +403,16 @@ class Host(hosted.Host):
                 raise BadInput(f"{TITLE} does not take this input for {self.path}: {last_line(str(error))}.") from None
 
     def _invoke(self, interpreter: Any) -> None:
-        with _stderr() as said:
+        with caught_stderr() as said:
             try:
                 interpreter.invoke()
             except RuntimeError as error:
-                reason = _reason(said()) or last_line(str(error))
+                reason = reason_of(said()) or last_line(str(error))
                 raise BadInput(f"{TITLE} could not run {self.path}: {reason}.") from None
 
 
 class _ArenaTooSmall(BadFile):
     """The interpreter refused its arena."""
-
-
-def _reason(said: str) -> str:
-    """The first thing that the interpreter complained of, on one line, without positions in its C++ sources.
-
-    Where the interpreter names the operator at which it stopped, and not for want of memory, that stands before it.
-    """
-    lines = [" ".join(line.split()) for line in said.splitlines() if line.strip()]
-    text = re.sub(r"^\S+\.(cc|h)(:\d+)?\s+", "", lines[0]) if lines else ""
-    stopped = re.search(r"^Node (\S+) \(number (\d+)f?\) failed", "\n".join(lines), re.MULTILINE)
-    if stopped and not text.startswith("Node ") and not _OF_THE_ARENA.search(text):
-        text = f"{stopped[1]} (operator {stopped[2]}): {text}"
-    return (text if len(text) <= 240 else text[:239] + "…").rstrip(". ")
-
-
-@contextlib.contextmanager
-def _stderr() -> Iterator[Callable[[], str]]:
-    """Catch what native code writes to standard error; the function given reads it so far."""
-    with tempfile.TemporaryFile() as caught:
-        kept = os.dup(2)
-        os.dup2(caught.fileno(), 2)
-        try:
-
-            def said() -> str:
-                caught.seek(0)
-                return caught.read().decode("utf-8", "replace")
-
-            yield said
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
 
 
 def _random(rng: np.random.Generator, info: TensorInfo) -> NDArray[Any]:
