@@ -691,9 +691,13 @@ def _(c, first_gap):
         return size, [taken[i] for i in c.rng.permutation(len(taken))]
 
     cases = [
+        (16, [(0, 64), (112, 128), (160, 192)], "two gaps that are large enough"),
         (16, [(80, 128), (0, 64)], "a gap of just the right size"),
         (32, [(80, 128), (0, 64)], "a gap that is too small"),
-        (48, [(64, 128), (208, 256), (304, 400)], "a gap at the very start"),
+        (
+            *(48, [(64, 128), (208, 256), (352, 400), (448, 500)]),
+            "a gap at the very start",
+        ),
         (48, [(0, 96), (192, 240), (288, 384)], "a wide gap before a tight one"),
         (48, [(320, 384), (0, 96), (192, 256), (160, 176)], "ranges out of order"),
         (48, [(0, 256), (32, 64), (312, 320), (400, 480)], "ranges that overlap"),
@@ -919,13 +923,13 @@ def _(c, place):
                     buffers, stable=False
                 ),
                 "the smallest went first": by(buffers, lambda b: b.size_bytes),
-                "they were placed in the order of the list, not by size": by(
+                "they were placed in the order of the list or of their first steps, not by size": by(
                     buffers, lambda b: 0, stable=False
                 ),
                 "they were placed from the end of the list, not by size": by(
                     buffers, lambda b: 0
                 ),
-                "they were placed by their first step, not by size": by(
+                "they were placed by their first steps, not by size": by(
                     buffers, lambda b: b.first, stable=False
                 ),
                 "nobody shares: only those that meet in time are in the way": running,
@@ -1411,7 +1415,7 @@ def tried_on(way):
     """{network: the classes that `way` names for some test items, or None}"""
     found = {}
     for name, model in models.items():
-        found[name] = way(board, model, sets[name.split("_")[0]].test.x[:40])
+        found[name] = way(board, model, sets[name.split("_")[0]].test.x[:20])
     return found
 
 
@@ -1592,10 +1596,10 @@ classify = check("classify", my_classify, plain.classify)
 # The mended code on the same board. Where the real interpreter needs more than the chip has, it now says so.
 
 # %%
+as_mended = tried_on(classify) if tflm_here else {}
 if tflm_here:
-    mended_says = {n: said_of(n, found) for n, found in tried_on(classify).items()}
     rows = [
-        (n, *said_of(n, found), *mended_says[n]) for n, found in as_published.items()
+        (n, *said_of(n, as_published[n]), *said_of(n, as_mended[n])) for n in models
     ]
     columns = ("network", "published: answers", "right", "mended: answers", "right")
     display(Table("The same networks on the same board", columns, rows))
@@ -1623,7 +1627,7 @@ if tflm_here:
     counts = (
         len(models),
         unfounded(as_published, False),
-        unfounded(tried_on(classify), True),
+        unfounded(as_mended, True),
     )
 else:
     counts = (0, 0, 0)
@@ -2821,7 +2825,7 @@ claim(
 # The signs network shall run on an `nrf52832`. The radio needs <span class="given" title="the task">a quarter</span> of its
 # <span class="given" title="data sheet">65,536 bytes</span> of SRAM, so arena and stack may take
 # <span class="given" title="the task">49,152 bytes</span>. Change the network so that it meets this and loses at most
-# <span class="given" title="the task">1 point</span> of accuracy on the validation images, in the real interpreter. There is no need to train.
+# <span class="given" title="the task">1 point</span> of accuracy on the validation images. There is no need to train.
 #
 # You may change `network.stem.stride`, or shrink the image: that saves more than enough, and loses far too much. Where is the peak, and which of the things that are
 # alive there carry an answer? What does `SAME` do with another kernel size, and which zeros could you add to a kernel that change no answer? Of how many
@@ -2868,15 +2872,15 @@ your_network = reference()
 ### END SOLUTION
 
 # %% [markdown]
-# An attempt is exported, sized by `fit` for the chip, and run on the validation images. That takes a few seconds.
+# An attempt is exported, sized by `fit` for the chip, started in TFLM, and run on all validation images in LiteRT, which is faster here than TFLM (their kernels may differ by a step of rounding).
 
 
 # %%
 def right_on(path):
-    """Which of the validation images the file gets right, in TFLM where it runs."""
+    """Which of the validation images the file gets right, in LiteRT."""
     part = sets["signs"].validation
-    with TFLMEngine(path) if tflm_here else open_engine(path) as engine:
-        return engine.predict(part.x[:250]).argmax(axis=1) == part.y[:250]
+    with open_engine(path) as engine:
+        return engine.predict(part.x).argmax(axis=1) == part.y
 
 
 def measured(network):
@@ -2884,6 +2888,8 @@ def measured(network):
     attempts = len(list(work.glob("attempt*.tflite")))
     file = export_int8(network, part, work / f"attempt{attempts}.tflite").path
     needs = fit(read_model(file), "nrf52832", 0.25, **quick).devices[0].ram_bytes
+    if tflm_here:
+        TFLMEngine(file).close()  # raises if the interpreter refuses the network
     by = "arena and stack on a Cortex-M4, edgelab.mcu.fit"
     lost = quality.difference(before_right, right_on(file)).loss
     return {"SRAM": Reading(needs, "bytes", "modelled", by), "loss": lost}
