@@ -316,9 +316,17 @@ def _(c, lifetimes):
             tested="the answer",
             found=f"{repr(got)[:80]}; return a dict of names",
         )
+        right = reference(*given)
+        lost = [n for n in right if n not in got]
+        c.that(
+            not lost or set(got) == set(reference(*given, unread=True)),
+            tested="that every tensor has a life",
+            found=f"no life for {', '.join(lost)}",
+            mistake="inputs, outputs and all results in between need memory",
+        )
         c.equal(
             got,
-            reference(*given),
+            right,
             tested=tested,
             mistakes={
                 "weights are in it: they stay in flash": (
@@ -329,6 +337,18 @@ def _(c, lifetimes):
                 ),
                 "the outputs live one step too long: the last step is the number of operators": (
                     reference(*given, end=1)
+                ),
+                "first and last are exchanged": (
+                    {n: (e, f) for n, (f, e) in right.items()}
+                ),
+                "only the last step is there: the first is asked for, too": (
+                    {n: e for n, (f, e) in right.items()}
+                ),
+                "only the first of the names that an operator writes was seen": (
+                    reference([(r, w[:1]) for r, w in operators], inputs, outputs)
+                ),
+                "a result that nobody reads lives at its own step alone": (
+                    {n: (f, max(e, f + 1)) for n, (f, e) in right.items()}
                 ),
                 "the first reader ends the life, but a later operator reads it again": (
                     reference(*given, reader=lambda f, r: min(r, default=f))
@@ -736,6 +756,12 @@ def _(c, first_gap):
                 "this is where the buffer ends: its address is where it starts": (
                     right + size
                 ),
+                "this is where the gap ends: the buffer goes to where it starts": (
+                    min((s for s, _ in taken if s >= right + size), default=-1)
+                ),
+                "the end of a range is free already: the buffer may start there": (
+                    right + 1
+                ),
                 "this is the first free byte, whether or not the buffer fits there": (
                     next(
                         a
@@ -858,15 +884,12 @@ def _(c, place):
     def meet(a, b):
         return a.first <= b.last and b.first <= a.last
 
-    def by(buffers, order=None, meets=meet, gap=fit_first, stable=True):
+    def by(buffers, order=None, meets=meet, gap=fit_first, stable=True, ranges=None):
         found, done = {}, []
+        ranges = ranges or (lambda address, size: (address, address + size))
         order = order or (lambda b: -b.size_bytes)
         for b in sorted(reversed(buffers) if stable else buffers, key=order):
-            taken = [
-                (found[o.name], found[o.name] + o.size_bytes)
-                for o in done
-                if meets(o, b)
-            ]
+            taken = [ranges(found[o.name], o.size_bytes) for o in done if meets(o, b)]
             found[b.name] = gap(b.size_bytes, taken)
             done.append(b)
         return found
@@ -881,10 +904,6 @@ def _(c, place):
                 Buffer(f"t{i}", size, step, step + int(c.rng.integers(0, 4)))
             )
         return buffers
-
-    def lone(buffers):
-        lives = sorted((b.first, b.last) for b in buffers)
-        return {b.name: 16 * i for i, b in enumerate(buffers)}, lives
 
     five = [("image", 80, 0, 1), ("a", 48, 1, 4), ("b", 32, 2, 3), ("c", 64, 3, 4)]
     five = [Buffer(*entry) for entry in [*five, ("score", 16, 4, 4)]]
@@ -947,6 +966,12 @@ def _(c, place):
                 ),
                 "only the other half was seen: they also meet if this one begins later": by(
                     buffers, meets=lambda a, b: b.first <= a.first <= b.last
+                ),
+                "a range is (start, end), and this was (start, size)": by(
+                    buffers, ranges=lambda a, n: (a, n)
+                ),
+                "they were placed by the length of their lives, not by size": by(
+                    buffers, lambda b: b.first - b.last, stable=False
                 ),
                 "the tightest gap was taken; TFLM takes the first": by(
                     buffers, gap=tightest
@@ -1076,44 +1101,80 @@ def _(c, tail_bytes):
         ([], 512, "no request"),
         *((*records(), "records drawn at random") for _ in range(4)),
     ]
-    for requests, arena, tested in cases:
-        address, before, upwards, relative, offset = arena, arena, arena, 0, 0
+    told = {(tuple(r), a): tested for r, a, tested in cases}
+
+    def down(requests, arena, step=lambda a, s, al: (a - s) // al * al):
+        address = arena
         for size, alignment in requests:
-            address = (address - size) // alignment * alignment
-            before = before // alignment * alignment - size
-            upwards = up(upwards - size, alignment)
-            relative = up(relative, alignment) + size
-            offset = up(offset + size, alignment)
-        backwards = sideways = arena
-        for size, alignment in reversed(requests):
-            backwards = (backwards - size) // alignment * alignment
-        for size, alignment in sorted(requests, reverse=True):
-            sideways = (sideways - size) // alignment * alignment
-        c.equal(
-            tail_bytes(list(requests), arena),
-            arena - address,
-            tested=tested,
-            mistakes={
-                "the alignment is ignored": sum(size for size, _ in requests),
-                "the sizes were rounded up, but it is the address that must be divisible": sum(
-                    up(size, alignment) for size, alignment in requests
-                ),
-                "the bytes so far were rounded up, but it is the address that must be divisible": offset,
-                "the address was rounded first; round after you subtract: the record begins at the lower end": arena
-                - before,
-                "the address was rounded up, into the record above": arena - upwards,
-                "this is a tail that grows up from 0": relative,
-                "this is the address, not the bytes above it": address,
-                "the requests were taken from behind: they come in their order": arena
-                - backwards,
-                "the requests were sorted: they come in their order": arena - sideways,
-                "the address was rounded only once, at the end": arena
-                - (arena - sum(s for s, _ in requests))
-                // max([a for _, a in requests], default=1)
-                * max([a for _, a in requests], default=1),
-                "the sign is wrong: these are bytes below the end": address - arena,
-            },
-        )
+            address = step(address, size, alignment)
+        return arena - address
+
+    def total(requests, arena, step):
+        used = 0
+        for size, alignment in requests:
+            used = step(used, size, alignment)
+        return used
+
+    def once(requests, arena):
+        most = max([a for _, a in requests], default=1)
+        return arena - (arena - sum(s for s, _ in requests)) // most * most
+
+    c.each(
+        lambda requests, arena: tail_bytes(list(requests), arena),
+        list(told),
+        down,
+        tested=lambda requests, arena: told[requests, arena],
+        mistakes={
+            "the alignment is ignored": lambda r, n: sum(s for s, _ in r),
+            "the sizes were rounded up, but it is the address that must be divisible": lambda r, n: (
+                sum(up(s, a) for s, a in r)
+            ),
+            "the bytes so far were rounded up, but it is the address that must be divisible": lambda r, n: (
+                total(r, n, lambda used, s, a: up(used + s, a))
+            ),
+            "the address was rounded first; round after you subtract: the record begins at the lower end": lambda r, n: (
+                down(r, n, lambda top, s, a: top // a * a - s)
+            ),
+            "the address was rounded up, into the record above": lambda r, n: down(
+                r, n, lambda top, s, a: up(top - s, a)
+            ),
+            "the address was rounded to the nearest: it may only go down": lambda r, n: (
+                down(r, n, lambda top, s, a: round((top - s) / a) * a)
+            ),
+            "this is a tail that grows up from 0": lambda r, n: total(
+                r, n, lambda used, s, a: up(used, a) + s
+            ),
+            "this is the address, not the bytes above it": lambda r, n: n - down(r, n),
+            "the requests were taken from behind: they come in their order": lambda r, n: (
+                down(r[::-1], n)
+            ),
+            "the requests were sorted: they come in their order": lambda r, n: down(
+                sorted(r, reverse=True), n
+            ),
+            "the address was rounded only once, at the end": once,
+            "the sign is wrong: these are bytes below the end": lambda r, n: (
+                -down(r, n)
+            ),
+            "size and alignment were exchanged: a request is (size, alignment)": lambda r, n: (
+                down(r, n, lambda top, s, a: (top - a) // s * s)
+            ),
+            "every address was rounded to 16: each record has an alignment of its own": lambda r, n: (
+                down(r, n, lambda top, s, a: (top - s) // 16 * 16)
+            ),
+            "only the first request was placed: is there a return inside of the loop?": lambda r, n: (
+                down(r[:1], n)
+            ),
+            "the quotient is not an address: multiply it by the alignment again": lambda r, n: (
+                down(r, n, lambda top, s, a: (top - s) // a)
+            ),
+            "a small record was made as large as its alignment: round the address down": lambda r, n: (
+                sum(max(s, a) for s, a in r)
+            ),
+            "a whole alignment was added to each record: only what is left over is lost": lambda r, n: (
+                down(r, n, lambda top, s, a: (top - s) // a * a - a)
+            ),
+        },
+    )
 
 
 # %% tags=["check:tail"]
@@ -1248,6 +1309,13 @@ def _(c, smallest_arena):
         halved = enough
         while halved // 2 >= least:
             halved //= 2
+        odd = [size for size in asked if size % step]
+        c.that(
+            not odd or found == least * step,
+            tested="that every size tried is a multiple of the step",
+            found=f"an attempt with {odd[0] if odd else 0} bytes",
+            mistake="halve the number of steps, not the number of bytes",
+        )
         c.equal(
             found,
             least,
@@ -1261,17 +1329,12 @@ def _(c, smallest_arena):
                 "the last size that does not work, and in steps": least // step - 1,
                 "the argument step is ignored: it is not always 16": -(-least // 16)
                 * 16,
-                "nothing was searched: this is where the search starts": enough,
+                "nothing was searched, or what works became the lower end: this is where the search starts": enough,
+                "`works` takes bytes: it was asked about the number of steps": least
+                * step,
                 "one byte less does not work, but it is no multiple of the step": least
                 - 1,
             },
-        )
-        odd = [size for size in asked if size % step]
-        c.that(
-            not odd,
-            tested="that every size tried is a multiple of the step",
-            found=f"an attempt with {odd[0] if odd else 0} bytes",
-            mistake="halve the number of steps, not the number of bytes",
         )
         # Twice a bisection, so that a search that doubles first and halves then has room.
         most = 2 * math.ceil(math.log2(enough // step)) + 4
@@ -1495,6 +1558,7 @@ def _(c, classify):
 
         def allocate_tensors(self):
             m = self.model
+            self.board.allocated += 1
             self.started = m.needs <= self.arena <= self.board.free_bytes
             self.started = self.started and not m.refused
             return OK if self.started else ERROR
@@ -1515,7 +1579,7 @@ def _(c, classify):
 
     class FakeBoard:
         def __init__(self, free_bytes):
-            self.free_bytes, self.asked = free_bytes, []
+            self.free_bytes, self.asked, self.allocated = free_bytes, [], 0
 
         def interpreter(self, model, arena_bytes):
             return FakeInterpreter(model, arena_bytes, self)
@@ -1547,7 +1611,8 @@ def _(c, classify):
     for needs, used, free, refused, width, tested in cases:
         x = items(width)
         starts = needs <= free and not refused and width == 4
-        got = classify(FakeBoard(free), network(needs, used, refused), x.copy())
+        fake = FakeBoard(free)
+        got = classify(fake, network(needs, used, refused), x.copy())
         stale = np.full(len(x), 6)
         if not starts:
             why = (
@@ -1570,7 +1635,11 @@ def _(c, classify):
             got is not None,
             tested=tested,
             found="None, and the network runs there",
-            mistake="the arena is a size that was guessed, or one that the interpreter says to use afterwards: take what the file needs",
+            mistake="no interpreter was asked for: the board was given up too early"
+            if not fake.asked
+            else "the tensors were never allocated: that comes before invoke()"
+            if not fake.allocated
+            else "the arena is a size that was guessed, or one that the interpreter says to use afterwards: take what the file needs",
         )
         c.equal(
             np.asarray(got),
@@ -1718,6 +1787,11 @@ def _(c, broken):
     cases = [
         (50, 10, 2, 0.2, [], "a network well within the limits", {}, {}),
         (
+            *(50, 48, 2, 0.2, [], "half of the largest piece"),
+            {"headroom is what stays free, not what may be used": ["SRAM"]},
+            {},
+        ),
+        (
             *(50, 108, 2, 0.2, ["SRAM"], "more than the largest piece of SRAM"),
             {},
             {"the arena must lie in the largest piece, not in all of the SRAM": []},
@@ -1765,7 +1839,7 @@ def _(c, broken):
         (
             *(250, 60, 2, 0.2, [], "a flash that is nearly full"),
             {},
-            {"flash needs no headroom": ["flash"]},
+            {"flash needs no headroom, and the arena is no part of it": ["flash"]},
         ),
         (
             *(262.144, 48, 2, 0.2, [], "a flash that is full to the last byte"),
@@ -2880,7 +2954,8 @@ def right_on(path):
     """Which of the validation images the file gets right, in LiteRT."""
     part = sets["signs"].validation
     with open_engine(path) as engine:
-        return engine.predict(part.x).argmax(axis=1) == part.y
+        batches = [engine.predict(part.x[i : i + 50]) for i in range(0, 500, 50)]
+    return np.concatenate(batches).argmax(axis=1) == part.y
 
 
 def measured(network):
