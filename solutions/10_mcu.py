@@ -144,7 +144,7 @@ ui.memory_ribbon(
     [
         (0, shown.head, "head of the arena", "taken"),
         (shown.head, shown.total, "tail", "tail"),
-        (top - STACK_BYTES, top, "", "scratch"),
+        (top - STACK_BYTES, top, "stack", "scratch"),
     ],
     top,
     f"SRAM of {chip.title} with signs_resnet: head, tail, and the stack at the end",
@@ -395,7 +395,8 @@ def _(c, lifetimes):
 lifetimes = check("lifetimes", my_lifetimes, plain.lifetimes)
 
 # %% [markdown]
-# Now a real network, the residual one. The cell hands its operators to the function of the line above. Look for the tensors with long lives: who reads them last?
+# Now a real network, the residual one. The cell hands its operators to the function of the line above. The number before a
+# name is the tensor's place in the file. Look for the tensors with long lives: who reads them last?
 
 
 # %% tags=["setup"]
@@ -1182,13 +1183,11 @@ tail_bytes = check("tail", my_tail_bytes, plain.tail_bytes)
 
 # %% [markdown]
 # The small tail with your function, record by record, and then the real one. The package lists the records of TFLM on a build (`CORE` is a Cortex-M4), your function adds
-# them up. Each bar shows what one more kind of record adds.
+# them up. Each bar is what one kind of record adds.
 
 # %% tags=["folded"]
 ends = [96 - tail_bytes(records[:n], 96) for n in range(len(records) + 1)]
-boxes = [
-    (low, low + size, f"{size}", "tail") for low, (size, _) in zip(ends[1:], records)
-]
+boxes = [(low, low + size, "", "tail") for low, (size, _) in zip(ends[1:], records)]
 boxes += [
     (low + size, high, "", "lost")
     for high, low, (size, _) in zip(ends, ends[1:], records)
@@ -1208,23 +1207,25 @@ def records_of(arena):
 
 
 def tail_kinds(arena):
-    """{kind of record: bytes that it adds to the tail}, by your function."""
-    found, before, top = {}, 0, 2**20
+    """{what records are for: bytes that they add to the tail}, by your function."""
+    kinds = ("the interpreter", "tensors", "operators", "buffers of kernels")
+    found, before = dict.fromkeys(kinds, 0), 0
     for number, item in enumerate(arena.items, 1):
-        after = tail_bytes(records_of(arena)[:number], top)
-        found[item.kind] = found.get(item.kind, 0) + after - before
+        words = {"tensor": 1, "operator": 2, "kernels' data": 2, "buffers of": 3}
+        kind = kinds[next((i for w, i in words.items() if w in item.kind), 0)]
+        after = tail_bytes(records_of(arena)[:number], 2**20)
+        found[kind] += after - before
         before = after
     return found
 
 
 # %% tags=["folded"]
 kinds = {n: tail_kinds(arena) for n, arena in on_core.items()}
-every = dict.fromkeys(kind for found in kinds.values() for kind in found)
 most = max(kinds["signs_dscnn"], key=kinds["signs_dscnn"].get)
 figure = ui.grouped_bars(
     list(kinds),
-    {k: [found.get(k, 0) for found in kinds.values()] for k in every},
-    title=f"Tails on a Cortex-M4; in signs_dscnn the largest part is: {most}",
+    {k: [found[k] for found in kinds.values()] for k in kinds["signs_dscnn"]},
+    title=f"Tails on a Cortex-M4; signs_dscnn: most for {most}",
     y="bytes of the tail",
 )
 ui.show(figure, alt="Bars by network and kind of record. " + figure.layout.title.text)

@@ -70,14 +70,14 @@ def tensor_lives(
         raise BadInput(f"tensor_lives(): a life goes from its first step to its last, 0 to {_MOST_STEPS - 1}.")
     steps = 1 + max(last for _, last in lives.values())
     alive = [sum(sizes[n] for n, (f, e) in lives.items() if f <= t <= e) for t in range(steps)]
-    left, top, row = 190.0, 46.0, 34.0 if len(lives) <= 8 else 22.0
+    left, top, row = 190.0, 46.0 if operators else 28.0, 34.0 if len(lives) <= 8 else 22.0
     wide = (WIDTH - left - 6) / steps
     canvas = Canvas(top + row * len(lives) + (44 if sums else 8))
     small = 13 if wide >= 44 else 11
     for t in range(steps):
         middle = left + (t + 0.5) * wide
         canvas.text(middle, 18, str(t), anchor="middle", size=small, bold=True)
-        word = "inputs" if t == 0 else operators[t - 1] if t <= len(operators) else ""
+        word = "inputs" if t == 0 and operators else operators[t - 1] if 0 < t <= len(operators) else ""
         if word and text_width(word, small) < wide:
             canvas.text(middle, 36, word, anchor="middle", size=small, colour="quiet")
     canvas.text(0, 18, "step", size=13, bold=True)
@@ -158,6 +158,8 @@ def memory_map(
         if written - place(edge) >= 13:
             canvas.text(left - 9, place(edge) + 4, f"{edge:,}", anchor="end", size=12, colour="quiet")
             written = place(edge)
+    if bound:
+        canvas.line(left, place(bound), right, place(bound), colour="ink", dash="7 5", width=1.8)
     colours = ("blue", "orange", "green", "pink")
     for i, name in enumerate(addresses):
         first, last = lives[name]
@@ -169,8 +171,6 @@ def memory_map(
         words = f"{name}, {sizes[name]:,}"
         size = min(14.0, max(height - 3, 9.0))
         canvas.text(x + width / 2, y + height / 2 + size / 3, words, anchor="middle", size=size)
-    if bound:
-        canvas.line(left, place(bound), right, place(bound), colour="ink", dash="7 5", width=1.8)
     for t in range(steps):
         canvas.text(left + (t + 0.5) * wide, floor + 19, str(t), anchor="middle", size=13)
     canvas.text((left + right) / 2, floor + 38, "step", anchor="middle", size=13, colour="quiet")
@@ -207,17 +207,7 @@ def memory_ribbon(ranges: Sequence[Range | tuple[int, int, str, str]], size_byte
     >>> memory_ribbon([(0, 64, "c", "taken"), (80, 128, "a", "taken")], 160, "Two gaps").alt
     '0 to 64 c (taken); 64 to 80 free; 80 to 128 a (taken); 128 to 160 free.'
     """
-    cells: list[Range] = []
-    free = 0
-    for entry in sorted((r if isinstance(r, Range) else Range(*r) for r in ranges), key=lambda r: (r.start, r.end)):
-        if entry.kind not in _FILLS or not free <= entry.start < entry.end <= size_bytes:
-            raise BadInput(f"memory_ribbon(): {entry} overlaps another, leaves the memory, or is of no known kind.")
-        if entry.start > free:
-            cells.append(Range(free, entry.start, "", "free"))
-        cells.append(entry)
-        free = entry.end
-    if free < size_bytes:
-        cells.append(Range(free, size_bytes, "", "free"))
+    cells = _with_gaps([r if isinstance(r, Range) else Range(*r) for r in ranges], size_bytes)
     place = scale_of(0, size_bytes, 12, WIDTH - 24)
     canvas = Canvas(132)
     written = -99.0
@@ -227,12 +217,18 @@ def memory_ribbon(ranges: Sequence[Range | tuple[int, int, str, str]], size_byte
         canvas.rect(x + 1, 30, width - 2, 56, fill=fill, stroke=edge, dash=dash, corner=2)
         label = cell.label if cell.kind != "lost" else ""
         lines = [label, f"{cell.end - cell.start:,}"] if label else [f"{cell.end - cell.start:,}"]
-        for i, line in enumerate(lines):
+        above = "" if label and text_width(label, 13) <= width + 2 else label
+        for i, line in enumerate(lines[1:] if above else lines):
             if text_width(line, 13) <= width + 2:
-                canvas.text(x + width / 2, 63 + 18 * i - 9 * (len(lines) - 1), line, anchor="middle", size=13)
-        if cell.kind in ("free", "lost", "chosen") and text_width(word, 12) <= width + 8:
+                canvas.text(
+                    x + width / 2, 63 + 18 * i - 9 * (len(lines) - 1 - bool(above)), line, anchor="middle", size=13
+                )
+        if above:
+            canvas.text(min(x + width / 2, WIDTH - 30), 22, above, anchor="middle", size=12, colour="quiet")
+        elif cell.kind in ("free", "lost", "chosen") and text_width(word, 12) <= width + 8:
             canvas.text(x + width / 2, 22, word, anchor="middle", size=12, colour="quiet")
-        if x - written >= text_width(f"{cell.start:,}", 12) * 0.6 + 16:
+        half = 0.6 * text_width(f"{cell.start:,}", 12)
+        if x - written >= half + 16 and (x == place(0) or place(size_bytes) - x >= 2 * half + 12):
             canvas.text(x, 104, f"{cell.start:,}", anchor="middle", size=12, colour="quiet")
             written = x
     canvas.text(place(size_bytes), 104, f"{size_bytes:,}", anchor="middle", size=12, colour="quiet")
@@ -291,6 +287,22 @@ def halving(attempts: Sequence[tuple[int, bool]], enough: int, *, title: str = "
         title or f"After {len(attempts)} attempts: {high:,} bytes are the smallest that work",
         f"{words[0].upper()}{words[1:]}. The smallest that works: {high:,}.",
     )
+
+
+def _with_gaps(ranges: Sequence[Range], size_bytes: int) -> list[Range]:
+    """The ranges by address, and what lies free between them."""
+    cells: list[Range] = []
+    free = 0
+    for entry in sorted(ranges, key=lambda r: (r.start, r.end)):
+        if entry.kind not in _FILLS or not free <= entry.start < entry.end <= size_bytes:
+            raise BadInput(f"memory_ribbon(): {entry} overlaps another, leaves the memory, or is of no known kind.")
+        if entry.start > free:
+            cells.append(Range(free, entry.start, "", "free"))
+        cells.append(entry)
+        free = entry.end
+    if free < size_bytes:
+        cells.append(Range(free, size_bytes, "", "free"))
+    return cells
 
 
 def _cut(name: str, most: int) -> str:
