@@ -100,8 +100,9 @@ Table(
 )
 
 # %% [markdown]
-# Four networks were trained in other labs: two that read road signs (one depthwise-separable, one residual), one that listens to the
-# vibration of a machine, one that reads digits. Each becomes a `.tflite` file with int8 weights and activations. The last column says how well
+# Four networks were trained in other labs: two that read road signs, one that listens to the
+# vibration of a machine, one that reads digits. `signs_dscnn` is **depthwise-separable**: each 3x3 filter looks at one channel, and 1x1 filters mix the channels.
+# `signs_resnet` is **residual**: shortcuts lead around some of its layers. Each becomes a `.tflite` file with int8 weights and activations. The last column says how well
 # the file follows the network.
 
 # %%
@@ -788,7 +789,7 @@ def _(c, first_gap):
 first_gap = check("first_gap", my_first_gap, plain.first_gap)
 
 # %% [markdown]
-# Step 4 of the five tensors, for buffers of other sizes than 16. Move the slider: from which size on does the gap not do?
+# Step 4 of the five tensors, for buffers of other sizes than 16. Move the slider: from which size on is the gap too small?
 
 
 # %%
@@ -1033,8 +1034,8 @@ whose("lifetimes", "alive", "place")
 # ### What stays?
 #
 # The planned part is one end of the arena, the **head**. The other end, the **tail**, holds what stays as long as the network is loaded: a
-# small record for each tensor and operator, and for each channel the fixed-point multiplier that brings its sums back to 8 bits
-# (**requantization**). The tail grows down from the top of the arena.
+# small record for each tensor and operator, and for each channel of a layer the multiplier that brings its sums back to 8 bits
+# (**requantization**; lab `firmware` builds it). The tail grows down from the top of the arena.
 #
 # Each record begins at an address that its **alignment** divides: a processor reads a 4-byte number faster from an address that is a multiple of 4, and some
 # cannot read it from another one at all. What alignment skips is lost. Four records by hand, in an arena that ends at 96:
@@ -1182,8 +1183,8 @@ def _(c, tail_bytes):
 tail_bytes = check("tail", my_tail_bytes, plain.tail_bytes)
 
 # %% [markdown]
-# The small tail with your function, record by record, and then the real one. The package lists the records of TFLM on a build (`CORE` is a Cortex-M4), your function adds
-# them up. Each bar is what one kind of record adds.
+# The small tail with your function, record by record, and then the real one. The package lists the records of TFLM for a Cortex-M4 (the processor of many
+# microcontrollers, with addresses of 32 bits), your function adds them up. Each bar is what one kind of record adds. A **kernel** is the code of one operator.
 
 # %% tags=["folded"]
 ends = [96 - tail_bytes(records[:n], 96) for n in range(len(records) + 1)]
@@ -1393,8 +1394,8 @@ whose("smallest_arena")
 #
 # <details><summary>Discussion</summary>
 #
-# It does not start. While the interpreter prepares, it keeps lists in the very same arena; they are gone when you ask what is used. In a small network the
-# lists need more room than the results that later take their place. The next step puts numbers to it.
+# Where the title above names more than is used, it does not start with that size. While the interpreter prepares, it keeps lists in the very same arena; they are gone
+# when you ask what is used. In a small network the lists can need more room than the results that later take their place. A table under "The real tool" adds them up.
 #
 # </details>
 #
@@ -1719,7 +1720,7 @@ finding(finding_start, *counts)
 # network that grows. The arena is **one** array: it has to lie in one piece of SRAM, and many chips have several. Two small chips by hand, for a network that needs 150 of flash
 # and 40 of SRAM with its stack, with a fifth to stay free (in KiB):
 
-# %%
+# %% tags=["folded"]
 two_chips = [("X", 256, 48), ("Y", 128, 64)]
 ui.worked_table(
     [
@@ -2018,10 +2019,10 @@ finding(finding_tail, tail_differences)
 # which is the tail more than a detail?
 
 # %%
-core_plans = {
-    n: as_plan(b, place(b))
-    for n, b in {n: buffers_of(m, CORE) for n, m in models.items()}.items()
-}
+core_plans = {}
+for name, model in models.items():
+    buffers = buffers_of(model, CORE)
+    core_plans[name] = as_plan(buffers, place(buffers))
 
 
 def whole_arena(network):
@@ -2156,7 +2157,7 @@ margin = record("digits.needed_over_used", Reading(100 * (needs / used - 1), "%"
 guess_margin.against(margin)
 
 # %% [markdown]
-# The same on the chip. You cannot run the search there without a board, but the sizes of TFLM's records on a 32-bit processor are known, and the
+# The same on the chip, with CMSIS-NN, Arm's fast kernels. You cannot run the search there without a board, but the sizes of TFLM's records on a 32-bit processor are known, and the
 # sum follows. (This package holds its sums against TFLM that was built for a Cortex-M4 and run on an emulated one.) These are the
 # numbers to put into your firmware.
 
@@ -2943,7 +2944,8 @@ def reference():
 ### BEGIN SOLUTION
 your_network = reference()
 ### GIVEN
-# your_network = None  # network = nets.load("signs_dscnn"), changed
+# your_network = None
+# # print(nets.load("signs_dscnn")) shows its parts: change a copy of them
 ### END SOLUTION
 
 # %% [markdown]
