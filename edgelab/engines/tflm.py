@@ -225,10 +225,8 @@ class ArenaTrials:
 
     Raises
     ------
-    BadFile
-        If the interpreter does not run the model in any arena: `ModelRefused` if it refuses it with ample room, too.
-    MissingFramework
-        If tflite-micro is not installed.
+    BadFile, MissingFramework
+        If the interpreter does not run the model with ample room, or is not installed.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, timeout: float = hosted.DEFAULT_TIMEOUT_SECONDS) -> None:
@@ -244,7 +242,7 @@ class ArenaTrials:
 
     def __call__(self, arena_bytes: int) -> str:
         """What becomes of an arena of that size."""
-        self.attempts.append((arena_bytes, self._outcome(arena_bytes)))
+        self.attempts.append((int(arena_bytes), self._outcome(int(arena_bytes))))
         return self.attempts[-1][1]
 
     def _outcome(self, size: int) -> str:
