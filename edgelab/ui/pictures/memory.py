@@ -210,7 +210,7 @@ def memory_ribbon(ranges: Sequence[Range | tuple[int, int, str, str]], size_byte
     cells = _with_gaps([r if isinstance(r, Range) else Range(*r) for r in ranges], size_bytes)
     place = scale_of(0, size_bytes, 12, WIDTH - 24)
     canvas = Canvas(132)
-    written = -99.0
+    written = told_to = -99.0
     for cell in cells:
         fill, edge, dash, word = _FILLS[cell.kind]
         x, width = place(cell.start), place(cell.end) - place(cell.start)
@@ -223,10 +223,11 @@ def memory_ribbon(ranges: Sequence[Range | tuple[int, int, str, str]], size_byte
                 canvas.text(
                     x + width / 2, 63 + 18 * i - 9 * (len(lines) - 1 - bool(above)), line, anchor="middle", size=13
                 )
-        if above:
-            canvas.text(min(x + width / 2, WIDTH - 30), 22, above, anchor="middle", size=12, colour="quiet")
-        elif cell.kind in ("free", "lost", "chosen") and text_width(word, 12) <= width + 8:
-            canvas.text(x + width / 2, 22, word, anchor="middle", size=12, colour="quiet")
+        over = above or (word if cell.kind in ("free", "lost", "chosen") else "")
+        middle = min(x + width / 2, WIDTH - 30)
+        if over and (above or text_width(over, 12) <= width + 8) and middle - text_width(over, 12) / 2 >= told_to:
+            canvas.text(middle, 22, over, anchor="middle", size=12, colour="quiet")
+            told_to = middle + text_width(over, 12) / 2
         half = 0.6 * text_width(f"{cell.start:,}", 12)
         if x - written >= half + 16 and (x == place(0) or place(size_bytes) - x >= 2 * half + 12):
             canvas.text(x, 104, f"{cell.start:,}", anchor="middle", size=12, colour="quiet")
