@@ -3058,11 +3058,11 @@ finding(finding_recap_bytes, differences, tail_differences, starved)
 
 # %% tags=["finding:recap_fit"]
 def finding_recap_fit(fits, of, device, with_pads, without):
-    text = f"signs_dscnn fits on {fits} of {of} microcontrollers. "
+    text = f"`signs_dscnn` fits on {fits} of {of} microcontrollers. "
     words = {True: "takes it", False: "does not take it"}
     if with_pads == without:
-        return f"{text}{device} {words[with_pads]}, with and without PADs."
-    return f"{text}{device} {words[with_pads]}, and {words[without]} without PADs."
+        return f"{text}`{device}` {words[with_pads]}, with and without PADs."
+    return f"{text}`{device}` {words[with_pads]}, and {words[without]} without PADs."
 
 
 finding(
