@@ -2645,7 +2645,7 @@ ui.Panel(
     network=ui.choice(list(tried), value="signs_resnet", label="network"),
     order=ui.choice(list(orders), label="order"),
     tight=ui.toggle(False, label="the tightest gap"),
-    placed=ui.slider(1, 30, 1, value=30, label="buffers placed"),
+    placed=ui.slider(1, 30, 1, value=12, label="buffers placed"),
 )
 
 # %% [markdown]
