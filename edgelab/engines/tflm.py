@@ -6,12 +6,10 @@ firmware has to reproduce bit for bit, and it says what it placed in its arena.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -23,18 +21,13 @@ from numpy.typing import NDArray
 from edgelab.engines import borders, hosted
 from edgelab.engines.base import TensorInfo
 from edgelab.engines.child import last_line
-from edgelab.errors import BadFile, BadInput, EdgelabError, EngineCrash, MissingFramework, ModelRefused
+from edgelab.engines.tflm_words import OF_THE_ARENA, caught_stderr, reason_of
+from edgelab.errors import BadFile, BadInput, EdgelabError, MissingFramework, ModelRefused
 
 TITLE = "TFLM"
 ARENA_ALIGNMENT = 16
 """TFLM aligns its arena to 16 bytes (kBufferAlignment), so sizes are counted in steps of it."""
 MAX_ARENA_BYTES = 2**30
-_OF_THE_ARENA = re.compile(r"Failed to (allocate|resize)|Too many buffers")
-UNSTEADY = "answers the same input differently"
-"""What a refusal says of a model whose answers depend on what happens to lie in the arena."""
-_LUCKY_BYTES = 64
-"""How far above a size that works a search looks for one that does not."""
-_MOST_LUCKY_BYTES = 2048
 _NOT_INSTALLED = (
     "The TFLM interpreter is not installed ({}); tflite-micro has wheels for Linux on x86-64: "
     "uv pip install --prerelease=allow tflite-micro, elsewhere the modelled figures stand alone."
@@ -56,25 +49,6 @@ class Allocations:
     def to_dict(self) -> dict[str, Any]:
         """The figures as JSON-ready data."""
         return {"head": self.head, "tail": self.tail, "total": self.total, "parts": dict(self.parts)}
-
-
-@dataclass(frozen=True)
-class ArenaSearch:
-    """The smallest arena with which the interpreter gives the answers that it gives with ample room.
-
-    ``attempts`` holds each size that was tried with what came of it: ``"works"``, ``"refused"``, ``"crashed"`` or
-    ``"other answers"``.
-    """
-
-    min_workable: int
-    attempts: tuple[tuple[int, str], ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The search as JSON-ready data."""
-        return {"min_workable": self.min_workable, "attempts": [list(entry) for entry in self.attempts]}
-
-    def __str__(self) -> str:
-        return f"{self.min_workable:,} bytes after {len(self.attempts)} attempts, measured"
 
 
 class TFLMEngine(hosted.HostedEngine):
@@ -172,76 +146,6 @@ class TFLMEngine(hosted.HostedEngine):
         return Allocations(answer["head"], answer["tail"], answer["total"], parts)
 
 
-def arena_search(path: str | os.PathLike[str], *, timeout: float = hosted.DEFAULT_TIMEOUT_SECONDS) -> ArenaSearch:
-    """Find by bisection the smallest arena with which the real interpreter works, in steps of 16 bytes.
-
-    An arena works when the interpreter loads the model and answers as it does with ample room. What it uses after
-    loading (`TFLMEngine.allocations`) may not suffice, because planning needs room of its own. Each attempt runs in a
-    child process, and one that crashes is an attempt that failed. Larger arenas work as well: a size that works by
-    luck, where a kernel's buffers happen to lie over what is not read again, is not taken for the smallest.
-
-    Raises
-    ------
-    BadFile, EngineCrash
-        If the interpreter does not run the model in any arena: `ModelRefused` if it refuses it with ample room, too.
-    MissingFramework
-        If tflite-micro is not installed.
-    """
-    attempts: list[tuple[int, str]] = []
-    engine = TFLMEngine(path, timeout=timeout)
-    try:
-        opened, expected = engine.raw.call("try_arena", "trying an arena for", arena_bytes=None)
-        ample = int(opened["arena_bytes"])
-        high = _aligned(engine.allocations().total)
-        low = 0  # a size in steps of 16 that does not work
-
-        def works(size: int) -> bool:
-            nonlocal engine
-            try:
-                answer, outputs = engine.raw.call("try_arena", f"trying an arena of {size} bytes for", arena_bytes=size)
-            except EngineCrash:
-                engine.close()
-                engine = TFLMEngine(path, timeout=timeout)
-                attempts.append((size, "crashed"))
-                return False
-            same = answer["works"] and all(a.tobytes() == b.tobytes() for a, b in zip(outputs, expected, strict=True))
-            attempts.append((size, "works" if same else "other answers" if answer["works"] else "refused"))
-            return bool(same)
-
-        while not works(high):
-            if high >= ample:  # the room in which it has just worked
-                raise _no_arena(path, attempts)
-            low, high = high, min(2 * high, ample)
-        if not low:
-            # The interpreter dies in the smallest arenas, which costs a child each: come down from above in steps.
-            step = max(ARENA_ALIGNMENT, _aligned(high // 8))
-            while high - step > 0 and works(high - step):
-                high -= step
-            low = max(0, high - step)
-        while high - low > ARENA_ALIGNMENT:
-            middle = _aligned((low + high) // 2)
-            low, high = (low, middle) if works(middle) else (middle, high)
-        above, smallest = high, high
-        while above < high + _LUCKY_BYTES:
-            above += ARENA_ALIGNMENT
-            high = high if works(above) else above + ARENA_ALIGNMENT
-            if high > smallest + _MOST_LUCKY_BYTES:  # no size is the last that does not work
-                raise _no_arena(path, attempts)
-    finally:
-        engine.close()
-    return ArenaSearch(high, tuple(attempts))
-
-
-def _no_arena(path: str | os.PathLike[str], attempts: Sequence[tuple[int, str]]) -> BadFile:
-    size, outcome = attempts[-1]
-    if any(outcome == "other answers" for _, outcome in attempts):
-        return ModelRefused(
-            f"{TITLE} runs {path} and {UNSTEADY} from one arena to the next, so no size can be called enough: a kernel "
-            "reads memory that nothing has set."
-        )
-    return BadFile(f"{TITLE} ran {path} in an arena of {size:,} bytes, and the second time it was {outcome} there.")
-
-
 class Host(hosted.Host):
     """The child's side of `TFLMEngine`."""
 
@@ -300,7 +204,7 @@ class Host(hosted.Host):
 
     def allocations(self) -> hosted.Answer:
         """Answer ``allocations``."""
-        with _stderr() as said:
+        with caught_stderr() as said:
             self._interpreter.print_allocations()
             text = said()
         figures = {name: int(size) for name, size in re.findall(r"Arena allocation (\w+) (\d+) bytes", text)}
@@ -326,7 +230,7 @@ class Host(hosted.Host):
 
     def _open(self, arena_bytes: int | None) -> Any:
         if arena_bytes is None:
-            arena_bytes = min(MAX_ARENA_BYTES, _aligned(10 * len(self._content) + _SPARE_BYTES))
+            arena_bytes = min(MAX_ARENA_BYTES, aligned(10 * len(self._content) + _SPARE_BYTES))
             while True:
                 try:
                     return self._open(arena_bytes)
@@ -334,15 +238,15 @@ class Host(hosted.Host):
                     if arena_bytes >= MAX_ARENA_BYTES:
                         raise
                     arena_bytes = min(MAX_ARENA_BYTES, 8 * arena_bytes)
-        with _stderr() as said:
+        with caught_stderr() as said:
             try:
                 opened = self._runtime.Interpreter.from_bytes(self._content, arena_size=arena_bytes)
             except Exception as error:  # noqa: BLE001 - RuntimeError of C++, and what parsing a damaged file raises
-                reason = _reason(said()) or last_line(str(error)) or type(error).__name__
+                reason = reason_of(said()) or last_line(str(error)) or type(error).__name__
             else:
                 self._opened_bytes = arena_bytes
                 return opened
-        if _OF_THE_ARENA.search(reason):
+        if OF_THE_ARENA.search(reason):
             raise _ArenaTooSmall(f"{TITLE} cannot load {self.path} in an arena of {arena_bytes} bytes: {reason}.")
         raise ModelRefused(f"{TITLE} cannot load {self.path}: {reason}.")
 
@@ -369,47 +273,16 @@ class Host(hosted.Host):
                 raise BadInput(f"{TITLE} does not take this input for {self.path}: {last_line(str(error))}.") from None
 
     def _invoke(self, interpreter: Any) -> None:
-        with _stderr() as said:
+        with caught_stderr() as said:
             try:
                 interpreter.invoke()
             except RuntimeError as error:
-                reason = _reason(said()) or last_line(str(error))
+                reason = reason_of(said()) or last_line(str(error))
                 raise BadInput(f"{TITLE} could not run {self.path}: {reason}.") from None
 
 
 class _ArenaTooSmall(BadFile):
     """The interpreter refused its arena."""
-
-
-def _reason(said: str) -> str:
-    """The first thing that the interpreter complained of, on one line, without positions in its C++ sources.
-
-    Where the interpreter names the operator at which it stopped, and not for want of memory, that stands before it.
-    """
-    lines = [" ".join(line.split()) for line in said.splitlines() if line.strip()]
-    text = re.sub(r"^\S+\.(cc|h)(:\d+)?\s+", "", lines[0]) if lines else ""
-    stopped = re.search(r"^Node (\S+) \(number (\d+)f?\) failed", "\n".join(lines), re.MULTILINE)
-    if stopped and not text.startswith("Node ") and not _OF_THE_ARENA.search(text):
-        text = f"{stopped[1]} (operator {stopped[2]}): {text}"
-    return (text if len(text) <= 240 else text[:239] + "…").rstrip(". ")
-
-
-@contextlib.contextmanager
-def _stderr() -> Iterator[Callable[[], str]]:
-    """Catch what native code writes to standard error; the function given reads it so far."""
-    with tempfile.TemporaryFile() as caught:
-        kept = os.dup(2)
-        os.dup2(caught.fileno(), 2)
-        try:
-
-            def said() -> str:
-                caught.seek(0)
-                return caught.read().decode("utf-8", "replace")
-
-            yield said
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
 
 
 def _random(rng: np.random.Generator, info: TensorInfo) -> NDArray[Any]:
@@ -444,5 +317,6 @@ def _without_batch(info: TensorInfo) -> tuple[int, ...]:
     return shape[1:] if shape[:1] == (1,) else shape
 
 
-def _aligned(size: int) -> int:
+def aligned(size: int) -> int:
+    """A size in bytes, rounded up as TFLM aligns its arena."""
     return -(-size // ARENA_ALIGNMENT) * ARENA_ALIGNMENT

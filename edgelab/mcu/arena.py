@@ -34,13 +34,14 @@ class TailItem:
     """One allocation of the tail.
 
     ``kind`` is what it is for, ``operator`` the operator that it belongs to (None: the model), ``padding_bytes`` what
-    alignment adds below it.
+    alignment adds below it, ``align_bytes`` the alignment that it asks for.
     """
 
     kind: str
     operator: int | None
     size_bytes: int
     padding_bytes: int
+    align_bytes: int = 1
 
 
 @dataclass(frozen=True)
@@ -260,7 +261,7 @@ class _Tail:
 
     def add(self, kind: str, struct: Struct, operator: int | None = None) -> None:
         below = _up(self.used + struct.size, struct.align)
-        self.items.append(TailItem(kind, operator, struct.size, below - self.used - struct.size))
+        self.items.append(TailItem(kind, operator, struct.size, below - self.used - struct.size, struct.align))
         self.used = below
 
 

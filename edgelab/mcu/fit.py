@@ -299,7 +299,8 @@ def _difference(modelled: Arena, found: Sequence[Arena]) -> tuple[int, str]:
 
 def _measured(model: Model, for_accelerator: str) -> tuple[list[Arena], str, Refusal | None]:
     """The arena of the real interpreter on this machine, or a sentence that says why there is none, and a refusal."""
-    from edgelab.engines.tflm import TFLMEngine, arena_search
+    from edgelab.engines.tflm import TFLMEngine
+    from edgelab.engines.tflm_arena import arena_search
 
     if for_accelerator:
         return [], f"Not measured: the interpreter of this machine has no {for_accelerator}.", None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from edgelab.engines.tflm import UNSTEADY
+from edgelab.engines.tflm_arena import UNSTEADY
 from edgelab.errors import EdgelabError, EngineDied
 from edgelab.mcu.model import Model, Operator
 from edgelab.mcu.operators import FIXED_SHAPE, FULL_INTEGER

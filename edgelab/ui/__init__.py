@@ -4,19 +4,23 @@ from edgelab.ui.bars import bars, grouped_bars
 from edgelab.ui.controls import choice, slider, toggle
 from edgelab.ui.figures import heatmap, histogram, lines, scatter, stairs
 from edgelab.ui.live import LivePlot
-from edgelab.ui.memory import lifetime_figure, lifetime_words
+from edgelab.ui.memory import arena_figure, lifetime_figure, lifetime_words
 from edgelab.ui.panel import Panel
 from edgelab.ui.pictures import (
     Picture,
     calibration_flow,
     convolution,
     convolution_count,
+    halving,
     images_by,
+    memory_map,
+    memory_ribbon,
     pipeline,
     range_to_integers,
     scale_per_channel,
     side_by_side,
     soft_targets,
+    tensor_lives,
     worked_table,
 )
 from edgelab.ui.predict import Prediction, predict
@@ -30,6 +34,7 @@ __all__ = [
     "Panel",
     "Picture",
     "Prediction",
+    "arena_figure",
     "bars",
     "calibration_flow",
     "choice",
@@ -37,6 +42,7 @@ __all__ = [
     "convolution_count",
     "evidence_figure",
     "grouped_bars",
+    "halving",
     "heatmap",
     "histogram",
     "house",
@@ -44,6 +50,8 @@ __all__ = [
     "lifetime_figure",
     "lifetime_words",
     "lines",
+    "memory_map",
+    "memory_ribbon",
     "pipeline",
     "predict",
     "range_to_integers",
@@ -56,6 +64,7 @@ __all__ = [
     "soft_targets",
     "staircase",
     "stairs",
+    "tensor_lives",
     "toggle",
     "waves_figure",
     "worked_table",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 
 from edgelab.errors import BadInput
 from edgelab.mcu.plans import Placed, Plan
-from edgelab.ui.palette import COLOURS, INK, PATCH
+from edgelab.ui.palette import COLOURS, INK, PATCH, ROLES
 from edgelab.ui.theme import figure_of
 
 _KINDS = {"tensor": "", "scratch buffer": "/", "written in place": "."}
@@ -110,6 +110,73 @@ def lifetime_words(plan: Plan) -> str:
         f"addresses; the largest, {largest.name}, takes {largest.size_bytes:,} bytes from address "
         f"{largest.offset:,} in steps {largest.first} to {largest.last}; the lower bound is {plan.lower_bound:,} bytes."
     )
+
+
+def arena_figure(
+    plan: Plan, tail: Mapping[str, int], arena_bytes: int = 0, title: str = "", **layout: Any
+) -> go.Figure:
+    """The whole arena over time: the head as in `lifetime_figure`, and above it the tail, which is always there.
+
+    Parameters
+    ----------
+    plan
+        The head: tensors, and scratch buffers (hatched).
+    tail
+        Bytes of the tail by what they are for, in the order in which they are allocated, the first at the very top.
+    arena_bytes
+        The size of the arena; without it, head and tail touch each other.
+    title
+        The finding; without it, what head and tail take.
+    **layout
+        Anything else for ``figure.update_layout``.
+
+    Raises
+    ------
+    BadInput
+        If the plan holds no buffer, or the arena does not hold head and tail.
+
+    Examples
+    --------
+    >>> from edgelab.mcu.plans import Buffer, plan_buffers
+    >>> plan = plan_buffers([Buffer("a", 64, 0, 1), Buffer("b", 32, 1, 2)])
+    >>> arena_figure(plan, {"records": 48}).layout.title.text
+    'Head 96 bytes, tail 48 bytes'
+    """
+    total = sum(tail.values())
+    arena = arena_bytes or plan.size_bytes + total
+    if arena < plan.size_bytes + total:
+        raise BadInput(
+            f"An arena of {arena:,} bytes does not hold a head of {plan.size_bytes:,} and a tail of {total:,}."
+        )
+    name = title or f"Head {plan.size_bytes:,} bytes, tail {total:,} bytes"
+    figure = lifetime_figure(plan, name, **layout)
+    first, last = min(b.first for b in plan.buffers), plan.steps - 1
+    top = arena
+    for number, (kind, size) in enumerate(tail.items()):
+        top -= size
+        figure.add_trace(
+            {
+                "type": "bar",
+                "name": "tail",
+                "legendgroup": "tail",
+                "showlegend": number == 0,
+                "x": [(first + last) / 2],
+                "width": [last - first + 1],
+                "base": [top],
+                "y": [size],
+                "marker": {"color": ROLES["neutral"], "opacity": 0.75, "line": {"color": INK, "width": 1}},
+                "textposition": "none",
+                "customdata": [
+                    f"<b>tail: {html.escape(kind)}</b><br>{size:,} bytes, for as long as the network is loaded"
+                ],
+                "hovertemplate": "%{customdata}<extra></extra>",
+            }
+        )
+    words = f"{lifetime_words(plan)} Above it the tail of {total:,} bytes: " + ", ".join(
+        f"{kind} {size:,}" for kind, size in tail.items()
+    )
+    figure.update_layout(showlegend=True, yaxis_range=[0, 1.03 * arena], meta={"alt": f"{words}."})
+    return figure
 
 
 def _bars(kind: str, buffers: Sequence[tuple[int, Placed]]) -> dict[str, Any]:

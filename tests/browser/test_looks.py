@@ -36,6 +36,11 @@ ui.show(ui.bars(["a", "b"], [measured, Reading(3.0, "x", "modelled", "a formula"
     "memory": """
 plan = plan_buffers([Buffer("a", 640, 0, 1), Buffer("b", 320, 1, 2), Buffer("scratch 0 of 0 CONV_2D", 100, 1, 1)])
 ui.show(ui.lifetime_figure(plan), ui.lifetime_words(plan))""",
+    "arena": 'ui.show(ui.arena_figure(plan, {"tensors": 96, "operators": 64}), "A head and a tail.")',
+    "lives": 'ui.tensor_lives({"a": (0, 1), "b": (1, 2)}, {"a": 640, "b": 320}, operators=("conv", "add"))',
+    "map": 'ui.memory_map({"a": 640, "b": 320}, {"a": (0, 1), "b": (1, 2)}, {"a": 0, "b": 640}, bound=800)',
+    "ribbon": 'ui.memory_ribbon([(0, 64, "c", "taken"), (64, 80, "s", "chosen"), (90, 96, "", "lost")], 160, "Gaps")',
+    "halving": "ui.halving([(4, False), (6, True), (5, True)], 8)",
     "staircase": 'ui.show(ui.staircase(values, 0.1, 0, 4), "A staircase over the values that it clips.")',
     "range": "ui.range_to_integers([[0.0, 0.7, 1.3], [2.4, 0.31, 1.9]], 0.16, 0, 4)",
     "flow": 'ui.calibration_flow(samples=200, ranges={"stem": (0.0, 6.2)})',

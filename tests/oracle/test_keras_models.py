@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from edgelab.engines.tflm import TFLMEngine, arena_search
+from edgelab.engines.tflm import TFLMEngine
+from edgelab.engines.tflm_arena import arena_search
 from edgelab.mcu.arena import plan_arena
 from edgelab.mcu.cgen import refused_operators
 from edgelab.mcu.model import read_model

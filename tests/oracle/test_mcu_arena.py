@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from edgelab.engines.child import Child
-from edgelab.engines.tflm import TFLMEngine, arena_search
+from edgelab.engines.tflm import TFLMEngine
+from edgelab.engines.tflm_arena import arena_search
 from edgelab.errors import BadInput
 from edgelab.mcu.arena import plan_arena, planned_buffers
 from edgelab.mcu.layout import KERNELS, TARGETS, build

@@ -7,8 +7,9 @@ import flatbuffers
 import pytest
 
 from edgelab import cli
-from edgelab.engines import tflm
-from edgelab.engines.tflm import TFLMEngine, arena_search
+from edgelab.engines import tflm, tflm_arena
+from edgelab.engines.tflm import TFLMEngine
+from edgelab.engines.tflm_arena import arena_search
 from edgelab.errors import BadFile, BadInput, ModelRefused
 from edgelab.mcu import fit as fitting
 from edgelab.mcu import kernels
@@ -120,7 +121,7 @@ def test_a_search_for_the_arena_ends_where_answers_differ(monkeypatch):
     with pytest.raises((ModelRefused, BadFile)) as caught:
         _search_in_process(case("conv_int8"))
     assert "in no arena" not in str(caught.value)
-    assert tflm.UNSTEADY in str(caught.value)
+    assert tflm_arena.UNSTEADY in str(caught.value)
 
 
 def _search_in_process(path):
@@ -146,7 +147,7 @@ def _search_in_process(path):
         def close(self):
             pass
 
-    with mock.patch.object(tflm, "TFLMEngine", Engine):
+    with mock.patch.object(tflm_arena, "TFLMEngine", Engine):
         return arena_search(path)
 
 

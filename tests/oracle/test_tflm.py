@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from edgelab.engines import Engine
-from edgelab.engines.tflm import ARENA_ALIGNMENT, TFLMEngine, arena_search
+from edgelab.engines.tflm import ARENA_ALIGNMENT, TFLMEngine
+from edgelab.engines.tflm_arena import arena_search
 from edgelab.errors import BadFile, BadInput, EngineCrash, MissingFramework
 from edgelab.mcu.arena import plan_arena
 from edgelab.mcu.model import read_model

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgelab import cli
-from edgelab.engines import tflm
+from edgelab.engines import tflm, tflm_arena
 from edgelab.errors import BadFile, EngineCrash, EngineDied, ModelRefused
 from edgelab.mcu import fit as fitting
 from edgelab.mcu.fit import fit
@@ -188,7 +188,7 @@ def test_a_death_of_the_interpreter_decides_where_no_index_can_cause_it(tmp_path
 
     monkeypatch.setattr(tflm, "TFLMEngine", Engine)
     for search, dtype, decides in ((dies, "int8", True), (dies, "int32", False), (hangs, "int8", False)):
-        monkeypatch.setattr(tflm, "arena_search", search)
+        monkeypatch.setattr(tflm_arena, "arena_search", search)
         report = fit(network(dtype), MICRO, accelerators=False)
         assert report.devices[0].fits is not decides
         assert any("Not measured" in note for note in report.notes) is not decides

@@ -68,3 +68,15 @@ def test_the_words_say_what_there_is_to_see():
 def test_no_buffer_is_refused():
     with pytest.raises(BadInput, match="no buffer"):
         ui.lifetime_figure(plan_buffers([]))
+
+
+def test_the_whole_arena_has_its_tail_on_top_and_says_so():
+    plan = plan_buffers(buffers())
+    figure = ui.arena_figure(plan, {"records": 48, "buffers <x>": 32}, arena_bytes=1200)
+    tail = [trace for trace in figure.data if trace.name == "tail"]
+    assert [(trace.base[0], trace.y[0]) for trace in tail] == [(1152, 48), (1120, 32)]
+    assert figure.layout.title.text == "Head 1,072 bytes, tail 80 bytes"
+    assert "tail of 80 bytes: records 48, buffers <x> 32" in figure.layout.meta["alt"]
+    assert "buffers &lt;x&gt;" in tail[1].customdata[0]
+    with pytest.raises(BadInput, match="does not hold"):
+        ui.arena_figure(plan, {"records": 48}, arena_bytes=1100)

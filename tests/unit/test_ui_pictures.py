@@ -22,6 +22,9 @@ IMAGES = RNG.random((12, 3, 8, 8))
 TRUTH = np.arange(12) % 3
 NAMES = ["stop", "yield", "a < b & 'c'"]
 
+LIVES = {"image": (0, 1), "a <b>": (1, 4), "score": (4, 4)}
+SIZES = {"image": 80, "a <b>": 48, "score": 16}
+
 DRAWN = {
     "range_to_integers": lambda: ui.range_to_integers(PATCH, 0.16, 0, 4),
     "range_to_integers 8 bits": lambda: ui.range_to_integers(PATCH, 2.4 / 255, 3, 8),
@@ -32,6 +35,13 @@ DRAWN = {
     "standard": lambda: ui.convolution("standard", in_channels=8, out_channels=16),
     "depthwise": lambda: ui.convolution("depthwise", in_channels=8),
     "pointwise": lambda: ui.convolution("pointwise", in_channels=1, out_channels=1),
+    "tensor_lives": lambda: ui.tensor_lives(LIVES, SIZES, operators=("a < b",)),
+    "tensor_lives many": lambda: ui.tensor_lives(
+        {f"t{i}": (i, i) for i in range(20)}, {f"t{i}": 9**5 for i in range(20)}
+    ),
+    "memory_map": lambda: ui.memory_map(SIZES, LIVES, {"image": 0, "a <b>": 80}, bound=100),
+    "memory_ribbon": lambda: ui.memory_ribbon([(0, 64, "c & d", "taken"), (80, 96, "", "lost")], 160, "A & B"),
+    "halving": lambda: ui.halving([(4, False), (6, True), (5, True)], 8),
     "pipeline": lambda: ui.pipeline([("PyTorch", "a < b"), "ONNX", "file", "runtime", "device"], "A & B"),
 }
 HTML = {
@@ -266,3 +276,37 @@ def test_soft_targets_name_the_highest_and_refuse_what_is_no_probability():
         ui.soft_targets(IMAGES[:2], rows[:2] * 2, TRUTH[:2], NAMES)
     with pytest.raises(BadInput, match="one row each"):
         ui.soft_targets(IMAGES[:2], rows[:1], TRUTH[:2], NAMES)
+
+
+def test_lives_add_up_at_each_step_and_the_peak_is_named():
+    picture = ui.tensor_lives(LIVES, SIZES)
+    assert picture.alt.endswith("Bytes alive at each step: 80, 128, 48, 48, 64.")
+    assert picture.caption == "Most is alive at step 1: 128 bytes"
+    assert ui.tensor_lives(LIVES, SIZES, sums=False).caption == "a <b> lives longest, from step 1 to step 4"
+
+
+def test_a_map_says_how_far_it_is_from_the_bound():
+    assert ui.memory_map(SIZES, LIVES, {"image": 0, "a <b>": 80}, bound=128).caption == "128 bytes, as few as can be"
+    assert "fewer than 100" in ui.memory_map(SIZES, LIVES, {"image": 0, "a <b>": 80}, bound=100).caption
+
+
+def test_a_ribbon_shows_what_is_free_between_its_ranges():
+    picture = ui.memory_ribbon([(80, 128, "a", "taken"), (0, 64, "c", "chosen")], 160, "Gaps")
+    assert picture.alt == "0 to 64 c (placed here); 64 to 80 free; 80 to 128 a (taken); 128 to 160 free."
+
+
+@pytest.mark.parametrize(
+    ("draw", "words"),
+    [
+        (lambda: ui.tensor_lives({}, {}), "1 to 24 tensors"),
+        (lambda: ui.tensor_lives({"a": (0, 1)}, {}), "each with its size"),
+        (lambda: ui.tensor_lives({"a": (2, 1)}, {"a": 1}), "from its first step to its last"),
+        (lambda: ui.memory_map(SIZES, LIVES, {}), "needs addresses"),
+        (lambda: ui.memory_ribbon([(0, 64, "c", "taken"), (32, 80, "a", "taken")], 160, "x"), "overlaps another"),
+        (lambda: ui.memory_ribbon([(0, 64, "c", "odd")], 160, "x"), "of no known kind"),
+        (lambda: ui.halving([], 8), "1 to 24 attempts"),
+    ],
+)
+def test_a_memory_that_makes_no_picture_is_refused(draw, words):
+    with pytest.raises(BadInput, match=words):
+        draw()

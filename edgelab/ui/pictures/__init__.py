@@ -3,6 +3,7 @@
 from edgelab.ui.pictures.convolution import convolution, convolution_count
 from edgelab.ui.pictures.flow import calibration_flow, pipeline
 from edgelab.ui.pictures.images import images_by, side_by_side
+from edgelab.ui.pictures.memory import halving, memory_map, memory_ribbon, tensor_lives
 from edgelab.ui.pictures.picture import Picture
 from edgelab.ui.pictures.quantizer import range_to_integers
 from edgelab.ui.pictures.scales import scale_per_channel
@@ -14,11 +15,15 @@ __all__ = [
     "calibration_flow",
     "convolution",
     "convolution_count",
+    "halving",
     "images_by",
+    "memory_map",
+    "memory_ribbon",
     "pipeline",
     "range_to_integers",
     "scale_per_channel",
     "side_by_side",
     "soft_targets",
+    "tensor_lives",
     "worked_table",
 ]

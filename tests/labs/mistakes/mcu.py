@@ -4,7 +4,7 @@ MISTAKES = {
     "lifetimes": [
         (
             """
-def lifetimes(operators, inputs, outputs):
+def my_lifetimes(operators, inputs, outputs):
     first = dict.fromkeys(inputs, 0)
     last = dict(first)
     for step, (read, written) in enumerate(operators, 1):
@@ -20,7 +20,7 @@ def lifetimes(operators, inputs, outputs):
         ),
         (
             """
-def lifetimes(operators, inputs, outputs):
+def my_lifetimes(operators, inputs, outputs):
     first = dict.fromkeys(inputs, 0)
     last = dict(first)
     for step, (read, written) in enumerate(operators, 0):
@@ -36,7 +36,7 @@ def lifetimes(operators, inputs, outputs):
         ),
         (
             """
-def lifetimes(operators, inputs, outputs):
+def my_lifetimes(operators, inputs, outputs):
     first = dict.fromkeys(inputs, 0)
     last = dict(first)
     for step, (read, written) in enumerate(operators, 1):
@@ -52,7 +52,7 @@ def lifetimes(operators, inputs, outputs):
         ),
         (
             """
-def lifetimes(operators, inputs, outputs):
+def my_lifetimes(operators, inputs, outputs):
     first = dict.fromkeys(inputs, 1)
     last = dict(first)
     for step, (read, written) in enumerate(operators, 1):
@@ -68,7 +68,7 @@ def lifetimes(operators, inputs, outputs):
         ),
         (
             """
-def lifetimes(operators, inputs, outputs):
+def my_lifetimes(operators, inputs, outputs):
     first = dict.fromkeys(inputs, 0)
     last = dict(first)
     for step, (read, written) in enumerate(operators, 1):
@@ -84,7 +84,7 @@ def lifetimes(operators, inputs, outputs):
         ),
         (
             """
-def lifetimes(operators, inputs, outputs):
+def my_lifetimes(operators, inputs, outputs):
     first = dict.fromkeys(inputs, 0)
     last = dict(first)
     for step, (read, written) in enumerate(operators, 1):
@@ -100,7 +100,7 @@ def lifetimes(operators, inputs, outputs):
         ),
         (
             """
-def lifetimes(operators, inputs, outputs):
+def my_lifetimes(operators, inputs, outputs):
     first = dict.fromkeys(inputs, 0)
     last = dict(first)
     for step, (read, written) in enumerate(operators, 1):
@@ -116,7 +116,7 @@ def lifetimes(operators, inputs, outputs):
         ),
         (
             """
-def lifetimes(operators, inputs, outputs):
+def my_lifetimes(operators, inputs, outputs):
     first = dict.fromkeys(inputs, 0)
     last = dict(first)
     for step, (read, written) in enumerate(operators, 1):
@@ -132,7 +132,7 @@ def lifetimes(operators, inputs, outputs):
         ),
         (
             """
-def lifetimes(operators, inputs, outputs):
+def my_lifetimes(operators, inputs, outputs):
     first = dict.fromkeys(inputs, 0)
     last = dict(first)
     for step, (read, written) in enumerate(operators, 1):
@@ -148,7 +148,7 @@ def lifetimes(operators, inputs, outputs):
         ),
         (
             """
-def lifetimes(operators, inputs, outputs):
+def my_lifetimes(operators, inputs, outputs):
     first = dict.fromkeys(inputs, 0)
     last = dict(first)
     for step, (read, written) in enumerate(operators, 1):
@@ -164,7 +164,7 @@ def lifetimes(operators, inputs, outputs):
         ),
         (
             """
-def lifetimes(operators, inputs, outputs):
+def my_lifetimes(operators, inputs, outputs):
     first = dict.fromkeys(inputs, 0)
     last = dict(first)
     for step, (read, written) in enumerate(operators, 0):
@@ -180,7 +180,7 @@ def lifetimes(operators, inputs, outputs):
         ),
         (
             """
-def lifetimes(operators, inputs, outputs):
+def my_lifetimes(operators, inputs, outputs):
     first = dict.fromkeys(inputs, 0)
     last = dict(first)
     for step, (read, written) in enumerate(operators, 1):
@@ -196,7 +196,7 @@ def lifetimes(operators, inputs, outputs):
         ),
         (
             """
-def lifetimes(operators, inputs, outputs):
+def my_lifetimes(operators, inputs, outputs):
     first = dict.fromkeys(inputs, 0)
     last = dict(first)
     for step, (read, written) in enumerate(operators, 1):
@@ -211,131 +211,133 @@ def lifetimes(operators, inputs, outputs):
             "return a dict of names",
         ),
     ],
-    "tightest_gap": [
+    "alive": [
         (
             """
-def tightest_gap(size, taken):
-    free = 0
-    for start, end in sorted(taken):
-        if start - free >= size:
-            return free
-        free = max(free, end)
-    return free
+def my_alive(lives, sizes):
+    sums = [0] * (1 + max(last for _, last in lives.values()))
+    for name, (first, last) in lives.items():
+        for step in range(first, last):
+            if step < len(sums):
+                sums[step] += sizes[name]
+    return sums
 """,
-            "the first gap that is large enough",
+            "the last step of a life was left out",
         ),
         (
             """
-def tightest_gap(size, taken):
-    gaps, free = [], 0
-    for start, end in sorted(taken):
-        if start - free > size:
-            gaps.append((start - free, free))
-        free = max(free, end)
-    return min(gaps)[1] if gaps else free
+def my_alive(lives, sizes):
+    sums = [0] * (1 + max(last for _, last in lives.values()))
+    for name, (first, last) in lives.items():
+        for step in range(first, last + 2):
+            if step < len(sums):
+                sums[step] += sizes[name]
+    return sums
 """,
-            "a gap of exactly that size",
+            "one step too long",
         ),
         (
             """
-def tightest_gap(size, taken):
-    gaps, free = [], 0
-    for start, end in taken:
-        if start - free >= size:
-            gaps.append((start - free, free))
-        free = max(free, end)
-    return min(gaps)[1] if gaps else free
+def my_alive(lives, sizes):
+    sums = [0] * (1 + max(last for _, last in lives.values()))
+    for name, (first, last) in lives.items():
+        for step in range(first + 1, last + 1):
+            if step < len(sums):
+                sums[step] += sizes[name]
+    return sums
 """,
-            "sort them",
+            "the first step of a life was left out",
         ),
         (
             """
-def tightest_gap(size, taken):
-    gaps, free = [], 0
-    for start, end in sorted(taken):
-        if start - free >= size:
-            gaps.append((start - free, free))
-        free = end
-    return min(gaps)[1] if gaps else free
+def my_alive(lives, sizes):
+    sums = [0] * (1 + max(last for _, last in lives.values()))
+    for name, (first, last) in lives.items():
+        for step in range(first, last + 1):
+            if step < len(sums):
+                sums[step] += 1
+    return sums
 """,
-            "ranges may overlap",
+            "not how many bytes",
         ),
         (
             """
-def tightest_gap(size, taken):
-    ordered = sorted(taken)
-    gaps = []
-    free = ordered[0][0] if ordered else 0
-    for start, end in ordered:
-        if start - free >= size:
-            gaps.append((start - free, free))
-        free = max(free, end)
-    return min(gaps)[1] if gaps else free
+def my_alive(lives, sizes):
+    sums = [0] * (max(last for _, last in lives.values()))
+    for name, (first, last) in lives.items():
+        for step in range(first, last + 1):
+            if step < len(sums):
+                sums[step] += sizes[name]
+    return sums
 """,
-            "the memory before the first range",
+            "one step too short",
         ),
         (
             """
-def tightest_gap(size, taken):
-    return max((end for _, end in taken), default=0)
+def my_alive(lives, sizes):
+    sums = [0] * (1 + max(last for _, last in lives.values()))
+    for name, (first, last) in lives.items():
+        for step in range(first, last + 1):
+            if step < len(sums):
+                sums[step] += sizes[name]
+    return max(sums)
 """,
-            "the gaps were not looked at",
+            "this is the lower bound",
         ),
         (
             """
-def tightest_gap(size, taken):
+def my_alive(lives, sizes):
+    steps = 1 + max(last for _, last in lives.values())
+    return [max([sizes[n] for n, (f, l) in lives.items() if f <= t <= l], default=0) for t in range(steps)]
+""",
+            "not the sum",
+        ),
+        (
+            """
+def my_alive(lives, sizes):
+    steps = 1 + max(last for _, last in lives.values())
+    return [sum(sizes[n] for n, (f, l) in lives.items() if f == t) for t in range(steps)]
+""",
+            "what is still needed counts, too",
+        ),
+        (
+            """
+def my_alive(lives, sizes):
+    steps = 1 + max(last for _, last in lives.values())
+    return [sum(sizes[n] for n, (f, l) in lives.items() if f <= t) for t in range(steps)]
+""",
+            "nothing was given back",
+        ),
+        (
+            """
+def my_alive(lives, sizes):
+    sums = [0] * (2 + max(last for _, last in lives.values()))
+    for name, (first, last) in lives.items():
+        for step in range(first, last + 1):
+            if step < len(sums):
+                sums[step] += sizes[name]
+    return sums
+""",
+            "one step too long",
+        ),
+    ],
+    "first_gap": [
+        (
+            """
+def my_first_gap(size, taken):
     best, free = None, 0
     for start, end in sorted(taken):
-        gap = start - free
-        if gap >= size and (best is None or gap <= best[0]):
-            best = (gap, free)
-        free = max(free, end)
-    return free if best is None else best[1]
-""",
-            "of equal gaps take the lowest",
-        ),
-        (
-            """
-def tightest_gap(size, taken):
-    best, free = None, 0
-    for start, end in sorted(taken, key=lambda r: r[1]):
         gap = start - free
         if gap >= size and (best is None or gap < best[0]):
             best = (gap, free)
         free = max(free, end)
     return free if best is None else best[1]
 """,
-            "sorted by their end",
+            "this is the tightest gap",
         ),
         (
             """
-def tightest_gap(size, taken):
-    best, free = None, 0
-    for start, end in sorted(taken):
-        gap = start - free
-        if gap >= size and (best is None or gap < best[0]):
-            best = (gap, free)
-        free = max(free, end)
-    return free if best is None else best[1] + best[0] - size
-""",
-            "lower end of its gap",
-        ),
-        (
-            """
-def tightest_gap(size, taken):
-    best, free = None, 0
-    for start, end in sorted(taken):
-        gap = start - free
-        if gap >= size and (best is None or gap < best[0]):
-            best = (gap, free)
-        free = max(free, end)
-    return free if best is None else best[1] + size
-""",
-            "where the buffer ends",
-        ),
-        (
-            """
-def tightest_gap(size, taken):
+def my_first_gap(size, taken):
     best, free = None, 0
     for start, end in sorted(taken):
         gap = start - free
@@ -344,13 +346,384 @@ def tightest_gap(size, taken):
         free = max(free, end)
     return free if best is None else best[1]
 """,
-            "largest gap",
+            "this is the largest gap",
+        ),
+        (
+            """
+def my_first_gap(size, taken):
+    free = 0
+    for start, end in taken:
+        if start - free >= size:
+            break
+        free = max(free, end)
+    return free
+""",
+            "sort them",
+        ),
+        (
+            """
+def my_first_gap(size, taken):
+    free = 0
+    for start, end in sorted(taken):
+        if start - free >= size:
+            break
+        free = end
+    return free
+""",
+            "the largest end so far was forgotten",
+        ),
+        (
+            """
+def my_first_gap(size, taken):
+    free = 0
+    for start, end in sorted(taken):
+        if start - free > size:
+            break
+        free = max(free, end)
+    return free
+""",
+            "a gap of exactly that size is large enough",
+        ),
+        (
+            """
+def my_first_gap(size, taken):
+    free = min((s for s, _ in taken), default=0)
+    for start, end in sorted(taken):
+        if start - free >= size:
+            break
+        free = max(free, end)
+    return free
+""",
+            "the memory before the first range",
+        ),
+        (
+            """
+def my_first_gap(size, taken):
+    free = 0
+    for start, end in sorted(taken):
+        if start - free >= size:
+            break
+        free = max(free, end)
+    return free + size
+""",
+            "this is where the buffer ends",
+        ),
+        (
+            """
+def my_first_gap(size, taken):
+    return max((end for _, end in taken), default=0)
+""",
+            "behind the last range",
+        ),
+        (
+            """
+def my_first_gap(size, taken):
+    free = 0
+    for start, end in sorted(taken):
+        if start - free >= size:
+            return start - size
+        free = max(free, end)
+    return free
+""",
+            "at the lower end of its gap",
+        ),
+        (
+            """
+def my_first_gap(size, taken):
+    free = 0
+    for start, end in sorted(taken):
+        if start > free:
+            break
+        free = max(free, end)
+    return free
+""",
+            "whether or not the buffer fits there",
+        ),
+    ],
+    "place": [
+        (
+            """
+def my_place(buffers):
+    address, done = {}, []
+    for b in sorted(buffers, key=lambda b: -b.size_bytes):
+        meets = [o for o in done if o.first <= b.last and b.first <= o.last]
+        taken = [(address[o.name], address[o.name] + o.size_bytes) for o in meets]
+        address[b.name] = first_gap(b.size_bytes, taken)
+        done.append(b)
+    return address
+""",
+            "the later goes first",
+        ),
+        (
+            """
+def my_place(buffers):
+    address, done = {}, []
+    for b in sorted(buffers, key=lambda b: b.size_bytes, reverse=True):
+        meets = [o for o in done if o.first <= b.last and b.first <= o.last]
+        taken = [(address[o.name], address[o.name] + o.size_bytes) for o in meets]
+        address[b.name] = first_gap(b.size_bytes, taken)
+        done.append(b)
+    return address
+""",
+            "the later goes first",
+        ),
+        (
+            """
+def my_place(buffers):
+    address, done = {}, []
+    for b in sorted(reversed(buffers), key=lambda b: b.size_bytes):
+        meets = [o for o in done if o.first <= b.last and b.first <= o.last]
+        taken = [(address[o.name], address[o.name] + o.size_bytes) for o in meets]
+        address[b.name] = first_gap(b.size_bytes, taken)
+        done.append(b)
+    return address
+""",
+            "the smallest went first",
+        ),
+        (
+            """
+def my_place(buffers):
+    address, done = {}, []
+    for b in buffers:
+        meets = [o for o in done if o.first <= b.last and b.first <= o.last]
+        taken = [(address[o.name], address[o.name] + o.size_bytes) for o in meets]
+        address[b.name] = first_gap(b.size_bytes, taken)
+        done.append(b)
+    return address
+""",
+            "in the order of the list or of their first steps",
+        ),
+        (
+            """
+def my_place(buffers):
+    address, done = {}, []
+    for b in reversed(buffers):
+        meets = [o for o in done if o.first <= b.last and b.first <= o.last]
+        taken = [(address[o.name], address[o.name] + o.size_bytes) for o in meets]
+        address[b.name] = first_gap(b.size_bytes, taken)
+        done.append(b)
+    return address
+""",
+            "from the end of the list",
+        ),
+        (
+            """
+def my_place(buffers):
+    address, done = {}, []
+    for b in sorted(reversed(buffers), key=lambda b: -b.size_bytes):
+        meets = [o for o in done if True]
+        taken = [(address[o.name], address[o.name] + o.size_bytes) for o in meets]
+        address[b.name] = first_gap(b.size_bytes, taken)
+        done.append(b)
+    return address
+""",
+            "only those that meet in time",
+        ),
+        (
+            """
+def my_place(buffers):
+    address, done = {}, []
+    for b in sorted(reversed(buffers), key=lambda b: -b.size_bytes):
+        meets = [o for o in done if False]
+        taken = [(address[o.name], address[o.name] + o.size_bytes) for o in meets]
+        address[b.name] = first_gap(b.size_bytes, taken)
+        done.append(b)
+    return address
+""",
+            "may not overlap",
+        ),
+        (
+            """
+def my_place(buffers):
+    address, done = {}, []
+    for b in sorted(reversed(buffers), key=lambda b: -b.size_bytes):
+        meets = [o for o in done if o.first < b.last and b.first < o.last]
+        taken = [(address[o.name], address[o.name] + o.size_bytes) for o in meets]
+        address[b.name] = first_gap(b.size_bytes, taken)
+        done.append(b)
+    return address
+""",
+            "share just one step meet",
+        ),
+        (
+            """
+def my_place(buffers):
+    address, done = {}, []
+    for b in sorted(reversed(buffers), key=lambda b: -b.size_bytes):
+        meets = [o for o in done if o.first <= b.first <= o.last]
+        taken = [(address[o.name], address[o.name] + o.size_bytes) for o in meets]
+        address[b.name] = first_gap(b.size_bytes, taken)
+        done.append(b)
+    return address
+""",
+            "they also meet if the other begins later",
+        ),
+        (
+            """
+def my_place(buffers):
+    address, done = {}, []
+    for b in sorted(reversed(buffers), key=lambda b: -b.size_bytes):
+        meets = [o for o in done if b.first <= o.first <= b.last]
+        taken = [(address[o.name], address[o.name] + o.size_bytes) for o in meets]
+        address[b.name] = first_gap(b.size_bytes, taken)
+        done.append(b)
+    return address
+""",
+            "they also meet if this one begins later",
+        ),
+        (
+            """
+def my_place(buffers):
+    address, done = {}, []
+    for b in sorted(reversed(buffers), key=lambda b: -b.size_bytes):
+        meets = [o for o in done if o.first <= b.last and b.first <= o.last]
+        taken = [(address[o.name], address[o.name] + o.size_bytes) for o in meets]
+        address[b.name] = max((e for _, e in taken), default=0)
+        done.append(b)
+    return address
+""",
+            "no gap was used",
+        ),
+        (
+            """
+def my_place(buffers):
+    address, done = {}, []
+    for b in sorted(reversed(buffers), key=lambda b: -b.size_bytes):
+        meets = [o for o in done if o.first <= b.last and b.first <= o.last]
+        taken = [(address[o.name], address[o.name] + o.size_bytes) for o in meets]
+        address[b.name] = first_gap(b.size_bytes, taken)
+        done.append(b)
+    return {b.name: address[b.name] + b.size_bytes for b in buffers}
+""",
+            "these are the ends",
+        ),
+        (
+            """
+def my_place(buffers):
+    address, done = {}, []
+    for b in sorted(reversed(buffers), key=lambda b: -b.size_bytes):
+        meets = [o for o in done if o.first <= b.last and b.first <= o.last]
+        taken = [(address[o.name], address[o.name] + o.size_bytes) for o in meets]
+        address[b.name] = first_gap(b.size_bytes, taken)
+        done.append(b)
+    return list(address.values())
+""",
+            "return a dict",
+        ),
+        (
+            """
+def my_place(buffers):
+    address, done = {}, []
+    for b in sorted(buffers, key=lambda b: b.first):
+        meets = [o for o in done if o.first <= b.last and b.first <= o.last]
+        taken = [(address[o.name], address[o.name] + o.size_bytes) for o in meets]
+        address[b.name] = first_gap(b.size_bytes, taken)
+        done.append(b)
+    return address
+""",
+            "of their first steps",
+        ),
+    ],
+    "tail": [
+        (
+            """
+def my_tail_bytes(requests, arena_bytes):
+    return sum(size for size, alignment in requests)
+""",
+            "the alignment is ignored",
+        ),
+        (
+            """
+def my_tail_bytes(requests, arena_bytes):
+    return sum(-(-size // a) * a for size, a in requests)
+""",
+            "it is the address that must be divisible",
+        ),
+        (
+            """
+def my_tail_bytes(requests, arena_bytes):
+    address = arena_bytes
+    for size, alignment in requests:
+        address = address // alignment * alignment - size
+    return arena_bytes - address
+""",
+            "round after you subtract",
+        ),
+        (
+            """
+def my_tail_bytes(requests, arena_bytes):
+    address = arena_bytes
+    for size, alignment in requests:
+        address = -(-(address - size) // alignment) * alignment
+    return arena_bytes - address
+""",
+            "rounded up, into the record above",
+        ),
+        (
+            """
+def my_tail_bytes(requests, arena_bytes):
+    used = 0
+    for size, alignment in requests:
+        used = -(-used // alignment) * alignment + size
+    return used
+""",
+            "grows up from 0",
+        ),
+        (
+            """
+def my_tail_bytes(requests, arena_bytes):
+    address = arena_bytes
+    for size, alignment in requests:
+        address = (address - size) // alignment * alignment
+    return address
+""",
+            "this is the address",
+        ),
+        (
+            """
+def my_tail_bytes(requests, arena_bytes):
+    address = arena_bytes
+    for size, alignment in reversed(requests):
+        address = (address - size) // alignment * alignment
+    return arena_bytes - address
+""",
+            "taken from behind",
+        ),
+        (
+            """
+def my_tail_bytes(requests, arena_bytes):
+    address = arena_bytes
+    for size, alignment in sorted(requests, reverse=True):
+        address = (address - size) // alignment * alignment
+    return arena_bytes - address
+""",
+            "were sorted",
+        ),
+        (
+            """
+def my_tail_bytes(requests, arena_bytes):
+    used = 0
+    for size, alignment in requests:
+        used = -(-(used + size) // alignment) * alignment
+    return used
+""",
+            "bytes so far were rounded up",
+        ),
+        (
+            """
+def my_tail_bytes(requests, arena_bytes):
+    address = arena_bytes
+    for size, alignment in requests:
+        address = (address - size) // alignment * alignment
+    return address - arena_bytes
+""",
+            "the sign is wrong",
         ),
     ],
     "smallest_arena": [
         (
             """
-def smallest_arena(works, enough, step=16):
+def my_smallest_arena(works, enough, step=16):
     size = enough
     while size // 2 and works(size // 2):
         size //= 2
@@ -360,7 +733,7 @@ def smallest_arena(works, enough, step=16):
         ),
         (
             """
-def smallest_arena(works, enough, step=16):
+def my_smallest_arena(works, enough, step=16):
     for size in range(step, enough + 1, step):
         if works(size):
             return size
@@ -369,7 +742,7 @@ def smallest_arena(works, enough, step=16):
         ),
         (
             """
-def smallest_arena(works, enough, step=16):
+def my_smallest_arena(works, enough, step=16):
     low, high = 0, enough // step
     while high - low > 1:
         middle = (low + high) // 2
@@ -380,7 +753,7 @@ def smallest_arena(works, enough, step=16):
         ),
         (
             """
-def smallest_arena(works, enough, step=16):
+def my_smallest_arena(works, enough, step=16):
     low, high = 0, enough // step
     while high - low > 1:
         middle = (low + high) // 2
@@ -391,7 +764,7 @@ def smallest_arena(works, enough, step=16):
         ),
         (
             """
-def smallest_arena(works, enough, step=16):
+def my_smallest_arena(works, enough, step=16):
     low, high = 0, enough
     while high - low > 1:
         middle = (low + high) // 2
@@ -402,7 +775,7 @@ def smallest_arena(works, enough, step=16):
         ),
         (
             """
-def smallest_arena(works, enough, step=16):
+def my_smallest_arena(works, enough, step=16):
     low, high = 0, enough // step
     while high > low:
         middle = (low + high) // 2
@@ -413,7 +786,7 @@ def smallest_arena(works, enough, step=16):
         ),
         (
             """
-def smallest_arena(works, enough, step=16):
+def my_smallest_arena(works, enough, step=16):
     low, high = 0, enough // step
     while high - low > 1:
         middle = (low + high) // 2
@@ -424,7 +797,7 @@ def smallest_arena(works, enough, step=16):
         ),
         (
             """
-def smallest_arena(works, enough, step=16):
+def my_smallest_arena(works, enough, step=16):
     step = 16
     low, high = 0, enough // step
     while high - low > 1:
@@ -436,14 +809,14 @@ def smallest_arena(works, enough, step=16):
         ),
         (
             """
-def smallest_arena(works, enough, step=16):
+def my_smallest_arena(works, enough, step=16):
     return enough
 """,
             "nothing was searched",
         ),
         (
             """
-def smallest_arena(works, enough, step=16):
+def my_smallest_arena(works, enough, step=16):
     size = enough
     while works(size - step) and size > step:
         size -= step
@@ -452,106 +825,95 @@ def smallest_arena(works, enough, step=16):
             "halve the interval instead",
         ),
     ],
-    "tail": [
+    "classify": [
         (
             """
-def tail_bytes(requests, arena_bytes):
-    return sum(size for size, alignment in requests)
+def my_classify(board, model, x):
+    interpreter = board.interpreter(model, board.arena_for(model))
+    interpreter.allocate_tensors()
+    interpreter.invoke(x)
+    return interpreter.output().argmax(axis=1)
 """,
-            "the alignment is ignored",
+            "what lay in the memory",
         ),
         (
             """
-def tail_bytes(requests, arena_bytes):
-    return sum(-(-size // a) * a for size, a in requests)
+def my_classify(board, model, x):
+    interpreter = board.interpreter(model, 6 * 1024)
+    if interpreter.allocate_tensors() != OK or interpreter.invoke(x) != OK:
+        return None
+    return interpreter.output().argmax(axis=1)
 """,
-            "it is the address that must be divisible",
+            "a size that was guessed",
         ),
         (
             """
-def tail_bytes(requests, arena_bytes):
-    address = arena_bytes
-    for size, alignment in requests:
-        address = address // alignment * alignment - size
-    return arena_bytes - address
+def my_classify(board, model, x):
+    interpreter = board.interpreter(model, board.arena_for(model))
+    if interpreter.allocate_tensors() != OK:
+        return None
+    interpreter.invoke(x)
+    return interpreter.output().argmax(axis=1)
 """,
-            "round after you subtract",
+            "the status of invoke() was not looked at",
         ),
         (
             """
-def tail_bytes(requests, arena_bytes):
-    address = arena_bytes
-    for size, alignment in requests:
-        address = -(-(address - size) // alignment) * alignment
-    return arena_bytes - address
+def my_classify(board, model, x):
+    trial = board.interpreter(model, board.free_bytes)
+    trial.allocate_tensors()
+    interpreter = board.interpreter(model, trial.arena_used_bytes())
+    if interpreter.allocate_tensors() != OK or interpreter.invoke(x) != OK:
+        return None
+    return interpreter.output().argmax(axis=1)
 """,
-            "rounded up, into the record above",
+            "one that the interpreter says to use afterwards",
         ),
         (
             """
-def tail_bytes(requests, arena_bytes):
-    used = 0
-    for size, alignment in requests:
-        used = -(-used // alignment) * alignment + size
-    return used
+def my_classify(board, model, x):
+    interpreter = board.interpreter(model, board.arena_for(model))
+    if interpreter.allocate_tensors() != OK or interpreter.invoke(x) != OK:
+        return None
+    return interpreter.output()
 """,
-            "grows up from 0",
+            "these are the scores",
         ),
         (
             """
-def tail_bytes(requests, arena_bytes):
-    address = arena_bytes
-    for size, alignment in requests:
-        address = (address - size) // alignment * alignment
-    return address
+def my_classify(board, model, x):
+    interpreter = board.interpreter(model, board.arena_for(model))
+    if interpreter.allocate_tensors() != OK or interpreter.invoke(x) != OK:
+        return None
+    return interpreter.output().argmax()
 """,
-            "this is the address",
+            "argmax needs axis=1",
         ),
         (
             """
-def tail_bytes(requests, arena_bytes):
-    address = arena_bytes
-    for size, alignment in reversed(requests):
-        address = (address - size) // alignment * alignment
-    return arena_bytes - address
+def my_classify(board, model, x):
+    interpreter = board.interpreter(model, board.arena_for(model))
+    if not interpreter.allocate_tensors() or not interpreter.invoke(x):
+        return None
+    return interpreter.output().argmax(axis=1)
 """,
-            "taken from behind",
+            "what lay in the memory",
         ),
         (
             """
-def tail_bytes(requests, arena_bytes):
-    address = arena_bytes
-    for size, alignment in sorted(requests, reverse=True):
-        address = (address - size) // alignment * alignment
-    return arena_bytes - address
+def my_classify(board, model, x):
+    interpreter = board.interpreter(model, board.arena_for(model))
+    if interpreter.allocate_tensors() != OK or interpreter.invoke(x) != OK:
+        return [0] * len(x)
+    return interpreter.output().argmax(axis=1)
 """,
-            "were sorted",
-        ),
-        (
-            """
-def tail_bytes(requests, arena_bytes):
-    used = 0
-    for size, alignment in requests:
-        used = -(-(used + size) // alignment) * alignment
-    return used
-""",
-            "bytes so far were rounded up",
-        ),
-        (
-            """
-def tail_bytes(requests, arena_bytes):
-    address = arena_bytes
-    for size, alignment in requests:
-        address = (address - size) // alignment * alignment
-    return address - arena_bytes
-""",
-            "the sign is wrong",
+            "return None where the board cannot answer",
         ),
     ],
     "broken": [
         (
             """
-def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
+def my_broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
     found = ['flash'] if flash_bytes > chip.flash_bytes else []
     ram = arena_bytes + stack_bytes
     return found + (['SRAM'] if ram > (1 - headroom) * chip.sram_total_bytes else [])
@@ -560,7 +922,7 @@ def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
         ),
         (
             """
-def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
+def my_broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
     found = ['flash'] if flash_bytes > chip.flash_bytes else []
     return found + (['SRAM'] if arena_bytes + stack_bytes > chip.sram_bytes else [])
 """,
@@ -568,7 +930,7 @@ def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
         ),
         (
             """
-def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
+def my_broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
     found = ['flash'] if flash_bytes > chip.flash_bytes else []
     return found + (['SRAM'] if arena_bytes > (1 - headroom) * chip.sram_bytes else [])
 """,
@@ -576,7 +938,7 @@ def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
         ),
         (
             """
-def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
+def my_broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
     found = ['flash'] if flash_bytes > chip.flash_bytes else []
     ram = (1 + headroom) * (arena_bytes + stack_bytes)
     return found + (['SRAM'] if ram > chip.sram_bytes else [])
@@ -585,7 +947,7 @@ def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
         ),
         (
             """
-def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
+def my_broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
     found = ['flash'] if flash_bytes > chip.flash_bytes else []
     return found + (['SRAM'] if arena_bytes + stack_bytes > 0.8 * chip.sram_bytes else [])
 """,
@@ -593,7 +955,7 @@ def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
         ),
         (
             """
-def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
+def my_broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
     found = ['flash'] if flash_bytes > (1 - headroom) * chip.flash_bytes else []
     ram = arena_bytes + stack_bytes
     return found + (['SRAM'] if ram > (1 - headroom) * chip.sram_bytes else [])
@@ -602,7 +964,7 @@ def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
         ),
         (
             """
-def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
+def my_broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
     if flash_bytes > chip.flash_bytes:
         return ['flash']
     ram = arena_bytes + stack_bytes
@@ -612,7 +974,7 @@ def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
         ),
         (
             """
-def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
+def my_broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
     found = ['flash'] if flash_bytes > chip.flash_bytes else []
     return found + (['SRAM'] if arena_bytes / (1 - headroom) + stack_bytes > chip.sram_bytes else [])
 """,
@@ -620,7 +982,7 @@ def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
         ),
         (
             """
-def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
+def my_broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
     found = ['flash'] if flash_bytes > chip.flash_bytes else []
     ram = arena_bytes + stack_bytes
     return found + (['SRAM'] if ram >= (1 - headroom) * chip.sram_bytes else [])
@@ -629,7 +991,7 @@ def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
         ),
         (
             """
-def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
+def my_broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
     found = ['flash'] if flash_bytes >= chip.flash_bytes else []
     return found + (['SRAM'] if arena_bytes + stack_bytes > (1 - headroom) * chip.sram_bytes else [])
 """,
@@ -637,7 +999,7 @@ def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
         ),
         (
             """
-def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
+def my_broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
     found = ['flash'] if flash_bytes > chip.flash_bytes else []
     return (['SRAM'] if arena_bytes + stack_bytes > (1 - headroom) * chip.sram_bytes else []) + found
 """,
@@ -645,7 +1007,7 @@ def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
         ),
         (
             """
-def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
+def my_broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
     if arena_bytes + stack_bytes > (1 - headroom) * chip.sram_bytes:
         return 'SRAM'
     return 'flash' if flash_bytes > chip.flash_bytes else ''
@@ -658,7 +1020,7 @@ def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
 VARIANTS = {
     "lifetimes": [
         """
-def lifetimes(operators, inputs, outputs):
+def my_lifetimes(operators, inputs, outputs):
     known = [*inputs, *(name for _, written in operators for name in written)]
     found = {}
     for name in known:
@@ -669,7 +1031,7 @@ def lifetimes(operators, inputs, outputs):
     return found
 """,
         """
-def lifetimes(operators, inputs, outputs):
+def my_lifetimes(operators, inputs, outputs):
     life = {name: [0, 0] for name in inputs}
     for index in range(len(operators)):
         read, written = operators[index]
@@ -683,7 +1045,7 @@ def lifetimes(operators, inputs, outputs):
     return {name: tuple(ends) for name, ends in life.items()}
 """,
         """
-def lifetimes(operators, inputs, outputs):
+def my_lifetimes(operators, inputs, outputs):
     from collections import defaultdict
     steps = defaultdict(list)
     for name in inputs:
@@ -696,35 +1058,123 @@ def lifetimes(operators, inputs, outputs):
     return {name: np.array([min(used), max(used)]) for name, used in steps.items()}
 """,
     ],
-    "tightest_gap": [
+    "alive": [
         """
-def tightest_gap(size, taken):
-    end_of_all = max([end for _, end in taken], default=0)
-    busy = np.zeros(end_of_all + 1, bool)
-    for start, end in taken:
-        busy[start:end] = True
-    busy[end_of_all] = True
-    edges = np.flatnonzero(np.diff(np.r_[True, busy].astype(int)))
-    gaps = [(b - a, a) for a, b in zip(edges[::2], edges[1::2]) if b - a >= size]
-    return min(gaps)[1] if gaps else np.int64(end_of_all)
+def my_alive(lives, sizes):
+    steps = 1 + max(last for _, last in lives.values())
+    return np.array([sum(sizes[n] for n, (f, l) in lives.items() if f <= t <= l) for t in range(steps)])
 """,
         """
-def tightest_gap(size, taken):
-    merged = []
-    for start, end in sorted(taken):
-        if merged and start <= merged[-1][1]:
-            merged[-1][1] = max(merged[-1][1], end)
-        else:
-            merged.append([start, end])
-    starts = [0] + [end for _, end in merged]
-    ends = [start for start, _ in merged] + [float('inf')]
-    gaps = [(e - s, s) for s, e in zip(starts, ends) if e - s >= size]
-    return float(min(gaps)[1])
+def my_alive(lives, sizes):
+    from collections import Counter
+    total = Counter()
+    for name, (first, last) in lives.items():
+        for step in range(first, last + 1):
+            total[step] += sizes[name]
+    return tuple(float(total[t]) for t in range(max(last for _, last in lives.values()) + 1))
+""",
+        """
+def my_alive(lives, sizes):
+    change = np.zeros(2 + max(last for _, last in lives.values()), np.int32)
+    for name, (first, last) in lives.items():
+        change[first] += sizes[name]
+        change[last + 1] -= sizes[name]
+    return change.cumsum()[:-1]
+""",
+    ],
+    "first_gap": [
+        """
+def my_first_gap(size, taken):
+    spots = sorted({0, *(end for _, end in taken)})
+    for place in spots:
+        if all(place + size <= start or place >= end for start, end in taken):
+            return np.int64(place)
+""",
+        """
+def my_first_gap(size, taken):
+    place = 0
+    while any(place < end and start < place + size for start, end in taken):
+        place += 1
+    return place
+""",
+        """
+def my_first_gap(size, taken):
+    taken = np.array(sorted(taken)).reshape(-1, 2)
+    free = np.concatenate([[0], np.maximum.accumulate(taken[:, 1])])
+    starts = np.concatenate([taken[:, 0], [np.inf]])
+    return float(free[np.argmax(starts - free >= size)])
+""",
+    ],
+    "place": [
+        """
+def my_place(buffers):
+    numbered = sorted(enumerate(buffers), key=lambda entry: (entry[1].size_bytes, entry[0]), reverse=True)
+    address = {}
+    for _, b in numbered:
+        taken = [
+            (address[o.name], address[o.name] + o.size_bytes)
+            for o in buffers
+            if o.name in address and not (o.last < b.first or b.last < o.first)
+        ]
+        address[b.name] = np.int64(first_gap(b.size_bytes, taken))
+    return address
+""",
+        """
+def my_place(buffers):
+    todo, placed = list(buffers), []
+    while todo:
+        largest = max(b.size_bytes for b in todo)
+        b = [b for b in todo if b.size_bytes == largest][-1]
+        todo.remove(b)
+        spot = 0
+        for start, end in sorted((a, a + o.size_bytes) for o, a in placed
+                                 if set(range(o.first, o.last + 1)) & set(range(b.first, b.last + 1))):
+            if start - spot >= b.size_bytes:
+                break
+            spot = max(spot, end)
+        placed.append((b, spot))
+    return {b.name: spot for b, spot in placed}
+""",
+        """
+def my_place(buffers):
+    order = np.argsort([b.size_bytes for b in buffers], kind="stable")[::-1]
+    address = {}
+    for i in order:
+        b = buffers[i]
+        taken = []
+        for other in buffers:
+            if other.name in address and max(b.first, other.first) <= min(b.last, other.last):
+                taken.append((address[other.name], address[other.name] + other.size_bytes))
+        address[b.name] = first_gap(b.size_bytes, taken)
+    return {b.name: float(address[b.name]) for b in buffers}
+""",
+    ],
+    "tail": [
+        """
+def my_tail_bytes(requests, arena_bytes):
+    used = 0
+    for size, alignment in requests:
+        used += size
+        used += (arena_bytes - used) % alignment
+    return used
+""",
+        """
+def my_tail_bytes(requests, arena_bytes):
+    top = np.int64(arena_bytes)
+    for size, alignment in requests:
+        top = (top - size) & ~(np.int64(alignment) - 1)
+    return np.array(arena_bytes - top)
+""",
+        """
+def my_tail_bytes(requests, arena_bytes):
+    from functools import reduce
+    lowest = reduce(lambda top, r: math.floor((top - r[0]) / r[1]) * r[1], requests, arena_bytes)
+    return float(arena_bytes - lowest)
 """,
     ],
     "smallest_arena": [
         """
-def smallest_arena(works, enough, step=16):
+def my_smallest_arena(works, enough, step=16):
     def search(low, high):
         if high - low == step:
             return high
@@ -735,12 +1185,12 @@ def smallest_arena(works, enough, step=16):
         """
 import bisect
 
-def smallest_arena(works, enough, step=16):
+def my_smallest_arena(works, enough, step=16):
     sizes = range(step, enough + 1, step)
     return sizes[bisect.bisect_left(sizes, True, key=lambda size: bool(works(size)))]
 """,
         """
-def smallest_arena(works, enough, step=16):
+def my_smallest_arena(works, enough, step=16):
     size = step
     while not works(size):
         size *= 2
@@ -754,43 +1204,52 @@ def smallest_arena(works, enough, step=16):
     return np.int64(high * step)
 """,
     ],
-    "tail": [
+    "classify": [
         """
-def tail_bytes(requests, arena_bytes):
-    used = 0
-    for size, alignment in requests:
-        used += size
-        used += (arena_bytes - used) % alignment
-    return used
+def my_classify(board, model, x):
+    needed = board.arena_for(model)
+    if needed > board.free_bytes:
+        return None
+    interpreter = board.interpreter(model, needed)
+    if interpreter.allocate_tensors() == ERROR:
+        return None
+    if interpreter.invoke(x) == ERROR:
+        return None
+    return [int(np.argmax(scores)) for scores in interpreter.output()]
 """,
         """
-def tail_bytes(requests, arena_bytes):
-    top = np.int64(arena_bytes)
-    for size, alignment in requests:
-        top = (top - size) & ~(np.int64(alignment) - 1)
-    return np.array(arena_bytes - top)
+def my_classify(board, model, x):
+    interpreter = board.interpreter(model, board.free_bytes)  # all that there is
+    for status in (interpreter.allocate_tensors, lambda: interpreter.invoke(x)):
+        if status() != OK:
+            return
+    return np.argmax(interpreter.output(), axis=-1).astype(np.int8)
 """,
         """
-def tail_bytes(requests, arena_bytes):
-    from functools import reduce
-    lowest = reduce(lambda top, r: math.floor((top - r[0]) / r[1]) * r[1], requests, arena_bytes)
-    return float(arena_bytes - lowest)
+def my_classify(board, model, x):
+    arena = 1024
+    while arena <= board.free_bytes:
+        interpreter = board.interpreter(model, arena)
+        if interpreter.allocate_tensors() == OK:
+            return interpreter.output().argmax(1) if interpreter.invoke(x) == OK else None
+        arena += 16
+    return None
 """,
     ],
     "broken": [
         """
-def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
+def my_broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
     free = chip.sram_bytes - arena_bytes - stack_bytes
     checks = {'flash': flash_bytes <= chip.flash_bytes, 'SRAM': free >= headroom * chip.sram_bytes}
     return tuple(name for name, fits in checks.items() if not fits)
 """,
         """
-def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
+def my_broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
     shares = np.array([flash_bytes / chip.flash_bytes, (arena_bytes + stack_bytes) / chip.sram_bytes])
     return np.array(['flash', 'SRAM'])[shares > np.array([1, 1 - headroom])]
 """,
         """
-def broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
+def my_broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
     found = []
     if not flash_bytes <= chip.flash_bytes:
         found.append(np.str_('flash'))
