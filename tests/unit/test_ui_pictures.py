@@ -32,6 +32,10 @@ DRAWN = {
     "standard": lambda: ui.convolution("standard", in_channels=8, out_channels=16),
     "depthwise": lambda: ui.convolution("depthwise", in_channels=8),
     "pointwise": lambda: ui.convolution("pointwise", in_channels=1, out_channels=1),
+    "fixed_point_multiply": lambda: ui.fixed_point_multiply(13, 10, 4, -1),
+    "fixed_point_multiply of zero": lambda: ui.fixed_point_multiply(0, 9, 5, 0),
+    "smlad": lambda: ui.smlad((3, -2), (7, 5), 100),
+    "smlad at its ends": lambda: ui.smlad((-32768, 32767), (-32768, -32768), -5),
     "pipeline": lambda: ui.pipeline([("PyTorch", "a < b"), "ONNX", "file", "runtime", "device"], "A & B"),
 }
 HTML = {
@@ -266,3 +270,27 @@ def test_soft_targets_name_the_highest_and_refuse_what_is_no_probability():
         ui.soft_targets(IMAGES[:2], rows[:2] * 2, TRUTH[:2], NAMES)
     with pytest.raises(BadInput, match="one row each"):
         ui.soft_targets(IMAGES[:2], rows[:1], TRUTH[:2], NAMES)
+
+
+def test_a_fixed_point_multiply_is_worked_out_bit_by_bit():
+    from edgelab.mcu import plain
+
+    for total, mantissa, bits, shift in [(13, 10, 4, -1), (100, 80, 7, -1), (0, 9, 5, 0), (27, 21, 5, -2)]:
+        picture = ui.fixed_point_multiply(total, mantissa, bits, shift)
+        kept = plain.high_multiply(total, mantissa, bits)
+        result = plain.rounding_shift(kept, -shift)
+        assert picture.caption.endswith(f"in integers: {result:,}")
+        assert f"is {kept:,}: the high multiply" in picture.alt
+        assert f"rounded down, is {result:,}. Exactly" in picture.alt
+
+
+@pytest.mark.parametrize("wrong", [(-1, 10, 4, -1), (13, 16, 4, -1), (13, 10, 4, 1), (5000, 30, 5, -1), (1023, 700, 10, -1), (13, 0, 4, 0)])
+def test_a_fixed_point_multiply_that_cannot_be_drawn(wrong):
+    with pytest.raises(BadInput, match="fixed_point_multiply"):
+        ui.fixed_point_multiply(*wrong)
+
+
+@pytest.mark.parametrize("wrong", [((1, 2, 3), (1, 2)), ((1, 2), (1, 40000)), ((1, 2.5), (1, 2))])
+def test_an_smlad_that_cannot_be_drawn(wrong):
+    with pytest.raises(BadInput, match="two pairs of signed 16-bit numbers"):
+        ui.smlad(*wrong, 0)
