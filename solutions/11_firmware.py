@@ -603,9 +603,8 @@ def _(c, high_multiply):
         },
     )
     small = [(13, 10, 4), (-16, -16, 4), (-3, 8, 4), (100, 80, 7), (-128, -128, 7)]
-    small += [
-        (int(a), int(b), 6) for a, b in np.stack([c.rng.integers(-64, 64, 8), c.rng.integers(32, 64, 8)], 1)
-    ]
+    drawn = zip(c.rng.integers(-64, 64, 8), c.rng.integers(32, 64, 8), strict=True)
+    small += [(int(a), int(b), 6) for a, b in drawn]
     c.each(
         high_multiply,
         small,
@@ -614,7 +613,7 @@ def _(c, high_multiply):
         mistakes={
             "the argument `bits` is ignored": lambda a, b, bits: (a * b + 2**30) >> 31,
             "half of the divisor is 2**(bits - 1), here as well": (
-                lambda a, b, bits: (a * b + 2**30) >> bits
+                lambda a, b, bits: min((a * b + 2**30) >> bits, 2**bits - 1)
             ),
             "with fewer bits it saturates at 2**bits - 1, not at 2**31 - 1": (
                 lambda a, b, bits: (a * b + 2 ** (bits - 1)) >> bits
@@ -1377,10 +1376,10 @@ def _(c, requantize_layer):
                 "a shift to the left comes before the product": (
                     finished(parts(*given, first=False), zero, low, top)
                 ),
-                "a shift of 0 is no division: there the half has no correction": (
+                "a shift of 0 or above is no division: there nothing has to be corrected": (
                     finished(
                         parts(*given)
-                        - ((parts(*given) < 0) & (given[2] == 0)).astype(int),
+                        - ((parts(*given) < 0) & (given[2] >= 0)).astype(int),
                         zero,
                         low,
                         top,
@@ -1395,7 +1394,7 @@ def _(c, requantize_layer):
                 "the limits are ignored": near.astype(np.int8),
                 "every column has a mantissa and a shift of its own": (
                     finished(
-                        parts(given[0], given[1][[0] * len(given[1])], given[2][[0] * len(given[2])]),
+                        parts(given[0], *(np.full_like(g, g[0]) for g in given[1:])),
                         zero,
                         low,
                         top,
@@ -1403,7 +1402,9 @@ def _(c, requantize_layer):
                 ),
                 "this is float arithmetic: two roundings in integers are wanted": (
                     finished(
-                        np.rint(given[0] * (given[1] / 2.0**31 * 2.0 ** given[2])).astype(object),
+                        np.rint(
+                            given[0] * (given[1] / 2.0**31 * 2.0 ** given[2])
+                        ).astype(object),
                         zero,
                         low,
                         top,
@@ -3071,7 +3072,8 @@ def finding_recap_exact(scratch, exact, chain, total):
     every["the whole chain"] = chain
     off = {name: total - r.value for name, r in every.items() if r.value != total}
     if not off:
-        return f"Your functions, {listed([f'{k} kernels' for k in exact])} and the whole chain on the emulated core give the interpreter's bytes in all {total:,} windows."
+        text = listed(list(every))
+        return f"{text[0].upper()}{text[1:]}: all of them give the interpreter's bytes in all {total:,} windows."
     told = listed([f"{name} in {count:,}" for name, count in off.items()])
     return f"Of {total:,} windows, other bytes than the interpreter's: {told}."
 
