@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def with_outputs(path: str | os.PathLike[str], tensors: Sequence[int], out_path:
         model = schema().ModelT.InitFromPackedBuf(source.read_bytes(), 0)
         graph = model.subgraphs[0]
         made = {int(index) for op in graph.operators for index in op.outputs}
-    except Exception as error:
+    except (ArithmeticError, AttributeError, IndexError, TypeError, ValueError, struct.error) as error:
         raise BadInput(f"{source} could not be read as a .tflite model ({type(error).__name__}).") from None
     if not tensors or not set(tensors) <= made or len(set(tensors)) != len(tensors):
         raise BadInput(f"with_outputs() takes different tensors that an operator computes, not {list(tensors)}.")

@@ -43,9 +43,7 @@ def test_a_layer_is_requantized_as_its_sums_one_by_one():
     layer = plain.requantize_layer(sums, mantissas, shifts, 7, -100, 90)
     assert layer.dtype == np.int8
     for row, found in zip(sums.tolist(), layer.tolist(), strict=True):
-        assert found == [
-            plain.requantize(s, m, e, 7, -100, 90) for s, m, e in zip(row, mantissas, shifts, strict=True)
-        ]
+        assert found == [plain.requantize(s, m, e, 7, -100, 90) for s, m, e in zip(row, mantissas, shifts, strict=True)]
     exact = plain.requantize(1000, *plain.quantize_multiplier(0.0037), 0)
     assert exact == round(Fraction(1000) * Fraction(0.0037))
 

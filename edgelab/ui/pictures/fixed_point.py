@@ -1,4 +1,4 @@
-"""Integer arithmetic of small cores: a multiplication by a real factor bit by bit, and two of them in one instruction."""
+"""Integer arithmetic of small cores: a real factor as integers bit by bit, and two products in one instruction."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from numbers import Integral
 
 from edgelab.errors import BadInput
-from edgelab.ui.pictures.canvas import WIDTH, Canvas, short
+from edgelab.ui.pictures.canvas import Canvas, short
 from edgelab.ui.pictures.picture import Picture, drawn
 
 _MOST_BITS = 16
@@ -40,7 +40,7 @@ def fixed_point_multiply(total: int, mantissa: int, bits: int, shift: int, *, ti
     Examples
     --------
     >>> fixed_point_multiply(13, 10, 4, -1).alt.split(". ")[-1]
-    'Exactly it is 4.06.'
+    'Exactly it is 4.0625.'
     """
     if not 0 <= total < 2**bits or not 1 <= mantissa < 2**bits or shift > 0:
         raise BadInput(
@@ -76,15 +76,15 @@ def fixed_point_multiply(total: int, mantissa: int, bits: int, shift: int, *, ti
     )
     canvas.text(
         4, 7 * _ROW + 28,
-        f"Exactly: {total:,} × {mantissa:,} / {2**bits:,} / {2**last:,} = {short(exact)}. In integers: {result:,}.",
+        f"Exactly: {total:,} × {mantissa:,} / {2**bits:,} / {2**last:,} = {short(exact, 6)}. In integers: {result:,}.",
     )  # fmt: skip
     return drawn(
         canvas,
         title or f"{total:,} times {short(mantissa / 2**bits * 2.0**shift, 6)} in integers: {result:,}",
-        f"{total:,} times the mantissa {mantissa:,} is {product:,}. A half of {2**bits:,} is added: {product + half:,}. "
-        f"The upper part, over {2**bits:,} and rounded down, is {kept:,}: the high multiply. For the shift of {last} to "
-        f"the right {second} is added, and {kept + second:,} over {2**last:,}, rounded down, is {result:,}. "
-        f"Exactly it is {short(exact)}.",
+        f"{total:,} times the mantissa {mantissa:,} is {product:,}. A half of {2**bits:,} is added: "
+        f"{product + half:,}. The upper part, over {2**bits:,} and rounded down, is {kept:,}: the high multiply. "
+        f"For the shift of {last} to the right {second} is added, and {kept + second:,} over {2**last:,}, rounded down, is {result:,}. "
+        f"Exactly it is {short(exact, 6)}.",
     )
 
 
@@ -148,7 +148,9 @@ def smlad(x: Sequence[int], y: Sequence[int], total: int) -> Picture:
     canvas.arrow(120, 202, left + wide - 84, 250, width=2)
     canvas.box(left + wide - 80, 242, 160, 60, _signed(result), ["the new sum"], fill="green-soft", stroke="green")
     canvas.text(left + wide + 96, 278, "all of it in one instruction", size=13, colour="quiet")
-    said = f"{_signed(total)} + {_factor(x[0])} × {_factor(y[0])} + {_factor(x[1])} × {_factor(y[1])} = {_signed(result)}"
+    said = (
+        f"{_signed(total)} + {_factor(x[0])} × {_factor(y[0])} + {_factor(x[1])} × {_factor(y[1])} = {_signed(result)}"
+    )
     return drawn(
         canvas,
         f"One SMLAD: {said}",

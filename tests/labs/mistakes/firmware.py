@@ -770,56 +770,64 @@ def my_shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua
         (
             """
 def my_requantize(total, mantissa, shift, zero_point, low, high):
-    return min(max(rounding_shift(high_multiply(total << max(shift, 0), mantissa), max(-shift, 0)), low), high)
+    v = rounding_shift(high_multiply(total << max(shift, 0), mantissa), max(-shift, 0))
+    return min(max(v, low), high)
 """,
             "zero point is missing",
         ),
         (
             """
 def my_requantize(total, mantissa, shift, zero_point, low, high):
-    return min(max(rounding_shift(high_multiply((total + zero_point) << max(shift, 0), mantissa), max(-shift, 0)), low), high)
+    v = rounding_shift(high_multiply((total + zero_point) << max(shift, 0), mantissa), max(-shift, 0))
+    return min(max(v, low), high)
 """,
             "behind the two roundings",
         ),
         (
             """
 def my_requantize(total, mantissa, shift, zero_point, low, high):
-    return min(max(rounding_shift(high_multiply(total << max(shift, 0), mantissa), max(-shift, 0)), low), high) + zero_point
+    v = rounding_shift(high_multiply(total << max(shift, 0), mantissa), max(-shift, 0))
+    return min(max(v, low), high) + zero_point
 """,
             "add it first",
         ),
         (
             """
 def my_requantize(total, mantissa, shift, zero_point, low, high):
-    return rounding_shift(high_multiply(total << max(shift, 0), mantissa), max(-shift, 0)) + zero_point
+    v = rounding_shift(high_multiply(total << max(shift, 0), mantissa), max(-shift, 0))
+    return v + zero_point
 """,
             "limits are missing",
         ),
         (
             """
 def my_requantize(total, mantissa, shift, zero_point, low, high):
-    return min(max(rounding_shift(high_multiply(total << max(shift, 0), mantissa), max(-shift, 0)) + zero_point, -128), 127)
+    v = rounding_shift(high_multiply(total << max(shift, 0), mantissa), max(-shift, 0))
+    return min(max(v + zero_point, -128), 127)
 """,
             "both limits are ignored",
         ),
         (
             """
 def my_requantize(total, mantissa, shift, zero_point, low, high):
-    return min(max(rounding_shift(high_multiply(total << max(shift, 0), mantissa), max(-shift, 0)) + zero_point, low), 127)
+    v = rounding_shift(high_multiply(total << max(shift, 0), mantissa), max(-shift, 0))
+    return min(max(v + zero_point, low), 127)
 """,
             "upper limit is ignored",
         ),
         (
             """
 def my_requantize(total, mantissa, shift, zero_point, low, high):
-    return min(max(rounding_shift(high_multiply(total << max(shift, 0), mantissa), max(-shift, 0)) + zero_point, -128), high)
+    v = rounding_shift(high_multiply(total << max(shift, 0), mantissa), max(-shift, 0))
+    return min(max(v + zero_point, -128), high)
 """,
             "lower limit is ignored",
         ),
         (
             """
 def my_requantize(total, mantissa, shift, zero_point, low, high):
-    return min(max((high_multiply(total << max(shift, 0), mantissa) >> max(-shift, 0)) + zero_point, low), high)
+    v = (high_multiply(total << max(shift, 0), mantissa) >> max(-shift, 0))
+    return min(max(v + zero_point, low), high)
 """,
             "second rounding is missing",
         ),
@@ -840,21 +848,24 @@ def my_requantize(total, mantissa, shift, zero_point, low, high):
         (
             """
 def my_requantize(total, mantissa, shift, zero_point, low, high):
-    return min(max(rounding_shift(high_multiply(total, mantissa) << max(shift, 0), max(-shift, 0)) + zero_point, low), high)
+    v = rounding_shift(high_multiply(total, mantissa) << max(shift, 0), max(-shift, 0))
+    return min(max(v + zero_point, low), high)
 """,
             "before the high multiply",
         ),
         (
             """
 def my_requantize(total, mantissa, shift, zero_point, low, high):
-    return min(max(rounding_shift(high_multiply(total, mantissa), max(-shift, 0)) + zero_point, low), high)
+    v = rounding_shift(high_multiply(total, mantissa), max(-shift, 0))
+    return min(max(v + zero_point, low), high)
 """,
             "above 0 is forgotten",
         ),
         (
             """
 def my_requantize(total, mantissa, shift, zero_point, low, high):
-    return min(max(rounding_shift(high_multiply(total << max(-shift, 0), mantissa), max(shift, 0)) + zero_point, low), high)
+    v = rounding_shift(high_multiply(total << max(-shift, 0), mantissa), max(shift, 0))
+    return min(max(v + zero_point, low), high)
 """,
             "sign of the shift",
         ),
@@ -875,7 +886,8 @@ def my_requantize(total, mantissa, shift, zero_point, low, high):
         (
             """
 def my_requantize(total, mantissa, shift, zero_point, low, high):
-    q = int(np.int64(rounding_shift(high_multiply(total << max(shift, 0), mantissa), max(-shift, 0)) + zero_point).astype(np.int8))
+    v = rounding_shift(high_multiply(total << max(shift, 0), mantissa), max(-shift, 0))
+    q = int(np.int64(v + zero_point).astype(np.int8))
     return min(max(q, low), high)
 """,
             "wrapped around in 8 bits",
@@ -883,7 +895,8 @@ def my_requantize(total, mantissa, shift, zero_point, low, high):
         (
             """
 def my_requantize(total, mantissa, shift, zero_point, low, high):
-    return min(max(rounding_shift(high_multiply(total << max(shift, 0), mantissa), max(-shift, 0)) - zero_point, low), high)
+    v = rounding_shift(high_multiply(total << max(shift, 0), mantissa), max(-shift, 0))
+    return min(max(v - zero_point, low), high)
 """,
             "was subtracted",
         ),
