@@ -1330,7 +1330,18 @@ def my_requantize_layer(sums, mantissas, shifts, zero_point, low=-128, high=127)
 # %% tags=["check:layer", "hidden"]
 @checks("layer")
 def _(c, requantize_layer):
-    def parts(sums, mantissas, shifts, *, bits=64, away=True, left=True, first=True):
+    def parts(
+        sums,
+        mantissas,
+        shifts,
+        *,
+        bits=64,
+        away=True,
+        left=True,
+        first=True,
+        half=2**30,
+        second=True,
+    ):
         """The scaled sums with some of the faults; exact integers throughout."""
         out = np.zeros(sums.shape, object)
         for (i, j), t in np.ndenumerate(sums):
@@ -1339,10 +1350,10 @@ def _(c, requantize_layer):
             product = (t << lift if first else t) * m
             if bits == 32:
                 product = (product + 2**31) % 2**32 - 2**31
-            v = (product + 2**30) >> 31
+            v = (product + half) >> 31
             v = v if first else v << lift
-            half = (1 << n) >> 1
-            out[i, j] = (v + half - (1 if away and v < 0 < n else 0)) >> n
+            more = (1 << n) >> 1 if second else 0
+            out[i, j] = (v + more - (1 if away and second and v < 0 < n else 0)) >> n
         return out
 
     def finished(scaled, zero, low, top, *, wrap=False):
@@ -1399,6 +1410,15 @@ def _(c, requantize_layer):
                     )
                 ),
                 "the zero point is missing": finished(parts(*given), 0, low, top),
+                "the product was cut off, not rounded: add 2**30 before the shift": (
+                    finished(parts(*given, half=0), zero, low, top)
+                ),
+                "the second rounding is missing: a shift cuts off": (
+                    finished(parts(*given, second=False), zero, low, top)
+                ),
+                "a shift above 0 went to the right: it goes to the left": (
+                    finished(parts(*given[:2], -np.abs(given[2])), zero, low, top)
+                ),
                 "the limits hold the result with the zero point: add it first": (
                     np.clip(
                         np.clip(parts(*given), low, top) + zero, -(2**31), 2**31
@@ -1694,6 +1714,34 @@ def _(c, smlad):
                 )
             ),
             "the registers were multiplied whole": lambda x, y, t: t + x * y,
+            "the two products belong to two registers: x lower times y lower": (
+                lambda x, y, t: (
+                    t + halves(x)[0] * halves(x)[1] + halves(y)[0] * halves(y)[1]
+                )
+            ),
+            "a negative half is its value minus 2**16, not minus 0xFFFF": (
+                lambda x, y, t: (
+                    t
+                    + sum(
+                        (a - 0xFFFF if a >= 2**15 else a)
+                        * (b - 0xFFFF if b >= 2**15 else b)
+                        for a, b in ((half(x), half(y)), (x >> 16, y >> 16))
+                    )
+                )
+            ),
+            "the highest bit is no minus sign beside 15 bits: subtract 2**16": (
+                lambda x, y, t: (
+                    t
+                    + sum(
+                        (2**15 - a if a >= 2**15 else a)
+                        * (2**15 - b if b >= 2**15 else b)
+                        for a, b in ((half(x), half(y)), (x >> 16, y >> 16))
+                    )
+                )
+            ),
+            "the sum has a sign, too: a Python integer needs no mask": (
+                lambda x, y, t: right(x, y, t) % 2**32
+            ),
             "the sign begins at 2**15: 0x8000 is already negative": (
                 lambda x, y, t: (
                     t

@@ -83,7 +83,8 @@ def fixed_point_multiply(total: int, mantissa: int, bits: int, shift: int, *, ti
         title or f"{total:,} times {short(mantissa / 2**bits * 2.0**shift, 6)} in integers: {result:,}",
         f"{total:,} times the mantissa {mantissa:,} is {product:,}. A half of {2**bits:,} is added: "
         f"{product + half:,}. The upper part, over {2**bits:,} and rounded down, is {kept:,}: the high multiply. "
-        f"For the shift of {last} to the right {second} is added, and {kept + second:,} over {2**last:,}, rounded down, is {result:,}. "
+        f"For the shift of {last} to the right {second} is added, "
+        f"and {kept + second:,} over {2**last:,}, rounded down, is {result:,}. "
         f"Exactly it is {short(exact, 6)}.",
     )
 
