@@ -2710,6 +2710,7 @@ def _(c, shortest_interval):
         return tuple(float(f"{value:.3g}") for value in values)
 
     cases = [
+        (1.0, 235, 10, 8.0, 2.0, 0.2),  # here a leak in hundredths leaves something
         (2.0, 235, 10, 8.0, 2.0, 1.0),
         (5.0, 3000, 40, 3.2, 9.0, 3.0),
         (1.0, 1000, 250, 30.0, 60.0, 2.0),
@@ -2723,6 +2724,11 @@ def _(c, shortest_interval):
             right,
             tested=f"{goal:g} years on {mah:g} mAh, {awake:g} ms at {active:g} mA, {sleep:g} uA asleep, {leak:g} percent a year",
             mistakes={
+                "what the battery allows is in mA, the sleep current in uA: one unit for both": (
+                    math.inf
+                    if 1000 * mah * (1 / goal - leak / 100) / 8766 > sleep
+                    else -1.0
+                ),
                 "the sleep current was left out": (
                     solve(goal, mah, awake, active, 0.0, leak)
                 ),

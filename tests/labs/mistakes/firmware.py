@@ -765,6 +765,16 @@ def my_shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua
 """,
             "this is the sleep alone",
         ),
+        (
+            """
+def my_shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
+    allowed = capacity_mah * (1 / goal_years - leak_percent / 100) / 8766
+    if allowed <= sleep_ua:
+        return math.inf
+    return awake_ms / 1000 * (active_ma - sleep_ua) / (allowed - sleep_ua)
+""",
+            "one unit for both",
+        ),
     ],
     "requantize": [
         (
@@ -1023,6 +1033,36 @@ def my_requantize_layer(sums, mantissas, shifts, zero_point, low=-128, high=127)
 """,
             "changed its argument 1 in place",
         ),
+        (
+            """
+def my_requantize_layer(sums, mantissas, shifts, zero_point, low=-128, high=127):
+    left, right = np.maximum(shifts, 0), np.maximum(-shifts, 0)
+    product = ((sums.astype(np.int64) << left) * mantissas) >> 31
+    rounded = (product + (1 << right >> 1) - ((product < 0) & (right > 0))) >> right
+    return np.clip(rounded + zero_point, low, high).astype(np.int8)
+""",
+            "the product was cut off, not rounded",
+        ),
+        (
+            """
+def my_requantize_layer(sums, mantissas, shifts, zero_point, low=-128, high=127):
+    left, right = np.maximum(shifts, 0), np.maximum(-shifts, 0)
+    product = ((sums.astype(np.int64) << left) * mantissas + (1 << 30)) >> 31
+    return np.clip((product >> right) + zero_point, low, high).astype(np.int8)
+""",
+            "the second rounding is missing",
+        ),
+        (
+            """
+def my_requantize_layer(sums, mantissas, shifts, zero_point, low=-128, high=127):
+    left, right = np.maximum(shifts, 0), np.maximum(-shifts, 0)
+    right = np.abs(shifts)
+    product = (sums.astype(np.int64) * mantissas + (1 << 30)) >> 31
+    rounded = (product + (1 << right >> 1) - ((product < 0) & (right > 0))) >> right
+    return np.clip(rounded + zero_point, low, high).astype(np.int8)
+""",
+            "went to the right",
+        ),
     ],
     "smlad": [
         (
@@ -1102,6 +1142,38 @@ def my_smlad(x, y, total):
     return total + s(x & 0xFF) * s(y & 0xFF) + s(x >> 8 & 0xFF) * s(y >> 8 & 0xFF)
 """,
             "the halves have 16",
+        ),
+        (
+            """
+def my_smlad(x, y, total):
+    s = lambda n: n - 0xFFFF if n >= 0x8000 else n
+    return total + s(x & 0xFFFF) * s(y & 0xFFFF) + s(x >> 16) * s(y >> 16)
+""",
+            "not minus 0xFFFF",
+        ),
+        (
+            """
+def my_smlad(x, y, total):
+    s = lambda n: (n & 0x7FFF) * (-1 if n & 0x8000 else 1)
+    return total + s(x & 0xFFFF) * s(y & 0xFFFF) + s(x >> 16) * s(y >> 16)
+""",
+            "no minus sign beside 15 bits",
+        ),
+        (
+            """
+def my_smlad(x, y, total):
+    s = lambda n: n - 2**16 if n >= 2**15 else n
+    return total + s(x & 0xFFFF) * s(x >> 16) + s(y & 0xFFFF) * s(y >> 16)
+""",
+            "belong to two registers",
+        ),
+        (
+            """
+def my_smlad(x, y, total):
+    s = lambda n: n - 2**16 if n >= 2**15 else n
+    return (total + s(x & 0xFFFF) * s(y & 0xFFFF) + s(x >> 16) * s(y >> 16)) & 0xFFFFFFFF
+""",
+            "needs no mask",
         ),
     ],
 }
