@@ -2852,7 +2852,8 @@ whose("interval")
 # <details><summary>Discussion</summary>
 #
 # "Half up" differs only where the high multiply gives a negative number that lies exactly between two results of the shift; the longer the shift, the rarer. The bits that you need depend on how large the sums are: the error of the factor times
-# the largest sum has to stay well below the distance to the next rounding limit. With sums of a few hundred a dozen bits are enough nearly always, with the sums of a real layer they are not.
+# the largest sum has to stay below the distance to the next rounding limit. With sums up to a few hundred a dozen bits are enough for most factors; with a longer shift the sums are larger, and they are not. And
+# where a product lies at a half, such as 0.9 · 5, the last bit decides.
 #
 # </details>
 
