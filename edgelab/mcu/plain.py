@@ -56,7 +56,7 @@ def high_multiply(a: int, mantissa: int, bits: int = 31) -> int:
     >>> high_multiply(13, 10, bits=4), high_multiply(-16, -16, bits=4)
     (8, 15)
     """
-    return min((a * mantissa + (1 << bits >> 1)) >> bits, 2**bits - 1)
+    return min((a * mantissa + (1 << bits >> 1)) >> bits, (1 << bits) - 1)
 
 
 def rounding_shift(x: int, bits: int) -> int:

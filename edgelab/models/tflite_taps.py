@@ -39,8 +39,6 @@ def with_outputs(path: str | os.PathLike[str], tensors: Sequence[int], out_path:
     MissingFramework
         If the schema is not installed (ai-edge-litert).
     """
-    import flatbuffers
-
     source = existing_file(path)
     if model_format(source) != "tflite":
         raise BadInput(f"{source} is no .tflite file.")
@@ -58,6 +56,6 @@ def with_outputs(path: str | os.PathLike[str], tensors: Sequence[int], out_path:
         buffer if buffer.data is None or not len(buffer.data) else aligned_buffer()(bytes(buffer.data))
         for buffer in model.buffers
     ]
-    builder = flatbuffers.Builder(1024)
+    builder = schema().flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return write_bytes(Path(out_path), bytes(builder.Output()))

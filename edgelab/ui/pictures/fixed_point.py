@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Integral
+from typing import Any
 
 from edgelab.errors import BadInput
 from edgelab.ui.pictures.canvas import Canvas, short
@@ -161,8 +162,8 @@ def smlad(x: Sequence[int], y: Sequence[int], total: int) -> Picture:
     )
 
 
-def _short(value: int) -> bool:
-    return isinstance(value, Integral) and -(2**15) <= value < 2**15
+def _short(value: Any) -> bool:
+    return isinstance(value, Integral) and -(2**15) <= int(value) < 2**15
 
 
 def _signed(value: int) -> str:
