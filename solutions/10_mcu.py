@@ -65,7 +65,7 @@ from edgelab.engines.tflm import TFLMEngine
 from edgelab.engines.tflm_arena import ArenaTrials, arena_search
 from edgelab.errors import BadFile, EngineCrash, MissingFramework
 from edgelab.measure import quality
-from edgelab.mcu import plain
+from edgelab.mcu import plain_arena as plain
 from edgelab.mcu.arena import plan_arena
 from edgelab.mcu.devices import all_devices, find_device
 from edgelab.mcu.estimate import instructions, macs, operator_macs

@@ -290,6 +290,11 @@ CHANGES: dict[str, dict[str, tuple[str, Change]]] = {
         "chain": ("4 rows fewer are equal", lambda a: [shifted(a[0], -4), *a[1:]]),
         "rounding": ("no way of rounding shows a difference", lambda a: [dict.fromkeys(a[0], 0), *a[1:]]),
         "awake": ("a sleep current of 100 uA", lambda a: [a[0], 100.0]),
+        "recap_exact": (
+            "2 rows fewer are equal with DSP kernels",
+            lambda a: [a[0], {**a[1], "dsp": shifted(a[1]["dsp"], -2)}, *a[2:]],
+        ),
+        "recap_work": ("a network that is 70 % of the work", lambda a: [shifted(a[0], 70.0 - a[0].value), *a[1:]]),
     },
     "onnx": {
         "exporters": (

@@ -307,6 +307,10 @@ SAID = [
     ("firmware", "rounding", "slow", ["cannot tell the ways apart"], ["hardest"]),
     ("firmware", "chain", "slow", ["Not bit-exact: 4 of"], ["All"]),
     ("firmware", "awake", "slow", ["96 times"], []),
+    ("firmware", "recap_exact", "fast", ["all of them give the interpreter's bytes"], ["other bytes"]),
+    ("firmware", "recap_exact", "slow", ["other bytes than the interpreter's: dsp kernels in 2"], ["all of them"]),
+    ("firmware", "recap_work", "fast", ["The network is the smaller part of the work: 1.0 %"], ["larger part"]),
+    ("firmware", "recap_work", "slow", ["The network is the larger part of the work: 70.0 %"], ["smaller part"]),
 ]
 
 

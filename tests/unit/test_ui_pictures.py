@@ -42,6 +42,10 @@ DRAWN = {
     "memory_map": lambda: ui.memory_map(SIZES, LIVES, {"image": 0, "a <b>": 80}, bound=100),
     "memory_ribbon": lambda: ui.memory_ribbon([(0, 64, "c & d", "taken"), (80, 96, "", "lost")], 160, "A & B"),
     "halving": lambda: ui.halving([(4, False), (6, True), (5, True)], 8),
+    "fixed_point_multiply": lambda: ui.fixed_point_multiply(13, 10, 4, -1),
+    "fixed_point_multiply of zero": lambda: ui.fixed_point_multiply(0, 9, 5, 0),
+    "smlad": lambda: ui.smlad((3, -2), (7, 5), 100),
+    "smlad at its ends": lambda: ui.smlad((-32768, 32767), (-32768, -32768), -5),
     "pipeline": lambda: ui.pipeline([("PyTorch", "a < b"), "ONNX", "file", "runtime", "device"], "A & B"),
 }
 HTML = {
@@ -310,3 +314,29 @@ def test_a_ribbon_shows_what_is_free_between_its_ranges():
 def test_a_memory_that_makes_no_picture_is_refused(draw, words):
     with pytest.raises(BadInput, match=words):
         draw()
+
+
+def test_a_fixed_point_multiply_is_worked_out_bit_by_bit():
+    from edgelab.mcu import plain_arithmetic as plain
+
+    for total, mantissa, bits, shift in [(13, 10, 4, -1), (100, 80, 7, -1), (0, 9, 5, 0), (27, 21, 5, -2)]:
+        picture = ui.fixed_point_multiply(total, mantissa, bits, shift)
+        kept = plain.high_multiply(total, mantissa, bits)
+        result = plain.rounding_shift(kept, -shift)
+        assert picture.caption.endswith(f"in integers: {result:,}")
+        assert f"is {kept:,}: the high multiply" in picture.alt
+        assert f"rounded down, is {result:,}. Exactly" in picture.alt
+
+
+@pytest.mark.parametrize(
+    "wrong", [(-1, 10, 4, -1), (13, 16, 4, -1), (13, 10, 4, 1), (5000, 30, 5, -1), (1023, 700, 10, -1), (13, 0, 4, 0)]
+)
+def test_a_fixed_point_multiply_that_cannot_be_drawn(wrong):
+    with pytest.raises(BadInput, match="fixed_point_multiply"):
+        ui.fixed_point_multiply(*wrong)
+
+
+@pytest.mark.parametrize("wrong", [((1, 2, 3), (1, 2)), ((1, 2), (1, 40000)), ((1, 2.5), (1, 2))])
+def test_an_smlad_that_cannot_be_drawn(wrong):
+    with pytest.raises(BadInput, match="two pairs of signed 16-bit numbers"):
+        ui.smlad(*wrong, 0)

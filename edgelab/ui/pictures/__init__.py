@@ -1,6 +1,7 @@
 """Pictures of ideas, drawn from data: SVG that follows the theme, with words for those who cannot see it."""
 
 from edgelab.ui.pictures.convolution import convolution, convolution_count
+from edgelab.ui.pictures.fixed_point import fixed_point_multiply, smlad
 from edgelab.ui.pictures.flow import calibration_flow, pipeline
 from edgelab.ui.pictures.images import images_by, side_by_side
 from edgelab.ui.pictures.memory import halving, memory_map, memory_ribbon, tensor_lives
@@ -15,6 +16,7 @@ __all__ = [
     "calibration_flow",
     "convolution",
     "convolution_count",
+    "fixed_point_multiply",
     "halving",
     "images_by",
     "memory_map",
@@ -23,6 +25,7 @@ __all__ = [
     "range_to_integers",
     "scale_per_channel",
     "side_by_side",
+    "smlad",
     "soft_targets",
     "tensor_lives",
     "worked_table",

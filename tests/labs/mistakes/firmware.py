@@ -4,7 +4,7 @@ MISTAKES = {
     "multiplier": [
         (
             """
-def quantize_multiplier(real):
+def my_quantize_multiplier(real, bits=31):
     fraction, shift = math.frexp(real)
     return math.floor(fraction * 2**31 + 0.5), shift
 """,
@@ -12,7 +12,7 @@ def quantize_multiplier(real):
         ),
         (
             """
-def quantize_multiplier(real):
+def my_quantize_multiplier(real, bits=31):
     fraction, shift = math.frexp(real)
     return int(fraction * 2**31), shift
 """,
@@ -20,7 +20,7 @@ def quantize_multiplier(real):
         ),
         (
             """
-def quantize_multiplier(real):
+def my_quantize_multiplier(real, bits=31):
     fraction, shift = math.frexp(real)
     mantissa = round(fraction * 2**31)
     if mantissa == 2**31:
@@ -31,7 +31,7 @@ def quantize_multiplier(real):
         ),
         (
             """
-def quantize_multiplier(real):
+def my_quantize_multiplier(real, bits=31):
     fraction, shift = math.frexp(real)
     return round(fraction * 2**30), shift
 """,
@@ -39,7 +39,7 @@ def quantize_multiplier(real):
         ),
         (
             """
-def quantize_multiplier(real):
+def my_quantize_multiplier(real, bits=31):
     fraction, shift = math.frexp(real)
     return fraction * 2**31, shift
 """,
@@ -47,7 +47,7 @@ def quantize_multiplier(real):
         ),
         (
             """
-def quantize_multiplier(real):
+def my_quantize_multiplier(real, bits=31):
     fraction, shift = math.frexp(real)
     return round(fraction * 2**31), 0
 """,
@@ -55,7 +55,7 @@ def quantize_multiplier(real):
         ),
         (
             """
-def quantize_multiplier(real):
+def my_quantize_multiplier(real, bits=31):
     fraction, shift = math.frexp(real)
     mantissa = math.ceil(fraction * 2**31)
     if mantissa == 2**31:
@@ -66,7 +66,7 @@ def quantize_multiplier(real):
         ),
         (
             """
-def quantize_multiplier(real):
+def my_quantize_multiplier(real, bits=31):
     fraction, shift = math.frexp(real)
     return min(round(fraction * 2**31), 2**31 - 1), shift
 """,
@@ -74,7 +74,7 @@ def quantize_multiplier(real):
         ),
         (
             """
-def quantize_multiplier(real):
+def my_quantize_multiplier(real, bits=31):
     fraction, shift = math.frexp(real)
     mantissa = round(fraction * 2**31)
     if mantissa == 2**31:
@@ -85,7 +85,7 @@ def quantize_multiplier(real):
         ),
         (
             """
-def quantize_multiplier(real):
+def my_quantize_multiplier(real, bits=31):
     fraction, shift = math.frexp(real)
     mantissa = round(fraction * 2**31)
     if mantissa == 2**31:
@@ -96,7 +96,7 @@ def quantize_multiplier(real):
         ),
         (
             """
-def quantize_multiplier(real):
+def my_quantize_multiplier(real, bits=31):
     fraction, shift = math.frexp(real)
     mantissa = round(fraction * 2**31)
     if mantissa == 2**31:
@@ -107,7 +107,7 @@ def quantize_multiplier(real):
         ),
         (
             """
-def quantize_multiplier(real):
+def my_quantize_multiplier(real, bits=31):
     fraction, shift = math.frexp(real)
     mantissa = round(fraction * 2**31)
     if mantissa == 2**31:
@@ -118,7 +118,7 @@ def quantize_multiplier(real):
         ),
         (
             """
-def quantize_multiplier(real):
+def my_quantize_multiplier(real, bits=31):
     f, s = math.frexp(real)
     m = round(f * 2**31)
     if m >= 2**31 - 1: m, s = 2**30, s + 1
@@ -126,32 +126,61 @@ def quantize_multiplier(real):
 """,
             "",
         ),
+        (
+            """
+def my_quantize_multiplier(real, bits=31):
+    fraction, shift = math.frexp(real)
+    mantissa = round(fraction * 2**31)
+    return (2**30, shift + 1) if mantissa == 2**31 else (mantissa, shift)
+""",
+            "`bits` is ignored",
+        ),
+        (
+            """
+def my_quantize_multiplier(real, bits=31):
+    fraction, shift = math.frexp(real)
+    mantissa = round(fraction * 2**bits)
+    return (2**30, shift + 1) if mantissa == 2**bits else (mantissa, shift)
+""",
+            "it is 2**(bits - 1)",
+        ),
+        (
+            """
+def my_quantize_multiplier(real, bits=31):
+    fraction, shift = math.frexp(real)
+    mantissa = round(fraction * 2**31)
+    if mantissa == 2**31:
+        mantissa, shift = 2**30, shift + 1
+    return mantissa >> (31 - bits), shift
+""",
+            "cut off: round to the nearest",
+        ),
     ],
     "high_multiply": [
         (
             """
-def saturating_high_multiply(a, b):
+def my_high_multiply(a, b, bits=31):
     return (a * b) >> 31
 """,
             "cut off, not rounded",
         ),
         (
             """
-def saturating_high_multiply(a, b):
+def my_high_multiply(a, b, bits=31):
     return (a * b + 2**31) >> 32
 """,
             "without doubling",
         ),
         (
             """
-def saturating_high_multiply(a, b):
+def my_high_multiply(a, b, bits=31):
     return (a * b + 2**30) >> 31
 """,
             "saturate to 2**31 - 1",
         ),
         (
             """
-def saturating_high_multiply(a, b):
+def my_high_multiply(a, b, bits=31):
     if a == b == -(2**31):
         return 2**31 - 1
     exact = a * b
@@ -161,42 +190,42 @@ def saturating_high_multiply(a, b):
         ),
         (
             """
-def saturating_high_multiply(a, b):
+def my_high_multiply(a, b, bits=31):
     return min(int((a * b + 2**30) / 2**31), 2**31 - 1)
 """,
             "cuts towards zero",
         ),
         (
             """
-def saturating_high_multiply(a, b):
+def my_high_multiply(a, b, bits=31):
     return min(math.floor(a * b / 2**31 + 0.5), 2**31 - 1)
 """,
             "53 bits",
         ),
         (
             """
-def saturating_high_multiply(a, b):
+def my_high_multiply(a, b, bits=31):
     return min(round(a * b / 2**31), 2**31 - 1)
 """,
             "even neighbour",
         ),
         (
             """
-def saturating_high_multiply(a, b):
+def my_high_multiply(a, b, bits=31):
     return min(-((2**30 - a * b) >> 31), 2**31 - 1)
 """,
             "rounded down",
         ),
         (
             """
-def saturating_high_multiply(a, b):
+def my_high_multiply(a, b, bits=31):
     return min(-(-a * b >> 31), 2**31 - 1)
 """,
             "rounded up, not to the nearest",
         ),
         (
             """
-def saturating_high_multiply(a, b):
+def my_high_multiply(a, b, bits=31):
     with np.errstate(over='ignore'):
         product = np.int32(a) * np.int32(b)
     return (int(product) + 2**30) >> 31
@@ -205,7 +234,7 @@ def saturating_high_multiply(a, b):
         ),
         (
             """
-def saturating_high_multiply(a, b):
+def my_high_multiply(a, b, bits=31):
     wide = (a * b + 2**30) >> 31
     return (wide + 2**31) % 2**32 - 2**31
 """,
@@ -213,65 +242,86 @@ def saturating_high_multiply(a, b):
         ),
         (
             """
-def saturating_high_multiply(a, b):
+def my_high_multiply(a, b, bits=31):
     return min((abs(a * b) + 2**30) >> 31, 2**31 - 1)
 """,
             "the sign was lost",
+        ),
+        (
+            """
+def my_high_multiply(a, mantissa, bits=31):
+    return min((a * mantissa + 2**30) >> 31, 2**31 - 1)
+""",
+            "`bits` is ignored",
+        ),
+        (
+            """
+def my_high_multiply(a, mantissa, bits=31):
+    return min((a * mantissa + 2**30) >> bits, 2**bits - 1)
+""",
+            "here as well",
+        ),
+        (
+            """
+def my_high_multiply(a, mantissa, bits=31):
+    return min((a * mantissa + 2**(bits - 1)) >> bits, 2**31 - 1)
+""",
+            "saturates at 2**bits - 1",
         ),
     ],
     "rounding_shift": [
         (
             """
-def rounding_divide(x, bits):
+def my_rounding_shift(x, bits):
     return x if bits == 0 else (x + (1 << (bits - 1))) >> bits
 """,
             "goes away from zero, and here it went up",
         ),
         (
             """
-def rounding_divide(x, bits):
+def my_rounding_shift(x, bits):
     return x >> bits
 """,
             "cut off, not rounded",
         ),
         (
             """
-def rounding_divide(x, bits):
+def my_rounding_shift(x, bits):
     return round(x / 2**bits)
 """,
             "even neighbour",
         ),
         (
             """
-def rounding_divide(x, bits):
+def my_rounding_shift(x, bits):
     return (x + ((1 << bits) >> 1) - (x < 0)) >> bits
 """,
             "with bits = 0 nothing may change",
         ),
         (
             """
-def rounding_divide(x, bits):
+def my_rounding_shift(x, bits):
     return int(x / 2**bits)
 """,
             "towards zero, not rounded",
         ),
         (
             """
-def rounding_divide(x, bits):
+def my_rounding_shift(x, bits):
     return math.floor(x / 2**bits + 0.5)
 """,
             "here it went up",
         ),
         (
             """
-def rounding_divide(x, bits):
+def my_rounding_shift(x, bits):
     return math.ceil(x / 2**bits - 0.5)
 """,
             "went down",
         ),
         (
             """
-def rounding_divide(x, bits):
+def my_rounding_shift(x, bits):
     whole, rest = divmod(abs(x), 2**bits)
     return (whole + (2 * rest > 2**bits)) * (1 if x >= 0 else -1)
 """,
@@ -279,21 +329,21 @@ def rounding_divide(x, bits):
         ),
         (
             """
-def rounding_divide(x, bits):
+def my_rounding_shift(x, bits):
     return (x + (1 << (bits - 1)) - 1) >> bits if bits else x
 """,
             "negative numbers alone",
         ),
         (
             """
-def rounding_divide(x, bits):
+def my_rounding_shift(x, bits):
     return -(-x >> bits)
 """,
             "rounded up, not to the nearest",
         ),
         (
             """
-def rounding_divide(x, bits):
+def my_rounding_shift(x, bits):
     if bits == 0:
         return x
     wide = x + (1 << (bits - 1)) - (x < 0)
@@ -303,7 +353,7 @@ def rounding_divide(x, bits):
         ),
         (
             """
-def rounding_divide(x, bits):
+def my_rounding_shift(x, bits):
     return (abs(x) + ((1 << bits) >> 1)) >> bits
 """,
             "the sign was lost",
@@ -312,7 +362,7 @@ def rounding_divide(x, bits):
     "first_difference": [
         (
             """
-def first_difference(found, expected):
+def my_first_difference(found, expected):
     if found.shape != expected.shape or found.dtype != expected.dtype:
         raise ValueError
     close = np.isclose(found.astype(float), expected.astype(float), atol=1)
@@ -323,7 +373,7 @@ def first_difference(found, expected):
         ),
         (
             """
-def first_difference(found, expected):
+def my_first_difference(found, expected):
     if found.shape != expected.shape or found.dtype != expected.dtype:
         raise ValueError
     a, b = (z.reshape(len(z), -1).argmax(axis=1) for z in (found, expected))
@@ -333,7 +383,7 @@ def first_difference(found, expected):
         ),
         (
             """
-def first_difference(found, expected):
+def my_first_difference(found, expected):
     if found.shape != expected.shape or found.dtype != expected.dtype:
         raise ValueError
     differ = (found != expected).reshape(len(found), -1).any(axis=1)
@@ -343,7 +393,7 @@ def first_difference(found, expected):
         ),
         (
             """
-def first_difference(found, expected):
+def my_first_difference(found, expected):
     differ = (found != expected).reshape(max(len(found), len(expected)), -1).any(axis=1)
     return int(differ.argmax()) if differ.any() else None
 """,
@@ -351,7 +401,7 @@ def first_difference(found, expected):
         ),
         (
             """
-def first_difference(found, expected):
+def my_first_difference(found, expected):
     if found.shape != expected.shape:
         raise ValueError
     differ = (found != expected).reshape(len(found), -1).any(axis=1)
@@ -361,7 +411,7 @@ def first_difference(found, expected):
         ),
         (
             """
-def first_difference(found, expected):
+def my_first_difference(found, expected):
     if found.shape != expected.shape or found.dtype != expected.dtype:
         raise ValueError
     differ = (found != expected).ravel()
@@ -371,7 +421,7 @@ def first_difference(found, expected):
         ),
         (
             """
-def first_difference(found, expected):
+def my_first_difference(found, expected):
     if found.shape != expected.shape or found.dtype != expected.dtype:
         raise ValueError
     differ = (found != expected).reshape(len(found), -1).any(axis=1)
@@ -381,7 +431,7 @@ def first_difference(found, expected):
         ),
         (
             """
-def first_difference(found, expected):
+def my_first_difference(found, expected):
     if found.shape != expected.shape or found.dtype != expected.dtype:
         raise ValueError
     a, b = (z.reshape(len(z), -1).sum(axis=1) for z in (found, expected))
@@ -392,7 +442,7 @@ def first_difference(found, expected):
         ),
         (
             """
-def first_difference(found, expected):
+def my_first_difference(found, expected):
     if found.shape != expected.shape or found.dtype != expected.dtype:
         raise ValueError
     differ = (found != expected).reshape(len(found), -1).any(axis=1)
@@ -402,7 +452,7 @@ def first_difference(found, expected):
         ),
         (
             """
-def first_difference(found, expected):
+def my_first_difference(found, expected):
     if found.shape != expected.shape or found.dtype != expected.dtype:
         raise ValueError
     differ = (found != expected).reshape(len(found), -1).any(axis=1)
@@ -412,7 +462,7 @@ def first_difference(found, expected):
         ),
         (
             """
-def first_difference(found, expected):
+def my_first_difference(found, expected):
     if found.shape != expected.shape or found.dtype != expected.dtype:
         raise ValueError
     differ = (found != expected).reshape(len(found), -1).any(axis=1)
@@ -422,7 +472,7 @@ def first_difference(found, expected):
         ),
         (
             """
-def first_difference(found, expected):
+def my_first_difference(found, expected):
     if found.shape != expected.shape or found.dtype != expected.dtype:
         raise ValueError
     differ = (found != expected).reshape(len(found), -1)[:, :-1].any(axis=1)
@@ -432,7 +482,7 @@ def first_difference(found, expected):
         ),
         (
             """
-def first_difference(found, expected):
+def my_first_difference(found, expected):
     if found.shape != expected.shape or found.dtype != expected.dtype:
         raise ValueError
     close = np.isclose(found, expected, rtol=1e-6, atol=0)
@@ -443,7 +493,7 @@ def first_difference(found, expected):
         ),
         (
             """
-def first_difference(found, expected):
+def my_first_difference(found, expected):
     if len(found) != len(expected) or found.dtype != expected.dtype:
         raise ValueError
     differ = (found != expected).reshape(len(found), -1).any(axis=1)
@@ -453,7 +503,7 @@ def first_difference(found, expected):
         ),
         (
             """
-def first_difference(found, expected):
+def my_first_difference(found, expected):
     if found.shape != expected.shape or found.dtype != expected.dtype:
         raise ValueError
     differ = (found != expected).reshape(len(found), -1).any(axis=1)
@@ -463,7 +513,7 @@ def first_difference(found, expected):
         ),
         (
             """
-def first_difference(found, expected):
+def my_first_difference(found, expected):
     if found.shape != expected.shape or found.dtype.itemsize != expected.dtype.itemsize: raise ValueError
     d = (found != expected).reshape(len(found), -1).any(axis=1)
     return int(d.argmax()) if d.any() else None
@@ -472,7 +522,7 @@ def first_difference(found, expected):
         ),
         (
             """
-def first_difference(found, expected):
+def my_first_difference(found, expected):
     if found.size != expected.size or found.dtype != expected.dtype: raise ValueError
     d = (found.reshape(len(found), -1) != expected.reshape(len(found), -1)).any(axis=1)
     return int(d.argmax()) if d.any() else None
@@ -483,7 +533,7 @@ def first_difference(found, expected):
     "budget": [
         (
             """
-def flash_and_ram(sections):
+def my_flash_and_ram(sections):
     get = lambda *names: sum(sections.get(name, 0) for name in names)
     return get('.vectors', '.text', '.rodata'), get('.data', '.bss', '.stack')
 """,
@@ -491,7 +541,7 @@ def flash_and_ram(sections):
         ),
         (
             """
-def flash_and_ram(sections):
+def my_flash_and_ram(sections):
     get = lambda *names: sum(sections.get(name, 0) for name in names)
     return get('.vectors', '.text', '.rodata', '.data'), get('.bss', '.stack')
 """,
@@ -499,7 +549,7 @@ def flash_and_ram(sections):
         ),
         (
             """
-def flash_and_ram(sections):
+def my_flash_and_ram(sections):
     get = lambda *names: sum(sections.get(name, 0) for name in names)
     return get('.vectors', '.text', '.rodata', '.data'), get('.data', '.bss')
 """,
@@ -507,7 +557,7 @@ def flash_and_ram(sections):
         ),
         (
             """
-def flash_and_ram(sections):
+def my_flash_and_ram(sections):
     ram = sum(sections.get(name, 0) for name in ('.data', '.bss', '.stack'))
     return sum(sections.values()) - sections.get('.bss', 0) - sections.get('.stack', 0), ram
 """,
@@ -515,7 +565,7 @@ def flash_and_ram(sections):
         ),
         (
             """
-def flash_and_ram(sections):
+def my_flash_and_ram(sections):
     get = lambda *names: sum(sections.get(name, 0) for name in names)
     return get('.vectors', '.text', '.rodata', '.data', '.bss'), get('.data', '.bss', '.stack')
 """,
@@ -523,7 +573,7 @@ def flash_and_ram(sections):
         ),
         (
             """
-def flash_and_ram(sections):
+def my_flash_and_ram(sections):
     get = lambda *names: sum(sections.get(name, 0) for name in names)
     return get('.text', '.rodata', '.data'), get('.data', '.bss', '.stack')
 """,
@@ -531,7 +581,7 @@ def flash_and_ram(sections):
         ),
         (
             """
-def flash_and_ram(sections):
+def my_flash_and_ram(sections):
     get = lambda *names: sum(sections.get(name, 0) for name in names)
     return get('.vectors', '.text', '.data'), get('.data', '.bss', '.stack')
 """,
@@ -539,7 +589,7 @@ def flash_and_ram(sections):
         ),
         (
             """
-def flash_and_ram(sections):
+def my_flash_and_ram(sections):
     get = lambda *names: sum(sections.get(name, 0) for name in names)
     return get('.vectors', '.text', '.rodata', '.data'), get('.rodata', '.data', '.bss', '.stack')
 """,
@@ -547,7 +597,7 @@ def flash_and_ram(sections):
         ),
         (
             """
-def flash_and_ram(sections):
+def my_flash_and_ram(sections):
     get = lambda *names: sum(sections.get(name, 0) for name in names)
     return get('.data', '.bss', '.stack'), get('.vectors', '.text', '.rodata', '.data')
 """,
@@ -555,7 +605,7 @@ def flash_and_ram(sections):
         ),
         (
             """
-def flash_and_ram(sections):
+def my_flash_and_ram(sections):
     get = lambda *names: sum(sections.get(name, 0) for name in names)
     return {'flash': get('.vectors', '.text', '.rodata', '.data'), 'RAM': get('.data', '.bss', '.stack')}
 """,
@@ -563,7 +613,7 @@ def flash_and_ram(sections):
         ),
         (
             """
-def flash_and_ram(sections):
+def my_flash_and_ram(sections):
     get = lambda *names: sum(sections.get(name, 0) for name in names)
     return get('.vectors', '.text', '.rodata', '.data') / 1024, get('.data', '.bss', '.stack') / 1024
 """,
@@ -571,7 +621,7 @@ def flash_and_ram(sections):
         ),
         (
             """
-def flash_and_ram(sections):
+def my_flash_and_ram(sections):
     f = sum(v for k, v in sections.items() if k.startswith(('.vectors', '.text', '.rodata', '.data')))
     return f, sum(v for k, v in sections.items() if k.startswith(('.data', '.bss', '.stack')))
 """,
@@ -581,7 +631,7 @@ def flash_and_ram(sections):
     "interval": [
         (
             """
-def shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
+def my_shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
     allowed = 1000 * capacity_mah * (1 / goal_years - leak_percent / 100) / 8766
     if allowed <= sleep_ua:
         return math.inf
@@ -591,7 +641,7 @@ def shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, l
         ),
         (
             """
-def shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
+def my_shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
     allowed = 1000 * capacity_mah / goal_years / 8766
     if allowed <= sleep_ua:
         return math.inf
@@ -601,7 +651,7 @@ def shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, l
         ),
         (
             """
-def shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
+def my_shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
     allowed = 1000 * capacity_mah * (1 / goal_years - leak_percent / 100) / 8766
     if allowed <= sleep_ua:
         return math.inf
@@ -611,7 +661,7 @@ def shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, l
         ),
         (
             """
-def shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
+def my_shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
     allowed = 1000 * capacity_mah * (1 / goal_years - leak_percent / 100) / 8766
     return awake_ms / 1000 * (1000 * active_ma - sleep_ua) / (allowed - sleep_ua)
 """,
@@ -619,7 +669,7 @@ def shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, l
         ),
         (
             """
-def shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
+def my_shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
     allowed = 1000 * capacity_mah * (1 / goal_years - leak_percent / 100) / 8766
     if allowed <= sleep_ua:
         return math.inf
@@ -629,7 +679,7 @@ def shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, l
         ),
         (
             """
-def shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
+def my_shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
     allowed = 1000 * capacity_mah * (1 / goal_years - leak_percent / 100) / (365 * 24)
     if allowed <= sleep_ua:
         return math.inf
@@ -639,7 +689,7 @@ def shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, l
         ),
         (
             """
-def shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
+def my_shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
     allowed = 1000 * capacity_mah * (1 / goal_years - leak_percent) / 8766
     if allowed <= sleep_ua:
         return math.inf
@@ -649,7 +699,7 @@ def shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, l
         ),
         (
             """
-def shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
+def my_shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
     allowed = 1000 * capacity_mah * (1 - leak_percent / 100) / goal_years / 8766
     if allowed <= sleep_ua:
         return math.inf
@@ -659,7 +709,7 @@ def shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, l
         ),
         (
             """
-def shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
+def my_shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
     allowed = 1000 * capacity_mah * (1 / goal_years - leak_percent / 100) / 8766
     if allowed <= sleep_ua:
         return math.inf
@@ -669,7 +719,7 @@ def shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, l
         ),
         (
             """
-def shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
+def my_shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
     allowed = 1000 * capacity_mah * (1 / goal_years - leak_percent / 100) / 8766
     return abs(awake_ms / 1000 * (1000 * active_ma - sleep_ua) / (allowed - sleep_ua))
 """,
@@ -677,7 +727,7 @@ def shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, l
         ),
         (
             """
-def shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
+def my_shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
     allowed = 1000 * capacity_mah * (1 / goal_years - leak_percent / 100) / 8766
     if allowed <= sleep_ua:
         return 0.0
@@ -687,7 +737,7 @@ def shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, l
         ),
         (
             """
-def shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
+def my_shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
     allowed = 1000 * capacity_mah * (1 / goal_years - leak_percent / 100) / 8766
     if allowed <= sleep_ua:
         return None
@@ -697,7 +747,7 @@ def shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, l
         ),
         (
             """
-def shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
+def my_shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
     allowed = 1000 * capacity_mah * (1 / goal_years - leak_percent / 100) / 8766
     if allowed <= sleep_ua:
         return math.inf
@@ -707,7 +757,7 @@ def shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, l
         ),
         (
             """
-def shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
+def my_shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
     allowed = 1000 * capacity_mah * (1 / goal_years - leak_percent / 100) / 8766
     if allowed <= sleep_ua:
         return math.inf
@@ -715,84 +765,494 @@ def shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, l
 """,
             "this is the sleep alone",
         ),
+        (
+            """
+def my_shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
+    allowed = capacity_mah * (1 / goal_years - leak_percent / 100) / 8766
+    if allowed <= sleep_ua:
+        return math.inf
+    return awake_ms / 1000 * (active_ma - sleep_ua) / (allowed - sleep_ua)
+""",
+            "one unit for both",
+        ),
+    ],
+    "requantize": [
+        (
+            """
+def my_requantize(total, mantissa, shift, zero_point, low, high):
+    v = rounding_shift(high_multiply(total << max(shift, 0), mantissa), max(-shift, 0))
+    return min(max(v, low), high)
+""",
+            "zero point is missing",
+        ),
+        (
+            """
+def my_requantize(total, mantissa, shift, zero_point, low, high):
+    v = rounding_shift(high_multiply((total + zero_point) << max(shift, 0), mantissa), max(-shift, 0))
+    return min(max(v, low), high)
+""",
+            "behind the two roundings",
+        ),
+        (
+            """
+def my_requantize(total, mantissa, shift, zero_point, low, high):
+    v = rounding_shift(high_multiply(total << max(shift, 0), mantissa), max(-shift, 0))
+    return min(max(v, low), high) + zero_point
+""",
+            "add it first",
+        ),
+        (
+            """
+def my_requantize(total, mantissa, shift, zero_point, low, high):
+    v = rounding_shift(high_multiply(total << max(shift, 0), mantissa), max(-shift, 0))
+    return v + zero_point
+""",
+            "limits are missing",
+        ),
+        (
+            """
+def my_requantize(total, mantissa, shift, zero_point, low, high):
+    v = rounding_shift(high_multiply(total << max(shift, 0), mantissa), max(-shift, 0))
+    return min(max(v + zero_point, -128), 127)
+""",
+            "both limits are ignored",
+        ),
+        (
+            """
+def my_requantize(total, mantissa, shift, zero_point, low, high):
+    v = rounding_shift(high_multiply(total << max(shift, 0), mantissa), max(-shift, 0))
+    return min(max(v + zero_point, low), 127)
+""",
+            "upper limit is ignored",
+        ),
+        (
+            """
+def my_requantize(total, mantissa, shift, zero_point, low, high):
+    v = rounding_shift(high_multiply(total << max(shift, 0), mantissa), max(-shift, 0))
+    return min(max(v + zero_point, -128), high)
+""",
+            "lower limit is ignored",
+        ),
+        (
+            """
+def my_requantize(total, mantissa, shift, zero_point, low, high):
+    v = (high_multiply(total << max(shift, 0), mantissa) >> max(-shift, 0))
+    return min(max(v + zero_point, low), high)
+""",
+            "second rounding is missing",
+        ),
+        (
+            """
+def my_requantize(total, mantissa, shift, zero_point, low, high):
+    return min(max(math.floor(total * (mantissa / 2**31) * 2.0**shift + 0.5) + zero_point, low), high)
+""",
+            "rounds once",
+        ),
+        (
+            """
+def my_requantize(total, mantissa, shift, zero_point, low, high):
+    return min(max(round(total * (mantissa / 2**31) * 2.0**shift) + zero_point, low), high)
+""",
+            "rounds once, to the even",
+        ),
+        (
+            """
+def my_requantize(total, mantissa, shift, zero_point, low, high):
+    v = rounding_shift(high_multiply(total, mantissa) << max(shift, 0), max(-shift, 0))
+    return min(max(v + zero_point, low), high)
+""",
+            "before the high multiply",
+        ),
+        (
+            """
+def my_requantize(total, mantissa, shift, zero_point, low, high):
+    v = rounding_shift(high_multiply(total, mantissa), max(-shift, 0))
+    return min(max(v + zero_point, low), high)
+""",
+            "above 0 is forgotten",
+        ),
+        (
+            """
+def my_requantize(total, mantissa, shift, zero_point, low, high):
+    v = rounding_shift(high_multiply(total << max(-shift, 0), mantissa), max(shift, 0))
+    return min(max(v + zero_point, low), high)
+""",
+            "sign of the shift",
+        ),
+        (
+            """
+def my_requantize(total, mantissa, shift, zero_point, low, high):
+    return min(max(high_multiply(total, mantissa) + zero_point, low), high)
+""",
+            "the shift is missing",
+        ),
+        (
+            """
+def my_requantize(total, mantissa, shift, zero_point, low, high):
+    return min(max(rounding_shift(high_multiply(total, mantissa), -shift) + zero_point, low), high)
+""",
+            "",
+        ),
+        (
+            """
+def my_requantize(total, mantissa, shift, zero_point, low, high):
+    v = rounding_shift(high_multiply(total << max(shift, 0), mantissa), max(-shift, 0))
+    q = int(np.int64(v + zero_point).astype(np.int8))
+    return min(max(q, low), high)
+""",
+            "wrapped around in 8 bits",
+        ),
+        (
+            """
+def my_requantize(total, mantissa, shift, zero_point, low, high):
+    v = rounding_shift(high_multiply(total << max(shift, 0), mantissa), max(-shift, 0))
+    return min(max(v - zero_point, low), high)
+""",
+            "was subtracted",
+        ),
+    ],
+    "layer": [
+        (
+            """
+def my_requantize_layer(sums, mantissas, shifts, zero_point, low=-128, high=127):
+    product = (sums * mantissas + (1 << 30)) >> 31
+    right = -shifts
+    rounded = (product + (1 << right >> 1)) >> right
+    return np.clip((rounded + zero_point).astype(np.int8), low, high)
+""",
+            "through 32 bits",
+        ),
+        (
+            """
+def my_requantize_layer(sums, mantissas, shifts, zero_point, low=-128, high=127):
+    product = (sums.astype(np.int64) * mantissas + (1 << 30)) >> 31
+    right = -shifts
+    rounded = (product + (1 << right >> 1)) >> right
+    return np.clip((rounded + zero_point).astype(np.int8), low, high)
+""",
+            "negative exact half went up",
+        ),
+        (
+            """
+def my_requantize_layer(sums, mantissas, shifts, zero_point, low=-128, high=127):
+    product = (sums.astype(np.int64) * mantissas + (1 << 30)) >> 31
+    right = -shifts
+    rounded = (product + (1 << right >> 1) - (product < 0)) >> right
+    return np.clip((rounded + zero_point).astype(np.int8), low, high)
+""",
+            "wrapped around in 8 bits",
+        ),
+        (
+            """
+def my_requantize_layer(sums, mantissas, shifts, zero_point, low=-128, high=127):
+    left, right = np.maximum(shifts, 0), np.maximum(-shifts, 0)
+    product = (sums.astype(np.int64) * mantissas + (1 << 30)) >> 31
+    rounded = (product + (1 << right >> 1) - ((product < 0) & (right > 0))) >> right
+    return np.clip(rounded + zero_point, low, high).astype(np.int8)
+""",
+            "above 0 is forgotten",
+        ),
+        (
+            """
+def my_requantize_layer(sums, mantissas, shifts, zero_point, low=-128, high=127):
+    left, right = np.maximum(shifts, 0), np.maximum(-shifts, 0)
+    product = ((sums.astype(np.int64) * mantissas + (1 << 30)) >> 31) << left
+    rounded = (product + (1 << right >> 1) - ((product < 0) & (right > 0))) >> right
+    return np.clip(rounded + zero_point, low, high).astype(np.int8)
+""",
+            "comes before the product",
+        ),
+        (
+            """
+def my_requantize_layer(sums, mantissas, shifts, zero_point, low=-128, high=127):
+    left, right = np.maximum(shifts, 0), np.maximum(-shifts, 0)
+    product = ((sums.astype(np.int64) << left) * mantissas + (1 << 30)) >> 31
+    rounded = (product + (1 << right >> 1) - (product < 0)) >> right
+    return np.clip(rounded + zero_point, low, high).astype(np.int8)
+""",
+            "shift of 0 or above is no division",
+        ),
+        (
+            """
+def my_requantize_layer(sums, mantissas, shifts, zero_point, low=-128, high=127):
+    factor = mantissas / 2.0**31 * 2.0**shifts
+    return np.clip(np.rint(sums * factor) + zero_point, low, high).astype(np.int8)
+""",
+            "float arithmetic",
+        ),
+        (
+            """
+def my_requantize_layer(sums, mantissas, shifts, zero_point, low=-128, high=127):
+    left, right = np.maximum(shifts, 0), np.maximum(-shifts, 0)
+    product = ((sums.astype(np.int64) << left) * mantissas[0] + (1 << 30)) >> 31
+    right = right[0]
+    rounded = (product + (1 << right >> 1) - ((product < 0) & (right > 0))) >> right
+    return np.clip(rounded + zero_point, low, high).astype(np.int8)
+""",
+            "a mantissa and a shift of its own",
+        ),
+        (
+            """
+def my_requantize_layer(sums, mantissas, shifts, zero_point, low=-128, high=127):
+    left, right = np.maximum(shifts, 0), np.maximum(-shifts, 0)
+    product = ((sums.astype(np.int64) << left) * mantissas + (1 << 30)) >> 31
+    rounded = (product + (1 << right >> 1) - ((product < 0) & (right > 0))) >> right
+    return np.clip(rounded + zero_point, low, high)
+""",
+            "convert to int8 at the very end",
+        ),
+        (
+            """
+def my_requantize_layer(sums, mantissas, shifts, zero_point, low=-128, high=127):
+    left, right = np.maximum(shifts, 0), np.maximum(-shifts, 0)
+    product = ((sums.astype(np.int64) << left) * mantissas + (1 << 30)) >> 31
+    rounded = (product + (1 << right >> 1) - ((product < 0) & (right > 0))) >> right
+    return np.clip(rounded + zero_point, -128, 127).astype(np.int8)
+""",
+            "limits are ignored",
+        ),
+        (
+            """
+def my_requantize_layer(sums, mantissas, shifts, zero_point, low=-128, high=127):
+    left, right = np.maximum(shifts, 0), np.maximum(-shifts, 0)
+    product = ((sums.astype(np.int64) << left) * mantissas + (1 << 30)) >> 31
+    rounded = (product + (1 << right >> 1) - ((product < 0) & (right > 0))) >> right
+    return np.clip(rounded, low, high).astype(np.int8)
+""",
+            "zero point is missing",
+        ),
+        (
+            """
+def my_requantize_layer(sums, mantissas, shifts, zero_point, low=-128, high=127):
+    sums = np.asarray(sums)
+    sums <<= np.maximum(shifts, 0)
+    right = np.maximum(-shifts, 0)
+    product = (sums.astype(np.int64) * mantissas + (1 << 30)) >> 31
+    rounded = (product + (1 << right >> 1) - ((product < 0) & (right > 0))) >> right
+    return np.clip(rounded + zero_point, low, high).astype(np.int8)
+""",
+            "changed its argument 1 in place",
+        ),
+        (
+            """
+def my_requantize_layer(sums, mantissas, shifts, zero_point, low=-128, high=127):
+    left, right = np.maximum(shifts, 0), np.maximum(-shifts, 0)
+    product = ((sums.astype(np.int64) << left) * mantissas) >> 31
+    rounded = (product + (1 << right >> 1) - ((product < 0) & (right > 0))) >> right
+    return np.clip(rounded + zero_point, low, high).astype(np.int8)
+""",
+            "the product was cut off, not rounded",
+        ),
+        (
+            """
+def my_requantize_layer(sums, mantissas, shifts, zero_point, low=-128, high=127):
+    left, right = np.maximum(shifts, 0), np.maximum(-shifts, 0)
+    product = ((sums.astype(np.int64) << left) * mantissas + (1 << 30)) >> 31
+    return np.clip((product >> right) + zero_point, low, high).astype(np.int8)
+""",
+            "the second rounding is missing",
+        ),
+        (
+            """
+def my_requantize_layer(sums, mantissas, shifts, zero_point, low=-128, high=127):
+    left, right = np.maximum(shifts, 0), np.maximum(-shifts, 0)
+    right = np.abs(shifts)
+    product = (sums.astype(np.int64) * mantissas + (1 << 30)) >> 31
+    rounded = (product + (1 << right >> 1) - ((product < 0) & (right > 0))) >> right
+    return np.clip(rounded + zero_point, low, high).astype(np.int8)
+""",
+            "went to the right",
+        ),
+    ],
+    "smlad": [
+        (
+            """
+def my_smlad(x, y, total):
+    return total + (x & 0xFFFF) * (y & 0xFFFF) + (x >> 16) * (y >> 16)
+""",
+            "halves have a sign",
+        ),
+        (
+            """
+def my_smlad(x, y, total):
+    s = lambda n: n - 2**16 if n >= 2**15 else n
+    return s(x & 0xFFFF) * s(y & 0xFFFF) + s(x >> 16) * s(y >> 16)
+""",
+            "sum so far is missing",
+        ),
+        (
+            """
+def my_smlad(x, y, total):
+    s = lambda n: n - 2**16 if n >= 2**15 else n
+    return total + s(x & 0xFFFF) * s(y >> 16) + s(x >> 16) * s(y & 0xFFFF)
+""",
+            "crossed",
+        ),
+        (
+            """
+def my_smlad(x, y, total):
+    s = lambda n: n - 2**16 if n >= 2**15 else n
+    return total + s(x & 0xFFFF) * s(y & 0xFFFF)
+""",
+            "upper product is missing",
+        ),
+        (
+            """
+def my_smlad(x, y, total):
+    s = lambda n: n - 2**16 if n >= 2**15 else n
+    return total + s(x & 0xFFFF) * s(y & 0xFFFF) - s(x >> 16) * s(y >> 16)
+""",
+            "was subtracted",
+        ),
+        (
+            """
+def my_smlad(x, y, total):
+    s = lambda n: n - 2**16 if n > 2**15 else n
+    return total + s(x & 0xFFFF) * s(y & 0xFFFF) + s(x >> 16) * s(y >> 16)
+""",
+            "0x8000 is already negative",
+        ),
+        (
+            """
+def my_smlad(x, y, total):
+    s = lambda n: n - 2**15 if n >= 2**15 else n
+    return total + s(x & 0xFFFF) * s(y & 0xFFFF) + s(x >> 16) * s(y >> 16)
+""",
+            "minus 2**16, not",
+        ),
+        (
+            """
+def my_smlad(x, y, total):
+    s = lambda n: n - 2**16 if n >= 2**15 else n
+    return total + s(x & 0xFFFF) * s(y & 0xFFFF) + (x >> 16) * (y >> 16)
+""",
+            "upper halves have a sign, too",
+        ),
+        (
+            """
+def my_smlad(x, y, total):
+    return total + x * y
+""",
+            "multiplied whole",
+        ),
+        (
+            """
+def my_smlad(x, y, total):
+    s = lambda n: n - 2**8 if n >= 2**7 else n
+    return total + s(x & 0xFF) * s(y & 0xFF) + s(x >> 8 & 0xFF) * s(y >> 8 & 0xFF)
+""",
+            "the halves have 16",
+        ),
+        (
+            """
+def my_smlad(x, y, total):
+    s = lambda n: n - 0xFFFF if n >= 0x8000 else n
+    return total + s(x & 0xFFFF) * s(y & 0xFFFF) + s(x >> 16) * s(y >> 16)
+""",
+            "not minus 0xFFFF",
+        ),
+        (
+            """
+def my_smlad(x, y, total):
+    s = lambda n: (n & 0x7FFF) * (-1 if n & 0x8000 else 1)
+    return total + s(x & 0xFFFF) * s(y & 0xFFFF) + s(x >> 16) * s(y >> 16)
+""",
+            "no minus sign beside 15 bits",
+        ),
+        (
+            """
+def my_smlad(x, y, total):
+    s = lambda n: n - 2**16 if n >= 2**15 else n
+    return total + s(x & 0xFFFF) * s(x >> 16) + s(y & 0xFFFF) * s(y >> 16)
+""",
+            "belong to two registers",
+        ),
+        (
+            """
+def my_smlad(x, y, total):
+    s = lambda n: n - 2**16 if n >= 2**15 else n
+    return (total + s(x & 0xFFFF) * s(y & 0xFFFF) + s(x >> 16) * s(y >> 16)) & 0xFFFFFFFF
+""",
+            "needs no mask",
+        ),
     ],
 }
 
 VARIANTS = {
     "multiplier": [
         """
-def quantize_multiplier(real):
+def my_quantize_multiplier(real, bits=31):
     shift = 0
     while real >= 1:
         real, shift = real / 2, shift + 1
     while real < 0.5:
         real, shift = real * 2, shift - 1
-    mantissa = np.rint(real * 2.0**31)
-    return [mantissa / 2, shift + 1] if mantissa == 2.0**31 else [mantissa, shift]
+    mantissa = np.rint(real * 2.0**bits)
+    return [mantissa / 2, shift + 1] if mantissa == 2.0**bits else [mantissa, shift]
 """,
         """
-def quantize_multiplier(real):
+def my_quantize_multiplier(real, bits=31):
     fraction, shift = np.frexp(real)
-    mantissa = np.int64(np.round(fraction * (1 << 31)))
-    if mantissa >> 31:
+    mantissa = np.int64(np.round(fraction * (1 << bits)))
+    if mantissa >> bits:
         mantissa >>= 1
         shift += 1
     return np.array([mantissa, shift])
 """,
         """
-def quantize_multiplier(real):
+def my_quantize_multiplier(real, bits=31):
     from fractions import Fraction
     exact, shift = Fraction(real), 0
-    while round(exact * 2**31) >= 2**31:
+    while round(exact * 2**bits) >= 2**bits:
         exact, shift = exact / 2, shift + 1
-    while round(exact * 2**31) < 2**30:
+    while round(exact * 2**bits) < 2**(bits - 1):
         exact, shift = exact * 2, shift - 1
-    return np.int32(round(exact * 2**31)), np.int32(shift)
+    return np.int32(round(exact * 2**bits)), np.int32(shift)
 """,
     ],
     "high_multiply": [
         """
-def saturating_high_multiply(a, b):
-    product = np.int64(a) * np.int64(b) + np.int64(2**30)
-    return np.minimum(product >> 31, 2**31 - 1)
+def my_high_multiply(a, b, bits=31):
+    product = np.int64(a) * np.int64(b) + np.int64(2**(bits - 1))
+    return np.minimum(product >> bits, 2**bits - 1)
 """,
         """
-def saturating_high_multiply(a, b):
+def my_high_multiply(a, b, bits=31):
     from fractions import Fraction
-    return min(math.floor(Fraction(a * b, 2**31) + Fraction(1, 2)), 2**31 - 1)
+    return min(math.floor(Fraction(a * b, 2**bits) + Fraction(1, 2)), 2**bits - 1)
 """,
         """
-def saturating_high_multiply(a, b):
-    whole, rest = divmod(2 * a * b, 2**32)
-    whole += rest >= 2**31
-    return float(max(-(2**31), min(whole, 2**31 - 1)))
+def my_high_multiply(a, b, bits=31):
+    whole, rest = divmod(2 * a * b, 2**(bits + 1))
+    whole += rest >= 2**bits
+    return float(max(-(2**bits), min(whole, 2**bits - 1)))
 """,
     ],
     "rounding_shift": [
         """
-def rounding_divide(x, bits):
+def my_rounding_shift(x, bits):
     from decimal import ROUND_HALF_UP, Decimal
     return int((Decimal(x) / Decimal(2**bits)).to_integral_value(ROUND_HALF_UP))
 """,
         """
-def rounding_divide(x, bits):
+def my_rounding_shift(x, bits):
     sign = -1 if x < 0 else 1
     whole, rest = divmod(abs(x), 1 << bits)
     return sign * (whole + (2 * rest >= 1 << bits))
 """,
         """
-def rounding_divide(x, bits):
+def my_rounding_shift(x, bits):
     return np.trunc(x / 2.0**bits + np.copysign(0.5, x))
 """,
         """
-def rounding_divide(x, bits):
+def my_rounding_shift(x, bits):
     x, mask = np.int64(x), (1 << bits) - 1
     return (x >> bits) + ((x & mask) > (mask >> 1) + (x < 0))
 """,
     ],
     "first_difference": [
         """
-def first_difference(found, expected):
+def my_first_difference(found, expected):
     if found.dtype != expected.dtype:
         raise ValueError('types')
     if found.shape != expected.shape:
@@ -802,14 +1262,14 @@ def first_difference(found, expected):
             return number
 """,
         """
-def first_difference(found, expected):
+def my_first_difference(found, expected):
     if (found.shape, found.dtype) != (expected.shape, expected.dtype):
         raise ValueError(f'{found.shape} {found.dtype} against {expected.shape} {expected.dtype}')
     rows = np.nonzero(found != expected)[0]
     return rows.min() if rows.size else None
 """,
         """
-def first_difference(found, expected):
+def my_first_difference(found, expected):
     assert isinstance(found, np.ndarray)
     if found.shape != expected.shape or found.dtype != expected.dtype:
         raise np.exceptions.AxisError('other arrays')
@@ -819,7 +1279,7 @@ def first_difference(found, expected):
     ],
     "budget": [
         """
-def flash_and_ram(sections):
+def my_flash_and_ram(sections):
     flash = ram = 0
     for name, size in sections.items():
         if name in ('.vectors', '.text', '.rodata', '.data'):
@@ -829,7 +1289,7 @@ def flash_and_ram(sections):
     return [flash, ram]
 """,
         """
-def flash_and_ram(sections):
+def my_flash_and_ram(sections):
     where = {'.vectors': (1, 0), '.text': (1, 0), '.rodata': (1, 0), '.data': (1, 1), '.bss': (0, 1), '.stack': (0, 1)}
     sizes = [np.multiply(where[name], size) for name, size in sections.items() if name in where]
     return np.sum(sizes, axis=0)
@@ -838,7 +1298,7 @@ def flash_and_ram(sections):
 from collections import namedtuple
 Budget = namedtuple('Budget', 'flash ram')
 
-def flash_and_ram(sections):
+def my_flash_and_ram(sections):
     from collections import Counter
     s = Counter(sections)
     return Budget(float(s['.vectors'] + s['.text'] + s['.rodata'] + s['.data']), s['.data'] + s['.bss'] + s['.stack'])
@@ -846,7 +1306,7 @@ def flash_and_ram(sections):
     ],
     "interval": [
         """
-def shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
+def my_shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
     hours = np.float32(8766)
     allowed_ma = np.float32(capacity_mah) / hours * (1 / np.float32(goal_years) - np.float32(leak_percent) / 100)
     spare = allowed_ma - np.float32(sleep_ua) / 1000
@@ -855,7 +1315,7 @@ def shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, l
     return np.float32(awake_ms) / 1000 * (np.float32(active_ma) - np.float32(sleep_ua) / 1000) / spare
 """,
         """
-def shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
+def my_shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
     seconds = goal_years * 365.25 * 24 * 3600
     charge = capacity_mah * 3.6 * (1 - goal_years * leak_percent / 100)
     spare = charge - sleep_ua / 1e6 * seconds
@@ -863,7 +1323,7 @@ def shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, l
     return seconds * each / spare if spare > 0 else float('inf')
 """,
         """
-def shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
+def my_shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
     def lasts(seconds):
         duty = awake_ms / 1000 / seconds
         used_a_year = 8766 * (duty * active_ma + (1 - duty) * sleep_ua / 1000) + capacity_mah * leak_percent / 100
@@ -875,6 +1335,88 @@ def shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, l
         middle = math.sqrt(low * high)
         low, high = (low, middle) if lasts(middle) else (middle, high)
     return np.array(high)
+""",
+    ],
+    "requantize": [
+        """
+from fractions import Fraction
+
+def my_requantize(total, mantissa, shift, zero_point, low, high):
+    left, right = (shift, 0) if shift > 0 else (0, -shift)
+    first = math.floor(Fraction(total * 2**left * mantissa, 2**31) + Fraction(1, 2))
+    second = math.floor(Fraction(abs(first), 2**right) + Fraction(1, 2))
+    return int(np.clip((second if first >= 0 else -second) + zero_point, low, high))
+""",
+        """
+def my_requantize(total, mantissa, shift, zero_point, low, high):
+    if shift > 0:
+        q = high_multiply(total * 2**shift, mantissa)
+    else:
+        q = rounding_shift(high_multiply(total, mantissa), -shift)
+    q = q + zero_point
+    if q < low:
+        return low
+    if q > high:
+        return high
+    return q
+""",
+        """
+def my_requantize(total, mantissa, shift, zero_point, low, high):
+    t, m = np.int64(total), np.int64(mantissa)
+    left, right = np.int64(max(shift, 0)), np.int64(max(-shift, 0))
+    v = ((t << left) * m + np.int64(2**30)) >> np.int64(31)
+    v = (v + ((np.int64(1) << right) >> 1) - np.int64(v < 0 and right > 0)) >> right
+    return np.clip(v + zero_point, low, high)
+""",
+    ],
+    "layer": [
+        """
+def my_requantize_layer(sums, mantissas, shifts, zero_point, low=-128, high=127):
+    out = np.zeros(sums.shape, np.int8)
+    for i in range(sums.shape[0]):
+        for j in range(sums.shape[1]):
+            out[i, j] = requantize(int(sums[i, j]), int(mantissas[j]), int(shifts[j]), zero_point, low, high)
+    return out
+""",
+        """
+def my_requantize_layer(sums, mantissas, shifts, zero_point, low=-128, high=127):
+    wide, m, e = (np.asarray(a, np.int64) for a in (sums, mantissas, shifts))
+    product = (np.where(e > 0, wide << np.maximum(e, 0), wide) * m + 2**30) >> 31
+    n = np.maximum(-e, 0)
+    away = np.sign(product) * ((2 * np.abs(product) + (1 << n)) >> (n + 1))
+    return np.minimum(np.maximum(away + zero_point, low), high).astype('int8')
+""",
+        """
+def my_requantize_layer(sums, mantissas, shifts, zero_point, low=-128, high=127):
+    t = torch.from_numpy(np.array(sums)).long()
+    m, e = torch.from_numpy(np.array(mantissas)).long(), torch.from_numpy(np.array(shifts)).long()
+    left, right = e.clamp(min=0), (-e).clamp(min=0)
+    product = (torch.bitwise_left_shift(t, left) * m + 2**30) >> 31
+    half = torch.bitwise_left_shift(torch.ones_like(right), right) >> 1
+    down = ((product < 0) & (right > 0)).long()
+    out = torch.bitwise_right_shift(product + half - down, right.expand_as(product)) + zero_point
+    return out.clamp(low, high).to(torch.int8)
+""",
+    ],
+    "smlad": [
+        """
+import struct
+
+def my_smlad(x, y, total):
+    (x0, x1), (y0, y1) = (struct.unpack('<hh', struct.pack('<I', r)) for r in (x, y))
+    return total + x0 * y0 + x1 * y1
+""",
+        """
+def my_smlad(x, y, total):
+    a, b = (np.array([r], np.uint32).view(np.int16).astype(np.int64) for r in (x, y))
+    return total + a @ b
+""",
+        """
+def my_smlad(x, y, total):
+    for place in (0, 16):
+        a, b = x >> place & 0xFFFF, y >> place & 0xFFFF
+        total += ((a ^ 0x8000) - 0x8000) * ((b ^ 0x8000) - 0x8000)
+    return total
 """,
     ],
 }

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from edgelab.mcu import plain
+from edgelab.mcu import plain_arena as plain
 from edgelab.mcu.arena import plan_arena
 from edgelab.mcu.model import read_model
 from edgelab.mcu.plans import Buffer, lower_bound
