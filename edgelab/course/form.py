@@ -36,7 +36,7 @@ QUIET_SECTIONS = ("Claims",)
 """Sections whose code cells each show a verdict, so that several may stand in a row."""
 PICTURES = (
     "calibration_flow", "convolution", "images_by", "pipeline", "range_to_integers", "scale_per_channel",
-    "side_by_side", "soft_targets", "worked_table",
+    "side_by_side", "soft_targets", "turns", "worked_table",
 )  # fmt: skip
 """What `edgelab.ui` draws of an idea, by the name of the function."""
 _PICTURE = re.compile(rf"\bui\.({'|'.join(PICTURES)})\(")

@@ -17,6 +17,7 @@ from edgelab.ui.pictures import (
     scale_per_channel,
     side_by_side,
     soft_targets,
+    turns,
     worked_table,
 )
 from edgelab.ui.predict import Prediction, predict
@@ -57,6 +58,7 @@ __all__ = [
     "staircase",
     "stairs",
     "toggle",
+    "turns",
     "waves_figure",
     "worked_table",
 ]

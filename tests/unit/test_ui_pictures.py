@@ -32,6 +32,7 @@ DRAWN = {
     "standard": lambda: ui.convolution("standard", in_channels=8, out_channels=16),
     "depthwise": lambda: ui.convolution("depthwise", in_channels=8),
     "pointwise": lambda: ui.convolution("pointwise", in_channels=1, out_channels=1),
+    "turns": lambda: ui.turns({"in a row": "AABB", "in turn & <so>": ["A", "B", "B", "A"]}, "A & B", busy=(0, 2)),
     "pipeline": lambda: ui.pipeline([("PyTorch", "a < b"), "ONNX", "file", "runtime", "device"], "A & B"),
 }
 HTML = {

@@ -8,6 +8,7 @@ from edgelab.ui.pictures.quantizer import range_to_integers
 from edgelab.ui.pictures.scales import scale_per_channel
 from edgelab.ui.pictures.table import worked_table
 from edgelab.ui.pictures.targets import soft_targets
+from edgelab.ui.pictures.turns import turns
 
 __all__ = [
     "Picture",
@@ -20,5 +21,6 @@ __all__ = [
     "scale_per_channel",
     "side_by_side",
     "soft_targets",
+    "turns",
     "worked_table",
 ]
