@@ -1422,7 +1422,7 @@ with torch.inference_mode():
             "PyTorch": lambda: network(tensor),
             "ONNX Runtime": lambda: session.run(None, {input_name: x}),
         }
-        my_times[batch] = race(pair, rounds=10, runs=max(3, runs // 10 // batch))
+        my_times[batch] = race(pair, rounds=10, runs=max(2, runs // 10 // batch))
 
 # %% [markdown]
 # Then the package's: engines on one core, in blocks whose order is drawn anew, with percentiles that say what they cannot tell.
@@ -1434,7 +1434,7 @@ by_batch = {
     batch: latency.measure_latency(
         {"PyTorch": pytorch, "ONNX Runtime": engine},
         images[:batch],
-        runs=runs,
+        runs=max(40, runs // batch),
         warmup=3,
         seed=seed,
     )
@@ -2383,7 +2383,7 @@ def reference():
     with open_engine(plain_file, threads=1) as engine:
         usual = float(np.median(engine.time(pixels(1, 64), 40, 5).seconds))
     found = {}
-    for side, batch in ((96, 2), (128, 1), (128, 2), (160, 1), (192, 1)):
+    for side, batch in ((128, 2), (192, 1)):
         file = export(
             network, pixels(1, side), work / f"side-{side}.onnx", opset=17
         ).path
@@ -2425,13 +2425,13 @@ def measured(setting):
             "plain": (usual, pixels(1, 64)),
             "yours": (own, pixels(batch, side)),
         }
-        found = latency.measure_latency(contenders, runs=160, seed=seed)
+        found = latency.measure_latency(contenders, runs=120, seed=seed)
         peak = own.peak_memory_bytes()
     return readings_of(found, batch * (side / 64) ** 2, peak)
 
 
 # %% [markdown]
-# Both settings take turns for 160 runs each; the memory is that of the process which ran yours.
+# Both settings take turns for 120 runs each; the memory is that of the process which ran yours.
 
 
 # %% tags=["folded"]
