@@ -267,3 +267,22 @@ def test_soft_targets_name_the_highest_and_refuse_what_is_no_probability():
         ui.soft_targets(IMAGES[:2], rows[:2] * 2, TRUTH[:2], NAMES)
     with pytest.raises(BadInput, match="one row each"):
         ui.soft_targets(IMAGES[:2], rows[:1], TRUTH[:2], NAMES)
+
+
+def test_the_turns_of_a_race_and_whom_the_disturbance_hits():
+    picture = ui.turns(
+        {"in a row": "AAABBB", "in turn": "ABABAB"}, "Two races", busy=(0, 2), disturbance="an update runs"
+    )
+    assert "In a row: A A A B B B; an update runs during 2 turns of A and 0 of B." in picture.alt
+    assert "In turn: A B A B A B; 1 turn of A and 1 of B." in picture.alt
+    assert "in turn; disturbed: 1 turn of A, 1 turn of B" in texts(picture)
+    assert ui.turns({"race": ["A", "B"]}, "Plain").alt == "Race: A B."
+
+
+@pytest.mark.parametrize(
+    ("lanes", "busy"),
+    [({}, None), ({"a": ""}, None), ({"a": "A" * 41}, None), ({"a": "AB"}, (1, 3)), ({"a": "AB"}, (1, 1))],
+)
+def test_turns_that_cannot_be_drawn_are_refused(lanes, busy):
+    with pytest.raises(BadInput, match=r"turns\(\)"):
+        ui.turns(lanes, "No race", busy=busy)

@@ -45,7 +45,7 @@ def turns(
     if not 1 <= len(lanes) <= _MOST_LANES:
         raise BadInput(f"turns() draws 1 to {_MOST_LANES} lanes; there are {len(lanes)}.")
     longest = max(len(order) for order in lanes.values())
-    if not min(len(order) for order in lanes.values()) or longest > _MOST_TURNS:
+    if not all(lanes.values()) or longest > _MOST_TURNS:
         raise BadInput(f"turns() draws 1 to {_MOST_TURNS} turns in a lane; there are up to {longest}.")
     if busy is not None and not 0 <= busy[0] < busy[1] <= longest:
         raise BadInput(f"turns(): busy={busy} must lie within the {longest} turns.")
@@ -69,7 +69,7 @@ def turns(
             fill = f"{colour}-soft" if colour != "quiet" else "soft"
             canvas.rect(4 + j * wide + 1.5, top + 26, wide - 3, _HIGH, fill=fill, stroke=colour, line=1.6)
             canvas.text(4 + (j + 0.5) * wide, top + 26 + _HIGH / 2 + 5, name, anchor="middle", bold=True)
-        canvas.text(6, top + 17, lane + (f": hit are {counts}" if counts else ""), size=14)
+        canvas.text(6, top + 17, lane + (f"; disturbed: {counts}" if counts else ""), size=14)
         said = f"{lane[0].upper()}{lane[1:]}: {' '.join(order)}"
         words = " and ".join(
             f"{n}{' turn' if n == 1 and k == 0 else ' turns' if k == 0 else ''} of {name}"
