@@ -25,6 +25,10 @@
 # benchmark that was published without any of this, and at the end you hold the network against the camera's budget.
 #
 # You need: Python, a laptop, no network connection and no GPU. The cells run in under a minute; with the exercises plan a bit more than an hour.
+#
+# **How a lab works.** Run the cells one by one with Shift+Enter. Where a cell says `TODO`, write a few lines, run it, and run the check below it: it tells what it tested and what it
+# found, and gives a hint when you need one. Until your function passes, the cells that follow use the package's own, and a line under each figure says whose it was. Some cells are
+# folded, because what they show matters and their code does not; a click opens them.
 
 # %% tags=["parameters"]
 seed = 0
@@ -109,7 +113,8 @@ Table(
 )
 
 # %% [markdown]
-# Between the network and that answer lie four stations. People train in PyTorch; they deploy a **file**, which a **runtime** loads and runs.
+# Between the network and that answer lie some stations. People train in PyTorch; they deploy a **file**, which a **runtime** loads and runs. For each operator of the file, say a
+# convolution, the runtime has a **kernel**: the machine code that does the work.
 
 # %% tags=["folded"]
 ui.pipeline(
@@ -345,7 +350,7 @@ whose("separable")
 #
 # ### How long does one run take?
 #
-# Read a clock, run, read the clock again. Do it for each run by itself, because runs differ. By hand, with a clock that counts nanoseconds,
+# Read a clock, run the network, read the clock again. Do it for each run by itself, because runs differ. By hand, with a clock that counts nanoseconds,
 # of which a million make a millisecond:
 
 # %%
@@ -366,7 +371,9 @@ ui.worked_table(
 
 # %% [markdown]
 # The first run is not like the others: a runtime chooses kernels, packs weights and reserves memory when it is first called. That cost is real, but it is not what
-# a camera pays for every frame. So let some runs go by untimed; that is the **warm-up**. With $\tau$ as the clock in nanoseconds, run $i$ took
+# a camera pays for every frame. So let some runs go by untimed; that is the **warm-up**.
+#
+# Your stopwatch takes an `action`, a function without arguments such as `lambda: network(image)`, and reads whichever `clock` it is given, so that a check can hand it a clock of its own. With $\tau$ as the clock in nanoseconds, run $i$ took
 #
 # $$ t_i = \frac{\tau_i^{\mathrm{after}} - \tau_i^{\mathrm{before}}}{10^6} \;\; \text{milliseconds.} $$
 
@@ -553,7 +560,7 @@ ui.worked_table(
 )
 
 # %% [markdown]
-# Let $B_{\alpha}$ be the $\alpha$-point of the binomial count of $n$ runs with the chance $q/100$ each, and $t_{(r)}$ the run of rank $r$ when sorted, counted from 1. Then
+# Each of $n$ runs falls below the percentile with the chance $q/100$. Let $B_{\alpha}$ be the smallest count that is not exceeded with a chance of $\alpha$ or more (`binom.ppf` gives it), and $t_{(r)}$ the run of rank $r$ when sorted, counted from 1. Then
 #
 # $$ t_{(B_{0.025})} \;\le\; \text{true } q\text{-th percentile} \;\le\; t_{(B_{0.975} + 1)} \qquad \text{with a confidence of 95 in 100.} $$
 #
@@ -1029,7 +1036,7 @@ speed_up = check("speed_up", my_speed_up, plain.speed_up)
 
 # %% [markdown]
 # A ratio of 1.02 may be nothing at all. Take the differences of the blocks, $d_r$ = median of A's block minus median of B's block in round $r$, and ask how far their mean is from zero,
-# counted in its own **standard error**. Four rounds by hand:
+# counted in its own **standard error**: about how much the mean would change if you raced again. Four rounds by hand:
 
 # %%
 d = np.array([0.3, -0.1, 0.2, 0.4])
@@ -1047,7 +1054,7 @@ ui.worked_table(
 )
 
 # %% [markdown]
-# With $\bar d$ the mean of the $n$ differences and $s_d$ their standard deviation (`ddof=1`):
+# With $\bar d$ the mean of the $n$ differences and $s_d$ their standard deviation (`ddof=1`, which divides by $n - 1$):
 #
 # $$ \text{noise, if} \quad |\bar d| \le 2\,\frac{s_d}{\sqrt{n}}, \qquad \text{else the faster one is A if } \bar d < 0, \text{ and B if } \bar d > 0. $$
 
@@ -1356,7 +1363,7 @@ ui.pipeline(
     [
         ("PyTorch", f"{len(list(network.modules()))} modules, float32"),
         ("ONNX file", f"opset {opset}, {len(graph.node)} operators"),
-        ("onnx.checker", f"valid, IR version {model.ir_version}"),
+        ("onnx.checker", "valid: operators, inputs, shapes"),
         (
             "on the disk",
             f"{report.bytes / 1e6:.1f} MB, {report.parameters:,} parameters",
@@ -2494,16 +2501,28 @@ Table(
 # Made from the readings of this run, on this machine.
 
 
+# %% tags=["finding:answer"]
+def finding_answer(decided):
+    words = ", ".join(f"{limit} {word}" for limit, word in decided.items())
+    text = f"Held against the camera's budget, MobileNetV3-Small on this computer: {words}."
+    if "broken" in decided.values():
+        return f"{text} It does not fit a camera with this processor."
+    if "cannot tell" in decided.values():
+        return f"{text} Whether it fits asks for more runs or a quieter machine."
+    return f"{text} It fits a camera whose processor is as fast as this one."
+
+
+finding(finding_answer, decided)
+
+
 # %% tags=["finding:recap"]
-def finding_recap(decided, first, tail, speed_ups):
-    answer = ", ".join(f"{limit} {word}" for limit, word in decided.items())
+def finding_recap(first, tail, speed_ups):
     told = {
         "above": "The first inference took longer than a usual one, {}",
         "below": "The first inference was no slower than a usual one, {}",
         "unclear": "That the first inference is slower was not shown, {}",
     }
-    text = f"Held against the camera's budget on this computer: {answer}. "
-    text += by_side(first, 1, **told)
+    text = by_side(first, 1, **told)
     told = {
         "above": "the p99 was above the median, {}",
         "below": "the p99 was at the median, {}",
@@ -2515,7 +2534,7 @@ def finding_recap(decided, first, tail, speed_ups):
     return f"{text} times as fast as PyTorch, by the batch."
 
 
-finding(finding_recap, decided, first_ratio, tail_ratio, speed_ups)
+finding(finding_recap, first_ratio, tail_ratio, speed_ups)
 
 # %% [markdown]
 # And what holds on every machine:

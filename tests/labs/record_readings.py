@@ -84,14 +84,10 @@ CHANGES: dict[str, dict[str, tuple[str, Change]]] = {
             lambda a: [{n: 1.4 * r for n, r in a[0].items()}, a[1]],
         ),
         "benchmark": ("a published benchmark that had luck", lambda _: [1.01, 1.04]),
+        "answer": ("a broken deadline", lambda a: [{**a[0], "deadline": "broken"}]),
         "recap": (
-            "a broken deadline, and ratios times 0.4",
-            lambda a: [
-                {**a[0], "deadline": "broken"},
-                scaled(a[1], 0.4),
-                a[2],
-                {b: scaled(r, 0.4) for b, r in a[3].items()},
-            ],
+            "the ratios times 0.2",
+            lambda a: [scaled(a[0], 0.2), a[1], {b: scaled(r, 0.2) for b, r in a[2].items()}],
         ),
     },
     "quantization": {
