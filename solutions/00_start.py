@@ -424,7 +424,7 @@ def _(c, stopwatch):
         got = stopwatch(action, runs, warmup, clock)
         c.that(
             world["reads"] > 0,
-            tested="which clock is read",
+            tested="that the clock is the given one",
             found="another one than the clock that was given",
             mistake="the argument `clock` is ignored",
         )
@@ -433,7 +433,7 @@ def _(c, stopwatch):
             or isinstance(got, (list, tuple, np.ndarray))
             or hasattr(got, "__len__")
             or np.ndim(got) == 0,
-            tested="the answer",
+            tested=f"{runs} runs after {warmup} warm-up runs, on a clock that the check turns",
             found=f"a {type(got).__name__}; return an array of times",
         )
         ms = durations / 1e6
@@ -623,7 +623,7 @@ def _(c, percentile_interval):
         )
         c.that(
             got[1] is not None and got[2] is not None,
-            tested=f"whether {n} runs tell the p{q}",
+            tested=f"the interval of the p{q} of {n} runs",
             found="None, where both ranks lie within the runs",
             mistake="the rank n is still a run: only one above it is missing",
         )
@@ -735,7 +735,7 @@ figure = ui.lines(
     },
     title=f"First interval: of the p50 at {counted[0]} runs, of the p99 at {first_told}",
     x="runs",
-    y="milliseconds, with intervals where there are any",
+    y="ms, with intervals",
     log_x=True,
 )
 ui.show(figure, alt="p50 and p99 over the number of runs: " + figure.layout.title.text)
@@ -821,7 +821,7 @@ def _(c, race):
         )
         c.that(
             world["reads"] > 0,
-            tested="which clock is read",
+            tested="that the clock is the given one",
             found="another one than the clock that was given",
             mistake="the argument `clock` is not handed on to the stopwatch",
         )
@@ -842,7 +842,7 @@ def _(c, race):
             times = np.asarray(got[name], dtype=float)
             c.that(
                 times.shape == (rounds, runs),
-                tested=f"the shape of the times of {name}",
+                tested=f"the times of {name} in {rounds} rounds",
                 found=f"{times.shape}, where {rounds} rounds of {runs} runs are wanted",
                 mistake="the untimed run of each block is among the times"
                 if times.shape == (rounds, runs + 1)
@@ -854,7 +854,7 @@ def _(c, race):
             )
             c.that(
                 times.max() < 40.0,
-                tested=f"the times of {name}, whose first run after a change is slow",
+                tested=f"the times of {name} in {rounds} rounds, each with a slow first run",
                 found=f"a run of {times.max():.0f} ms",
                 mistake="the first run of a block pays for the change of contender: let it go by untimed",
             )
@@ -1310,7 +1310,7 @@ figure = ui.scatter(
         for word in names
         if word in said
     },
-    title="Not noticed up to here"
+    title=f"Not noticed up to {100 * (factors[-1] - 1):.0f} % in these {len(one)} rounds"
     if noticed is None
     else f"Noticed from {100 * (noticed - 1):.0f} % on in these {len(one)} rounds",
     x="slowed by hand, in %",
@@ -1387,7 +1387,7 @@ record("mobilenet.bytes", Reading(report.bytes, "bytes", "measured", "the file s
 # %% [markdown]
 # ### The first inference
 #
-# Your stopwatch saw a slow first run. How slow is the first inference of a runtime that really starts from nothing? Each repeat below starts it in a fresh process.
+# Your stopwatch timed a network that was loaded already. How long does the first inference take in a runtime that really starts from nothing? Each repeat below starts it in a fresh process.
 
 # %%
 first = latency.first_inference(
@@ -1485,7 +1485,7 @@ def finding_meets(mine, theirs):
     gaps = {n: abs(mine[n] / theirs[n].value - 1) for n in mine}
     worst = max(gaps, key=gaps.get)
     text = (
-        f"The two races agree within {100 * gaps[worst]:.0f} %, at batch {worst} least"
+        f"The two races differ by {100 * gaps[worst]:.0f} % at most, at batch {worst}"
     )
     if gaps[worst] <= 0.15:
         return f"{text}."
@@ -1625,7 +1625,7 @@ def _(c, benchmark):
             )
             c.that(
                 world[name] > 0,
-                tested=f"whether {name} ran",
+                tested=f"the time of {name}, {tested}",
                 found="no call of it",
             )
         return {name: float(got[name]) for name in costs}

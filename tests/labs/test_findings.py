@@ -356,7 +356,7 @@ MADE_UP = [
     ("quantization", "profile", (WIDE, 99.0, 0.9), ["the race cannot tell"], ["which are"]),
     ("start", "batches", ({1: WIDE},), ["Batch 1: these runs cannot tell"], ["is faster,"]),
     ("start", "answer", ({"deadline": "cannot tell", "storage": "kept"},), ["more runs"], ["It fits", "does not fit"]),
-    ("start", "meets", ({1: 2.0}, {1: reading(2.1)}), ["agree within 5 %, at batch 1"], ["in between"]),
+    ("start", "meets", ({1: 2.0}, {1: reading(2.1)}), ["differ by 5 % at most, at batch 1"], ["in between"]),
     ("start", "stopwatch", (1.1, 1.2), ["a quiet machine"], ["starting up", "something else"]),
     ("start", "stopwatch", (9.0, 4.0), ["starting up", "something else"], ["quiet"]),
     ("start", "threads", ({"a": reading(0.6, 0.5, 0.7)},), ["a: the second thread saves time, 0.60"], ["costs"]),

@@ -51,15 +51,18 @@ def turns(
         raise BadInput(f"turns(): busy={busy} must lie within the {longest} turns.")
     names = list(dict.fromkeys(name for order in lanes.values() for name in order))
     what = disturbance or "another program runs"
-    canvas = Canvas(30 + _LANE * len(lanes) + 6)
+    canvas = Canvas(30 + _LANE * len(lanes) - 14)
     wide = (WIDTH - 8) / longest
+    left = right = 0.0
     if busy is not None:
         left, right = 4 + busy[0] * wide, 4 + busy[1] * wide
-        canvas.rect(left, 24, right - left, _LANE * len(lanes), fill="orange-soft", stroke="orange", dash="5 4")
-        canvas.text(left + 2, 17, what, size=14, colour="orange")
+        canvas.rect(left, 4, 22, 14, fill="orange-soft", stroke="orange", dash="5 4")
+        canvas.text(left + 30, 16, what, size=14, colour="orange")
     told = []
     for i, (lane, order) in enumerate(lanes.items()):
         top = 30 + _LANE * i
+        if busy is not None:
+            canvas.rect(left, top + 21, right - left, _HIGH + 10, fill="orange-soft", stroke="orange", dash="5 4")
         hit = [sum(name == one for one in order[slice(*busy)]) for name in names] if busy else []
         counts = ", ".join(
             f"{n} {'turn' if n == 1 else 'turns'} of {name}" for n, name in zip(hit, names, strict=False)
