@@ -1593,14 +1593,18 @@ def my_benchmark(contenders, clock=time.perf_counter_ns):
 @checks("benchmark", seconds=60)
 def _(c, benchmark):
     def measured(costs, disturb, tested):
-        """What the answer finds on a machine where a run takes its cost times disturb(ms since the start, runs so far)."""
-        world = {"ms": 0.0, **dict.fromkeys(costs, 0)}
+        """What the answer finds where a run takes its cost times disturb(ms so far, runs of this one, of all)."""
+        world = {"ms": 0.0, "all": 0, **dict.fromkeys(costs, 0)}
 
         def action_of(name):
             def action():
                 noise = c.rng.gamma(64.0, 1 / 64.0)
-                world["ms"] += costs[name] * noise * disturb(world["ms"], world[name])
-                world[name] += 1
+                world["ms"] += (
+                    costs[name]
+                    * noise
+                    * disturb(world["ms"], world[name], world["all"])
+                )
+                world[name], world["all"] = world[name] + 1, world["all"] + 1
 
             return action
 
@@ -1663,7 +1667,7 @@ def _(c, benchmark):
 
     fastest = "this is nearer to the fastest run than to a typical one: take the median"
     each(
-        measured(costs, lambda ms, k: 1.0, "on a quiet machine"),
+        measured(costs, lambda ms, k, n: 1.0, "on a quiet machine"),
         "on a quiet machine",
         "the sum of several runs, or a slow run, in place of a typical one",
         fastest,
@@ -1671,7 +1675,7 @@ def _(c, benchmark):
     each(
         measured(
             costs,
-            lambda ms, k: 5.0 if k < 15 else 1.0,
+            lambda ms, k, n: 5.0 if k < 15 else 1.0,
             "where the first fifteen runs are slow",
         ),
         "where the first fifteen runs are slow",
@@ -1681,20 +1685,18 @@ def _(c, benchmark):
     each(
         measured(
             costs,
-            lambda ms, k: 60.0 if c.rng.random() < 0.08 else 1.0,
+            lambda ms, k, n: 60.0 if c.rng.random() < 0.08 else 1.0,
             "where one run in twelve is interrupted",
         ),
         "where one run in twelve is interrupted",
         "a mean follows the runs that another program interrupted: take the median",
         fastest,
     )
-    hot = measured(
-        costs, lambda ms, k: min(1 + ms / 120, 4.0), "on a machine that gets hot"
-    )
+    hot = measured(costs, lambda ms, k, n: 1 + n / 300, "on a machine that gets hot")
     busy_from = float(c.rng.uniform(15.0, 25.0))
     busy = measured(
         costs,
-        lambda ms, k: 3.0 if (ms + busy_from) % 90 < 30 else 1.0,
+        lambda ms, k, n: 3.0 if (ms + busy_from) % 90 < 30 else 1.0,
         "where another program comes and goes",
     )
     for found, tested in (
