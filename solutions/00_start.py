@@ -560,9 +560,10 @@ ui.worked_table(
 )
 
 # %% [markdown]
-# Each of $n$ runs falls below the percentile with the chance $q/100$. Let $B_{\alpha}$ be the smallest count that is not exceeded with a chance of $\alpha$ or more (`binom.ppf` gives it), and $t_{(r)}$ the run of rank $r$ when sorted, counted from 1. Then
+# Each of $n$ runs falls below the percentile with the chance $q/100$. Let $B_{\alpha}$ be the smallest count that is not exceeded with a chance of $\alpha$ or more (`binom.ppf` gives it), and $t_{(r)}$ the run of rank $r$ when sorted, counted from 1.
+# Then, with a confidence of <span class="given" title="the usual confidence">95 percent</span>,
 #
-# $$ t_{(B_{0.025})} \;\le\; \text{true } q\text{-th percentile} \;\le\; t_{(B_{0.975} + 1)} \qquad \text{with a confidence of 95 in 100.} $$
+# $$ t_{(B_{0.025})} \;\le\; \text{true } q\text{-th percentile} \;\le\; t_{(B_{0.975} + 1)}. $$
 #
 # No bell curve is assumed: only that one run does not tell anything about the next. Where a rank is below 1 or above $n$, the runs **cannot tell**.
 
@@ -1873,7 +1874,9 @@ ui.worked_table(
 )
 
 # %% [markdown]
-# $$ \text{deadline kept, if } \mathrm{high}_{99} \le d, \qquad \text{broken, if } \mathrm{low}_{99} > d, \qquad \text{else it cannot be told.} $$
+# $$ \text{kept if } \mathrm{high} \le d, \quad \text{broken if } \mathrm{low} > d, \quad \text{else it cannot be told} $$
+#
+# where $d$ is the deadline, and low and high are the ends of the interval of the p99.
 
 
 # %% tags=["exercise:fits"]
