@@ -104,7 +104,7 @@ def speed_up(reference_ms: ArrayLike, candidate_ms: ArrayLike) -> float:
     >>> speed_up([4.0, 6.0, 90.0], [3.0, 3.0, 3.0])
     2.0
     """
-    return float(np.median(reference_ms) / np.median(candidate_ms))
+    return float(np.median(np.asarray(reference_ms)) / np.median(np.asarray(candidate_ms)))
 
 
 def verdict(a_blocks_ms: ArrayLike, b_blocks_ms: ArrayLike) -> str:
@@ -117,7 +117,7 @@ def verdict(a_blocks_ms: ArrayLike, b_blocks_ms: ArrayLike) -> str:
     >>> verdict([[1.0, 1.1], [1.0, 1.2]], [[2.0, 2.1], [2.0, 2.2]])
     'a'
     """
-    difference = np.median(a_blocks_ms, axis=1) - np.median(b_blocks_ms, axis=1)
+    difference = np.median(np.asarray(a_blocks_ms), axis=1) - np.median(np.asarray(b_blocks_ms), axis=1)
     error = difference.std(ddof=1) / math.sqrt(len(difference))
     if abs(difference.mean()) <= 2 * error:
         return "noise"

@@ -222,7 +222,7 @@ class Newcomer:
         effort = progress.load(self.slug).exercises[self.exercise.id]
         assert (effort.tries, effort.hints, effort.solved) == (2, 1, True)
         kept = results.load()
-        claimed = {cell.text.split('claim("')[1].split('"')[0] for cell in self.cells if 'claim("' in cell.text}
+        claimed = {name for cell in self.cells for name in cell.calls("claim")}
         assert claimed
         assert {c["id"] for c in kept["claims"] if c["lab"] == self.slug} == claimed
         sentences = [p["sentence"] for p in kept["predictions"] if p["lab"] == self.slug]
