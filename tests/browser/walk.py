@@ -226,13 +226,13 @@ class Newcomer:
         assert claimed
         assert {c["id"] for c in kept["claims"] if c["lab"] == self.slug} == claimed
         sentences = [p["sentence"] for p in kept["predictions"] if p["lab"] == self.slug]
-        assert any(f"You predicted {self.predicted} " in sentence for sentence in sentences), sentences
+        assert any(f"You predicted {self.predicted}" in sentence for sentence in sentences), sentences
 
         for index, cell in enumerate(self.cells[: self.check + 1]):
             if "setup" in cell.tags or "parameters" in cell.tags or index in (self.dial, self.answer, self.check):
                 self.runs(index)
         cell = notebook.show(self.dial)
-        words = f"['You predicted {self.predicted} ', ' before.']"
+        words = f"['You predicted {self.predicted}', ' before.']"
         told = f"(node) => {words}.every((part) => node.innerText.includes(part))"
         assert notebook.until(told, cell), said(notebook, cell)
         assert f"Passed: {self.exercise.id}" in self.told(self.check)
