@@ -26,6 +26,8 @@ Measure = Callable[[Any], Mapping[str, Reading]]
 class Target:
     """One condition: the reading ``name`` is at most, or at least, a figure in ``unit``.
 
+    ``further`` says that of attempts which meet everything the one that lies further beyond this bound is the better.
+
     Examples
     --------
     >>> str(Target("file", at_most=70_000, unit="bytes"))
@@ -36,6 +38,7 @@ class Target:
     unit: str
     at_most: float = math.inf
     at_least: float = -math.inf
+    further: bool = False
 
     def __post_init__(self) -> None:
         if math.isfinite(self.at_most) == math.isfinite(self.at_least):
@@ -53,6 +56,12 @@ class Target:
         """How far the figure lies beyond the bound, as a share of the bound; 0 where the target is met."""
         bound = self.at_most if math.isfinite(self.at_most) else self.at_least
         return 0.0 if self.met(reading) else abs(reading.value - bound) / max(abs(bound), 1e-9)
+
+    def margin(self, reading: Reading) -> float:
+        """How far the figure lies on the good side of the bound, as a share of it, where further is better; else 0."""
+        bound = self.at_most if math.isfinite(self.at_most) else self.at_least
+        far = self.further and self.met(reading)
+        return abs(reading.value - bound) / max(abs(bound), 1e-9) if far else 0.0
 
 
 @dataclass(frozen=True)
@@ -145,6 +154,8 @@ def _keep(identity: str, *, met: bool, readings: Mapping[str, Reading], targets:
     try:
         figures = {target.name: readings[target.name].figure() for target in targets}
         excess = sum(target.excess(readings[target.name]) for target in targets)
+        if met:  # the further beyond its bound, the further below 0
+            excess = -sum(target.margin(readings[target.name]) for target in targets)
         with progress.changing(session.current().lab.slug) as kept:
             best = kept.note_challenge(identity, met=met, excess=excess, figures=figures)
     except EdgelabError as error:

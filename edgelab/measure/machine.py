@@ -6,6 +6,8 @@ import contextlib
 import functools
 import os
 import platform
+import subprocess
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -178,3 +180,30 @@ def on_core(core: int | None, pid: int | None = None) -> Iterator[None]:
         if before:
             with contextlib.suppress(psutil.Error, OSError, ValueError):
                 process.cpu_affinity(before)
+
+
+@contextlib.contextmanager
+def disturbed(on_seconds: float = 0.03, off_seconds: float = 0.06) -> Iterator[None]:
+    """Let other programs come and go meanwhile: one process a core, busy and idle in turn, for a minute at most.
+
+    What a measurement does on a machine that is not quiet can be seen on purpose this way.
+    """
+    code = (
+        "import time\n"
+        "print('up', flush=True)\n"
+        "end = time.perf_counter() + 60\n"
+        "while time.perf_counter() < end:\n"
+        f"    stop = time.perf_counter() + {on_seconds!r}\n"
+        "    while time.perf_counter() < stop: pass\n"
+        f"    time.sleep({off_seconds!r})\n"
+    )
+    with contextlib.ExitStack() as stack:
+        started = []
+        for _ in range(os.cpu_count() or 1):
+            child = stack.enter_context(subprocess.Popen([sys.executable, "-S", "-c", code], stdout=subprocess.PIPE))
+            stack.callback(child.kill)
+            started.append(child)
+        for child in started:
+            if child.stdout is not None:
+                child.stdout.readline()  # it runs now
+        yield

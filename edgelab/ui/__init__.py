@@ -23,6 +23,7 @@ from edgelab.ui.pictures import (
     smlad,
     soft_targets,
     tensor_lives,
+    turns,
     worked_table,
 )
 from edgelab.ui.predict import Prediction, predict
@@ -70,6 +71,7 @@ __all__ = [
     "stairs",
     "tensor_lives",
     "toggle",
+    "turns",
     "waves_figure",
     "worked_table",
 ]

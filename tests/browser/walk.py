@@ -28,7 +28,7 @@ from tests.browser.legible import (
 
 MISTAKES = Path(__file__).parents[1] / "labs" / "mistakes"
 SOLUTIONS = Path(__file__).parents[2] / "solutions"
-WALKS = {"quantization": "affine"}  # the exercise that the newcomer solves
+WALKS = {"start": "separable", "quantization": "affine"}  # the exercise that the newcomer solves
 PRESSES = 12
 ARROWS = 3
 # What the title of the visible figure states: it follows the dials, and is the same whatever the width of the figure.
@@ -222,17 +222,17 @@ class Newcomer:
         effort = progress.load(self.slug).exercises[self.exercise.id]
         assert (effort.tries, effort.hints, effort.solved) == (2, 1, True)
         kept = results.load()
-        claimed = {cell.text.split('claim("')[1].split('"')[0] for cell in self.cells if 'claim("' in cell.text}
+        claimed = {name for cell in self.cells for name in cell.calls("claim")}
         assert claimed
         assert {c["id"] for c in kept["claims"] if c["lab"] == self.slug} == claimed
         sentences = [p["sentence"] for p in kept["predictions"] if p["lab"] == self.slug]
-        assert any(f"You predicted {self.predicted} " in sentence for sentence in sentences), sentences
+        assert any(f"You predicted {self.predicted}" in sentence for sentence in sentences), sentences
 
         for index, cell in enumerate(self.cells[: self.check + 1]):
             if "setup" in cell.tags or "parameters" in cell.tags or index in (self.dial, self.answer, self.check):
                 self.runs(index)
         cell = notebook.show(self.dial)
-        words = f"['You predicted {self.predicted} ', ' before.']"
+        words = f"['You predicted {self.predicted}', ' before.']"
         told = f"(node) => {words}.every((part) => node.innerText.includes(part))"
         assert notebook.until(told, cell), said(notebook, cell)
         assert f"Passed: {self.exercise.id}" in self.told(self.check)

@@ -65,6 +65,17 @@ def test_the_better_attempt_is_kept(lab):
     assert best.figures["file"] == "69,000 bytes"
 
 
+@pytest.mark.parametrize("order", [(60_000, 40_000, 50_000), (40_000, 60_000, 80_000)])
+def test_where_further_is_better_the_furthest_of_those_that_meet_everything_is_kept(lab, order):
+    smallest = Target("file", at_most=70_000, unit="bytes", further=True)
+    for size in order:
+        judge("small", (size, 0.4), measured, (smallest, LOSS))
+    judge("small", (10_000, 3.0), measured, (smallest, LOSS))
+    best = progress.load("example").challenges["small"]
+    assert best.figures["file"] == "40,000 bytes"
+    assert best.met
+
+
 def test_an_attempt_that_fails_is_a_sentence(lab):
     found = judge("small", "nothing", lambda _: (_ for _ in ()).throw(OSError("no such file")), (SIZE, LOSS))
     assert found.status == "not met"

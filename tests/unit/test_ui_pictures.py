@@ -46,6 +46,7 @@ DRAWN = {
     "fixed_point_multiply of zero": lambda: ui.fixed_point_multiply(0, 9, 5, 0),
     "smlad": lambda: ui.smlad((3, -2), (7, 5), 100),
     "smlad at its ends": lambda: ui.smlad((-32768, 32767), (-32768, -32768), -5),
+    "turns": lambda: ui.turns({"in a row": "AABB", "in turn & <so>": ["A", "B", "B", "A"]}, "A & B", busy=(0, 2)),
     "pipeline": lambda: ui.pipeline([("PyTorch", "a < b"), "ONNX", "file", "runtime", "device"], "A & B"),
 }
 HTML = {
@@ -340,3 +341,22 @@ def test_a_fixed_point_multiply_that_cannot_be_drawn(wrong):
 def test_an_smlad_that_cannot_be_drawn(wrong):
     with pytest.raises(BadInput, match="two pairs of signed 16-bit numbers"):
         ui.smlad(*wrong, 0)
+
+
+def test_the_turns_of_a_race_and_whom_the_disturbance_hits():
+    picture = ui.turns(
+        {"in a row": "AAABBB", "in turn": "ABABAB"}, "Two races", busy=(0, 2), disturbance="an update runs"
+    )
+    assert "In a row: A A A B B B; an update runs during 2 turns of A and 0 of B." in picture.alt
+    assert "In turn: A B A B A B; 1 turn of A and 1 of B." in picture.alt
+    assert "in turn; disturbed: 1 turn of A, 1 turn of B" in texts(picture)
+    assert ui.turns({"race": ["A", "B"]}, "Plain").alt == "Race: A B."
+
+
+@pytest.mark.parametrize(
+    ("lanes", "busy"),
+    [({}, None), ({"a": ""}, None), ({"a": "A" * 41}, None), ({"a": "AB"}, (1, 3)), ({"a": "AB"}, (1, 1))],
+)
+def test_turns_that_cannot_be_drawn_are_refused(lanes, busy):
+    with pytest.raises(BadInput, match=r"turns\(\)"):
+        ui.turns(lanes, "No race", busy=busy)

@@ -10,6 +10,7 @@ from edgelab.ui.pictures.quantizer import range_to_integers
 from edgelab.ui.pictures.scales import scale_per_channel
 from edgelab.ui.pictures.table import worked_table
 from edgelab.ui.pictures.targets import soft_targets
+from edgelab.ui.pictures.turns import turns
 
 __all__ = [
     "Picture",
@@ -28,5 +29,6 @@ __all__ = [
     "smlad",
     "soft_targets",
     "tensor_lives",
+    "turns",
     "worked_table",
 ]

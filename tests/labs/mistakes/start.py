@@ -4,7 +4,7 @@ MISTAKES = {
     "separable": [
         (
             """
-def separable_layer_macs(height, width, c_in, c_out, kernel=3, stride=1):
+def my_separable_macs(height, width, c_in, c_out, kernel=3, stride=1):
     h, w = math.ceil(height / stride), math.ceil(width / stride)
     return h * w * c_in * c_out * kernel * kernel
 """,
@@ -12,7 +12,7 @@ def separable_layer_macs(height, width, c_in, c_out, kernel=3, stride=1):
         ),
         (
             """
-def separable_layer_macs(height, width, c_in, c_out, kernel=3, stride=1):
+def my_separable_macs(height, width, c_in, c_out, kernel=3, stride=1):
     h, w = math.ceil(height / stride), math.ceil(width / stride)
     return h * w * c_in * kernel * kernel
 """,
@@ -20,21 +20,21 @@ def separable_layer_macs(height, width, c_in, c_out, kernel=3, stride=1):
         ),
         (
             """
-def separable_layer_macs(height, width, c_in, c_out, kernel=3, stride=1):
+def my_separable_macs(height, width, c_in, c_out, kernel=3, stride=1):
     return height * width * c_in * (kernel * kernel + c_out)
 """,
             "stride is ignored",
         ),
         (
             """
-def separable_layer_macs(height, width, c_in, c_out, kernel=3, stride=1):
+def my_separable_macs(height, width, c_in, c_out, kernel=3, stride=1):
     return (height // stride) * (width // stride) * c_in * (kernel * kernel + c_out)
 """,
             "round up",
         ),
         (
             """
-def separable_layer_macs(height, width, c_in, c_out, kernel=3, stride=1):
+def my_separable_macs(height, width, c_in, c_out, kernel=3, stride=1):
     h, w = (height + 1) // stride, (width + 1) // stride
     return h * w * c_in * (kernel * kernel + c_out)
 """,
@@ -42,7 +42,7 @@ def separable_layer_macs(height, width, c_in, c_out, kernel=3, stride=1):
         ),
         (
             """
-def separable_layer_macs(height, width, c_in, c_out, kernel=3, stride=1):
+def my_separable_macs(height, width, c_in, c_out, kernel=3, stride=1):
     h, w = (height + stride // 2) // stride, (width + stride // 2) // stride
     return h * w * c_in * (kernel * kernel + c_out)
 """,
@@ -50,7 +50,7 @@ def separable_layer_macs(height, width, c_in, c_out, kernel=3, stride=1):
         ),
         (
             """
-def separable_layer_macs(height, width, c_in, c_out, kernel=3, stride=1):
+def my_separable_macs(height, width, c_in, c_out, kernel=3, stride=1):
     h, w = height // stride + 1, width // stride + 1
     return h * w * c_in * (kernel * kernel + c_out)
 """,
@@ -58,7 +58,7 @@ def separable_layer_macs(height, width, c_in, c_out, kernel=3, stride=1):
         ),
         (
             """
-def separable_layer_macs(height, width, c_in, c_out, kernel=3, stride=1):
+def my_separable_macs(height, width, c_in, c_out, kernel=3, stride=1):
     h, w = round(height / stride), round(width / stride)
     return h * w * c_in * (kernel * kernel + c_out)
 """,
@@ -66,7 +66,7 @@ def separable_layer_macs(height, width, c_in, c_out, kernel=3, stride=1):
         ),
         (
             """
-def separable_layer_macs(height, width, c_in, c_out, kernel=3, stride=1):
+def my_separable_macs(height, width, c_in, c_out, kernel=3, stride=1):
     h, w = int(height / stride + 0.5), int(width / stride + 0.5)
     return h * w * c_in * (kernel * kernel + c_out)
 """,
@@ -74,7 +74,7 @@ def separable_layer_macs(height, width, c_in, c_out, kernel=3, stride=1):
         ),
         (
             """
-def separable_layer_macs(height, width, c_in, c_out, kernel=3, stride=1):
+def my_separable_macs(height, width, c_in, c_out, kernel=3, stride=1):
     h, w = np.int32(-(-height // stride)), np.int32(-(-width // stride))
     return int(h * w * np.int32(c_in) * np.int32(kernel * kernel + c_out))
 """,
@@ -82,7 +82,7 @@ def separable_layer_macs(height, width, c_in, c_out, kernel=3, stride=1):
         ),
         (
             """
-def separable_layer_macs(height, width, c_in, c_out, kernel=3, stride=1):
+def my_separable_macs(height, width, c_in, c_out, kernel=3, stride=1):
     h, w = math.ceil(height / stride), math.ceil(width / stride)
     return h * w * c_in * (9 + c_out)
 """,
@@ -90,7 +90,7 @@ def separable_layer_macs(height, width, c_in, c_out, kernel=3, stride=1):
         ),
         (
             """
-def separable_layer_macs(height, width, c_in, c_out, kernel=3, stride=1):
+def my_separable_macs(height, width, c_in, c_out, kernel=3, stride=1):
     h, w = math.ceil(height / stride), width
     return h * w * c_in * (kernel * kernel + c_out)
 """,
@@ -98,7 +98,7 @@ def separable_layer_macs(height, width, c_in, c_out, kernel=3, stride=1):
         ),
         (
             """
-def separable_layer_macs(height, width, c_in, c_out, kernel=3, stride=1):
+def my_separable_macs(height, width, c_in, c_out, kernel=3, stride=1):
     h, w = math.ceil(height / stride), math.ceil(width / stride)
     return h * w * c_in * kernel * kernel + height * width * c_in * c_out
 """,
@@ -106,7 +106,7 @@ def separable_layer_macs(height, width, c_in, c_out, kernel=3, stride=1):
         ),
         (
             """
-def separable_layer_macs(height, width, c_in, c_out, kernel=3, stride=1):
+def my_separable_macs(height, width, c_in, c_out, kernel=3, stride=1):
     h, w = math.ceil(height / stride), math.ceil(width / stride)
     return 2 * h * w * c_in * (kernel * kernel + c_out)
 """,
@@ -114,183 +114,531 @@ def separable_layer_macs(height, width, c_in, c_out, kernel=3, stride=1):
         ),
         (
             """
-def separable_layer_macs(height, width, c_in, c_out, kernel=3, stride=1):
+def my_separable_macs(height, width, c_in, c_out, kernel=3, stride=1):
     h, w = -(-height // stride), -(-width // stride)
     return h * w * min(c_in, c_out) * kernel * kernel + h * w * c_in * c_out
 """,
             "as many channels as the input",
         ),
     ],
-    "summary": [
+    "stopwatch": [
         (
             """
-def summarise(times_ms, warmup=10):
-    if len(times_ms) <= warmup:
-        raise ValueError('too short')
-    return {f'p{q}': float(np.percentile(times_ms, q)) for q in (50, 95, 99)}
+def my_stopwatch(action, runs, warmup=0, clock=time.perf_counter_ns):
+    times = []
+    for _ in range(runs):
+        start = clock()
+        action()
+        times.append((clock() - start) / 1e6)
+    return np.array(times)
 """,
-            "warm-up runs are still in",
+            "the warm-up was left out",
         ),
         (
             """
-def summarise(times_ms, warmup=10):
-    steady = np.asarray(times_ms)[warmup:]
-    return {f'p{q}': float(np.percentile(steady, q / 100)) for q in (50, 95, 99)}
+def my_stopwatch(action, runs, warmup=0, clock=time.perf_counter_ns):
+    times = []
+    for _ in range(warmup + runs):
+        start = clock()
+        action()
+        times.append((clock() - start) / 1e6)
+    return np.array(times)
+""",
+            "the warm-up runs are among the times",
+        ),
+        (
+            """
+def my_stopwatch(action, runs, warmup=0, clock=time.perf_counter_ns):
+    for _ in range(warmup):
+        action()
+    times = []
+    for _ in range(runs):
+        start = clock()
+        action()
+        times.append((clock() - start))
+    return np.array(times)
+""",
+            "these are nanoseconds",
+        ),
+        (
+            """
+def my_stopwatch(action, runs, warmup=0, clock=time.perf_counter_ns):
+    for _ in range(warmup):
+        action()
+    times = []
+    for _ in range(runs):
+        start = clock()
+        action()
+        times.append((clock() - start) / 1e9)
+    return np.array(times)
+""",
+            "these are seconds",
+        ),
+        (
+            """
+def my_stopwatch(action, runs, warmup=0, clock=time.perf_counter_ns):
+    for _ in range(warmup):
+        action()
+    times = []
+    for _ in range(runs):
+        start = clock()
+        action()
+        times.append((clock() - start) / 1e3)
+    return np.array(times)
+""",
+            "these are microseconds",
+        ),
+        (
+            """
+def my_stopwatch(action, runs, warmup=0, clock=time.perf_counter_ns):
+    for _ in range(warmup):
+        action()
+    start = clock()
+    times = []
+    for _ in range(runs):
+        action()
+        times.append((clock() - start) / 1e6)
+    return np.array(times)
+""",
+            "counts from the first start",
+        ),
+        (
+            """
+def my_stopwatch(action, runs, warmup=0, clock=time.perf_counter_ns):
+    for _ in range(warmup):
+        action()
+    times = []
+    for _ in range(runs):
+        start = clock()
+        action()
+        times.append((clock() - start) / 1e6)
+    return np.mean(times)
+""",
+            "this is the mean of the runs",
+        ),
+        (
+            """
+def my_stopwatch(action, runs, warmup=0, clock=time.perf_counter_ns):
+    for _ in range(warmup):
+        action()
+    start = clock()
+    for _ in range(runs):
+        action()
+    return (clock() - start) / 1e6
+""",
+            "this is the sum of the runs",
+        ),
+        (
+            """
+def my_stopwatch(action, runs, warmup=0, clock=time.perf_counter_ns):
+    for _ in range(warmup):
+        action()
+    start = clock()
+    for _ in range(runs):
+        action()
+    return (clock() - start) / 1e6 / runs
+""",
+            "this is the mean of the runs",
+        ),
+        (
+            """
+def my_stopwatch(action, runs, warmup=0, clock=time.perf_counter_ns):
+    for _ in range(warmup):
+        action()
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter_ns()
+        action()
+        times.append((time.perf_counter_ns() - start) / 1e6)
+    return np.array(times)
+""",
+            "the argument `clock` is ignored",
+        ),
+        (
+            """
+def my_stopwatch(action, runs, warmup=0, clock=time.perf_counter_ns):
+    action()
+    times = []
+    for _ in range(runs):
+        start = clock()
+        action()
+        times.append((clock() - start) / 1e6)
+    return np.array(times)
+""",
+            "whatever `warmup` says",
+        ),
+        (
+            """
+def my_stopwatch(action, runs, warmup=0, clock=time.perf_counter_ns):
+    for _ in range(warmup):
+        action()
+    times = []
+    for _ in range(runs - warmup):
+        start = clock()
+        action()
+        times.append((clock() - start) / 1e6)
+    return np.array(times)
+""",
+            "missing from the number of runs",
+        ),
+        (
+            """
+def my_stopwatch(action, runs, warmup=0, clock=time.perf_counter_ns):
+    for _ in range(warmup):
+        action()
+    times = []
+    for _ in range(runs):
+        start = clock()
+        action()
+        times.append((clock() - start) / 1e6)
+    return np.sort(times)
+""",
+            "in the order of the runs",
+        ),
+        (
+            """
+def my_stopwatch(action, runs, warmup=0, clock=time.perf_counter_ns):
+    for _ in range(warmup):
+        action()
+    times = []
+    for _ in range(runs):
+        times.append((clock() - clock()) / 1e6)
+        action()
+    return np.array(times)
+""",
+            "nothing was timed",
+        ),
+        (
+            """
+def my_stopwatch(action, runs, warmup=0, clock=time.perf_counter_ns):
+    for _ in range(warmup):
+        action()
+    times = []
+    for _ in range(runs):
+        start = clock()
+        action()
+        times.append((start - clock()) / 1e6)
+    return np.array(times)
+""",
+            "the end minus the start",
+        ),
+        (
+            """
+def my_stopwatch(action, runs, warmup=0, clock=time.perf_counter_ns):
+    for _ in range(warmup):
+        action()
+    times = []
+    for _ in range(runs):
+        start = clock()
+        action()
+        times.append((clock() - start) / 1e6)
+    np.array(times)
+""",
+            "return",
+        ),
+    ],
+    "percentile": [
+        (
+            """
+def my_percentile_interval(times_ms, q):
+    ordered, n = np.asarray(times_ms), len(times_ms)
+    low, high = binom.ppf([0.025, 0.975], n, q / 100).astype(int)
+    value = float(np.percentile(ordered, q))
+    if low < 1 or high + 1 > n:
+        return value, None, None
+    return value, float(ordered[low - 1]), float(ordered[high])
+""",
+            "the runs were not sorted",
+        ),
+        (
+            """
+def my_percentile_interval(times_ms, q):
+    ordered, n = np.sort(times_ms), len(times_ms)
+    low, high = binom.ppf([0.025, 0.975], n, q / 100).astype(int)
+    value = float(np.percentile(ordered, q))
+    if low < 1 or high + 1 > n:
+        return value, None, None
+    return value, float(ordered[low]), float(ordered[high])
+""",
+            "the lower end is one run too high",
+        ),
+        (
+            """
+def my_percentile_interval(times_ms, q):
+    ordered, n = np.sort(times_ms), len(times_ms)
+    low, high = binom.ppf([0.025, 0.975], n, q / 100).astype(int)
+    value = float(np.percentile(ordered, q))
+    if low < 1 or high + 1 > n:
+        return value, None, None
+    return value, float(ordered[low - 1]), float(ordered[high - 1])
+""",
+            "the upper end is one run too low",
+        ),
+        (
+            """
+def my_percentile_interval(times_ms, q):
+    ordered, n = np.sort(times_ms), len(times_ms)
+    low, high = binom.ppf([0.025, 0.975], n, q / 100).astype(int)
+    value = float(np.percentile(ordered, q))
+    if False:
+        return value, None, None
+    return value, float(ordered[low - 1]), float(ordered[min(high, n - 1)])
+""",
+            "a rank above n has no run",
+        ),
+        (
+            """
+def my_percentile_interval(times_ms, q):
+    ordered, n = np.sort(times_ms), len(times_ms)
+    low, high = binom.ppf([0.025, 0.975], n, q / 100).astype(int)
+    value = float(np.percentile(ordered, q))
+    if high + 1 > n:
+        return value, None, None
+    return value, float(ordered[low - 1]), float(ordered[high])
+""",
+            "a rank of 0 has no run",
+        ),
+        (
+            """
+def my_percentile_interval(times_ms, q):
+    ordered, n = np.sort(times_ms), len(times_ms)
+    low, high = binom.ppf([0.025, 0.975], n, q / 100).astype(int)
+    value = float(np.percentile(ordered, q))
+    if low < 1 or high + 1 >= n:
+        return value, None, None
+    return value, float(ordered[low - 1]), float(ordered[high])
+""",
+            "the rank n is still a run",
+        ),
+        (
+            """
+def my_percentile_interval(times_ms, q):
+    ordered, n = np.sort(times_ms), len(times_ms)
+    low, high = binom.ppf([0.05, 0.95], n, q / 100).astype(int)
+    value = float(np.percentile(ordered, q))
+    if low < 1 or high + 1 > n:
+        return value, None, None
+    return value, float(ordered[low - 1]), float(ordered[high])
+""",
+            "0.025 and 0.975",
+        ),
+        (
+            """
+def my_percentile_interval(times_ms, q):
+    ordered, n = np.sort(times_ms), len(times_ms)
+    low, high = binom.ppf([0.025, 0.975], n, q / 100).astype(int)
+    value = float(np.percentile(ordered, q / 100))
+    if low < 1 or high + 1 > n:
+        return value, None, None
+    return value, float(ordered[low - 1]), float(ordered[high])
 """,
             "percent, not a fraction",
         ),
         (
             """
-def summarise(times_ms, warmup=10):
-    steady = np.sort(np.asarray(times_ms))[warmup:]
-    return {f'p{q}': float(np.percentile(steady, q)) for q in (50, 95, 99)}
+def my_percentile_interval(times_ms, q):
+    ordered, n = np.sort(times_ms), len(times_ms)
+    low, high = binom.ppf([0.025, 0.975], n, q / 100).astype(int)
+    value = float(np.percentile(ordered, q))
+    if low < 1 or high + 1 > n:
+        return value, None, None
+    return value, float(ordered[high]), float(ordered[low - 1])
 """,
-            "sorted before the warm-up was dropped",
+            "wrong way round",
         ),
         (
             """
-def summarise(times_ms, warmup=10):
-    steady = np.asarray(times_ms)[warmup:]
-    return {f'p{q}': float(steady.mean()) for q in (50, 95, 99)}
+def my_percentile_interval(times_ms, q):
+    ordered, n = np.sort(times_ms), len(times_ms)
+    low, high = binom.ppf([0.025, 0.975], n, q / 100).astype(int)
+    value = float(np.percentile(ordered, q))
+    if low < 1 or high + 1 > n:
+        return value, None, None
+    return value, *np.percentile(ordered, [2.5, 97.5])
+""",
+            "percentiles of the runs, not of the count",
+        ),
+        (
+            """
+def my_percentile_interval(times_ms, q):
+    ordered, n = np.sort(times_ms), len(times_ms)
+    low, high = binom.ppf([0.025, 0.975], n, q / 100).astype(int)
+    value = float(np.percentile(ordered, q))
+    if low < 1 or high + 1 > n:
+        return value, None, None
+    return value, low, high + 1
+""",
+            "the runs that have them are wanted",
+        ),
+        (
+            """
+def my_percentile_interval(times_ms, q):
+    ordered, n = np.sort(times_ms), len(times_ms)
+    low, high = binom.ppf([0.025, 0.975], n, 0.5).astype(int)
+    value = float(np.percentile(ordered, q))
+    if low < 1 or high + 1 > n:
+        return value, None, None
+    return value, float(ordered[low - 1]), float(ordered[high])
+""",
+            "the interval is that of the median",
+        ),
+        (
+            """
+def my_percentile_interval(times_ms, q):
+    ordered, n = np.sort(times_ms), len(times_ms)
+    low, high = binom.ppf([0.025, 0.975], n, q / 100).astype(int)
+    value = float(np.percentile(ordered, q))
+    if low < 1 or high + 1 > n:
+        return value, None, None
+    return value, float(ordered[0]), float(ordered[-1])
+""",
+            "the range of all runs",
+        ),
+        (
+            """
+def my_percentile_interval(times_ms, q):
+    ordered, n = np.sort(times_ms), len(times_ms)
+    low, high = binom.ppf([0.025, 0.975], n, q / 100).astype(int)
+    value = float(np.mean(ordered))
+    if low < 1 or high + 1 > n:
+        return value, None, None
+    return value, float(ordered[low - 1]), float(ordered[high])
 """,
             "this is the mean",
         ),
+    ],
+    "race": [
         (
             """
-def summarise(times_ms, warmup=10):
-    if len(times_ms) == warmup:
-        raise ValueError('too short')
-    steady = np.asarray(times_ms)[warmup:]
-    return {f'p{q}': float(np.percentile(steady, q)) for q in (50, 95, 99)}
+def my_race(contenders, rounds, runs, clock=time.perf_counter_ns):
+    times = {}
+    for name, action in contenders.items():
+        times[name] = np.array([stopwatch(action, runs, 1, clock) for _ in range(rounds)])
+    return times
 """,
-            "whenever no run is left",
+            "one contender after the other",
         ),
         (
             """
-def summarise(times_ms, warmup=10):
-    if len(times_ms) < warmup:
-        raise ValueError('too short')
-    steady = np.asarray(times_ms)[warmup:]
-    return {f'p{q}': float(np.percentile(steady, q)) for q in (50, 95, 99)}
+def my_race(contenders, rounds, runs, clock=time.perf_counter_ns):
+    times = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, action in contenders.items():
+            times[name].append(stopwatch(action, runs, 0, clock))
+    return {name: np.array(blocks) for name, blocks in times.items()}
 """,
-            "whenever no run is left",
+            "pays for the change of contender",
         ),
         (
             """
-def summarise(times_ms, warmup=10):
-    if len(times_ms) <= warmup:
-        raise ValueError('too short')
-    steady = np.asarray(times_ms)[10:]
-    return {f'p{q}': float(np.percentile(steady, q)) for q in (50, 95, 99)}
+def my_race(contenders, rounds, runs, clock=time.perf_counter_ns):
+    times = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, action in contenders.items():
+            times[name].append(stopwatch(action, runs + 1, 0, clock))
+    return {name: np.array(blocks) for name, blocks in times.items()}
 """,
-            "argument warmup is ignored",
+            "the untimed run of each block is among the times",
         ),
         (
             """
-def summarise(times_ms, warmup=10):
-    if len(times_ms) <= warmup:
-        raise ValueError('too short')
-    steady = np.asarray(times_ms)[warmup + 1:]
-    return {f'p{q}': float(np.percentile(steady, q)) for q in (50, 95, 99)}
+def my_race(contenders, rounds, runs, clock=time.perf_counter_ns):
+    times = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, action in contenders.items():
+            times[name].append(stopwatch(action, runs, 1))
+    return {name: np.array(blocks) for name, blocks in times.items()}
 """,
-            "one run too many",
+            "not handed on to the stopwatch",
         ),
         (
             """
-def summarise(times_ms, warmup=10):
-    if len(times_ms) <= warmup:
-        raise ValueError('too short')
-    steady = np.asarray(times_ms)[warmup - 1:]
-    return {f'p{q}': float(np.percentile(steady, q)) for q in (50, 95, 99)}
+def my_race(contenders, rounds, runs, clock=time.perf_counter_ns):
+    times = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, action in contenders.items():
+            times[name].append(stopwatch(action, runs, 1, clock))
+    return {name: np.array(blocks).T for name, blocks in times.items()}
 """,
-            "one warm-up run is still in",
+            "rows and columns are exchanged",
         ),
         (
             """
-def summarise(times_ms, warmup=10):
-    if len(times_ms) <= warmup:
-        raise ValueError('too short')
-    steady = np.asarray(times_ms)[warmup:]
-    p50, p95 = np.percentile(steady, [50, 95])
-    return {'p50': p50, 'p95': p95, 'p99': float(np.percentile(steady, 98))}
+def my_race(contenders, rounds, runs, clock=time.perf_counter_ns):
+    times = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, action in contenders.items():
+            times[name].append(stopwatch(action, runs, 1, clock))
+    return {name: np.concatenate(blocks) for name, blocks in times.items()}
 """,
-            "another percentile than the key",
+            "keep one row for each round",
         ),
         (
             """
-def summarise(times_ms, warmup=10):
-    if len(times_ms) <= warmup:
-        raise ValueError('too short')
-    steady = np.asarray(times_ms)[warmup:]
-    p50, p95 = np.percentile(steady, [50, 90])
-    return {'p50': p50, 'p95': p95, 'p99': float(np.percentile(steady, 99))}
+def my_race(contenders, rounds, runs, clock=time.perf_counter_ns):
+    times = {name: [] for name in contenders}
+    for _ in range(rounds * runs):
+        for name, action in contenders.items():
+            times[name].append(stopwatch(action, 1, 0, clock)[0])
+    return {name: np.array(blocks).reshape(rounds, runs) for name, blocks in times.items()}
 """,
-            "another percentile than the key",
+            "change after each single run",
         ),
         (
             """
-def summarise(times_ms, warmup=10):
-    if len(times_ms) <= warmup:
-        raise ValueError('too short')
-    steady = np.asarray(times_ms)[warmup:]
-    p50, p95 = np.percentile(steady, [50, 95])
-    return {'p50': p50, 'p95': p95, 'p99': float(steady.max())}
+def my_race(contenders, rounds, runs, clock=time.perf_counter_ns):
+    times = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, action in contenders.items():
+            times[name].append(np.full(runs, stopwatch(action, runs, 1, clock).mean()))
+    return {name: np.array(blocks) for name, blocks in times.items()}
 """,
-            "largest value",
+            "every later run timed once",
         ),
         (
             """
-def summarise(times_ms, warmup=10):
-    if len(times_ms) <= warmup:
-        raise ValueError('too short')
-    steady = np.asarray(times_ms)[warmup:]
-    return {f'p{q}': float(np.percentile(steady, q, method='lower')) for q in (50, 95, 99)}
+def my_race(contenders, rounds, runs, clock=time.perf_counter_ns):
+    times = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, action in contenders.items():
+            times[name].append(stopwatch(action, runs, 1, clock))
+    return list(times.values())
 """,
-            "nearest run below",
-        ),
-        (
-            """
-def summarise(times_ms, warmup=10):
-    if len(times_ms) <= warmup:
-        raise ValueError('too short')
-    steady = np.asarray(times_ms)[warmup:]
-    return {f'p{q}': float(np.sort(steady)[min(int(q / 100 * len(steady)), len(steady) - 1)]) for q in (50, 95, 99)}
-""",
-            "np.percentile takes what lies between two runs",
+            "a key for each contender",
         ),
     ],
     "speed_up": [
         (
             """
-def speed_up(reference_ms, candidate_ms):
+def my_speed_up(reference_ms, candidate_ms):
     return float(np.median(candidate_ms) / np.median(reference_ms))
 """,
             "upside down",
         ),
         (
             """
-def speed_up(reference_ms, candidate_ms):
+def my_speed_up(reference_ms, candidate_ms):
     return float(np.mean(reference_ms) / np.mean(candidate_ms))
 """,
             "one outlier moved the answer",
         ),
         (
             """
-def speed_up(reference_ms, candidate_ms):
+def my_speed_up(reference_ms, candidate_ms):
     return float(np.median(np.asarray(reference_ms) / np.asarray(candidate_ms)))
 """,
             "the runs are not pairs",
         ),
         (
             """
-def speed_up(reference_ms, candidate_ms):
+def my_speed_up(reference_ms, candidate_ms):
     return float(np.median(reference_ms) / np.median(candidate_ms)) - 1
 """,
             "equal times give 1",
         ),
         (
             """
-def speed_up(reference_ms, candidate_ms):
+def my_speed_up(reference_ms, candidate_ms):
     r, c = sorted(reference_ms), sorted(candidate_ms)
     return float(r[len(r) // 2] / c[len(c) // 2])
 """,
@@ -298,7 +646,7 @@ def speed_up(reference_ms, candidate_ms):
         ),
         (
             """
-def speed_up(reference_ms, candidate_ms):
+def my_speed_up(reference_ms, candidate_ms):
     r, c = sorted(reference_ms), sorted(candidate_ms)
     return float(r[(len(r) - 1) // 2] / c[(len(c) - 1) // 2])
 """,
@@ -306,28 +654,28 @@ def speed_up(reference_ms, candidate_ms):
         ),
         (
             """
-def speed_up(reference_ms, candidate_ms):
+def my_speed_up(reference_ms, candidate_ms):
     return float(np.min(reference_ms) / np.min(candidate_ms))
 """,
             "not what is typical",
         ),
         (
             """
-def speed_up(reference_ms, candidate_ms):
+def my_speed_up(reference_ms, candidate_ms):
     return 100 * float(np.median(reference_ms) / np.median(candidate_ms) - 1)
 """,
             "gain in percent",
         ),
         (
             """
-def speed_up(reference_ms, candidate_ms):
+def my_speed_up(reference_ms, candidate_ms):
     return float(reference_ms[len(reference_ms) // 2] / candidate_ms[len(candidate_ms) // 2])
 """,
             "before it was sorted",
         ),
         (
             """
-def speed_up(reference_ms, candidate_ms):
+def my_speed_up(reference_ms, candidate_ms):
     return float(np.median(reference_ms) / np.mean(candidate_ms))
 """,
             "a mean, the other a median",
@@ -336,7 +684,7 @@ def speed_up(reference_ms, candidate_ms):
     "verdict": [
         (
             """
-def verdict(a_blocks_ms, b_blocks_ms):
+def my_verdict(a_blocks_ms, b_blocks_ms):
     d = np.median(a_blocks_ms, axis=1) - np.median(b_blocks_ms, axis=1)
     error = d.std(ddof=1) / math.sqrt(len(d))
     return 'noise' if abs(d.mean()) <= 2 * error else ('a' if d.mean() > 0 else 'b')
@@ -345,14 +693,14 @@ def verdict(a_blocks_ms, b_blocks_ms):
         ),
         (
             """
-def verdict(a_blocks_ms, b_blocks_ms):
+def my_verdict(a_blocks_ms, b_blocks_ms):
     return 'a' if np.median(a_blocks_ms) < np.median(b_blocks_ms) else 'b'
 """,
             "never exactly zero",
         ),
         (
             """
-def verdict(a_blocks_ms, b_blocks_ms):
+def my_verdict(a_blocks_ms, b_blocks_ms):
     a, b = np.median(a_blocks_ms, axis=1), np.median(b_blocks_ms, axis=1)
     error = math.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b))
     d = a.mean() - b.mean()
@@ -362,7 +710,7 @@ def verdict(a_blocks_ms, b_blocks_ms):
         ),
         (
             """
-def verdict(a_blocks_ms, b_blocks_ms):
+def my_verdict(a_blocks_ms, b_blocks_ms):
     d = np.mean(a_blocks_ms, axis=1) - np.mean(b_blocks_ms, axis=1)
     error = d.std(ddof=1) / math.sqrt(len(d))
     return 'noise' if abs(d.mean()) <= 2 * error else ('a' if d.mean() < 0 else 'b')
@@ -371,7 +719,7 @@ def verdict(a_blocks_ms, b_blocks_ms):
         ),
         (
             """
-def verdict(a_blocks_ms, b_blocks_ms):
+def my_verdict(a_blocks_ms, b_blocks_ms):
     d = np.median(a_blocks_ms, axis=1) - np.median(b_blocks_ms, axis=1)
     error = d.std() / math.sqrt(len(d))
     return 'noise' if abs(d.mean()) <= 2 * error else ('a' if d.mean() < 0 else 'b')
@@ -380,7 +728,7 @@ def verdict(a_blocks_ms, b_blocks_ms):
         ),
         (
             """
-def verdict(a_blocks_ms, b_blocks_ms):
+def my_verdict(a_blocks_ms, b_blocks_ms):
     d = np.median(a_blocks_ms, axis=1) - np.median(b_blocks_ms, axis=1)
     error = d.std(ddof=1) / math.sqrt(len(d))
     m = np.median(d)
@@ -390,7 +738,7 @@ def verdict(a_blocks_ms, b_blocks_ms):
         ),
         (
             """
-def verdict(a_blocks_ms, b_blocks_ms):
+def my_verdict(a_blocks_ms, b_blocks_ms):
     d = np.median(a_blocks_ms, axis=1) - np.median(b_blocks_ms, axis=1)
     error = d.std(ddof=1)
     return 'noise' if abs(d.mean()) <= 2 * error else ('a' if d.mean() < 0 else 'b')
@@ -399,7 +747,7 @@ def verdict(a_blocks_ms, b_blocks_ms):
         ),
         (
             """
-def verdict(a_blocks_ms, b_blocks_ms):
+def my_verdict(a_blocks_ms, b_blocks_ms):
     d = np.median(a_blocks_ms, axis=1) - np.median(b_blocks_ms, axis=1)
     error = d.std(ddof=1) / len(d)
     return 'noise' if abs(d.mean()) <= 2 * error else ('a' if d.mean() < 0 else 'b')
@@ -408,7 +756,7 @@ def verdict(a_blocks_ms, b_blocks_ms):
         ),
         (
             """
-def verdict(a_blocks_ms, b_blocks_ms):
+def my_verdict(a_blocks_ms, b_blocks_ms):
     d = np.median(a_blocks_ms, axis=1) - np.median(b_blocks_ms, axis=1)
     error = d.std(ddof=1) / math.sqrt(len(d))
     return 'noise' if abs(d.mean()) <= error else ('a' if d.mean() < 0 else 'b')
@@ -417,7 +765,7 @@ def verdict(a_blocks_ms, b_blocks_ms):
         ),
         (
             """
-def verdict(a_blocks_ms, b_blocks_ms):
+def my_verdict(a_blocks_ms, b_blocks_ms):
     d = np.median(a_blocks_ms, axis=1) - np.median(b_blocks_ms, axis=1)
     error = d.std(ddof=1) / math.sqrt(len(d))
     return 'noise' if abs(d.mean()) <= 3 * error else ('a' if d.mean() < 0 else 'b')
@@ -426,7 +774,7 @@ def verdict(a_blocks_ms, b_blocks_ms):
         ),
         (
             """
-def verdict(a_blocks_ms, b_blocks_ms):
+def my_verdict(a_blocks_ms, b_blocks_ms):
     d = np.median(a_blocks_ms, axis=1) - np.median(b_blocks_ms, axis=1)
     error = d.std(ddof=1) / math.sqrt(len(d))
     return 'noise' if abs(d.mean()) < 2 * error else ('a' if d.mean() < 0 else 'b')
@@ -435,7 +783,7 @@ def verdict(a_blocks_ms, b_blocks_ms):
         ),
         (
             """
-def verdict(a_blocks_ms, b_blocks_ms):
+def my_verdict(a_blocks_ms, b_blocks_ms):
     d = np.median(a_blocks_ms, axis=0) - np.median(b_blocks_ms, axis=0)
     d = d if len(d) > 1 else np.median(a_blocks_ms, axis=1) - np.median(b_blocks_ms, axis=1)
     error = d.std(ddof=1) / math.sqrt(len(d))
@@ -445,7 +793,7 @@ def verdict(a_blocks_ms, b_blocks_ms):
         ),
         (
             """
-def verdict(a_blocks_ms, b_blocks_ms):
+def my_verdict(a_blocks_ms, b_blocks_ms):
     a, b = (np.sort(x, axis=1)[:, x.shape[1] // 2] for x in (a_blocks_ms, b_blocks_ms))
     d = a - b
     error = d.std(ddof=1) / math.sqrt(len(d))
@@ -455,7 +803,7 @@ def verdict(a_blocks_ms, b_blocks_ms):
         ),
         (
             """
-def verdict(a_blocks_ms, b_blocks_ms):
+def my_verdict(a_blocks_ms, b_blocks_ms):
     d = np.min(a_blocks_ms, axis=1) - np.min(b_blocks_ms, axis=1)
     error = d.std(ddof=1) / math.sqrt(len(d))
     return 'noise' if abs(d.mean()) <= 2 * error else ('a' if d.mean() < 0 else 'b')
@@ -464,7 +812,7 @@ def verdict(a_blocks_ms, b_blocks_ms):
         ),
         (
             """
-def verdict(a_blocks_ms, b_blocks_ms):
+def my_verdict(a_blocks_ms, b_blocks_ms):
     d = np.median(a_blocks_ms - b_blocks_ms, axis=1)
     error = d.std(ddof=1) / math.sqrt(len(d))
     return 'noise' if abs(d.mean()) <= 2 * error else ('a' if d.mean() < 0 else 'b')
@@ -473,7 +821,7 @@ def verdict(a_blocks_ms, b_blocks_ms):
         ),
         (
             """
-def verdict(a_blocks_ms, b_blocks_ms):
+def my_verdict(a_blocks_ms, b_blocks_ms):
     d = np.median(a_blocks_ms, axis=1) - np.median(b_blocks_ms, axis=1)
     error = d.std(ddof=1) / math.sqrt(len(d) - 1)
     return 'noise' if abs(d.mean()) <= 2 * error else ('a' if d.mean() < 0 else 'b')
@@ -482,7 +830,7 @@ def verdict(a_blocks_ms, b_blocks_ms):
         ),
         (
             """
-def verdict(a_blocks_ms, b_blocks_ms):
+def my_verdict(a_blocks_ms, b_blocks_ms):
     d = np.median(a_blocks_ms, axis=1) - np.median(b_blocks_ms, axis=1)
     if d.std() == 0: return 'noise'
     error = d.std(ddof=1) / math.sqrt(len(d))
@@ -491,170 +839,332 @@ def verdict(a_blocks_ms, b_blocks_ms):
             "zero is noise",
         ),
     ],
+    "benchmark": [
+        (
+            """
+def my_benchmark(contenders, clock=time.perf_counter_ns):
+    found = {}
+    for name, action in contenders.items():
+        start = clock()
+        for _ in range(10):
+            action()
+        found[name] = (clock() - start) / 10 / 1e6
+    return found
+""",
+            "warm up, and time many more than ten runs",
+        ),
+        (
+            """
+def my_benchmark(contenders, clock=time.perf_counter_ns):
+    found = {}
+    for name, action in contenders.items():
+        for _ in range(20):
+            action()
+        start = clock()
+        for _ in range(200):
+            action()
+        found[name] = (clock() - start) / 200 / 1e6
+    return found
+""",
+            "take the median",
+        ),
+        (
+            """
+def my_benchmark(contenders, clock=time.perf_counter_ns):
+    return {name: float(np.median(stopwatch(action, 200, 20, clock))) for name, action in contenders.items()}
+""",
+            "they ran one after the other",
+        ),
+        (
+            """
+def my_benchmark(contenders, clock=time.perf_counter_ns):
+    return {name: float(np.median(stopwatch(action, 30, 20, clock))) for name, action in contenders.items()}
+""",
+            "they ran one after the other",
+        ),
+        (
+            """
+def my_benchmark(contenders, clock=time.perf_counter_ns):
+    times = race(contenders, rounds=20, runs=10, clock=clock)
+    return {name: float(found.mean()) for name, found in times.items()}
+""",
+            "the first runs weigh too much",
+        ),
+        (
+            """
+def my_benchmark(contenders, clock=time.perf_counter_ns):
+    times = race(contenders, rounds=20, runs=10, clock=clock)
+    return {name: float(found[2:].mean()) for name, found in times.items()}
+""",
+            "take the median",
+        ),
+        (
+            """
+def my_benchmark(contenders, clock=time.perf_counter_ns):
+    times = race(contenders, rounds=20, runs=10, clock=clock)
+    return {name: float(found.min()) for name, found in times.items()}
+""",
+            "nearer to the fastest run",
+        ),
+        (
+            """
+def my_benchmark(contenders, clock=time.perf_counter_ns):
+    times = race(contenders, rounds=20, runs=10, clock=clock)
+    return {name: float(np.median(found)) / 1e3 for name, found in times.items()}
+""",
+            "these are seconds",
+        ),
+        (
+            """
+def my_benchmark(contenders, clock=time.perf_counter_ns):
+    times = race(contenders, rounds=2, runs=6, clock=clock)
+    return {name: float(np.median(found)) for name, found in times.items()}
+""",
+            "time many more than ten runs",
+        ),
+        (
+            """
+def my_benchmark(contenders, clock=time.perf_counter_ns):
+    times = race(contenders, rounds=20, runs=10, clock=clock)
+    return {name: found for name, found in times.items()}
+""",
+            "one number of milliseconds",
+        ),
+    ],
     "fits": [
         (
             """
-def broken_limits(times_ms, model_bytes, peak_memory_bytes, limits):
-    broken = []
-    if np.mean(times_ms) > limits['deadline_ms']: broken.append('deadline')
-    if model_bytes > limits['storage_bytes']: broken.append('storage')
-    if peak_memory_bytes > 0.8 * limits['memory_bytes']: broken.append('memory')
-    return broken
+def my_against_budget(times_ms, file_bytes, peak_bytes, budget):
+    deadline = 'kept' if np.mean(times_ms) <= budget['deadline_ms'] else 'broken'
+    storage = 'kept' if file_bytes <= budget['storage_bytes'] else 'broken'
+    memory = 'kept' if peak_bytes <= 0.8 * budget['memory_bytes'] else 'broken'
+    return {'deadline': deadline, 'storage': storage, 'memory': memory}
 """,
-            "use the p99",
+            "a deadline asks for the p99",
         ),
         (
             """
-def broken_limits(times_ms, model_bytes, peak_memory_bytes, limits):
-    broken = []
-    if np.max(times_ms) > limits['deadline_ms']: broken.append('deadline')
-    if model_bytes > limits['storage_bytes']: broken.append('storage')
-    if peak_memory_bytes > 0.8 * limits['memory_bytes']: broken.append('memory')
-    return broken
+def my_against_budget(times_ms, file_bytes, peak_bytes, budget):
+    deadline = 'kept' if np.median(times_ms) <= budget['deadline_ms'] else 'broken'
+    storage = 'kept' if file_bytes <= budget['storage_bytes'] else 'broken'
+    memory = 'kept' if peak_bytes <= 0.8 * budget['memory_bytes'] else 'broken'
+    return {'deadline': deadline, 'storage': storage, 'memory': memory}
 """,
-            "do not use the maximum",
+            "a deadline asks for the p99",
         ),
         (
             """
-def broken_limits(times_ms, model_bytes, peak_memory_bytes, limits):
-    broken = []
-    if np.percentile(times_ms, 99) > limits['deadline_ms']: broken.append('deadline')
-    if model_bytes > limits['storage_bytes']: broken.append('storage')
-    if peak_memory_bytes > limits['memory_bytes']: broken.append('memory')
-    return broken
+def my_against_budget(times_ms, file_bytes, peak_bytes, budget):
+    deadline = 'kept' if np.percentile(times_ms, 95) <= budget['deadline_ms'] else 'broken'
+    storage = 'kept' if file_bytes <= budget['storage_bytes'] else 'broken'
+    memory = 'kept' if peak_bytes <= 0.8 * budget['memory_bytes'] else 'broken'
+    return {'deadline': deadline, 'storage': storage, 'memory': memory}
+""",
+            "a deadline asks for the p99",
+        ),
+        (
+            """
+def my_against_budget(times_ms, file_bytes, peak_bytes, budget):
+    deadline = 'kept' if np.max(times_ms) <= budget['deadline_ms'] else 'broken'
+    storage = 'kept' if file_bytes <= budget['storage_bytes'] else 'broken'
+    memory = 'kept' if peak_bytes <= 0.8 * budget['memory_bytes'] else 'broken'
+    return {'deadline': deadline, 'storage': storage, 'memory': memory}
+""",
+            "the slowest run decides here",
+        ),
+        (
+            """
+def my_against_budget(times_ms, file_bytes, peak_bytes, budget):
+    deadline = 'kept' if np.percentile(times_ms, 99) <= budget['deadline_ms'] else 'broken'
+    storage = 'kept' if file_bytes <= budget['storage_bytes'] else 'broken'
+    memory = 'kept' if peak_bytes <= 0.8 * budget['memory_bytes'] else 'broken'
+    return {'deadline': deadline, 'storage': storage, 'memory': memory}
+""",
+            "not the p99 itself",
+        ),
+        (
+            """
+def my_against_budget(times_ms, file_bytes, peak_bytes, budget):
+    _, low, high = percentile_interval(times_ms, 99)
+    deadline = 'cannot tell'
+    if high is not None and low <= budget['deadline_ms']:
+        deadline = 'kept'
+    elif low is not None and low > budget['deadline_ms']:
+        deadline = 'broken'
+    storage = 'kept' if file_bytes <= budget['storage_bytes'] else 'broken'
+    memory = 'kept' if peak_bytes <= 0.8 * budget['memory_bytes'] else 'broken'
+    return {'deadline': deadline, 'storage': storage, 'memory': memory}
+""",
+            "kept asks its upper end",
+        ),
+        (
+            """
+def my_against_budget(times_ms, file_bytes, peak_bytes, budget):
+    _, low, high = percentile_interval(times_ms, 99)
+    deadline = 'cannot tell'
+    if high is not None and high <= budget['deadline_ms']:
+        deadline = 'kept'
+    elif high is not None and high > budget['deadline_ms']:
+        deadline = 'broken'
+    storage = 'kept' if file_bytes <= budget['storage_bytes'] else 'broken'
+    memory = 'kept' if peak_bytes <= 0.8 * budget['memory_bytes'] else 'broken'
+    return {'deadline': deadline, 'storage': storage, 'memory': memory}
+""",
+            "broken asks its lower end",
+        ),
+        (
+            """
+def my_against_budget(times_ms, file_bytes, peak_bytes, budget):
+    _, low, high = percentile_interval(times_ms, 99)
+    value, deadline = _, 'cannot tell'
+    if low is None:
+        low = high = value
+    if high is not None and high <= budget['deadline_ms']:
+        deadline = 'kept'
+    elif low is not None and low > budget['deadline_ms']:
+        deadline = 'broken'
+    storage = 'kept' if file_bytes <= budget['storage_bytes'] else 'broken'
+    memory = 'kept' if peak_bytes <= 0.8 * budget['memory_bytes'] else 'broken'
+    return {'deadline': deadline, 'storage': storage, 'memory': memory}
+""",
+            "too few to tell the p99",
+        ),
+        (
+            """
+def my_against_budget(times_ms, file_bytes, peak_bytes, budget):
+    _, low, high = percentile_interval(times_ms, 99)
+    deadline = 'cannot tell'
+    if high is not None and high <= budget['deadline_ms']:
+        deadline = 'kept'
+    elif low is not None and low > budget['deadline_ms']:
+        deadline = 'broken'
+    storage = 'kept' if file_bytes <= budget['storage_bytes'] else 'broken'
+    memory = 'kept' if peak_bytes <= budget['memory_bytes'] else 'broken'
+    return {'deadline': deadline, 'storage': storage, 'memory': memory}
 """,
             "must stay free",
         ),
         (
             """
-def broken_limits(times_ms, model_bytes, peak_memory_bytes, limits):
-    if np.percentile(times_ms, 99) > limits['deadline_ms']: return ['deadline']
-    if model_bytes > limits['storage_bytes']: return ['storage']
-    if peak_memory_bytes > 0.8 * limits['memory_bytes']: return ['memory']
-    return []
-""",
-            "not only the first",
-        ),
-        (
-            """
-def broken_limits(times_ms, model_bytes, peak_memory_bytes, limits):
-    broken = []
-    if np.percentile(times_ms, 99) > limits['deadline_ms']: broken.append('deadline')
-    if model_bytes > limits['storage_bytes']: broken.append('storage')
-    if 1.2 * peak_memory_bytes > limits['memory_bytes']: broken.append('memory')
-    return broken
+def my_against_budget(times_ms, file_bytes, peak_bytes, budget):
+    _, low, high = percentile_interval(times_ms, 99)
+    deadline = 'cannot tell'
+    if high is not None and high <= budget['deadline_ms']:
+        deadline = 'kept'
+    elif low is not None and low > budget['deadline_ms']:
+        deadline = 'broken'
+    storage = 'kept' if file_bytes <= budget['storage_bytes'] else 'broken'
+    memory = 'kept' if 1.2 * peak_bytes <=   budget['memory_bytes'] else 'broken'
+    return {'deadline': deadline, 'storage': storage, 'memory': memory}
 """,
             "20 percent of what the network takes",
         ),
         (
             """
-def broken_limits(times_ms, model_bytes, peak_memory_bytes, limits):
-    broken = []
-    if np.percentile(times_ms, 98) > limits['deadline_ms']: broken.append('deadline')
-    if model_bytes > limits['storage_bytes']: broken.append('storage')
-    if peak_memory_bytes > 0.8 * limits['memory_bytes']: broken.append('memory')
-    return broken
-""",
-            "not the p98",
-        ),
-        (
-            """
-def broken_limits(times_ms, model_bytes, peak_memory_bytes, limits):
-    broken = []
-    if np.percentile(times_ms, 95) > limits['deadline_ms']: broken.append('deadline')
-    if model_bytes > limits['storage_bytes']: broken.append('storage')
-    if peak_memory_bytes > 0.8 * limits['memory_bytes']: broken.append('memory')
-    return broken
-""",
-            "use the p99",
-        ),
-        (
-            """
-def broken_limits(times_ms, model_bytes, peak_memory_bytes, limits):
-    broken = []
-    if np.median(times_ms) > limits['deadline_ms']: broken.append('deadline')
-    if model_bytes > limits['storage_bytes']: broken.append('storage')
-    if peak_memory_bytes > 0.8 * limits['memory_bytes']: broken.append('memory')
-    return broken
-""",
-            "use the p99",
-        ),
-        (
-            """
-def broken_limits(times_ms, model_bytes, peak_memory_bytes, limits):
-    broken = []
-    if np.percentile(times_ms, 99) >= limits['deadline_ms']: broken.append('deadline')
-    if model_bytes > limits['storage_bytes']: broken.append('storage')
-    if peak_memory_bytes > 0.8 * limits['memory_bytes']: broken.append('memory')
-    return broken
-""",
-            "right at its limit still fits",
-        ),
-        (
-            """
-def broken_limits(times_ms, model_bytes, peak_memory_bytes, limits):
-    broken = []
-    if np.percentile(times_ms, 99) > limits['deadline_ms']: broken.append('deadline')
-    if model_bytes >= limits['storage_bytes']: broken.append('storage')
-    if peak_memory_bytes > 0.8 * limits['memory_bytes']: broken.append('memory')
-    return broken
-""",
-            "right at its limit still fits",
-        ),
-        (
-            """
-def broken_limits(times_ms, model_bytes, peak_memory_bytes, limits):
-    broken = []
-    if np.percentile(times_ms, 99) > limits['deadline_ms']: broken.append('deadline')
-    if model_bytes > limits['storage_bytes']: broken.append('storage')
-    if peak_memory_bytes >= 0.8 * limits['memory_bytes']: broken.append('memory')
-    return broken
-""",
-            "right at its limit still fits",
-        ),
-        (
-            """
-def broken_limits(times_ms, model_bytes, peak_memory_bytes, limits):
-    broken = []
-    if np.percentile(times_ms, 99) > limits['deadline_ms']: broken.append('deadline')
-    if model_bytes > 0.8 * limits['storage_bytes']: broken.append('storage')
-    if peak_memory_bytes > 0.8 * limits['memory_bytes']: broken.append('memory')
-    return broken
-""",
-            "only the memory keeps 20 percent free",
-        ),
-        (
-            """
-def broken_limits(times_ms, model_bytes, peak_memory_bytes, limits):
-    broken = []
-    if np.percentile(times_ms, 99) > limits['deadline_ms']: broken.append('deadline')
-    if model_bytes > limits['storage_bytes']: broken.append('storage')
-    if peak_memory_bytes > 0.2 * limits['memory_bytes']: broken.append('memory')
-    return broken
+def my_against_budget(times_ms, file_bytes, peak_bytes, budget):
+    _, low, high = percentile_interval(times_ms, 99)
+    deadline = 'cannot tell'
+    if high is not None and high <= budget['deadline_ms']:
+        deadline = 'kept'
+    elif low is not None and low > budget['deadline_ms']:
+        deadline = 'broken'
+    storage = 'kept' if file_bytes <= budget['storage_bytes'] else 'broken'
+    memory = 'kept' if peak_bytes <= 0.2 * budget['memory_bytes'] else 'broken'
+    return {'deadline': deadline, 'storage': storage, 'memory': memory}
 """,
             "80 percent may be used",
         ),
         (
             """
-def broken_limits(times_ms, model_bytes, peak_memory_bytes, limits):
-    broken = []
-    if np.percentile(times_ms, 99) > limits['deadline_ms']: broken.append('deadline')
-    elif model_bytes > limits['storage_bytes']: broken.append('storage')
-    elif peak_memory_bytes > 0.8 * limits['memory_bytes']: broken.append('memory')
-    return broken
+def my_against_budget(times_ms, file_bytes, peak_bytes, budget):
+    _, low, high = percentile_interval(times_ms, 99)
+    deadline = 'cannot tell'
+    if high is not None and high < budget['deadline_ms']:
+        deadline = 'kept'
+    elif low is not None and low > budget['deadline_ms']:
+        deadline = 'broken'
+    storage = 'kept' if file_bytes <= budget['storage_bytes'] else 'broken'
+    memory = 'kept' if peak_bytes <= 0.8 * budget['memory_bytes'] else 'broken'
+    return {'deadline': deadline, 'storage': storage, 'memory': memory}
 """,
-            "not only the first",
+            "right at its limit still keeps",
         ),
         (
             """
-def broken_limits(times_ms, model_bytes, peak_memory_bytes, limits):
-    return {
-        'deadline': np.percentile(times_ms, 99) > limits['deadline_ms'],
-        'storage': model_bytes > limits['storage_bytes'],
-        'memory': peak_memory_bytes > 0.8 * limits['memory_bytes'],
-    }
+def my_against_budget(times_ms, file_bytes, peak_bytes, budget):
+    _, low, high = percentile_interval(times_ms, 99)
+    deadline = 'cannot tell'
+    if high is not None and high <= budget['deadline_ms']:
+        deadline = 'kept'
+    elif low is not None and low > budget['deadline_ms']:
+        deadline = 'broken'
+    storage = 'kept' if file_bytes < budget['storage_bytes'] else 'broken'
+    memory = 'kept' if peak_bytes <= 0.8 * budget['memory_bytes'] else 'broken'
+    return {'deadline': deadline, 'storage': storage, 'memory': memory}
 """,
-            "return a list of names",
+            "right at its limit still keeps",
+        ),
+        (
+            """
+def my_against_budget(times_ms, file_bytes, peak_bytes, budget):
+    _, low, high = percentile_interval(times_ms, 99)
+    deadline = 'cannot tell'
+    if high is not None and high <= budget['deadline_ms']:
+        deadline = 'kept'
+    elif low is not None and low > budget['deadline_ms']:
+        deadline = 'broken'
+    storage = 'kept' if file_bytes <= budget['storage_bytes'] else 'broken'
+    memory = 'kept' if peak_bytes < 0.8 * budget['memory_bytes'] else 'broken'
+    return {'deadline': deadline, 'storage': storage, 'memory': memory}
+""",
+            "right at its limit still keeps",
+        ),
+        (
+            """
+def my_against_budget(times_ms, file_bytes, peak_bytes, budget):
+    _, low, high = percentile_interval(times_ms, 99)
+    deadline = 'cannot tell'
+    if high is not None and high <= budget['deadline_ms']:
+        deadline = 'kept'
+    elif low is not None and low > budget['deadline_ms']:
+        deadline = 'broken'
+    storage = 'kept' if file_bytes <= 0.8 * budget['storage_bytes'] else 'broken'
+    memory = 'kept' if peak_bytes <= 0.8 * budget['memory_bytes'] else 'broken'
+    return {'deadline': deadline, 'storage': storage, 'memory': memory}
+""",
+            "only the memory keeps 20 percent free",
+        ),
+        (
+            """
+def my_against_budget(times_ms, file_bytes, peak_bytes, budget):
+    _, low, high = percentile_interval(times_ms, 99)
+    deadline = 'cannot tell'
+    if high is not None and high <= budget['deadline_ms']:
+        deadline = 'kept'
+    elif low is not None and low > budget['deadline_ms']:
+        deadline = 'broken'
+    if deadline == 'broken':
+        return {'deadline': deadline, 'storage': 'kept', 'memory': 'kept'}
+    storage = 'kept' if file_bytes <= budget['storage_bytes'] else 'broken'
+    memory = 'kept' if peak_bytes <= 0.8 * budget['memory_bytes'] else 'broken'
+    return {'deadline': deadline, 'storage': storage, 'memory': memory}
+""",
+            "after the first broken one, go on",
+        ),
+        (
+            """
+def my_against_budget(times_ms, file_bytes, peak_bytes, budget):
+    _, low, high = percentile_interval(times_ms, 99)
+    deadline = 'cannot tell'
+    if high is not None and high <= budget['deadline_ms']:
+        deadline = 'kept'
+    elif low is not None and low > budget['deadline_ms']:
+        deadline = 'broken'
+    storage = 'kept' if file_bytes <= budget['storage_bytes'] else 'broken'
+    memory = 'kept' if peak_bytes <= 0.8 * budget['memory_bytes'] else 'broken'
+    return [deadline, storage, memory]
+""",
+            "return a dict of three words",
         ),
     ],
 }
@@ -662,70 +1172,143 @@ def broken_limits(times_ms, model_bytes, peak_memory_bytes, limits):
 VARIANTS = {
     "separable": [
         """
-def separable_layer_macs(height, width, c_in, c_out, kernel=3, stride=1):
+def my_separable_macs(height, width, c_in, c_out, kernel=3, stride=1):
     values = 0
     for _ in range(0, height, stride):
         values += len(range(0, width, stride))
     return values * c_in * kernel**2 + values * c_in * c_out
 """,
         """
-def separable_layer_macs(height, width, c_in, c_out, kernel=3, stride=1):
+def my_separable_macs(height, width, c_in, c_out, kernel=3, stride=1):
     h, w = np.ceil(np.array([height, width]) / stride)
     return h * w * c_in * kernel * kernel + h * w * c_in * c_out
 """,
         """
-def separable_layer_macs(height, width, c_in, c_out, kernel=3, stride=1):
+def my_separable_macs(height, width, c_in, c_out, kernel=3, stride=1):
     pad = kernel // 2
     h, w = ((n + 2 * pad - kernel) // stride + 1 for n in (height, width))
     return np.int64(h) * w * c_in * (kernel * kernel + c_out)
 """,
         """
-def separable_layer_macs(height, width, c_in, c_out, kernel=3, stride=1):
+def my_separable_macs(height, width, c_in, c_out, kernel=3, stride=1):
     h, w = (height - 1) // stride + 1, -(-width // stride)
     return np.array(h * w * c_in * (kernel * kernel + c_out))
 """,
     ],
-    "summary": [
+    "stopwatch": [
         """
-def summarise(times_ms, warmup=10):
-    steady = np.asarray(times_ms, dtype=np.float32)[warmup:]
-    if len(steady) == 0:
-        raise ValueError('nothing left')
-    return dict(zip(('p50', 'p95', 'p99'), np.percentile(steady, [50, 95, 99])))
+def my_stopwatch(action, runs, warmup=0, clock=time.perf_counter_ns):
+    for _ in range(warmup):
+        action()
+    times = []
+    for _ in range(runs):
+        start = clock()
+        action()
+        times.append((clock() - start) / 1e6)
+    return times
 """,
         """
-def summarise(times_ms, warmup=10):
-    steady = sorted(times_ms[warmup:])
-    if not steady:
-        raise ValueError('nothing left')
-    found = {'mean': sum(steady) / len(steady), 'runs': len(steady)}
-    for q in (50, 95, 99):
-        rank = q / 100 * (len(steady) - 1)
-        low = int(rank)
-        high = min(low + 1, len(steady) - 1)
-        found[f'p{q}'] = steady[low] + (rank - low) * (steady[high] - steady[low])
-    return found
+def my_stopwatch(action, runs, warmup=0, clock=time.perf_counter_ns):
+    def once():
+        start = clock()
+        action()
+        return clock() - start
+
+    for _ in range(warmup):
+        once()
+    return np.array([once() for _ in range(runs)]) / 1e6
 """,
         """
-def summarise(times_ms, warmup=10):
-    if len(times_ms) <= warmup:
-        raise ValueError('nothing left')
-    return {np.str_(f'p{q}'): np.array(np.quantile(times_ms[warmup:], q / 100)) for q in (50, 95, 99)}
+def my_stopwatch(action, runs, warmup=0, clock=time.perf_counter_ns):
+    ends = np.zeros((warmup + runs, 2))
+    for row in ends:
+        row[0] = clock()
+        action()
+        row[1] = clock()
+    return np.float32(1e-6 * (ends[warmup:, 1] - ends[warmup:, 0]))
+""",
+        """
+def my_stopwatch(action, runs, warmup=0, clock=time.perf_counter_ns):
+    times = np.empty(runs)
+    for i in range(-warmup, runs):
+        start = clock()
+        action()
+        if i >= 0:
+            times[i] = (clock() - start) / 1e6
+    return tuple(times)
+""",
+    ],
+    "percentile": [
+        """
+def my_percentile_interval(times_ms, q):
+    runs = sorted(times_ms)
+    few, many = (int(k) for k in binom.interval(0.95, len(runs), q / 100))
+    middle = np.percentile(runs, q)
+    if few == 0 or many >= len(runs):
+        return middle, None, None
+    return middle, runs[few - 1], runs[many]
+""",
+        """
+def my_percentile_interval(times_ms, q):
+    ordered = np.concatenate([[np.nan], np.sort(times_ms), [np.nan]])
+    n = len(times_ms)
+    low = int(binom.ppf(0.025, n, q / 100))
+    high = min(int(binom.ppf(0.975, n, q / 100)) + 1, n + 1)
+    ends = [ordered[low], ordered[high]]
+    if np.isnan(ends).any():
+        ends = [None, None]
+    return [np.quantile(times_ms, q / 100), *ends]
+""",
+        """
+def my_percentile_interval(times_ms, q):
+    ordered, n = torch.sort(torch.tensor(times_ms)).values, len(times_ms)
+    ranks = binom.ppf([0.025, 0.975], n, q / 100)
+    value = torch.quantile(ordered, q / 100)
+    if ranks[0] == 0 or ranks[1] == n:
+        return value, None, None
+    return value, ordered[int(ranks[0]) - 1], ordered[int(ranks[1])]
+""",
+    ],
+    "race": [
+        """
+def my_race(contenders, rounds, runs, clock=time.perf_counter_ns):
+    times = {name: np.zeros((rounds, runs)) for name in contenders}
+    for r in range(rounds):
+        for name in contenders:
+            times[name][r] = stopwatch(contenders[name], runs, warmup=1, clock=clock)
+    return times
+""",
+        """
+def my_race(contenders, rounds, runs, clock=time.perf_counter_ns):
+    blocks = [
+        {name: list(stopwatch(action, runs, 1, clock)) for name, action in contenders.items()}
+        for _ in range(rounds)
+    ]
+    return {name: [block[name] for block in blocks] for name in contenders}
+""",
+        """
+def my_race(contenders, rounds, runs, clock=time.perf_counter_ns):
+    names, draw = list(contenders), np.random.default_rng(1)
+    times = {name: [] for name in names}
+    for r in range(rounds):
+        for name in draw.permutation(names):
+            times[str(name)].append(stopwatch(contenders[str(name)], runs + 1, 0, clock)[1:])
+    return {name: np.stack(found) for name, found in times.items()}
 """,
     ],
     "speed_up": [
         """
-def speed_up(reference_ms, candidate_ms):
+def my_speed_up(reference_ms, candidate_ms):
     return np.median(np.float32(reference_ms)) / np.median(np.float32(candidate_ms))
 """,
         """
 import statistics
 
-def speed_up(reference_ms, candidate_ms):
+def my_speed_up(reference_ms, candidate_ms):
     return statistics.median(reference_ms) / statistics.median(candidate_ms)
 """,
         """
-def speed_up(reference_ms, candidate_ms):
+def my_speed_up(reference_ms, candidate_ms):
     def middle(times):
         ordered = sorted(float(t) for t in times)
         half = len(ordered) // 2
@@ -733,14 +1316,14 @@ def speed_up(reference_ms, candidate_ms):
     return np.array(middle(reference_ms) / middle(candidate_ms))
 """,
         """
-def speed_up(reference_ms, candidate_ms):
+def my_speed_up(reference_ms, candidate_ms):
     old, new = torch.tensor(reference_ms), torch.tensor(candidate_ms)
     return torch.quantile(old, 0.5) / torch.quantile(new, 0.5)
 """,
     ],
     "verdict": [
         """
-def verdict(a_blocks_ms, b_blocks_ms):
+def my_verdict(a_blocks_ms, b_blocks_ms):
     from scipy import stats
     a, b = np.median(a_blocks_ms, axis=1), np.median(b_blocks_ms, axis=1)
     if stats.ttest_rel(a, b).pvalue >= 0.05:
@@ -748,7 +1331,7 @@ def verdict(a_blocks_ms, b_blocks_ms):
     return 'a' if a.mean() < b.mean() else 'b'
 """,
         """
-def verdict(a_blocks_ms, b_blocks_ms):
+def my_verdict(a_blocks_ms, b_blocks_ms):
     from scipy import stats
     a, b = np.median(a_blocks_ms, axis=1), np.median(b_blocks_ms, axis=1)
     welch = stats.ttest_ind(a, b, equal_var=False)
@@ -757,7 +1340,7 @@ def verdict(a_blocks_ms, b_blocks_ms):
         """
 import statistics
 
-def verdict(a_blocks_ms, b_blocks_ms):
+def my_verdict(a_blocks_ms, b_blocks_ms):
     differences = [statistics.median(a) - statistics.median(b) for a, b in zip(a_blocks_ms, b_blocks_ms)]
     mean = sum(differences) / len(differences)
     error = statistics.stdev(differences) / len(differences) ** 0.5
@@ -766,46 +1349,74 @@ def verdict(a_blocks_ms, b_blocks_ms):
     return np.str_('a') if mean < 0 else np.str_('b')
 """,
         """
-def verdict(a_blocks_ms, b_blocks_ms):
+def my_verdict(a_blocks_ms, b_blocks_ms):
     d = np.float32(np.median(a_blocks_ms, axis=1)) - np.float32(np.median(b_blocks_ms, axis=1))
     error = np.sqrt(d.var(ddof=1) / d.size)
     return str(np.select([d.mean() > 2 * error, d.mean() < -2 * error], ['b', 'a'], 'noise'))
 """,
         """
-def verdict(a_blocks_ms, b_blocks_ms):
+def my_verdict(a_blocks_ms, b_blocks_ms):
     d = np.median(a_blocks_ms, axis=1) - np.median(b_blocks_ms, axis=1)
     low, high = d.mean() + np.array([-2, 2]) * d.std() / math.sqrt(len(d) - 1)
     return 'b' if low > 0 else 'a' if high < 0 else 'noise'
 """,
     ],
+    "benchmark": [
+        """
+def my_benchmark(contenders, clock=time.perf_counter_ns):
+    for action in contenders.values():
+        for _ in range(20):
+            action()
+    times = race(contenders, 30, 8, clock)
+    return {name: np.percentile(found, 50) for name, found in times.items()}
+""",
+        """
+def my_benchmark(contenders, clock=time.perf_counter_ns):
+    for name, action in contenders.items():
+        stopwatch(action, 1, 20, clock)
+    times = {name: [] for name in contenders}
+    for _ in range(150):
+        for name, action in contenders.items():
+            start = clock()
+            action()
+            times[name].append(clock() - start)
+    return {name: sorted(found)[len(found) // 2] / 1e6 for name, found in times.items()}
+""",
+        """
+def my_benchmark(contenders, clock=time.perf_counter_ns):
+    times = race(contenders, rounds=40, runs=5, clock=clock)
+    return {name: np.float32(np.median(np.median(found, axis=1))) for name, found in times.items()}
+""",
+    ],
     "fits": [
         """
-def broken_limits(times_ms, model_bytes, peak_memory_bytes, limits):
-    broken = {
-        'deadline': np.percentile(np.float32(times_ms), 99) > limits['deadline_ms'],
-        'storage': model_bytes / limits['storage_bytes'] > 1,
-        'memory': peak_memory_bytes / limits['memory_bytes'] > 0.8,
+def my_against_budget(times_ms, file_bytes, peak_bytes, budget):
+    def word(low, high, limit):
+        if low is None:
+            return 'cannot tell'
+        return 'kept' if high <= limit else 'broken' if low > limit else 'cannot tell'
+
+    p99 = percentile_interval(times_ms, 99)
+    return {
+        'deadline': word(*p99[1:], budget['deadline_ms']),
+        'storage': word(file_bytes, file_bytes, budget['storage_bytes']),
+        'memory': word(peak_bytes / 0.8, peak_bytes / 0.8, budget['memory_bytes']),
     }
-    return tuple(name for name, is_broken in broken.items() if is_broken)
 """,
         """
-def broken_limits(times_ms, model_bytes, peak_memory_bytes, limits):
-    names = np.array(['deadline', 'storage', 'memory'])
-    found = [np.quantile(times_ms, 0.99), model_bytes, peak_memory_bytes / 0.8]
-    return names[np.array(found) > [limits['deadline_ms'], limits['storage_bytes'], limits['memory_bytes']]]
-""",
-        """
-def broken_limits(times_ms, model_bytes, peak_memory_bytes, limits):
-    ordered = sorted(times_ms)
-    p99 = ordered[math.ceil(0.99 * len(ordered)) - 1]
-    broken = []
-    if not p99 <= limits['deadline_ms']:
-        broken += [np.str_('deadline')]
-    if not model_bytes <= limits['storage_bytes']:
-        broken += [np.str_('storage')]
-    if limits['memory_bytes'] - peak_memory_bytes < 0.2 * limits['memory_bytes']:
-        broken += [np.str_('memory')]
-    return broken
+def my_against_budget(times_ms, file_bytes, peak_bytes, budget):
+    words = np.array(['kept', 'broken', 'cannot tell'])
+    value, low, high = stats.percentile_interval(times_ms, 99)
+    if low is None:
+        told = 2
+    else:
+        told = 0 if high <= budget['deadline_ms'] else 1 if low > budget['deadline_ms'] else 2
+    free = budget['memory_bytes'] - peak_bytes
+    return dict(
+        memory=words[int(free < 0.2 * budget['memory_bytes'] - 1e-6)],
+        storage=words[int(file_bytes > budget['storage_bytes'])],
+        deadline=words[told],
+    )
 """,
     ],
 }
