@@ -1,7 +1,6 @@
 """The form of a lab, measured: pace, pictures, formulas, links, and where the first exercise stands.
 
-A lab whose header says ``form: 2`` keeps these rules; an older one is measured only. The figures of all labs stand in
-one table, which `edgelab build` prints.
+Every lab keeps these rules. The figures of all labs stand in one table, which `edgelab build` prints.
 """
 
 from __future__ import annotations
@@ -114,9 +113,7 @@ def table(forms: list[Form]) -> Table:
 
 
 def problems(lab: Lab, cells: list[Cell]) -> Iterator[str]:
-    """Every rule of the form that a lab of ``form: 2`` breaks, one sentence each."""
-    if lab.form < 2:
-        return
+    """Every rule of the form that a lab breaks, one sentence each."""
     found = measure(lab, cells)
     yield from _order(cells)
     if found.first_exercise > LATEST_EXERCISE:

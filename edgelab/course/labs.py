@@ -14,7 +14,7 @@ from typing import Any
 from edgelab.course import paths
 from edgelab.errors import LabError
 
-FORMS = (1, 2)
+FORM = 2
 _STEM = re.compile(r"(?P<id>\d\d)_(?P<slug>[a-z0-9_]+)")
 
 
@@ -24,8 +24,8 @@ class Lab:
 
     ``minutes`` is what a learner needs, ``memory_gb`` what its kernel takes at most, ``requires`` the importable
     names of the frameworks that it runs, ``claims`` the claims that it tests. ``optional`` maps a framework without
-    which the lab opens all the same to what it then leaves out. ``form`` is the form that it is written in: 1, or 2
-    where the learner's own functions carry the lab.
+    which the lab opens all the same to what it then leaves out. ``form`` is the version of the form that it
+    is written in (`edgelab.course.form`).
     """
 
     id: str
@@ -37,7 +37,7 @@ class Lab:
     claims: tuple[str, ...]
     source: Path
     optional: Mapping[str, str] = field(default_factory=dict, hash=False)
-    form: int = 1
+    form: int = FORM
 
     @property
     def stem(self) -> str:
@@ -131,7 +131,7 @@ def read_lab(source: Path) -> Lab:
             claims=_texts(facts.get("claims", [])),
             source=source,
             optional=_optional(facts.get("optional", {})),
-            form=_form(facts.get("form", 1)),
+            form=_form(facts.get("form", FORM)),
         )
     except KeyError as error:
         raise LabError(f"The header of {source.name} lacks {error.args[0]!r} in its `edgelab:` block.") from error
@@ -146,8 +146,8 @@ def _optional(values: Any) -> Mapping[str, str]:
 
 
 def _form(value: Any) -> int:
-    if value not in FORMS:
-        raise ValueError(f"form: {value!r} is neither 1 nor 2")
+    if value != FORM:
+        raise ValueError(f"form: {value!r} is not {FORM}, the form of every lab")
     return int(value)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from itertools import pairwise
 
 from edgelab.course import form, prose
 from edgelab.course.labs import Lab
@@ -17,17 +16,6 @@ from edgelab.course.owners import bound_name, has_fallback, learners_name
 from edgelab.course.source import BEGIN, END, GIVEN, Cell, Exercise, exercises, parse_hint, split_hints, stub
 from edgelab.errors import LabError
 
-SECTIONS = (
-    "What you will be able to do",
-    "Predict",
-    "From scratch",
-    "The real tool",
-    "Explore",
-    "Claims",
-    "Exercises",
-    "Bring your own",
-    "What to remember",
-)
 LONGEST_CELL = 30
 HINTS = 3
 _TAG = re.compile(r"parameters|setup|hidden|folded|(exercise|check|hints|finding|challenge):[a-z][a-z0-9_]*")
@@ -35,13 +23,11 @@ _TAG = re.compile(r"parameters|setup|hidden|folded|(exercise|check|hints|finding
 
 def problems(lab: Lab, cells: list[Cell]) -> list[str]:
     """Every rule that a lab breaks, one sentence each; an empty list is a good lab."""
-    sections = _sections(cells) if lab.form < 2 else form.problems(lab, cells)
-    found = [*_head(lab, cells), *_tags(cells), *sections, *_lengths(cells), *_claims(lab, cells)]
+    found = [*_head(lab, cells), *_tags(cells), *form.problems(lab, cells), *_lengths(cells), *_claims(lab, cells)]
     found += _predictions(cells)
     found += [sentence for cell in cells if cell.tagged("exercise") for sentence in _exercise(cells, cell)]
     found += [*_orphans(cells), *prose.problems(cells)]
-    if lab.form == 2:
-        found += [sentence for exercise in _complete(cells) for sentence in _carries(exercise)]
+    found += [sentence for exercise in _complete(cells) for sentence in _carries(exercise)]
     return [f"{lab.source.name}: {sentence}" for sentence in found]
 
 
@@ -67,26 +53,6 @@ def _tags(cells: list[Cell]) -> Iterator[str]:
         for tag in cell.tags:
             if _TAG.fullmatch(tag) is None:
                 yield f"Cell {number} has the unknown tag `{tag}`."
-
-
-def _sections(cells: list[Cell]) -> Iterator[str]:
-    headings = [
-        line.removeprefix("## ").casefold()
-        for cell in cells
-        if cell.kind == "markdown"
-        for line in cell.text.splitlines()
-        if line.startswith("## ")
-    ]
-    places = []
-    for section in SECTIONS:
-        place = next((i for i, heading in enumerate(headings) if section.casefold() in heading), None)
-        if place is None:
-            yield f"There is no section with a heading `## {section}`."
-        else:
-            places.append((place, section))
-    for (before, first), (after, second) in pairwise(places):
-        if after < before:
-            yield f"The section `{second}` must come after `{first}`."
 
 
 def _lengths(cells: list[Cell]) -> Iterator[str]:
@@ -171,7 +137,7 @@ def _complete(cells: list[Cell]) -> list[Exercise]:
 
 
 def _carries(exercise: Exercise) -> Iterator[str]:
-    """In form 2 the lab goes on with what the check returns, so that an unchecked function never feeds a figure."""
+    """The lab goes on with what the check returns, so that an unchecked function never feeds a figure."""
     if bound_name(exercise) == learners_name(exercise) or not has_fallback(exercise):
         yield (
             f"The check of '{exercise.id}' must stand in for the learner's function under a name of its own: "

@@ -86,7 +86,7 @@ def test_labs(home, capfd):
             "minutes": 5,
             "requires": ["numpy"],
             "optional": {},
-            "form": 1,
+            "form": 2,
         }
     ]
     assert list(json.loads(out)[0]) == ["form", "id", "minutes", "optional", "requires", "slug", "title"]  # sorted

@@ -39,7 +39,7 @@ def test_the_header_is_read(home):
         "minutes": 5,
         "requires": ["numpy"],
         "optional": {},
-        "form": 1,
+        "form": 2,
     }
 
 
@@ -102,29 +102,30 @@ def test_listing_labs_imports_no_notebook_tool():
 
 # rules: each breaks one thing in the example, and the one sentence that must come of it
 END = '    ### END SOLUTION\n\n\n# %% tags=["check:speed_up"]'
-SIGNATURE = 'def speed_up(before, after):\n    """How'
+SIGNATURE = 'def my_speed_up(before, after):\n    """How'
 SOLUTION = """    ### BEGIN SOLUTION
     return percentile(before, 50) / percentile(after, 50)
     ### END SOLUTION"""
 OUTSIDE = "    return 0\n### BEGIN SOLUTION\nx = 1\n### END SOLUTION"
+CHECK = 'speed_up = check("speed_up", my_speed_up, fallback=lambda a, b: np.median(a) / np.median(b))'
 RULES = [
     ("# # 90 Example", "# # 91 Example", "must be markdown that starts with `# 90 `"),
     ('tags=["parameters"]', 'tags=["setup"]', "exactly one cell tagged `parameters`"),
     ('begin("example")', 'begin("other")', 'must call begin("example")'),
     ('tags=["setup"]', 'tags=["preparation"]', "unknown tag `preparation`"),
-    ("# ## Predict", "# ## Guess", "no section with a heading `## Predict`"),
-    ("# ## Explore", "# ## Claims, early\n#\n# ## Explore", "`Claims` must come after `Explore`"),
+    ("# ## Predict", "# ## Guess", "no section with the heading `## Predict`"),
+    ("# ## Explore", "# ## Claims\n#\n# ## Explore", "`Claims` must come after `Explore`"),
     ("# TODO divide", "# divide", "'speed_up' needs a `# TODO` line"),
     (END, END.replace("    ### END SOLUTION", ""), "'speed_up' needs its solution between"),
     ('@checks("speed_up")', '@checks("other")', "'speed_up' needs a `hidden` cell tagged `check:speed_up`"),
-    ('speed_up = check("speed_up", speed_up)', "pass", "'speed_up' needs a visible cell that calls check("),
+    (CHECK, "pass", "'speed_up' needs a visible cell that calls check("),
     ("# 3. `percentile(before, 50)` is", "#", "'speed_up' needs one markdown cell tagged `hints:speed_up`"),
     ('tags=["hints:speed_up"]', 'tags=["hints:speedup"]', "`hints:speedup`, but there is no exercise 'speedup'"),
     ("# 3. `percentile(", "# 3. (for: percentiles) `percentile(", "'speed_up' needs one markdown cell tagged"),
     ("# 3. `percentile(", "# 3. x\n# 4. (for: no such mistake) `percentile(", 'for "no such mistake", which its check'),
     ("times = []\n", "guess = ui.predict('?', low=0, high=1)\n", "The prediction `guess` of cell 5 is never resolved"),
     ("times = []\n", "ui.predict('?', low=0, high=1)\n", "The prediction in cell 5 needs a name"),
-    ("claims: [M2]", "claims: [M2]\n#     form: 2", "The check of 'speed_up' must stand in for the learner's"),
+    (CHECK, 'speed_up = check("speed_up", my_speed_up)', "The check of 'speed_up' must stand in for the learner's"),
     ("claims: [M2]", "claims: [M2, M4]", "promises the claim M4"),
     ("claims: [M2]", "claims: []", "tests the claim M2, which the header"),
     ('tags=["exercise:speed_up"]', 'tags=["exercise:percentile"]', "More than one cell is tagged"),
@@ -266,7 +267,7 @@ def test_exercises_in_order_with_their_hints(home):
     found = exercises(read_cells(home))
     assert list(found) == ["percentile", "speed_up"]
     assert len(found["percentile"].hints) == 3
-    assert found["speed_up"].check.text == 'speed_up = check("speed_up", speed_up)'
+    assert found["speed_up"].check.text == CHECK
 
 
 def test_two_solutions_in_one_cell():
@@ -288,6 +289,6 @@ def test_tags_survive_the_percent_format(home):
     cells = read_cells(home)
     assert cells_of(read_notebook(home)) == cells
     assert {tag for cell in cells for tag in cell.tags} == {
-        *("parameters", "setup", "hidden", "finding:settled"),
+        *("parameters", "setup", "hidden", "finding:settled", "challenge:few"),
         *(f"{kind}:{name}" for kind in ("exercise", "check", "hints") for name in ("percentile", "speed_up")),
     }

@@ -50,9 +50,10 @@ def test_all_labs_are_measured_in_one_table():
     assert "first at" in str(table)
 
 
-def test_an_older_lab_is_measured_only(model):
+def test_every_lab_has_the_form(model):
     lab, cells = model
-    assert sentences(replace(lab, form=1), cells[:4]) == []
+    assert "There is no section with the heading `## Challenge`." in sentences(lab, cells[:4])
+    assert {lab.form for lab in all_labs()} == {2}
 
 
 def test_a_missing_and_a_misplaced_section(model):

@@ -47,7 +47,7 @@ def test_grade_of_an_untouched_notebook(home):
 
 
 def test_grade_counts_tries_and_gives_the_next_hint(home):
-    answer(home, percentile=UNSORTED, speed_up="def speed_up(b, a):\n    return percentile(b, 50) / percentile(a, 50)")
+    answer(home, percentile=UNSORTED, speed_up=FAST)
     first, again = grade("example"), grade("example")
     answer(home, percentile=UNSORTED.replace("values[", "values[0 + "))
     second = grade("example")
@@ -83,7 +83,7 @@ def test_grade_of_somebody_elses_notebook_counts_nothing(home, tmp_path):
     ],
 )
 def test_a_hostile_answer_costs_its_exercise_and_no_other(home, code, says):
-    answer(home, percentile=code, speed_up="def speed_up(b, a):\n    return percentile(b, 50) / percentile(a, 50)")
+    answer(home, percentile=code, speed_up=FAST)
     report = grade("example", seconds=4)
     assert [g.status for g in report.grades] == ["failed", "passed"], report
     assert says in report.grades[0].message
@@ -132,7 +132,7 @@ def test_a_setup_that_does_not_run_is_one_sentence(home):
         grade("example")
 
 
-FAST = "def speed_up(b, a):\n    return percentile(b, 50) / percentile(a, 50)"
+FAST = "def my_speed_up(b, a):\n    return percentile(b, 50) / percentile(a, 50)"
 FOOLING = {
     "the comparison is replaced": "import numpy\nnumpy.allclose = numpy.array_equal = lambda *a, **k: True\n"
     "import edgelab.course.checker as k\nk.same = lambda *a, **k: True\n",
@@ -145,7 +145,7 @@ FOOLING = {
 @pytest.mark.parametrize("trick", FOOLING.values(), ids=FOOLING)
 def test_what_an_answer_does_to_its_process_changes_no_verdict(home, trick):
     wrong = trick + "def my_percentile(values, q):\n    return -1.0"
-    answer(home, percentile=wrong, speed_up="def speed_up(b, a):\n    return -1.0")
+    answer(home, percentile=wrong, speed_up="def my_speed_up(b, a):\n    return -1.0")
     report = grade("example")
     assert [(g.status, g.compared) for g in report.grades] == [("failed", "outside")] * 2, report
     assert "Found -1" in report.grades[0].message
@@ -235,6 +235,6 @@ def test_an_answer_may_call_back(home):
     )
     assert old in source
     home.source.write_text(source.replace(old, new + old), encoding="utf-8")
-    answer(home, speed_up="def speed_up(f, d):\n    return f(3) + f(4) if d == {'a': (1, None)} else 0")
+    answer(home, speed_up="def my_speed_up(f, d):\n    return f(3) + f(4) if d == {'a': (1, None)} else 0")
     second = grade("example").grades[1]
     assert (second.status, second.compared) == ("passed", "outside"), second

@@ -42,28 +42,28 @@ def my_percentile(values, q):
     "speed_up": [
         (
             """
-def speed_up(before, after):
+def my_speed_up(before, after):
     return np.mean(before) / np.mean(after)
 """,
             "the mean was used",
         ),
         (
             """
-def speed_up(before, after):
+def my_speed_up(before, after):
     return percentile(after, 50) / percentile(before, 50)
 """,
             "upside down",
         ),
         (
             """
-def speed_up(before, after):
+def my_speed_up(before, after):
     return percentile(after, 50) - percentile(before, 50)
 """,
             "a difference is no ratio",
         ),
         (
             """
-def speed_up(before, after):
+def my_speed_up(before, after):
     ratio = percentile(before, 50) / percentile(after, 50)
 """,
             "return",
@@ -87,11 +87,11 @@ def my_percentile(values, q):
     ],
     "speed_up": [
         """
-def speed_up(before, after):
+def my_speed_up(before, after):
     return np.float32(percentile(before, 50)) / np.float32(percentile(after, 50))
 """,
         """
-def speed_up(before, after):
+def my_speed_up(before, after):
     old, new = (np.sort(times)[(len(times) - 1) // 2] for times in (before, after))
     return np.array(old / new)
 """,

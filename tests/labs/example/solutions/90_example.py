@@ -5,6 +5,7 @@
 #     minutes: 5
 #     memory_gb: 0.5
 #     requires: [numpy]
+#     form: 2
 #     claims: [M2]
 #   jupytext:
 #     text_representation:
@@ -19,12 +20,8 @@
 # %% [markdown]
 # # 90 Example: what a percentile is
 #
-# The smallest lab that keeps every rule. Contributors copy it; the tests build it, break it and run it.
-#
-# ## What you will be able to do
-#
-# - compute a percentile by hand and say what it means;
-# - compare two sets of times without being fooled by a few slow ones.
+# The smallest lab that keeps every rule. Contributors copy it; the tests build it, break it and run it. It answers one
+# question: how much slower than usual is one run in a hundred?
 
 # %% tags=["parameters"]
 seed = 0
@@ -37,8 +34,8 @@ from functools import partial
 
 import numpy as np
 
-from edgelab import Reading, Table, record
-from edgelab.course import begin, check, claim, finding, side_of
+from edgelab import Reading, Table, record, ui
+from edgelab.course import Target, begin, challenge, check, claim, finding, side_of, whose
 
 begin("example")
 generator = np.random.default_rng(seed)
@@ -60,66 +57,28 @@ times = np.array(times) if not my_times else np.loadtxt(my_times)
 # %% [markdown]
 # ## From scratch
 #
-# Sort the times. The percentile `q` by the nearest-rank rule is the smallest time that at least `q` percent of the runs
-# did not exceed.
+# ### Which of the runs is the percentile?
+#
+# Sort the times and count. Of five runs, the third is the median: three of the five took no longer.
 
 # %%
-ordered = np.sort(times)
-by_hand = ordered[int(np.ceil(0.99 * len(ordered))) - 1]
-
-# %% [markdown]
-# ## The real tool
-#
-# numpy knows nine rules for percentiles. Look for the one that agrees with ours.
-
-# %%
-by_numpy = np.percentile(times, 99, method="inverted_cdf")
-assert by_hand == by_numpy
-record("sort.p99", Reading(by_numpy, "ms", "measured", f"{len(times)} runs of np.sort"))
-Table("p99 by two ways", ("way", "ms"), [("by hand", by_hand), ("numpy", by_numpy)])
-
-# %% [markdown]
-# ## Explore
-#
-# Change `runs` in the parameters cell and run the lab again: when does the p99 settle?
-
-# %% [markdown]
-# ## Claims
-#
-# The field says that the mean hides the tail.
-
-# %%
-halves = [np.percentile(half, 99) / np.percentile(half, 50) for half in np.array_split(times, 5)]
-tail = Reading(
-    np.median(halves),
-    "x",
-    "measured",
-    f"p99 over p50 of {len(times)} runs of np.sort",
-    low=min(halves),
-    high=max(halves),
+ui.worked_table(
+    [
+        {"rank": rank, "time": value, "share that took no longer": f"{100 * rank // 5} %"}
+        for rank, value in enumerate((10, 20, 30, 40, 50), 1)
+    ],
+    "Five sorted times and their ranks",
+    marked=2,
+    mark="median",
 )
-claim("M2", record("sort.tail", tail))
-
-
-# %% tags=["finding:settled"]
-def finding_settled(tail):
-    side = side_of(tail, 1)
-    if side == "cannot tell":
-        return "The parts of the run disagree whether there is a tail at all: time more runs."
-    return f"In every part of the run the slowest hundredth lies {side} the median: {tail.figure()}."
-
-
-finding(finding_settled, tail)
 
 # %% [markdown]
-# ## Exercises
-#
-# ### A percentile by the nearest-rank rule
+# By the nearest-rank rule the percentile $q$ of $n$ sorted times is the one at rank $r = \lceil q n / 100 \rceil$.
 
 
 # %% tags=["exercise:percentile"]
 def my_percentile(values, q):
-    """The smallest of `values` that at least `q` percent of them do not exceed (0 < q <= 100)."""
+    """The smallest of `values` that at least `q` percent (0 < q <= 100) do not exceed."""
     # TODO sort a copy of the values
     # TODO find the rank: q percent of their number, rounded up; ranks count from 1
     # TODO return the value at that rank
@@ -130,7 +89,8 @@ def my_percentile(values, q):
 
 
 # %% tags=["check:percentile"]
-percentile = check("percentile", my_percentile, fallback=partial(np.percentile, method="inverted_cdf"))
+own = partial(np.percentile, method="inverted_cdf")
+percentile = check("percentile", my_percentile, fallback=own)
 
 
 # %% tags=["check:percentile", "hidden"]
@@ -161,12 +121,25 @@ def _(c, percentile):
 # 2. The rank is `q / 100 * len(values)`, rounded **up**: look at `np.ceil`.
 # 3. `np.sort(values)[int(np.ceil(q / 100 * len(values))) - 1]` is nearly all of it.
 
+# %%
+by_hand = percentile(times, 99)
+whose("percentile")
+Table("Your percentiles", ("q", "ms"), [(q, percentile(times, q)) for q in (50, 95, 99)])
+
 # %% [markdown]
-# ### How many times as fast
+# ### How many times as fast?
+#
+# Twice as fast is half the time, so the time before stands above the line.
+
+# %%
+ui.worked_table([{"before": 4, "after": 2, "times as fast": 2}], "A ratio of two medians")
+
+# %% [markdown]
+# With $m$ the median, the speed-up is $m_{before} / m_{after}$.
 
 
 # %% tags=["exercise:speed_up"]
-def speed_up(before, after):
+def my_speed_up(before, after):
     """How many times as fast `after` is, by the medians of the times."""
     # TODO divide the median time before by the median time after; use your percentile
     ### BEGIN SOLUTION
@@ -175,7 +148,7 @@ def speed_up(before, after):
 
 
 # %% tags=["check:speed_up"]
-speed_up = check("speed_up", speed_up)
+speed_up = check("speed_up", my_speed_up, fallback=lambda a, b: np.median(a) / np.median(b))
 
 
 # %% tags=["check:speed_up", "hidden"]
@@ -200,13 +173,103 @@ def _(c, speed_up):
 # 2. So the time before stands above the line.
 # 3. `percentile(before, 50)` is the numerator.
 
+# %%
+first, second = np.array_split(times, 2)
+whose("speed_up")
+rows = [("second half", speed_up(first, second))]
+Table("The first half of the runs against the second", ("", "times as fast"), rows)
+
+# %% [markdown]
+# ## The real tool
+#
+# numpy knows nine rules for percentiles. Look for the one that agrees with ours.
+
+# %%
+by_numpy = np.percentile(times, 99, method="inverted_cdf")
+assert by_hand == by_numpy
+record("sort.p99", Reading(by_numpy, "ms", "measured", f"{len(times)} runs of np.sort"))
+Table("p99 by two ways", ("way", "ms"), [("by hand", by_hand), ("numpy", by_numpy)])
+
+# %% [markdown]
+# ## Explore
+#
+# Change `runs` in the parameters cell and run the lab again.
+
+# %% [markdown]
+# ## Claims
+#
+# The field says that the mean hides the tail.
+
+# %%
+parts = np.array_split(times, 5)
+halves = [np.percentile(part, 99) / np.percentile(part, 50) for part in parts]
+tail = Reading(
+    np.median(halves),
+    "x",
+    "measured",
+    f"p99 over p50 of {len(times)} runs of np.sort",
+    low=min(halves),
+    high=max(halves),
+)
+claim("M2", record("sort.tail", tail))
+
+# %% [markdown]
+# ## Challenge
+#
+# Describe the numbers by as few of their percentiles as you can, so that a straight line between neighbours still gives
+# each of them back.
+
+
+# %% tags=["challenge:few"]
+# `kept`: at most 12 percentages, 0 to 100, from which the numbers are to be found again
+### BEGIN SOLUTION
+kept = np.linspace(0, 100, 12)
+### GIVEN
+# kept = None
+### END SOLUTION
+
+
+# %%
+def measured(percentages):
+    ranks = np.linspace(0, 100, len(numbers))
+    points = np.percentile(numbers, percentages)
+    errors = np.abs(np.interp(ranks, percentages, points) - np.sort(numbers))
+    error = Reading(np.median(errors), "", "measured", "median over the numbers")
+    count = Reading(float(len(points)), "", "measured", "what you gave")
+    return {"kept": count, "error": error}
+
+
+challenge(
+    "few",
+    kept,
+    measured,
+    Target("kept", at_most=12, unit=""),
+    Target("error", at_most=0.01, unit=""),
+)
+
 # %% [markdown]
 # ## Bring your own
 #
 # Put the path of a file with your own times into `my_times` in the parameters cell.
 
 # %% [markdown]
-# ## What to remember
+# ## What you found
+
+
+# %% tags=["finding:settled"]
+def finding_settled(tail):
+    side = side_of(tail, 1)
+    if side == "cannot tell":
+        return "The parts of the run disagree whether there is a tail at all: time more runs."
+    found = f"the slowest hundredth lies {side} the median"
+    return f"In every part of the run {found}: {tail.figure()}."
+
+
+finding(finding_settled, tail)
+
+# %% [markdown]
+# ## Sources
 #
-# - A percentile is one of your runs: say which rule you used.
-# - Source: R. J. Hyndman and Y. Fan, Sample Quantiles in Statistical Packages, The American Statistician 50 (1996).
+# - R. J. Hyndman and Y. Fan, [Sample Quantiles in Statistical Packages](https://doi.org/10.1080/00031305.1996.10473566), 1996.
+# - numpy, [percentile](https://numpy.org/doc/stable/reference/generated/numpy.percentile.html) and
+#   [sort](https://numpy.org/doc/stable/reference/generated/numpy.sort.html).
