@@ -178,12 +178,40 @@ def without_unused(model: Any) -> Any:
     """The model without constants that no node reads; changed in place."""
     used = {name for node in model.graph.node for name in node.input}
     used |= {output.name for output in model.graph.output}
+    used |= {name for node in model.graph.node for a in node.attribute for name in _inner_names(a)}
     kept = [constant for constant in model.graph.initializer if constant.name in used]
     if len(kept) < len(model.graph.initializer):
         kept = [type(constant).FromString(constant.SerializeToString()) for constant in kept]
         del model.graph.initializer[:]
         model.graph.initializer.extend(kept)
     return model
+
+
+def up_to(model: Any, wanted: Sequence[str]) -> Any:
+    """A copy of the model that computes the named tensors and nothing else."""
+    import onnx
+
+    needed, nodes = set(wanted), []
+    for node in reversed(model.graph.node):
+        if needed.intersection(node.output):
+            nodes.append(node)
+            needed.update(node.input)
+            needed.update(name for a in node.attribute for name in _inner_names(a))
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    del copy.graph.node[:], copy.graph.output[:]
+    copy.graph.node.extend(reversed(nodes))
+    copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys(wanted))
+    return without_unused(copy)
+
+
+def _inner_names(attribute: Any) -> set[str]:
+    names: set[str] = set()
+    for graph in (attribute.g, *attribute.graphs):
+        for node in graph.node:
+            names |= set(node.input).union(*(_inner_names(a) for a in node.attribute), set())
+        names |= {output.name for output in graph.output}
+    return names
 
 
 def batches(feeds: Feeds, fixed: int | None = None) -> Iterator[dict[str, NDArray[Any]]]:

@@ -30,12 +30,14 @@ from edgelab.models.formats import existing_file, model_format
 from edgelab.posttraining.judge import judge_of
 from edgelab.posttraining.noise import looks_unreal
 from edgelab.posttraining.search import METHODS, Found, Step, search_static
+from edgelab.posttraining.search_weights import search_weights
 from edgelab.reading import Table
 from edgelab.toolbox.ran import WhatRan, what_ran
 
 PathLike = str | os.PathLike[str]
 Precision = Literal["int8", "int4"]
-SAMPLES = 200
+SAMPLES: Mapping[str, int] = {"int8": 200, "int4": 500}
+"""Ranges are known from few items; which way to round asks for more."""
 JUDGED_ITEMS = 512
 """Items to choose by, at most; fewer where one run takes long."""
 JUDGED_SECONDS = 2.0
@@ -162,7 +164,7 @@ def quantize(
     precision: Precision = "int8",
     per_channel: bool = True,
     method: str | None = None,
-    samples: int = SAMPLES,
+    samples: int | None = None,
     keep_float: str | None = None,
     overwrite: bool = False,
     seed: int = 0,
@@ -184,7 +186,7 @@ def quantize(
     method
         The only way to choose ranges: minmax, percentile, entropy or mse. Without it the best is searched.
     samples
-        Items that give the ranges, of the half to choose by.
+        Items to calibrate on, of the half to choose by; 200 for int8 and 500 for int4 without it.
     keep_float
         Nodes that stay in float: a regular expression that is searched for in their names, or ``@FILE`` with a name on
         each line, as `edgelab golden check --exclude-out` writes it.
@@ -223,7 +225,7 @@ def quantize(
         seconds = (time.perf_counter() - begun) / len(report)
     main = first_logits(reference, reported.y) or next(iter(reference))
     _refuse_noise(arrays, reported, reference[main])
-    chosen, calibration = _choosing(choose, samples, seconds)
+    chosen, calibration = _choosing(choose, samples or SAMPLES[precision], seconds)
     with prepared(source) as ready:
         net = read(ready)
     kept, said = kept_in_float(net, keep_float)
@@ -318,7 +320,7 @@ def _check_request(
     data: PathLike | Arrays | None,
     precision: str,
     method: str | None,
-    samples: int,
+    samples: int | None,
     *,
     overwrite: bool,
 ) -> None:
@@ -328,7 +330,7 @@ def _check_request(
         raise BadInput(f"method={method!r} is not one of {', '.join(ALL_METHODS)}.")
     if method is not None and precision == "int4":
         raise BadInput("A method chooses the ranges of activations, and with 4-bit weights those stay in float.")
-    if samples < 1:
+    if samples is not None and samples < 1:
         raise BadInput(f"samples={samples}: at least 1 is needed.")
     if target.suffix != ".onnx":
         raise BadInput(f"{target} needs a name that ends in .onnx.")
@@ -392,6 +394,8 @@ def _search(
 
     judge = judge_of(net, {name: array[chosen] for name, array in feeds.items()})
     given = {name: array[calibration] for name, array in feeds.items()}
+    if precision == "int4":
+        return search_weights(net, given, judge, per_channel=per_channel, exclude=kept, progress=wrapped)
     methods = METHODS if method is None else (method,)
     return search_static(net, given, judge, per_channel=per_channel, methods=methods, exclude=kept, progress=wrapped)
 
