@@ -164,12 +164,14 @@ def files_of(model_path: PathLike) -> list[Path]:
     return [path, *(file for name in sorted(names) if (file := path.parent / name).is_file())]
 
 
-def session(content: bytes) -> Any:
-    """An ONNX Runtime session on one thread."""
+def session(content: bytes | str, optimised: Path | None = None) -> Any:
+    """An ONNX Runtime session on one thread; the graph that it makes of the model is written to ``optimised``."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 4
+    if optimised is not None:
+        options.optimized_model_filepath = str(optimised)
     return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 

@@ -19,8 +19,11 @@ _HOMES = {
     "equalise": "equalisation",
     "judge_of": "judge",
     "looks_unreal": "noise",
+    "round_layers": "rounding",
     "search_static": "search",
+    "search_weights": "search_weights",
     "still": "dead",
+    "store": "storage",
 }
 __all__ = [*_HOMES]  # noqa: PLE0604
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgelab.compress.modelfile import session
 from edgelab.errors import BadFile
 from edgelab.quiet import first_line
 
@@ -104,15 +105,11 @@ def what_ran(path: str | os.PathLike[str]) -> WhatRan:
         If ONNX Runtime does not load the file.
     """
     import onnx
-    import onnxruntime as ort
 
     with tempfile.TemporaryDirectory(prefix="edgelab-") as folder:
         optimised = Path(folder, "optimised.onnx")
-        options = ort.SessionOptions()
-        options.intra_op_num_threads, options.log_severity_level = 1, 4
-        options.optimized_model_filepath = str(optimised)
         try:
-            runtime = ort.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
+            runtime = session(os.fspath(path), optimised)
             model = onnx.load(str(optimised))
         except Exception as error:
             raise BadFile(f"ONNX Runtime cannot load {path}: {first_line(error)}.") from error
