@@ -1,10 +1,10 @@
-"""`edgelab quantize` beside other post-training quantizers: accuracy, bytes, and how many times as fast as the float file.
+"""`edgelab quantize` beside other post-training quantizers: accuracy, bytes, and times as fast as the float file.
 
 On signs_dscnn and on a copy of it with its channels rescaled by 2^U(-2.5, 2.5), for three seeds of the rescaling and of
 the halves of the data: every tool calibrates on the same items, and every file is judged on the same others. NNCF,
 AIMET-ONNX and litert-quantizer run in environments of their own, made by ``uv run --with``; one that cannot be had is
-named. ``python benchmarks/compression.py [--seeds 3] [--only WORD...] [--json FILE]``; FILE keeps each row as soon as it
-is there, and the next run goes on from it.
+named. ``python benchmarks/compression.py [--seeds 3] [--only WORD...] [--json FILE]``; FILE keeps each row as soon as
+it is there, and the next run goes on from it.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def peer(tool: str, *packages: str, tflite: bool = False, here: bool = False) ->
         words += [] if here else [word for package in packages for word in ("--with", package)] + ["python"]
         source = case.tflite if tflite else case.path
         words += [str(PEERS), tool, str(source), str(arrays), str(out)]
-        run = subprocess.run(words, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)  # noqa: S603
+        run = subprocess.run(words, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
         found = [path for suffix in (".onnx", ".tflite", ".npy") if (path := out.with_suffix(suffix)).is_file()]
         if run.returncode or not found:
             lines = [line for line in run.stderr.splitlines() if line.strip()]
@@ -131,8 +131,6 @@ CONTENDERS: dict[str, tuple[str, Callable[[Case, Path], Path]]] = {
 
 def rescaled(path: Path, out: Path, seed: int) -> Path:
     """A copy that computes the same, but for its ReLU6, which are ReLU, with channels rescaled by 2^U(-2.5, 2.5)."""
-    import onnx
-
     with prepared(path) as ready:
         model = as_relu(read(ready)).model
     rng, known = np.random.default_rng(seed), values(model)

@@ -6,11 +6,12 @@ and writes either the tool's file, or, where the tool only simulates, its answer
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 
-def nncf_onnx(model: str, calibration: np.ndarray, report: np.ndarray, out: Path, *, per_tensor: bool = False) -> None:
+def nncf_onnx(model: str, calibration: np.ndarray, _: np.ndarray, out: Path, *, per_tensor: bool = False) -> None:
     import nncf
     import onnx
 
@@ -78,7 +79,7 @@ def aimet(
     np.save(out.with_suffix(".npy"), np.concatenate(parts))
 
 
-def litert(model: str, calibration: np.ndarray, report: np.ndarray, out: Path, *, bits: int = 8) -> None:
+def litert(model: str, calibration: np.ndarray, _: np.ndarray, out: Path, *, bits: int = 8) -> None:
     from litert_quantizer import quantizer, recipe
 
     made = quantizer.Quantizer(model)
@@ -99,38 +100,37 @@ def litert(model: str, calibration: np.ndarray, report: np.ndarray, out: Path, *
     out.with_suffix(".tflite").write_bytes(bytes(content))
 
 
-def keras_int8(model: str, calibration: np.ndarray, report: np.ndarray, out: Path, *, per_tensor: bool = False) -> None:
+def tensorflow_int8(model: str, calibration: np.ndarray, _: np.ndarray, out: Path, *, per_tensor: bool = False) -> None:
     """TFLite's converter on the same weights: the chain of convolutions is rebuilt in TensorFlow, with its padding."""
     import onnx
     import tensorflow as tf
 
     network = onnx.load(model)
     constants = {c.name: onnx.numpy_helper.to_array(c) for c in network.graph.initializer}
+    pad = [[0, 0], [0, 0], [0, 0], [0, 0]]
 
-    def forward(x):
+    def convolution(node: Any, x: Any) -> Any:
+        options = {a.name: a for a in node.attribute}
+        weight, bias = constants[node.input[1]], constants[node.input[2]]
+        stride, pads = options["strides"].ints[0], options["pads"].ints
+        if any(pads):
+            x = tf.pad(x, [pad[0], [pads[0], pads[2]], [pads[1], pads[3]], pad[3]])
+        if options["group"].i > 1:
+            return tf.nn.depthwise_conv2d(x, weight.transpose(2, 3, 0, 1), [1, stride, stride, 1], "VALID") + bias
+        return tf.nn.conv2d(x, weight.transpose(2, 3, 1, 0), stride, "VALID") + bias
+
+    makers = {
+        "Conv": convolution,
+        "Clip": lambda _, x: tf.nn.relu6(x),
+        "Relu": lambda _, x: tf.nn.relu(x),
+        "GlobalAveragePool": lambda _, x: tf.reduce_mean(x, [1, 2], keepdims=True),
+        "Flatten": lambda _, x: tf.reshape(x, [1, -1]),
+        "Gemm": lambda node, x: tf.matmul(x, constants[node.input[1]].T) + constants[node.input[2]],
+    }
+
+    def forward(x: Any) -> Any:
         for node in network.graph.node:
-            options = {a.name: a for a in node.attribute}
-            if node.op_type == "Conv":
-                weight, bias = constants[node.input[1]], constants[node.input[2]]
-                stride, before = options["strides"].ints[0], options["pads"].ints
-                if any(before):
-                    x = tf.pad(x, [[0, 0], [before[0], before[2]], [before[1], before[3]], [0, 0]])
-                if options["group"].i > 1:
-                    x = tf.nn.depthwise_conv2d(x, weight.transpose(2, 3, 0, 1), [1, stride, stride, 1], "VALID") + bias
-                else:
-                    x = tf.nn.conv2d(x, weight.transpose(2, 3, 1, 0), stride, "VALID") + bias
-            elif node.op_type == "Clip":
-                x = tf.nn.relu6(x)
-            elif node.op_type == "Relu":
-                x = tf.nn.relu(x)
-            elif node.op_type == "GlobalAveragePool":
-                x = tf.reduce_mean(x, [1, 2], keepdims=True)
-            elif node.op_type == "Flatten":
-                x = tf.reshape(x, [1, -1])
-            elif node.op_type == "Gemm":
-                x = tf.matmul(x, constants[node.input[1]].T) + constants[node.input[2]]
-            else:
-                raise SystemExit(f"{node.op_type} is not rebuilt here")
+            x = makers[node.op_type](node, x)
         return x
 
     items = calibration.transpose(0, 2, 3, 1)
@@ -139,7 +139,7 @@ def keras_int8(model: str, calibration: np.ndarray, report: np.ndarray, out: Pat
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: ([item[None]] for item in items)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter._experimental_disable_per_channel = per_tensor
+    setattr(converter, "_experimental_disable_per_channel", per_tensor)  # noqa: B010 - the only switch there is
     out.with_suffix(".tflite").write_bytes(converter.convert())
 
 
@@ -153,8 +153,8 @@ TOOLS = {
     "aimet-cle-adaround-4": lambda *a: aimet(*a, equalise=True, per_channel=True, bits=4, adaround=True),
     "litert-quantizer": litert,
     "litert-quantizer-4": lambda *a: litert(*a, bits=4),
-    "tflite": keras_int8,
-    "tflite-per-tensor": lambda *a: keras_int8(*a, per_tensor=True),
+    "tflite": tensorflow_int8,
+    "tflite-per-tensor": lambda *a: tensorflow_int8(*a, per_tensor=True),
 }
 
 if __name__ == "__main__":

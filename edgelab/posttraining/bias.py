@@ -60,7 +60,7 @@ def correct_biases(
         ).mean
         known = values(corrected)
         biases = {
-            name: bias_of(corrected, layer, known) + shift(wanted[layer.y], means[outputs[name]], layer, known)
+            name: bias_of(layer, known) + shift(wanted[layer.y], means[outputs[name]], layer, known)
             for name, layer in present.items()
         }
         corrected = with_biases(corrected, biases)

@@ -95,35 +95,38 @@ def _passes(
     if place is None or any(name for name in node.output[1:]):
         return False
     axis[y] = place
-    others = [name for name in node.input if name and name in known]
     if kind in GATES:
         sets.gates.add(y)
+    if kind in ("Add", "Sub", "Mul", "Div"):
+        return _combines(node, x, known, axis, sets, found)
+    if len(x) > 1:
         return False
-    if kind in HOMOGENEOUS and len(x) == 1:
-        sets.join(x[0], y)
-        return place == 1 or kind not in ("MaxPool", "AveragePool", "Resize", "Upsample")
-    if kind == "Clip" and len(x) == 1:
-        return _clip(node, x[0], known, sets, found)
-    if kind == "Pad" and len(x) == 1:
-        constant = known.get(node.input[2]) if len(node.input) > 2 and node.input[2] else None
-        sets.join(x[0], y)
-        return constant is None or not np.any(constant)
     if kind in ("Flatten", "Reshape", "Squeeze", "ReduceMean", "ReduceMax"):
         return _flattens(node, x[0], known, axis, sets)
-    if kind in ("Add", "Sub") and len(x) == 2:
-        sets.join(x[0], y)
-        sets.join(x[1], y)
-        return axis.get(x[1]) == place
-    if kind in ("Add", "Sub") and others:
-        sets.join(x[0], y)
-        found["constants"].append((y, others[0], place))
-        return True
-    if kind == "Mul" and len(x) == 2:
-        return _gated(x, y, axis, sets)
-    if kind == "Mul" or (kind == "Div" and node.input[0] == x[0]):
-        sets.join(x[0], y)
-        return bool(others)
-    return False
+    if kind == "Clip":
+        return _clip(node, x[0], known, sets, found)
+    sets.join(x[0], y)
+    if kind == "Pad":
+        constant = known.get(node.input[2]) if len(node.input) > 2 and node.input[2] else None
+        return constant is None or not np.any(constant)
+    return kind in HOMOGENEOUS and (place == 1 or kind not in ("MaxPool", "AveragePool", "Resize", "Upsample"))
+
+
+def _combines(
+    node: Any, x: list[str], known: Mapping[str, NDArray[Any]], axis: dict[str, int], sets: _Sets, found: Any
+) -> bool:
+    """Sums and products, of two tensors or of one and a constant."""
+    y, kind = node.output[0], node.op_type
+    others = [name for name in node.input if name and name in known]
+    if kind in ("Mul", "Div") and len(x) == 2:
+        return kind == "Mul" and _gated(x, y, axis, sets)
+    for name in x:
+        sets.join(name, y)
+    if kind in ("Mul", "Div"):
+        return bool(others) and (kind == "Mul" or node.input[0] == x[0])
+    if others:
+        found["constants"].append((y, others[0], axis[y]))
+    return bool(others) or axis.get(x[1]) == axis[y]
 
 
 def _clip(node: Any, x: str, known: Mapping[str, NDArray[Any]], sets: _Sets, found: Any) -> bool:

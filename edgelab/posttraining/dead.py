@@ -1,7 +1,7 @@
 """Channels that never move: a constant takes their place, and their weights, which may be the largest, become zero.
 
 A batch norm whose channel hardly varied divides by nearly nothing. Folded, it leaves weights a hundred times as large
-as those of its neighbours on a channel that carries nothing, and with one scale for the tensor they set the step of all.
+as those of its neighbours on a channel that carries nothing: with one scale for the tensor, they set the step of all.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def still(model: Any, seen: Channels) -> Stilled:
             continue
         flat[dead] = 0
         weights[layer.weight] = layer.stored(flat.reshape(canonical.shape), weight.shape)
-        bias = bias_of(model, layer, known)
+        bias = bias_of(layer, known)
         bias[dead] = seen.mean[tensor][dead]
         biases[layer.name] = bias
         found[layer.name] = dead

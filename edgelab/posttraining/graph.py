@@ -147,7 +147,7 @@ def with_values(model: Any, changed: Mapping[str, NDArray[Any]]) -> Any:
     return copy
 
 
-def bias_of(model: Any, layer: Layer, known: Mapping[str, NDArray[Any]]) -> Floats:
+def bias_of(layer: Layer, known: Mapping[str, NDArray[Any]]) -> Floats:
     """The bias (out,) of a layer, zeros where it has none."""
     out = int(np.prod(layer.canonical(known[layer.weight]).shape[:2]))
     if layer.bias is None or layer.bias not in known:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 ITEMS = 256
 FEWEST_VALUES = 256
 """With fewer values noise cannot be told from data."""
+FEWEST_PLACES = 16
 DEVIATIONS = 5.0
 """So many standard errors from what noise would give count as structure."""
 
@@ -31,20 +32,23 @@ def looks_unreal(array: NDArray[Any]) -> str | None:
     >>> looks_unreal(np.add.outer(np.arange(32.0), np.arange(16.0)).astype(np.float32)) is None
     True
     """
+    found = None
     if array.dtype.kind not in "fiub" or array.size == 0:
-        return None
+        return found
     if (array == array.reshape(-1)[0]).all():
-        return f"it holds nothing but {array.reshape(-1)[0]:g}"
-    if len(array) > 1 and array[0].size > 1 and (array == array[:1]).all():
-        return "all of its items are the same"
-    if array.dtype.kind != "f" or not np.isfinite(array).all():
-        return None
-    x = np.asarray(array[:ITEMS], np.float64)
-    if x.ndim < 2 or x.size < FEWEST_VALUES or x[0].size < 16 or len(x) < 2:
-        return None
-    if _neighbours_differ(x) and _alike(x.reshape(len(x), -1)) and _alike(x.reshape(len(x), -1).T):
-        return "its values are noise: independent of each other, of their place and of the item"
-    return None
+        found = f"it holds nothing but {array.reshape(-1)[0]:g}"
+    elif len(array) > 1 and array[0].size > 1 and (array == array[:1]).all():
+        found = "all of its items are the same"
+    elif array.dtype.kind == "f" and np.isfinite(array).all() and _is_noise(np.asarray(array[:ITEMS], np.float64)):
+        found = "its values are noise: independent of each other, of their place and of the item"
+    return found
+
+
+def _is_noise(x: NDArray[np.float64]) -> bool:
+    if x.ndim < 2 or x.size < FEWEST_VALUES or x[0].size < FEWEST_PLACES or len(x) < 2:
+        return False
+    rows = x.reshape(len(x), -1)
+    return _neighbours_differ(x) and _alike(rows) and _alike(rows.T)
 
 
 def _neighbours_differ(x: NDArray[np.float64]) -> bool:

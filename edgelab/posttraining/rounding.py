@@ -18,8 +18,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelab.posttraining.graph import Feeds, Floats, Layer, bias_of, constants, layers, run, up_to, values, with_biases
-from edgelab.posttraining.graph import with_values
+from edgelab.posttraining.graph import (
+    Feeds,
+    Floats,
+    Layer,
+    bias_of,
+    constants,
+    layers,
+    run,
+    up_to,
+    values,
+    with_biases,
+    with_values,
+)
 from edgelab.posttraining.patches import Patches, can_be_sampled, patches_of
 
 STAGES = 24
@@ -108,7 +119,7 @@ def round_layers(
             )
             changed[layer.weight] = found[layer.name].dequantized(layer)
             if sums is not None and layer.op_type != "MatMul":
-                biases[layer.name] = bias_of(model, layer, known) + sums.bias_shift(flat, rounded)
+                biases[layer.name] = bias_of(layer, known) + sums.bias_shift(flat, rounded)
         current = with_values(current, changed)
         current = with_biases(current, biases) if biases else current
     return RoundedModel(current, found)
@@ -162,10 +173,10 @@ def collect(model: Any, rounded: Any, feeds: Feeds, stage: Iterable[Layer]) -> d
             kept = totals.get(layer.name)
             totals[layer.name] = entry if kept is None else [a + b for a, b in zip(kept, entry, strict=True)]
     found = {}
-    for name, (inner, cross, mean, mean_q, count) in totals.items():
-        mean, mean_q = mean / count, mean_q / count
-        inner = inner / count - mean_q[:, :, None] * mean_q[:, None, :]
-        cross = cross / count - mean[:, :, None] * mean_q[:, None, :]
+    for name, (*sums, count) in totals.items():
+        inner, cross, mean, mean_q = (each / count for each in sums)
+        inner -= mean_q[:, :, None] * mean_q[:, None, :]
+        cross -= mean[:, :, None] * mean_q[:, None, :]
         size = inner.shape[-1]
         damping = np.maximum(np.trace(inner, axis1=1, axis2=2) / size * DAMPING, 1e-12)
         found[name] = Sums(inner + damping[:, None, None] * np.eye(size), cross, mean, mean_q)

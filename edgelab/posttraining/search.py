@@ -36,7 +36,7 @@ Progress = Callable[[str, Iterable[Any]], Iterable[Any]]
 
 @dataclass(frozen=True)
 class Step:
-    """One step that was tried: its name, whether it was taken, what it did in a sentence, and the divergence with it."""
+    """One step that was tried: its name, whether it was taken, what it did in a sentence, the divergence with it."""
 
     name: str
     taken: bool
@@ -87,8 +87,8 @@ def variants(model: Any, feeds: Feeds, *, per_channel: bool) -> list[Variant]:
         made = equalise(of, seen.largest, by=by)
         if made.scales:
             wide, narrow = made.spread
-            said = f"{before}{said} The widest channel of a layer is at most {narrow:.3g} times the narrowest, not {wide:.3g}."
-            found.append(Variant(name, said, made.model))
+            spread = f"The widest channel of a layer is at most {narrow:.3g} times the narrowest, not {wide:.3g}."
+            found.append(Variant(name, f"{before}{said} {spread}", made.model))
 
     unlimited = as_relu(base)
     kept = " Every ReLU6 stays: channels are scaled up to its limit." if unlimited.nodes else ""

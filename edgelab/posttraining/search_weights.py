@@ -115,7 +115,8 @@ def _widen(
     found = judge(wider.model)
     taken = found.loss < HELPS * best.loss
     share = 100 * sum(weights[n] for n in named) / sum(weights.values())
-    said = f"The layers that cost most for their size were stored in 8 bits, {share:.0f} % of the weights: {', '.join(named)}."
+    which = ", ".join(named)
+    said = f"The layers that cost most for their size were stored in 8 bits, {share:.0f} % of the weights: {which}."
     steps.append(Step("8 bits where it costs most", taken, said, found))
     return (wider, found) if taken and found.loss < WORTH * best.loss else (rounded, best)
 

@@ -124,7 +124,7 @@ class QuantizedFile:
             f"{sum((o.operator, o.type) == kind for o in self.ran.operators)} {kind[0]} in {kind[1]}" for kind in kinds
         ]
         note = (
-            f"Chosen on {self.items['chosen']:,} items, with ranges from {self.items['calibrated']:,} of the same half; "
+            f"Chosen on {self.items['chosen']:,} items, calibrated on {self.items['calibrated']:,} of the same half; "
             f"measured on the {self.items['reported']:,} of the other. What ran: {', '.join(counts)}."
         )
         scales = "a scale for each channel" if self.per_channel else "one scale for each tensor"
@@ -381,10 +381,10 @@ def _search(
     chosen: NDArray[np.intp],
     calibration: NDArray[np.intp],
     precision: str,
-    per_channel: bool,  # noqa: FBT001
+    per_channel: bool,
     method: str | None,
     kept: Sequence[str],
-    progress: bool,  # noqa: FBT001
+    progress: bool,
 ) -> Found:
     from tqdm.auto import tqdm
 

@@ -27,6 +27,10 @@ _INTEGER |= {"MatMulIntegerToFloat", "QAttention", "QEmbedLayerNormalization"}
 _PAIR = frozenset({"QuantizeLinear", "DequantizeLinear"})
 _KINDS = {1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 8: "string", 9: "bool"}
 _KINDS |= {10: "float16", 11: "float64", 12: "uint32", 13: "uint64", 16: "bfloat16", 21: "uint4", 22: "int4"}
+_RESULTS = dict.fromkeys(("Shape", "Size", "ArgMax", "ArgMin", "NonZero"), "int64")
+_RESULTS |= dict.fromkeys(("Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "Not", "And", "Or"), "bool")
+_RESULTS |= dict.fromkeys(("DynamicQuantizeMatMul", "MatMulIntegerToFloat", "DynamicQuantizeLSTM", NBITS), "float32")
+_RESULTS |= dict.fromkeys(("ConvInteger", "MatMulInteger"), "int32")
 _OF_TEXT = {"float": "float32", "double": "float64"}
 
 
@@ -157,26 +161,19 @@ def _where(node: Any, known: Collection[str]) -> str:
 
 
 def _result(node: Any, kind: str, types: Mapping[str, str], options: Mapping[str, Any]) -> str:
-    """The element type of what a node puts out."""
+    """The element type of what a node puts out; that of its first input, where nothing else is known."""
+    found = _RESULTS.get(node.op_type, kind)
     if node.op_type == "DequantizeLinear":
-        return types.get(node.input[1], "float32")
-    if node.op_type == "QuantizeLinear":
-        return types.get(node.input[2], "uint8") if len(node.input) > 2 else "uint8"
-    if node.op_type == "Cast":
-        return _KINDS.get(options["to"].i, "none")
-    if node.op_type in ("Shape", "Size", "ArgMax", "ArgMin", "NonZero"):
-        return "int64"
-    if node.op_type in ("Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "Not", "And", "Or", "IsNaN"):
-        return "bool"
-    if node.op_type in ("DynamicQuantizeMatMul", "MatMulIntegerToFloat", "DynamicQuantizeLSTM", NBITS):
-        return "float32"
-    if node.op_type in ("ConvInteger", "MatMulInteger"):
-        return "int32"
-    if node.op_type == "QGemm" and len(node.input) < 8:
-        return "float32"
-    if node.op_type in ("Where", "Gather") and len(node.input) > 1:
-        return types.get(node.input[1], kind) if node.op_type == "Where" else kind
-    return kind
+        found = types.get(node.input[1], "float32")
+    elif node.op_type == "QuantizeLinear":
+        found = types.get(node.input[2], "uint8") if len(node.input) > 2 else "uint8"
+    elif node.op_type == "Cast":
+        found = _KINDS.get(options["to"].i, "none")
+    elif node.op_type == "Where":
+        found = types.get(node.input[1], kind)
+    elif node.op_type == "QGemm" and len(node.input) < 8:  # no scale for its output: it gives real numbers
+        found = "float32"
+    return found
 
 
 def _of_text(kind: str) -> str:
