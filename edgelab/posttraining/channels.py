@@ -99,17 +99,19 @@ def _passes(
         sets.gates.add(y)
     if kind in ("Add", "Sub", "Mul", "Div"):
         return _combines(node, x, known, axis, sets, found)
-    if len(x) > 1:
-        return False
     if kind in ("Flatten", "Reshape", "Squeeze", "ReduceMean", "ReduceMax"):
-        return _flattens(node, x[0], known, axis, sets)
+        return len(x) == 1 and _flattens(node, x[0], known, axis, sets)
     if kind == "Clip":
-        return _clip(node, x[0], known, sets, found)
+        return len(x) == 1 and _clip(node, x[0], known, sets, found)
     sets.join(x[0], y)
     if kind == "Pad":
         constant = known.get(node.input[2]) if len(node.input) > 2 and node.input[2] else None
-        return constant is None or not np.any(constant)
-    return kind in HOMOGENEOUS and (place == 1 or kind not in ("MaxPool", "AveragePool", "Resize", "Upsample"))
+        return len(x) == 1 and (constant is None or not np.any(constant))
+    return (
+        kind in HOMOGENEOUS
+        and len(x) == 1
+        and (place == 1 or kind not in ("MaxPool", "AveragePool", "Resize", "Upsample"))
+    )
 
 
 def _combines(

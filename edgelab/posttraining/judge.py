@@ -17,8 +17,9 @@ from edgelab.posttraining.graph import Feeds, run
 class Score:
     """The divergence of one candidate: smaller ``loss`` is nearer to the float network.
 
-    ``loss`` is the Kullback-Leibler divergence of the softmax (nats) where the first output is (N, classes), else the
-    power of the errors over that of the outputs. ``agreement`` is the share of the items with the same top answer,
+    ``loss`` is the power of the errors over that of the outputs; where the first output is (N, classes), the geometric
+    mean of it and the Kullback-Leibler divergence of the softmax (nats): the latter asks for what changes answers, but
+    hangs on the few items between two classes. ``agreement`` is the share of the items with the same top answer,
     None without classes; ``noise`` the power of the errors over that of the outputs.
     """
 
@@ -103,8 +104,8 @@ def score(reference: Sequence[NDArray[Any]], found: Sequence[NDArray[Any]]) -> S
         return Score(noise, None, noise)
     same = float((first.argmax(axis=1) == other.argmax(axis=1)).mean())
     log_p, log_q = log_softmax(first), log_softmax(other)
-    loss = float(max(0.0, np.mean(np.sum(np.exp(log_p) * (log_p - log_q), axis=1))))
-    return Score(loss, same, noise)
+    divergence = float(max(0.0, np.mean(np.sum(np.exp(log_p) * (log_p - log_q), axis=1))))
+    return Score((divergence * noise) ** 0.5, same, noise)
 
 
 def log_softmax(logits: NDArray[Any]) -> NDArray[np.float64]:

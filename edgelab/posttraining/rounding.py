@@ -10,6 +10,7 @@ which needs no learning rate and takes milliseconds. The mean of the output is k
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -73,6 +74,7 @@ def round_layers(
     *,
     per_channel: bool = True,
     adaptive: bool = True,
+    pinned: bool = False,
     progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> RoundedModel:
     """Round the weights of layers, each on what the rounded layers before it give.
@@ -89,6 +91,9 @@ def round_layers(
         One scale for each output channel instead of one for the layer.
     adaptive
         False rounds to the nearest integers of the scale that covers the largest weight, and keeps the biases.
+    pinned
+        The scale covers the largest weight, which stays: a quantizer that takes its scale from the largest weight finds
+        the same integers.
     progress
         Wraps the list of stages.
     """
@@ -109,8 +114,14 @@ def round_layers(
                 integers = _nearest(flat, scale, bits[layer.name])
             else:
                 wanted = sums.best_weights(flat)
-                scale = best_scale(flat, sums.inner, bits[layer.name], per_channel=per_channel)
-                integers, scale = descend(wanted, scale, sums.inner, bits[layer.name], per_channel=per_channel)
+                choose = nearest_scale if pinned else functools.partial(best_scale, inner=sums.inner)
+                scale = choose(flat, bits=bits[layer.name], per_channel=per_channel)
+                most = 2 ** (bits[layer.name] - 1) - 1
+                held = _nearest(flat, scale, bits[layer.name])
+                held = np.where(np.abs(held) == most, held, np.nan) if pinned else None
+                integers, scale = descend(
+                    wanted, scale, sums.inner, bits[layer.name], per_channel=per_channel, held=held
+                )
             rounded = integers * scale
             stored = layer.stored(integers.reshape(layer.canonical(weight).shape), weight.shape).astype(np.int8)
             flat_scale = scale.reshape(-1).astype(np.float32)
@@ -229,13 +240,18 @@ def descend(
     bits: int,
     *,
     per_channel: bool = True,
+    held: NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Integers for the wanted weights (groups, rows, n), one coordinate after the other put on its best value.
 
-    The scale of each row is fitted to its integers in between. Returns integers and scale.
+    The scale of each row is fitted to its integers in between, unless some are ``held``: integers that stay, NaN where
+    they may move; they are the outermost then. Returns integers and scale.
     """
     low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
     integers = _nearest(wanted, scale, bits)
+    if held is not None:
+        low = -high
+        integers = np.where(np.isnan(held), np.clip(integers, low, high), held)
     diagonal = np.maximum(np.einsum("gnn->gn", inner), 1e-30)
     for sweep in range(SWEEPS):
         gradient = (integers * scale - wanted) @ inner
@@ -243,6 +259,8 @@ def descend(
         for k in np.argsort(-diagonal.mean(axis=0)):
             target = integers[..., k] * scale[..., 0] - gradient[..., k] / diagonal[:, None, k]
             new = np.clip(np.rint(target / scale[..., 0]), low, high)
+            if held is not None:
+                new = np.where(np.isnan(held[..., k]), new, held[..., k])
             step = (new - integers[..., k]) * scale[..., 0]
             if step.any():
                 moved = True
@@ -250,7 +268,7 @@ def descend(
                 integers[..., k] = new
         if not moved:
             break
-        if per_channel and sweep < SWEEPS - 1:
+        if per_channel and held is None and sweep < SWEEPS - 1:
             fitted = np.einsum("gon,gon->go", integers @ inner, wanted)
             power = np.einsum("gon,gon->go", integers @ inner, integers)
             ratio = np.divide(fitted, power, out=scale[..., 0].copy(), where=power > 0)

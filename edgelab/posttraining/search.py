@@ -17,6 +17,7 @@ from edgelab.posttraining.dead import still
 from edgelab.posttraining.equalisation import equalise
 from edgelab.posttraining.graph import Feeds, layers
 from edgelab.posttraining.judge import Judge, Score
+from edgelab.posttraining.rounding import round_layers
 from edgelab.posttraining.static import WORTH, Static, choose_ranges, most_sensitive, ranges_of
 from edgelab.posttraining.statistics import channel_statistics
 
@@ -28,6 +29,7 @@ TOLERATED = 0.01
 HELPS = 0.6
 """A layer is kept in float only if the divergence falls below this share of what it was."""
 MOST_IN_FLOAT = 3
+ROUNDED = frozenset({"Conv", "Gemm", "MatMul"})
 DEEPEST = 80
 """Networks with more tensors than this are not searched tensor by tensor."""
 
@@ -160,7 +162,7 @@ def search_static(
     steps.append(Step(f"ranges by {method}", True, f"The ranges of the activations are those of {method}.", best))
     if len(everything) > 1 and len(ranges.ranges) <= DEEPEST:
         ranges, best = _by_layer(static, variant.model, everything, method, judge, best, steps, progress)
-    current = variant.model
+    current, best = _adaptive(static, variant.model, feeds, ranges, judge, best, steps, progress)
     corrected = correct_biases(
         current, lambda m: static(m, ranges), feeds, progress=lambda items: progress("bias correction", items)
     )
@@ -193,6 +195,28 @@ def _by_layer(
     said = f"{len(changed)} of {len(ranges.ranges)} tensors got another range" + (f": {named}." if named else ".")
     steps.append(Step("ranges layer by layer", taken, said, found))
     return (ranges, found) if taken else (everything[method], best)
+
+
+def _adaptive(
+    static: Static,
+    model: Any,
+    feeds: Feeds,
+    ranges: TensorRanges,
+    judge: Judge,
+    best: Score,
+    steps: list[Step],
+    progress: Progress,
+) -> tuple[Any, Score]:
+    """Round the weights so that each layer's output stays, where that helps."""
+    widths = {layer.name: 8 for layer in layers(model) if layer.name not in static.exclude and layer.op_type in ROUNDED}
+    rounded = round_layers(
+        model, feeds, widths, per_channel=static.per_channel, pinned=True, progress=lambda i: progress("rounding", i)
+    )
+    found = judge(static(rounded.model, ranges))
+    taken = found.loss < WORTH * best.loss
+    said = "AdaRound's objective: weights were rounded so that each layer's output stays on the calibration set."
+    steps.append(Step("adaptive rounding", taken, said, found))
+    return (rounded.model, found) if taken else (model, best)
 
 
 def _keep_sensitive(

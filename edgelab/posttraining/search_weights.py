@@ -11,14 +11,16 @@ from edgelab.errors import BadInput
 from edgelab.posttraining.graph import Feeds, constants, layers, value, with_values
 from edgelab.posttraining.judge import Judge, Score
 from edgelab.posttraining.rounding import RoundedModel, round_layers
-from edgelab.posttraining.search import PART, TOLERATED, Found, Progress, Step, Variant, variants
+from edgelab.posttraining.search import PART, Found, Progress, Step, Variant, variants
 from edgelab.posttraining.static import WORTH
 from edgelab.posttraining.storage import store
 
 SCREENED = 128
 """Items of the calibration set on which the variants are compared; the best is rounded anew on all."""
 WIDER = 8
-MOST_WIDER = 0.15
+TOLERATED = 0.003
+"""Layers are stored wider only where more than this share of the answers changed."""
+MOST_WIDER = 0.1
 """The share of the weights that may be stored in 8 bits, where that helps."""
 HELPS = 0.85
 

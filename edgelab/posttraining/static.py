@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from edgelab.compress.ptq import TensorRanges, collect_ranges, quantize_static
 from edgelab.errors import BadInput
-from edgelab.posttraining.graph import Feeds
+from edgelab.posttraining.graph import Feeds, without_unused
 from edgelab.posttraining.judge import Judge, Score
 
 WORTH = 0.98
@@ -34,11 +35,44 @@ class Static:
             present = {node.name for node in model.graph.node}
             exclude = [name for name in self.exclude if name in present]
             quantize_static(source, target, ranges=ranges, per_channel=self.per_channel, exclude=exclude)
-            return target.read_bytes()
+            return with_real_outputs(target.read_bytes())
 
     def but(self, *nodes: str) -> Static:
         """The same with more nodes in float."""
         return replace(self, exclude=(*self.exclude, *nodes))
+
+
+def with_real_outputs(content: bytes) -> bytes:
+    """A quantized model whose last linear layers answer with real numbers instead of 256 levels.
+
+    Their sums are 32-bit integers, which a scale turns into real numbers at once; rounding them to 8 bits before helps
+    nothing. ONNX Runtime has kernels for it (QGemm without an output scale, MatMulIntegerToFloat).
+    """
+    import onnx
+
+    model = onnx.load_from_string(content)
+    graph = model.graph
+    makers = {name: node for node in graph.node for name in node.output}
+    readers = Counter(name for node in graph.node for name in node.input)
+    gone: list[Any] = []
+    for output in graph.output:
+        last = makers.get(output.name)
+        first = makers.get(last.input[0]) if last is not None and last.op_type == "DequantizeLinear" else None
+        layer = makers.get(first.input[0]) if first is not None and first.op_type == "QuantizeLinear" else None
+        if layer is None or layer.op_type not in ("Gemm", "MatMul"):
+            continue
+        if any(readers[name] > 1 for name in (first.input[0], first.output[0])) or readers[output.name]:
+            continue
+        layer.output[0] = output.name
+        gone += [first, last]
+    if not gone:
+        return content
+    kept = [node for node in graph.node if all(node is not other for other in gone)]
+    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]
+    del graph.node[:]
+    graph.node.extend(kept)
+    opened: bytes = without_unused(model).SerializeToString()
+    return opened
 
 
 def ranges_of(model: Any, feeds: Feeds, method: str) -> TensorRanges:

@@ -290,7 +290,7 @@ def test_a_score_by_hand():
     assert one.agreement == 0.5
     assert one.noise == pytest.approx(8 / 8)
     p = np.exp(2) / (1 + np.exp(2))
-    assert one.loss == pytest.approx(0.5 * 2 * (2 * p - 1))
+    assert one.loss == pytest.approx((0.5 * 2 * (2 * p - 1) * 1.0) ** 0.5)
     assert score(reference, [np.full((2, 2), np.nan)]).loss == float("inf")
 
 
