@@ -70,7 +70,7 @@ from edgelab.course import (
     listed,
     whose,
 )
-from edgelab.measure.arrays import save_arrays
+from edgelab.feeding.arrays import save_arrays
 
 # %% tags=["setup", "folded"]
 from edgelab.ota import plain, schemes

@@ -112,4 +112,12 @@ def count(text: str) -> int:
     return number
 
 
+def seconds(text: str) -> float:
+    """Read a number of seconds above 0."""
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds above 0")
+    return number
+
+
 whole.__name__ = count.__name__ = "whole number"  # argparse names the type in its error

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from edgelab.cli.answer import FAILED, Add, Parser, answering, complain, count, whole
+from edgelab.cli.answer import FAILED, Add, Parser, answering, complain, count, seconds, whole
+from edgelab.cli.feeding import add_feed_options, feed_options
 
 
 def add_verbs(add: Add) -> None:
@@ -22,7 +23,17 @@ def add_verbs(add: Add) -> None:
     )
     new.add_argument("reference", metavar="REFERENCE", help="the model file to compare with")
     new.add_argument("models", nargs="+", metavar="MODEL", help="a model file")
-    new.add_argument("--data", required=True, metavar="FILE.npz", help="x as float32, y, optionally group")
+    add_feed_options(new, data=False, batch=False)
+    text = "inputs by name (x for a single one), and if there are y and group; random inputs without it"
+    new.add_argument("--data", metavar="FILE.npz", help=text)
+    text = "accuracy that may be lost; status 1 where the whole interval lies beyond"
+    new.add_argument("--max-loss", type=float, metavar="POINTS", help=text)
+    text = "how much longer a run may take than the reference's; status 1 where the whole interval lies beyond"
+    new.add_argument("--max-slowdown", type=float, metavar="PERCENT", help=text)
+    new.add_argument("--strict", action="store_true", help="status 1 also where an interval cannot tell")
+    new.add_argument("--runs", type=count, default=100, help="timed inferences of each (100)")
+    new.add_argument("--threads", type=count, default=1, help="threads of the runtime (1)")
+    new.add_argument("--timeout", type=seconds, metavar="S", help="seconds that one call of a runtime may take (120)")
 
     new = add("inspect", _inspect, "Tell what is in a model file: inputs, outputs, quantization, operators, sizes.")
     new.add_argument("model", metavar="MODEL", help="an .onnx or .tflite file, or a .mlpackage")
@@ -103,9 +114,21 @@ def _compare(options: argparse.Namespace) -> int:
     from edgelab.measure.compare import compare
 
     with answering(json_too=options.json) as answer:
-        report = compare(options.reference, options.models, options.data, progress=True)
+        report = compare(
+            options.reference,
+            options.models,
+            options.data,
+            feed=feed_options(options),
+            max_loss=options.max_loss,
+            max_slowdown=options.max_slowdown,
+            strict=options.strict,
+            runs=options.runs,
+            threads=options.threads,
+            timeout=options.timeout,
+            progress=True,
+        )
         answer(report.to_dict(), report)
-    return 0
+    return FAILED if report.passed is False else 0
 
 
 def _golden_make(options: argparse.Namespace) -> int:

@@ -7,38 +7,33 @@ that nobody will run; `prepared` does that in a temporary folder. `keep` writes 
 from __future__ import annotations
 
 import contextlib
-import math
 import os
+import re
 import tempfile
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
-from edgelab.compress import preparation
-from edgelab.errors import BadFile, BadInput
-from edgelab.files import refuse_pointer, write_bytes
+from edgelab.compress import external, preparation
+from edgelab.compress.coverage import Coverage, Left
+from edgelab.compress.widening import widen
+from edgelab.errors import BadFile, BadInput, EdgelabError
+from edgelab.files import refuse_pointer
 from edgelab.models import mlpackage
 from edgelab.quiet import first_line, silenced
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
-
-MEMORY_BYTES = 256 * 2**20
-"""How many bytes of activations are held at a time; a network with more is run once for each part."""
-BATCH = 16
-"""Samples at a time; small enough that the allocator reuses what it has."""
 
 
 @dataclass(frozen=True)
 class Quantized:
     """A quantized file.
 
-    ``bytes`` is the whole file, ``float_bytes`` the file it came from, ``weight_bytes`` what its constants (weights,
-    biases, scales, zero points) take by element type, ``seconds`` the time it took.
+    ``bytes`` is the whole file, ``float_bytes`` the file it came from, each with the files of weights beside it;
+    ``weight_bytes`` what its constants (weights, biases, scales, zero points) take by element type, ``seconds`` the
+    time it took. ``quantized`` counts the operators that take integers by type, ``left`` names those whose weights
+    stayed in float32, each with the reason, and ``notes`` says in sentences what else was done to the network.
     """
 
     path: Path
@@ -48,29 +43,48 @@ class Quantized:
     weight_bytes: Mapping[str, int]
     seconds: float
     settings: Mapping[str, Any] = field(default_factory=dict)
+    quantized: Mapping[str, int] = field(default_factory=dict)
+    left: tuple[Left, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The result as JSON-ready data."""
-        return {**vars(self), "path": str(self.path)}
+        return {
+            **vars(self),
+            "path": str(self.path),
+            "left": [left.to_dict() for left in self.left],
+            "notes": list(self.notes),
+        }
+
+    def said(self) -> list[str]:
+        """Sentences: what was quantized, what was not and why, what else was done."""
+        done = ", ".join(f"{count} {kind}" for kind, count in self.quantized.items())
+        reasons: dict[tuple[str, str], list[str]] = {}
+        for left in self.left:
+            reasons.setdefault((left.type, left.why), []).append(left.name)
+        kept = [f"{len(names)} {kind} in float32: {why}." for (kind, why), names in reasons.items()]
+        return [*([f"Quantized: {done}."] if done else []), *kept, *self.notes]
 
     def _repr_markdown_(self) -> str:
         kinds = ", ".join(f"{kind} {size:,}" for kind, size in sorted(self.weight_bytes.items()))
-        return (
+        head = (
             f"`{self.path.name}` ({self.kind}): {self.bytes:,} bytes against {self.float_bytes:,}, "
             f"{self.float_bytes / self.bytes:.2f}x smaller; its constants in bytes: {kinds}"
         )
+        return "\n".join([head, *(["", *(f"- {text}" for text in self.said())] if self.left or self.notes else [])])
 
 
 @contextlib.contextmanager
-def prepared(model_path: PathLike) -> Iterator[Path]:
+def prepared(model_path: PathLike, notes: list[str] | None = None) -> Iterator[Path]:
     """A copy of a float model in a temporary folder with shapes inferred, constants and batch norm folded.
+
+    Networks in float16, bfloat16 and float64 become float32; sentences that say so are added to ``notes``.
 
     Raises
     ------
     BadFile
         If the file is missing, is not ONNX, is quantized already, or holds weights that are not finite.
     """
-    import onnx
     from onnxruntime.quantization import quant_pre_process
 
     model = read(model_path)
@@ -81,18 +95,38 @@ def prepared(model_path: PathLike) -> Iterator[Path]:
         path, source = Path(folder) / "prepared.onnx", Path(folder) / "source.onnx"
         try:
             with silenced():
-                onnx.save(preparation.modernised(model), source)
+                said = widen(model)
+                external.save(preparation.modernised(model), source)
+                large = external.is_large(model)
+                del model
                 # By path: from a model in memory the tool takes the constants out, and misses the values of axes then.
                 # Symbolic shapes would cost three seconds (sympy) and serve only operators that are not quantized.
-                quant_pre_process(str(source), str(path), skip_symbolic_shape=True)
+                quant_pre_process(
+                    str(source),
+                    str(path),
+                    skip_symbolic_shape=True,
+                    save_as_external_data=large,
+                    all_tensors_to_one_file=True,
+                    external_data_location="prepared.onnx.data",
+                )
             ready = read(path)
         except Exception as error:
-            raise BadFile(f"{model_path} cannot be prepared for quantization: {first_line(error)}.") from error
-        source.unlink()
+            raise BadFile(f"{model_path} cannot be prepared for quantization: {reason(error)}.") from error
+        for left in Path(folder).glob("source.onnx*"):
+            left.unlink()
         _check_weights(model_path, ready)
-        for mend in (preparation.unshare_weights, preparation.name_nodes, preparation.forget_shapes_of_constants):
-            if mend(ready):
-                onnx.save(ready, path)
+        mends = (
+            preparation.unshare_weights,
+            preparation.name_nodes,
+            preparation.forget_shapes_of_constants,
+            preparation.state_opset,
+            _complete_types,
+        )
+        mended = [mend(ready) for mend in mends]
+        if any(mended):
+            external.save(ready, path)
+        if notes is not None:
+            notes += said
         yield path
 
 
@@ -116,17 +150,31 @@ def read(model_path: PathLike) -> Any:
     """
     import onnx
 
-    if not Path(model_path).is_file():
+    path = Path(model_path)
+    if not path.is_file():
         raise BadFile(f"{model_path} does not exist.")
     refuse_pointer(model_path)
     try:
-        model = onnx.load(os.fspath(model_path))
-        onnx.checker.check_model(model)
+        model = external.load(path)
+        if not external.is_large(model):  # the checker takes one message
+            onnx.checker.check_model(model)
+    except EdgelabError:
+        raise
     except Exception as error:
+        if isinstance(error, onnx.checker.ValidationError) and _loads(path):
+            return model  # the runtime is less strict
         raise BadFile(f"{model_path} is not a readable ONNX file ({first_line(error)}).") from error
-    if not model.graph.node or not model.graph.input:
+    if not model.graph.node or not (model.graph.input or model.graph.output):
         raise BadFile(f"{model_path} holds no network.")
     return model
+
+
+def _loads(path: Path) -> bool:
+    try:
+        session(path)
+    except Exception:  # noqa: BLE001 - native code
+        return False
+    return True
 
 
 def file_bytes(model_path: PathLike) -> int:
@@ -154,157 +202,114 @@ def files_of(model_path: PathLike) -> list[Path]:
     if b"location" not in path.read_bytes():  # the key that external data stand under
         return [path]
     import onnx
-    from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
     try:
         model = onnx.load(os.fspath(path), load_external_data=False)
     except Exception:  # noqa: BLE001 - another format in which the word happens to stand
         return [path]
-    names = {str(ExternalDataInfo(t).location) for t in model.graph.initializer if uses_external_data(t)}
-    return [path, *(file for name in sorted(names) if (file := path.parent / name).is_file())]
+    found = [path]
+    for name in sorted(external.locations(model)):
+        with contextlib.suppress(BadFile):
+            found.append(external.located(path, name))
+    return found
 
 
-def session(content: bytes | str, optimised: Path | None = None) -> Any:
-    """An ONNX Runtime session on one thread; the graph that it makes of the model is written to ``optimised``."""
+def reason(error: BaseException) -> str:
+    """What a tool or the runtime said, without its codes and without the temporary file that it was said of."""
+    text = re.sub(r"\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ", "", first_line(error, limit=400))
+    text = re.sub(r"Load model from .*? failed: ?", "", text)
+    text = re.sub(r"\S*edgelab-\S*?([\w.]+\.onnx)", r"\1", text)
+    return first_line(text).rstrip(". ")
+
+
+def session(content: bytes | Path, optimised: Path | None = None) -> Any:
+    """An ONNX Runtime session on one thread, of a model's bytes or of its file.
+
+    The graph that it makes of the model is written to ``optimised``.
+    """
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 4
     if optimised is not None:
         options.optimized_model_filepath = str(optimised)
-    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    source = os.fspath(content) if isinstance(content, Path) else content
+    return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
-def clipped(model: Any) -> dict[str, str]:
-    """Tensors that go into a ReLU or Clip and nowhere else, each with the tensor that comes out.
+@contextlib.contextmanager
+def running(model: Any) -> Iterator[Any]:
+    """A session of a model in memory, through a temporary file where the model is too large for one message."""
+    if not external.is_large(model):
+        yield session(model.SerializeToString())
+        return
+    with tempfile.TemporaryDirectory(prefix="edgelab-") as folder:
+        path = Path(folder) / "probe.onnx"
+        external.save(model, path)
+        yield session(path)
 
-    The quantizer merges the pair into one: the range that counts is the one behind the activation.
+
+def _complete_types(model: Any) -> bool:
+    """Note the element types that ONNX does not infer and the runtime does; whether there was one.
+
+    A quantizer passes over a tensor whose type it does not know, or stops at it.
     """
-    uses = Counter(name for node in model.graph.node for name in node.input)
-    outputs = {node.name for node in model.graph.output}
-    merged = [node for node in model.graph.node if node.op_type in ("Clip", "Relu")]
-    return {n.input[0]: n.output[0] for n in merged if uses[n.input[0]] == 1 and n.input[0] not in outputs}
+    import onnx
+
+    known = {v.name for v in (*model.graph.value_info, *model.graph.output, *model.graph.input)}
+    missing = [name for node in model.graph.node for name in node.output if name and name not in known]
+    if not missing:
+        return False
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in missing)
+    try:
+        with running(probe) as runtime:
+            types = {node.name: (node.type, node.shape) for node in runtime.get_outputs()}
+    except Exception:  # noqa: BLE001 - native code; what the model lacks is said later
+        return False
+    found = {name: types[name][1] for name in missing if name in types and types[name][0] == "tensor(float)"}
+    model.graph.value_info.extend(
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape or None) for name, shape in found.items()
+    )
+    return bool(found)
 
 
-def activations(
-    model: Any, x: NDArray[Any] | Mapping[str, NDArray[Any]], whole: bool = True
-) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Run a float model over ``x`` and yield the name and the values of each float tensor that is quantized.
-
-    ``x`` is the array of the one input, or an array for each input by name. ``whole`` yields every tensor once with all
-    its values; otherwise once for each batch, which holds less memory.
+def keep(
+    model_path: PathLike,
+    out_path: PathLike,
+    model: Any,
+    kind: Literal["static", "dynamic", "weights"],
+    settings: dict[str, Any],
+    seconds: float,
+    *,
+    covered: Coverage,
+    notes: Sequence[str] = (),
+) -> Quantized:
+    """Write a quantized model, whole or not at all, and say what it weighs.
 
     Raises
     ------
     BadInput
-        If the network does not take ``x``.
+        If nothing was quantized, or the file to write holds weights of the model that it comes from.
     """
-    import onnx
-
-    constants = {constant.name for constant in model.graph.initializer}
-    inputs = [node for node in model.graph.input if node.name not in constants]
-    names_in, skipped = [node.name for node in inputs], clipped(model)
-    info = {v.name: v for v in (*model.graph.value_info, *model.graph.output, *inputs)}
-    order = [*names_in, *(name for node in model.graph.node for name in node.output if name in info)]
-    floats = [name for name in order if info[name].type.tensor_type.elem_type == onnx.TensorProto.FLOAT]
-    names = [name for name in floats if name not in skipped]
-    probe = onnx.ModelProto()
-    probe.CopyFrom(model)
-    present = {node.name for node in probe.graph.output}
-    probe.graph.output.extend(info[name] for name in names if name not in present)
-    try:
-        runtime = session(probe.SerializeToString())
-    except Exception as error:
-        raise BadInput(f"ONNX Runtime does not run the network: {first_line(error)}.") from error
-    feed = _feeds(runtime, x, names_in)
-    count = len(next(iter(feed.values())))
-    fixed = next((node.shape[0] for node in runtime.get_inputs() if node.shape), None)
-    if isinstance(fixed, int) and count % fixed:
-        raise BadInput(f"The network takes batches of {fixed}, which {count} samples do not fill.")
-    step = fixed if isinstance(fixed, int) else BATCH
-
-    def run(wanted: list[str], start: int) -> list[NDArray[np.float32]]:
-        batch = {name: array[start : start + step] for name, array in feed.items()}
-        try:
-            found: list[NDArray[np.float32]] = runtime.run(wanted, batch)
-        except Exception as error:
-            raise BadInput(f"The network does not take the calibration set: {first_line(error)}.") from error
-        return found
-
-    starts = range(0, count, step)
-    if not whole:
-        for start in starts:
-            yield from zip(names, run(names, start), strict=True)
-        return
-    sizes = {name: value.nbytes * len(starts) for name, value in zip(names, run(names, 0), strict=True)}
-    for part in _parts(sizes, MEMORY_BYTES):
-        batches = [run(part, start) for start in starts]
-        for i, name in enumerate(part):
-            yield name, np.concatenate([batch[i].ravel() for batch in batches])
-
-
-def keep(
-    model_path: PathLike, out_path: PathLike, content: bytes, kind: str, settings: dict[str, Any], seconds: float
-) -> Quantized:
-    """Write a quantized model, whole or not at all, and say what it weighs."""
-    import onnx
-
-    sizes: dict[str, int] = {}
-    for constant in onnx.load_from_string(content).graph.initializer:
-        element = onnx.helper.tensor_dtype_to_np_dtype(constant.data_type).name
-        bits = 4 if element.endswith("int4") else 8 * onnx.helper.tensor_dtype_to_np_dtype(constant.data_type).itemsize
-        sizes[element] = sizes.get(element, 0) + math.ceil(math.prod(constant.dims) * bits / 8)
-    write_bytes(out_path, content)
+    path = Path(out_path)
+    if not covered.quantized:
+        raise BadInput(f"Nothing in {model_path} was quantized: {covered.why_nothing(kind, model)}.")
+    sources = {file.resolve() for file in files_of(model_path)[1:]}
+    if {path.resolve(), path.with_name(f"{path.name}.data").resolve()} & sources:
+        raise BadInput(f"{out_path} would replace the weights of {model_path}; write to another name.")
+    float_bytes = file_bytes(model_path)
+    files = external.save(model, path)
     return Quantized(
-        Path(out_path),
+        path,
         kind,
-        len(content),
-        file_bytes(model_path),
-        dict(sorted(sizes.items())),
+        sum(file.stat().st_size for file in files),
+        float_bytes,
+        external.sizes_by_type(model),
         seconds,
         settings,
+        covered.quantized,
+        covered.left,
+        tuple(notes),
     )
-
-
-def _feeds(runtime: Any, x: NDArray[Any] | Mapping[str, NDArray[Any]], names: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """The calibration set by the names of the inputs, each array in the element type that the network takes."""
-    if not isinstance(x, Mapping):
-        if len(names) != 1:
-            raise BadInput(f"The network has the inputs {', '.join(names)}; give the calibration set by these names.")
-        x = {names[0]: x}
-    if set(x) != set(names):
-        raise BadInput(f"The network has the inputs {', '.join(names)}, and the calibration set {', '.join(x)}.")
-    types = {node.name: node.type for node in runtime.get_inputs()}
-    feed = {name: _feed(types[name], x[name]) for name in names}
-    if len({len(array) for array in feed.values()}) != 1:
-        counts = ", ".join(f"{len(array)} of '{name}'" for name, array in feed.items())
-        raise BadInput(f"The calibration set has unequal numbers of items: {counts}.")
-    return feed
-
-
-def _feed(wanted: str, x: NDArray[Any]) -> NDArray[Any]:
-    """An array of the calibration set in the element type that an input takes."""
-    array = np.asarray(x)
-    if array.ndim == 0 or len(array) == 0:
-        raise BadInput("The calibration set is empty.")
-    if array.dtype.kind not in "fiub" or not np.isfinite(array).all():
-        raise BadInput("The calibration set holds values that are not finite numbers.")
-    kinds = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(int32)": np.int32}
-    kind = kinds.get(wanted)
-    if kind is None or (array.dtype.kind == "f") != (kind is np.float32):
-        raise BadInput(f"The network takes {wanted}, and the calibration set is {array.dtype}.")
-    return array.astype(kind, copy=False)
-
-
-def _parts(sizes: Mapping[str, int], limit: int) -> Iterator[list[str]]:
-    """Names in groups whose sizes stay below the limit, but for a single one that is larger."""
-    part: list[str] = []
-    total = 0
-    for name, size in sizes.items():
-        if part and total + size > limit:
-            yield part
-            part, total = [], 0
-        part.append(name)
-        total += size
-    if part:
-        yield part

@@ -86,6 +86,20 @@ def opset(model: Any) -> int:
     return max((int(o.version) for o in model.opset_import if o.domain in ("", "ai.onnx")), default=1)
 
 
+def state_opset(model: Any) -> bool:
+    """Name the operator set of ONNX's own once; whether it was named twice, or not at all, as by other exporters."""
+    import onnx
+
+    own = [o for o in model.opset_import if o.domain in ("", "ai.onnx")]
+    if len(own) == 1:
+        return False
+    others = [o for o in model.opset_import if o.domain not in ("", "ai.onnx")]
+    stated = onnx.helper.make_opsetid("", max((o.version for o in own), default=OPSET))
+    del model.opset_import[:]
+    model.opset_import.extend([stated, *others])
+    return True
+
+
 def name_nodes(model: Any) -> bool:
     """Give every node without a name, or with another's, a name of its own; whether there was one."""
     taken = {node.name for node in model.graph.node}

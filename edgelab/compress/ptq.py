@@ -17,11 +17,13 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelab.compress import preparation
+from edgelab.compress import external, preparation
+from edgelab.compress.activations import activations, clipped, mask_inputs
 from edgelab.compress.calibration import METHODS, Range, range_minmax
-from edgelab.compress.modelfile import PathLike, Quantized, activations, clipped, keep, prepared, read, session
+from edgelab.compress.coverage import coverage
+from edgelab.compress.modelfile import PathLike, Quantized, keep, prepared, read, reason, session
 from edgelab.errors import BadInput
-from edgelab.quiet import first_line, silenced
+from edgelab.quiet import silenced
 
 IntegerType: TypeAlias = Literal["int8", "uint8", "int16", "uint16", "int4"]
 Method: TypeAlias = "str | Callable[[NDArray[np.float32]], Range]"
@@ -83,10 +85,12 @@ def collect_ranges(model_path: PathLike, calibration_x: CalibrationSet, method: 
     masked: dict[str, None] = {}
     with prepared(model_path) as ready:
         model = read(ready)
-        candidates = preparation.behind(model, preparation.mask_constants(model))
+        candidates = preparation.behind(model, preparation.mask_constants(model) | mask_inputs(calibration_x))
         for tensor, values in activations(model, calibration_x, whole=chosen is not range_minmax):
             if tensor in masked or (tensor in candidates and preparation.is_masked(values)):
                 masked[tensor] = None
+                continue
+            if not values.size:  # an axis of no length
                 continue
             try:
                 low, high = chosen(values)
@@ -145,7 +149,6 @@ def quantize_static(
     BadFile
         If the file is not a float ONNX model, or the result cannot be written.
     """
-    import onnx
     from onnxruntime import quantization as tools
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
 
@@ -156,7 +159,8 @@ def quantize_static(
         if calibration_x is None:
             raise BadInput("Static quantization needs a calibration set, or ranges that were collected from one.")
         ranges = collect_ranges(model_path, calibration_x, method)
-    with prepared(model_path) as ready:
+    notes: list[str] = []
+    with prepared(model_path, notes) as ready:
         model = read(ready)
         graph = model.graph
         nodes = {node.name for node in graph.node}
@@ -178,9 +182,9 @@ def quantize_static(
         if format == "qoperator":
             floats += _kept_activations(model)
             preparation.shield_selections(model)
-            onnx.save(model, ready)
+            external.save(model, ready)
         tools.save_tensors_data(TensorsData(CalibrationMethod.MinMax, data), cache)
-        content = _make(
+        result = _make(
             ready,
             tools.quantize_static,
             calibration_cache_path=cache,
@@ -191,6 +195,7 @@ def quantize_static(
             weight_type=_quant_type(weight),
             nodes_to_exclude=floats,
         )
+    covered = coverage(result, "static", exclude=exclude, masked=floats)
     settings = {
         "method": ranges.method,
         "samples": ranges.samples,
@@ -201,7 +206,8 @@ def quantize_static(
         "format": format,
         "reduce_range": reduce_range,
     }
-    return keep(model_path, out_path, content, "static", settings, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    return keep(model_path, out_path, result, "static", settings, seconds, covered=covered, notes=notes)
 
 
 def quantize_dynamic(
@@ -235,22 +241,28 @@ def quantize_dynamic(
     BadFile
         If the file is not a float ONNX model, or the result cannot be written.
     """
+    import onnx
     from onnxruntime import quantization as tools
 
     started = time.perf_counter()
     if weight not in ("int8", "uint8"):
         raise BadInput(f"weight={weight!r} does not run dynamically; use 'int8' or 'uint8'.")
-    with prepared(model_path) as ready:
+    notes: list[str] = []
+    with prepared(model_path, notes) as ready:
         model = read(ready)
-        content = _make(
+        masked = preparation.touching(model, preparation.mask_constants(model))
+        result = _make(
             ready,
             tools.quantize_dynamic,
             weight_type=_quant_type(weight),
             op_types_to_quantize=list(operators),
-            nodes_to_exclude=[*exclude, *preparation.touching(model, preparation.mask_constants(model))],
+            nodes_to_exclude=[*exclude, *masked],
+            extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT, "EnableSubgraph": True},
         )
+    covered = coverage(result, "dynamic", exclude=exclude, masked=masked)
     settings = {"weight": weight, "operators": list(operators), "exclude": list(exclude)}
-    return keep(model_path, out_path, content, "dynamic", settings, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    return keep(model_path, out_path, result, "dynamic", settings, seconds, covered=covered, notes=notes)
 
 
 def _kept_activations(model: Any) -> list[str]:
@@ -271,14 +283,14 @@ def _quant_type(name: str) -> Any:
     return getattr(QuantType, kinds[name])
 
 
-def _make(ready: Path, tool: Callable[..., None], **settings: Any) -> bytes:
-    """Run one of ONNX Runtime's quantizers on the prepared file; the bytes of its result, which loads."""
+def _make(ready: Path, tool: Callable[..., None], **settings: Any) -> Any:
+    """Run one of ONNX Runtime's quantizers on the prepared file; its result, which loads."""
     result = ready.with_name("quantized.onnx")
+    large = ready.with_name(f"{ready.name}.data").exists()
     try:
         with silenced():
-            tool(str(ready), str(result), **settings)
-        content = result.read_bytes()
-        session(content)
+            tool(str(ready), str(result), use_external_data_format=large, **settings)
+        session(result)
+        return read(result)
     except Exception as error:
-        raise BadInput(f"ONNX Runtime cannot quantize the network so: {first_line(error)}.") from error
-    return content
+        raise BadInput(f"ONNX Runtime cannot quantize the network so: {reason(error)}.") from error

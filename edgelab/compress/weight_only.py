@@ -8,17 +8,18 @@ saved, time is lost. Only MatMulNBits (``block_size``) multiplies with the packe
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from edgelab.compress.affine import affine_parameters, quantize
 from edgelab.compress.affine import per_channel as channel_parameters
-from edgelab.compress.modelfile import PathLike, Quantized, keep, prepared, read, session
+from edgelab.compress.coverage import WEIGHT_PLACES, coverage, nodes_of
+from edgelab.compress.modelfile import PathLike, Quantized, keep, prepared, read, reason, running
+from edgelab.compress.preparation import opset
 from edgelab.errors import BadInput
-from edgelab.quiet import first_line, silenced
+from edgelab.quiet import silenced
 
 OPSET = 21
 """The first ONNX operator set with 4-bit integers."""
@@ -34,7 +35,7 @@ def quantize_weights(
     block_size: int | None = None,
     exclude: Sequence[str] = (),
 ) -> Quantized:
-    """Store the weights of convolutions and linear layers as symmetric integers.
+    """Store the weights of convolutions, linear and recurrent layers and embeddings as symmetric integers.
 
     Parameters
     ----------
@@ -63,21 +64,24 @@ def quantize_weights(
         raise BadInput(
             f"block_size={block_size} with {bits} bits: MatMulNBits takes 4 bits in blocks of {BLOCK_SIZES}."
         )
-    with prepared(model_path) as ready:
+    notes: list[str] = []
+    with prepared(model_path, notes) as ready:
         model = read(ready)
-        names = {node.name for node in model.graph.node}
+        names = {node.name for _, node in nodes_of(model.graph)}
         if unknown := sorted(set(exclude) - names):
             raise BadInput(f"exclude names no node {unknown[0]!r}; the nodes are {', '.join(sorted(names)[:50])}.")
         try:
             with silenced():
                 if block_size is not None:
                     model = _matmul_nbits(model, block_size, exclude)
-                content = _dequantize_linear(model, bits, per_channel, exclude)
-            session(content)
+                model = _dequantize_linear(model, bits, per_channel, exclude)
+            with running(model):
+                pass
         except Exception as error:
-            raise BadInput(f"The weights cannot be quantized so: {first_line(error)}.") from error
+            raise BadInput(f"The weights cannot be quantized so: {reason(error)}.") from error
     settings = {"bits": bits, "per_channel": per_channel, "block_size": block_size, "exclude": list(exclude)}
-    return keep(model_path, out_path, content, "weights", settings, time.perf_counter() - started)
+    covered, seconds = coverage(model, "weights", exclude=exclude), time.perf_counter() - started
+    return keep(model_path, out_path, model, "weights", settings, seconds, covered=covered, notes=notes)
 
 
 def _matmul_nbits(model: Any, block_size: int, exclude: Sequence[str]) -> Any:
@@ -98,59 +102,87 @@ def _matmul_nbits(model: Any, block_size: int, exclude: Sequence[str]) -> Any:
     return tool.model.model
 
 
-def _dequantize_linear(model: Any, bits: int, by_channel: bool, exclude: Sequence[str]) -> bytes:
-    """Replace each float weight by an integer constant with a DequantizeLinear behind it."""
+def _dequantize_linear(model: Any, bits: int, by_channel: bool, exclude: Sequence[str]) -> Any:
+    """Replace each float weight by an integer constant with a DequantizeLinear behind it, inside If and Loop, too."""
+    import onnx
+
+    graphs = list(_graphs(model.graph))
+    found = [(node, place) for _, node in nodes_of(model.graph) if node.name not in exclude for place in _places(node)]
+    owner = {constant.name: graph for graph in graphs for constant in graph.initializer}
+    constants = {constant.name: constant for graph in graphs for constant in graph.initializer}
+    weights = [(node, place) for node, place in found if _is_weight(constants.get(node.input[place]))]
+    if bits <= 4 and weights and opset(model) < OPSET:
+        raised = onnx.version_converter.convert_version(model, OPSET)
+        return _dequantize_linear(raised, bits, by_channel, exclude)
+    replaced: dict[str, str] = {}
+    for node, place in weights:
+        name = node.input[place]
+        if name not in replaced:
+            replaced[name] = f"{name}_dequantized"
+            weight = onnx.numpy_helper.to_array(constants[name])
+            axis = _output_axis(node, place, weight) if by_channel else None
+            _store(owner[name], name, weight, bits, axis)
+        node.input[place] = replaced[name]
+    used = {name for _, node in nodes_of(model.graph) for name in node.input}
+    used |= {value.name for graph in graphs for value in graph.output}
+    for graph in graphs:
+        kept = [constant for constant in graph.initializer if constant.name in used or constant.name not in replaced]
+        del graph.initializer[:]
+        graph.initializer.extend(kept)
+    return model
+
+
+def _store(graph: Any, name: str, weight: NDArray[Any], bits: int, axis: int | None) -> None:
+    """Add a weight's integers and scales to a graph, and the node that makes floats of them."""
     import ml_dtypes
     import onnx
 
-    if not any(o.domain in ("", "ai.onnx") and o.version >= OPSET for o in model.opset_import):
-        model = onnx.version_converter.convert_version(model, OPSET)
-    graph = model.graph
-    constants = {constant.name: constant for constant in graph.initializer}
-    added, replaced = [], {}
+    if axis is None:
+        affine = affine_parameters(weight.min(), weight.max(), bits, symmetric=True)
+    else:
+        affine = channel_parameters(weight, axis, bits)
+    integers: NDArray[Any] = quantize(weight, affine)
+    packed = integers.astype(ml_dtypes.int4) if bits <= 4 else integers
+    graph.initializer.append(onnx.numpy_helper.from_array(packed, f"{name}_quantized"))
+    graph.initializer.append(onnx.numpy_helper.from_array(affine.scale, f"{name}_scale"))
+    inputs, attributes = [f"{name}_quantized", f"{name}_scale"], {} if axis is None else {"axis": axis}
+    graph.node.insert(
+        0,
+        onnx.helper.make_node(
+            "DequantizeLinear", inputs, [f"{name}_dequantized"], f"{name}_DequantizeLinear", **attributes
+        ),
+    )
+
+
+def _graphs(graph: Any) -> Iterator[Any]:
+    yield graph
     for node in graph.node:
-        if node.op_type not in WEIGHTED or node.name in exclude or node.input[1] not in constants:
-            continue
-        weight = onnx.numpy_helper.to_array(constants[node.input[1]])
-        if weight.dtype != np.float32 or weight.ndim < 2:
-            continue
-        name = node.input[1]
-        if name not in replaced:
-            replaced[name] = f"{name}_dequantized"
-            axis = _output_axis(node, weight)
-            affine = (
-                channel_parameters(weight, axis, bits)
-                if by_channel
-                else affine_parameters(weight.min(), weight.max(), bits, symmetric=True)
-            )
-            integers: NDArray[Any] = quantize(weight, affine)
-            packed = integers.astype(ml_dtypes.int4) if bits <= 4 else integers
-            graph.initializer.append(onnx.numpy_helper.from_array(packed, f"{name}_quantized"))
-            graph.initializer.append(onnx.numpy_helper.from_array(affine.scale, f"{name}_scale"))
-            attributes = {"axis": axis} if by_channel else {}
-            inputs = [f"{name}_quantized", f"{name}_scale"]
-            added.append(onnx.helper.make_node("DequantizeLinear", inputs, [replaced[name]], **attributes))
-        node.input[1] = replaced[name]
-    if not added and not any(node.op_type == "MatMulNBits" for node in graph.node):
-        raise BadInput("there is no convolution or linear layer with constant weights")
-    still_used = {name for node in graph.node for name in node.input}
-    kept = [constant for constant in graph.initializer if constant.name in still_used or constant.name not in replaced]
-    nodes = [*added, *graph.node]
-    del graph.initializer[:], graph.node[:]
-    graph.initializer.extend(kept)
-    graph.node.extend(nodes)
-    content: bytes = model.SerializeToString()
-    return content
+        for attribute in node.attribute:
+            for inner in (*((attribute.g,) if attribute.HasField("g") else ()), *attribute.graphs):
+                yield from _graphs(inner)
 
 
-WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+def _places(node: Any) -> Iterator[int]:
+    """At which inputs of a node a weight may stand."""
+    for place in WEIGHT_PLACES.get(node.op_type, ()) if node.op_type not in _UNKNOWN else ():
+        if place < len(node.input) and node.input[place]:
+            yield place
 
 
-def _output_axis(node: Any, weight: NDArray[Any]) -> int:
-    """The axis of the output channels in the weight of an operator."""
-    if node.op_type == "Conv":
-        return 0
+def _is_weight(constant: Any) -> bool:
+    import onnx
+
+    return constant is not None and constant.data_type == onnx.TensorProto.FLOAT and len(constant.dims) > 1
+
+
+_UNKNOWN = frozenset({"Einsum", "Attention"})
+
+
+def _output_axis(node: Any, place: int, weight: NDArray[Any]) -> int:
+    """The axis of the output channels in the weight of an operator; of an embedding that of its rows."""
     if node.op_type == "Gemm":
-        transposed = any(a.name == "transB" and a.i for a in node.attribute)
-        return 0 if transposed else 1
-    return 1 if node.op_type == "ConvTranspose" else weight.ndim - 1
+        transposed = any(a.name == ("transB" if place else "transA") and a.i for a in node.attribute)
+        return int(transposed) ^ place
+    if node.op_type == "MatMul":
+        return weight.ndim - 1 if place else weight.ndim - 2
+    return 0 if node.op_type in ("Conv", "Gather") else 1

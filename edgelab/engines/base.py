@@ -22,7 +22,8 @@ class TensorInfo:
     ``shape`` holds None where a dimension is left open; ``dtype`` is numpy's name; ``scale`` and
     ``zero_point`` are set where the tensor is quantized. ``image`` is the colour layout (``"RGB"``, ``"BGR"``,
     ``"GRAYSCALE"``) of an input that Core ML takes as an image: bytes of pixels, red first whatever the layout, which
-    stand for 0 to 1.
+    stand for 0 to 1. ``axes`` are the names that the file gives to its axes, empty for one without; ``ranked`` is False
+    where the file does not even say how many axes there are.
     """
 
     name: str
@@ -31,6 +32,8 @@ class TensorInfo:
     scale: float | None = None
     zero_point: int | None = None
     image: str = ""
+    axes: tuple[str, ...] = ()
+    ranked: bool = True
 
 
 @dataclass(frozen=True)
@@ -86,13 +89,15 @@ class Engine(Protocol):
         The short form of `run` for one input and one output.
         """
 
-    def time(self, x: NDArray[np.float32], runs: int, warmup: int = 0) -> Timing:
+    def time(self, x: Any, runs: int, warmup: int = 0) -> Timing:
         """Run ``x`` as one batch ``warmup + runs`` times and return the times of the last ``runs``.
+
+        ``x`` is float32 (N, ...), or `edgelab.engines.feeds.Named` for several inputs or other types.
 
         Only the runtime's own call is timed: input preparation and transport are not.
         """
 
-    def profile(self, x: NDArray[np.float32], runs: int) -> Sequence[OperatorTime]:
+    def profile(self, x: Any, runs: int) -> Sequence[OperatorTime]:
         """The runtime's own per-operator times for the batch ``x``."""
 
     def close(self) -> None:

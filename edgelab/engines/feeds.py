@@ -7,6 +7,7 @@ states its scale. Where a model fixes its batch, more items are more calls.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,21 @@ from edgelab.engines.base import TensorInfo
 from edgelab.errors import BadInput
 
 _TEXT = frozenset({"string", "str", "object"})
+
+
+@dataclass(frozen=True, eq=False)
+class Named:
+    """Inputs of one run by name, in the file's own order of axes, for `Engine.time` and `Engine.profile`.
+
+    ``states``: for each input that every run takes from the run before, the output. ``batch``: items of a run.
+    """
+
+    arrays: Mapping[str, NDArray[Any]]
+    states: Mapping[str, str] = field(default_factory=dict)
+    batch: int = 1
+
+    def __len__(self) -> int:
+        return self.batch
 
 
 def in_order(inputs: object, names: Sequence[str], owner: str) -> list[NDArray[Any]]:
@@ -167,6 +183,8 @@ def _typed(array: NDArray[Any], info: TensorInfo, file: str) -> NDArray[Any]:
             return array.astype(str)
     elif array.dtype.kind in "fiub" and array.dtype.name == info.dtype:
         return array.astype(array.dtype.newbyteorder("="), copy=False)
+    elif info.dtype == "bfloat16" and array.dtype == np.float32:  # its upper half, rounded, as numpy has no such type
+        return ((np.ascontiguousarray(array).view(np.uint32) + 0x8000) >> 16).astype(np.uint16)
     elif info.scale and array.dtype == np.float32:
         if not np.isfinite(array).all():
             raise BadInput(f"The input '{info.name}' of {file} is quantized, and what was given holds NaN or infinity.")

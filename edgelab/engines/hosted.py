@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from edgelab.engines import borders, feeds
 from edgelab.engines.base import OperatorTime, TensorInfo, Timing
-from edgelab.engines.child import Child
-from edgelab.errors import BadInput
+from edgelab.engines.child import Child, last_line
+from edgelab.errors import BadInput, EdgelabError
 from edgelab.models.formats import existing_file
 
 DEFAULT_TIMEOUT_SECONDS = 120.0
@@ -33,6 +33,8 @@ DEFAULT_BATCH = 256
 _TIMING_SHARE = 0.25
 
 Answer = tuple[dict[str, Any], list[NDArray[Any]]]
+Kept = NDArray[Any] | list[NDArray[Any]]
+"""What one call of the runtime takes: one batch, or an array for each input."""
 
 
 class HostedEngine:
@@ -60,7 +62,7 @@ class HostedEngine:
         self.path: Path = existing_file(path)
         self.threads: int = options["threads"]
         self._title = title
-        self._sent: NDArray[np.float32] | None = None
+        self._sent: NDArray[np.float32] | feeds.Named | None = None
         self._seconds = 0.0  # the slowest run of the last series with the inputs that were sent; 0 for unknown
         self._child = Child(module, title, self.path, timeout=timeout)
         try:
@@ -129,7 +131,7 @@ class HostedEngine:
         _, (y,) = self._child.call("predict", f"running {len(x)} inputs through", [x])
         return np.asarray(y, dtype=np.float32)
 
-    def time(self, x: NDArray[np.float32], runs: int, warmup: int = 0) -> Timing:
+    def time(self, x: NDArray[np.float32] | feeds.Named, runs: int, warmup: int = 0) -> Timing:
         """Run ``x`` as one batch ``warmup + runs`` times and return the times of the last ``runs``, in seconds.
 
         The clock stands in the child around the runtime's own call; the garbage collector is off
@@ -153,11 +155,11 @@ class HostedEngine:
             warmup, runs = warmup - discarded, runs - timed
         return Timing(np.concatenate(parts))
 
-    def calls_per_run(self, x: NDArray[np.float32]) -> int:
+    def calls_per_run(self, x: NDArray[np.float32] | feeds.Named) -> int:
         """How many calls of the runtime one timed run of ``x`` takes: 1 where the model takes the batch whole."""
         return self._send(x)
 
-    def profile(self, x: NDArray[np.float32], runs: int) -> Sequence[OperatorTime]:
+    def profile(self, x: NDArray[np.float32] | feeds.Named, runs: int) -> Sequence[OperatorTime]:
         """Per-operator times for the batch ``x``; the class says how they are obtained."""
         check_runs(runs, 0)
         self._send(x)
@@ -182,9 +184,17 @@ class HostedEngine:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}: {self.path}>"
 
-    def _send(self, x: NDArray[np.float32]) -> int:
+    def _send(self, x: NDArray[np.float32] | feeds.Named) -> int:
+        if isinstance(x, feeds.Named):
+            if self._sent is not x:
+                arrays = feeds.in_order(x.arrays, self.input_names, str(self.path))
+                self._sent, self._seconds = None, 0.0
+                answer, _ = self._child.call("keep_named", "preparing inputs for", arrays, states=dict(x.states))
+                self._calls, self._sent = int(answer["calls"]), x
+            return self._calls
         borders.check_input(x)
-        if self._sent is None or self._sent.shape != x.shape or not np.array_equal(self._sent, x):
+        known = self._sent if isinstance(self._sent, np.ndarray) else None
+        if known is None or known.shape != x.shape or not np.array_equal(known, x):
             self._sent, self._seconds = None, 0.0
             answer, _ = self._child.call("keep", f"preparing {len(x)} inputs for", [x])
             self._calls = int(answer["calls"])
@@ -210,7 +220,8 @@ class Host(abc.ABC):
         self.batch = batch
         self.output_name = output
         self.base_memory_bytes = peak_memory_bytes()
-        self._kept: list[NDArray[Any]] = []
+        self._kept: list[Kept] = []
+        self._states: dict[int, int] = {}  # an input that each run takes from an output of the one before
 
     @abc.abstractmethod
     def run(self, feed: NDArray[Any]) -> NDArray[Any]:
@@ -224,7 +235,22 @@ class Host(abc.ABC):
     def timed_call(self, feed: NDArray[Any]) -> Callable[[], object]:
         """The runtime's own call on ``feed``, ready to be timed."""
 
-    def operator_times(self, feeds: list[NDArray[Any]], runs: int) -> list[OperatorTime]:
+    def timed_named(self, feeds: list[NDArray[Any]]) -> Callable[[], object]:
+        """The runtime's own call on an array for each input, ready to be timed; states go from run to run."""
+        arrays = list(feeds)
+
+        def call() -> None:
+            outputs = self.call(arrays)
+            for place, output in self._states.items():
+                arrays[place] = outputs[output]
+
+        return call
+
+    def said(self, error: Exception) -> str:
+        """What an error of the runtime says, on one line."""
+        return last_line(str(error))
+
+    def operator_times(self, feeds: list[Kept], runs: int) -> list[OperatorTime]:
         """Per-operator times of ``feeds``, the mean of ``runs``; a host that times no operators says so."""
         raise BadInput(f"{self.name} gives no times of single operators for {len(feeds)} batches and {runs} runs.")
 
@@ -293,12 +319,21 @@ class Host(abc.ABC):
 
     def keep(self, x: NDArray[np.float32]) -> Answer:
         """Answer ``keep``: prepare ``x`` for the calls of ``time`` and ``profile`` that follow."""
-        self._kept = self.prepare(x, whole=True)
+        self._kept, self._states = [*self.prepare(x, whole=True)], {}
+        return {"calls": len(self._kept)}, []
+
+    def keep_named(self, *arrays: NDArray[Any], states: dict[str, str]) -> Answer:
+        """Answer ``keep_named``: as ``keep``, with an array for each input in the file's own order of axes."""
+        given: dict[str, Any] = {"layout": "channels_first", "prefer": "channels_first", "file": self.path}
+        fitted = [feeds.fitted(array, info, **given) for array, info in zip(arrays, self.inputs, strict=True)]
+        self._kept = [*feeds.calls(fitted, self.inputs, self.path)]
+        inputs, outputs = ([info.name for info in infos] for infos in (self.inputs, self.outputs))
+        self._states = {inputs.index(name): outputs.index(output) for name, output in states.items()}
         return {"calls": len(self._kept)}, []
 
     def time(self, runs: int, warmup: int) -> Answer:
         """Answer ``time``: nanoseconds of each run."""
-        calls = [self.timed_call(feed) for feed in self._kept]
+        calls = [self.timed_named(feed) if isinstance(feed, list) else self.timed_call(feed) for feed in self._kept]
         times = np.empty(warmup + runs, np.int64)
         clock = time.perf_counter_ns
         collecting = gc.isenabled()
@@ -316,6 +351,10 @@ class Host(abc.ABC):
                     for call in calls:
                         call()
                     times[i] = clock() - start
+        except EdgelabError:
+            raise
+        except Exception as error:  # noqa: BLE001 - runtimes raise classes of their own that share no base
+            raise BadInput(f"{self.name} could not run {self.path}: {self.said(error)}.") from None
         finally:
             if collecting:
                 gc.enable()
@@ -373,4 +412,4 @@ def check_batch(batch: int | None) -> int | None:
 
 
 def _tensor_info(entry: dict[str, Any]) -> TensorInfo:
-    return TensorInfo(**{**entry, "shape": tuple(entry["shape"])})
+    return TensorInfo(**{**entry, "shape": tuple(entry["shape"]), "axes": tuple(entry["axes"])})

@@ -179,6 +179,29 @@ class Host(hosted.Host):
 
         return call
 
+    def timed_named(self, feeds: list[NDArray[Any]]) -> Callable[[], object]:
+        """`Interpreter.invoke` alone, and what goes from output to input; with several calls the inputs, too."""
+        self._fill_all(self._interpreter, feeds)
+        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        interpreter, several = self._interpreter, len(self._kept) > 1
+        pairs = [(inputs[place]["index"], outputs[output]["index"]) for place, output in self._states.items()]
+        if not several and not pairs:
+            invoke: Callable[[], object] = interpreter.invoke
+            return invoke
+
+        def call() -> None:
+            for entry, feed in zip(inputs, feeds, strict=True) if several else ():
+                interpreter.set_tensor(entry["index"], feed)
+            interpreter.invoke()
+            for place, output in pairs:
+                interpreter.set_tensor(place, interpreter.get_tensor(output))
+
+        return call
+
+    def said(self, error: Exception) -> str:
+        """What the runtime said, without positions in its sources."""
+        return one_line(error)
+
     def tensors(self, *arrays: NDArray[Any]) -> hosted.Answer:
         """Answer ``tensors``."""
         if self._keeping is None:
@@ -221,7 +244,11 @@ class Host(hosted.Host):
             warnings.simplefilter("ignore")
             try:
                 interpreter = self._litert.Interpreter(num_threads=self._threads, **settings)
-                interpreter.allocate_tensors()
+                self._allocated = not any(_leaves_open(entry) for entry in interpreter.get_input_details())
+                if (
+                    self._allocated
+                ):  # the converter's sizes for what is open, mostly 1, may be none that the graph takes
+                    interpreter.allocate_tensors()
             except Exception as error:  # noqa: BLE001 - ValueError, RuntimeError and what pybind makes of C++ exceptions
                 raise BadFile(f"{TITLE} cannot load {self.path}: {one_line(error)}.") from None
         return interpreter
@@ -266,9 +293,10 @@ class Host(hosted.Host):
             resized = [(e, f) for e, f in zip(entries, feeds, strict=True) if tuple(e["shape"]) != f.shape]
             for entry, feed in resized:
                 interpreter.resize_tensor_input(entry["index"], list(feed.shape))
-            if resized:
+            if resized or not self._allocated:
                 self._batch_now = 0  # whatever predict had, it resizes anew
                 interpreter.allocate_tensors()
+                self._allocated = True
             for entry, feed in zip(entries, feeds, strict=True):
                 interpreter.set_tensor(entry["index"], feed)
         except (RuntimeError, ValueError) as error:
@@ -297,6 +325,12 @@ def _follows(output: dict[str, Any], size: int) -> bool:
         return True
     signature = output.get("shape_signature")
     return signature is not None and len(signature) > 0 and int(signature[0]) < 0
+
+
+def _leaves_open(entry: dict[str, Any]) -> bool:
+    """Whether an input has an open axis besides the first."""
+    signature = entry.get("shape_signature")
+    return signature is not None and any(int(n) < 0 for n in signature[1:])
 
 
 def _info(entry: dict[str, Any]) -> TensorInfo:

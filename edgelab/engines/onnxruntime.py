@@ -27,6 +27,7 @@ TITLE = "ONNX Runtime"
 _PROFILE_WARMUP = 3
 _MESSAGE = 240
 _KERNEL = "_kernel_time"
+_BFLOAT16 = 16  # onnx.TensorProto.BFLOAT16
 _BLOCKWISE = "MatMulNBits"
 # Kernels that take float32, quantize it themselves and compute in 8 bits.
 _QUANTIZES_ITS_INPUT = frozenset({"DynamicQuantizeMatMul", "DynamicQuantizeLSTM"})
@@ -131,9 +132,8 @@ class Host(hosted.Host):
 
     def call(self, feeds: list[NDArray[Any]]) -> list[NDArray[Any]]:
         """One `InferenceSession.run` with every input and every output."""
-        arrays = [feed.astype(object) if feed.dtype.kind == "U" else feed for feed in feeds]
         try:
-            outputs = self._session.run(None, dict(zip((info.name for info in self.inputs), arrays, strict=True)))
+            outputs = self._session.run(None, self._by_name(feeds))
         except Exception as error:  # noqa: BLE001 - as in run
             raise BadInput(f"{TITLE} could not run {self.path}: {one_line(error)}.") from None
         return [as_plain(y, info.name, self.path) for y, info in zip(outputs, self.outputs, strict=True)]
@@ -142,15 +142,42 @@ class Host(hosted.Host):
         """`InferenceSession.run` with a numpy feed, as a bare loop has it."""
         return functools.partial(self._session.run, self._wanted, {self.inputs[0].name: feed})
 
-    def operator_times(self, feeds: list[NDArray[Any]], runs: int) -> list[OperatorTime]:
+    def timed_named(self, feeds: list[NDArray[Any]]) -> Callable[[], object]:
+        """`InferenceSession.run` with every input and every output."""
+        arrays = self._by_name(feeds)
+        if not self._states:
+            return functools.partial(self._session.run, None, arrays)
+
+        def call() -> None:
+            outputs = self._session.run(None, arrays)
+            for place, output in self._states.items():
+                arrays[self.inputs[place].name] = outputs[output]
+
+        return call
+
+    def said(self, error: Exception) -> str:
+        """What the runtime said, without its codes and source positions."""
+        return one_line(error)
+
+    def _by_name(self, feed: hosted.Kept) -> dict[str, Any]:
+        """One call's inputs as the runtime takes them."""
+        arrays = feed if isinstance(feed, list) else [feed]
+        return {info.name: self._value(array, info) for info, array in zip(self.inputs, arrays, strict=True)}
+
+    def _value(self, array: NDArray[Any], info: TensorInfo) -> Any:
+        if info.dtype == "bfloat16":
+            return self._ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array, _BFLOAT16)
+        return array.astype(object) if array.dtype.kind == "U" else array
+
+    def operator_times(self, feeds: list[hosted.Kept], runs: int) -> list[OperatorTime]:
         """The times of ONNX Runtime's own profiler (whole microseconds) in a second session, warm-up left out."""
         warmup = min(runs, _PROFILE_WARMUP)
         profiled = warmup + runs
         try:
             with tempfile.TemporaryDirectory(prefix="edgelab-profile-") as folder:
                 session = self._open(enable_profiling=True, profile_file_prefix=str(Path(folder, "ort")))
-                for feed in feeds * profiled:
-                    session.run(self._wanted, {self.inputs[0].name: feed})
+                for feed in [self._by_name(feed) for feed in feeds] * profiled:
+                    session.run(self._wanted, feed)
                 events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
                 integer = self._integer_products(Path(folder, "optimized.onnx"), events)
         except (OSError, ValueError) as error:
@@ -250,5 +277,7 @@ _TYPES = {"float": "float32", "double": "float64"}
 def _info(node: Any) -> TensorInfo:
     kind = str(node.type)
     inner = kind[len("tensor(") : -1] if kind.startswith("tensor(") else kind
-    shape = tuple(n if isinstance(n, int) and n > 0 else None for n in (node.shape or ()))
-    return TensorInfo(str(node.name), shape, _TYPES.get(inner, inner))
+    sizes = list(node.shape or ())
+    shape = tuple(n if isinstance(n, int) and n >= 0 else None for n in sizes)
+    axes = tuple(n if isinstance(n, str) else "" for n in sizes)
+    return TensorInfo(str(node.name), shape, _TYPES.get(inner, inner), axes=axes if any(axes) else ())

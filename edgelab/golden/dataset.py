@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from edgelab.compress.modelfile import file_bytes
 from edgelab.engines import model_format, open_engine
 from edgelab.errors import BadFile, BadInput
+from edgelab.feeding.arrays import Arrays, load_arrays
+from edgelab.feeding.matching import AxisOrder, Fed, first_logits, match_inputs, match_outputs, native_order, outputs_of
 from edgelab.files import refuse_to_replace, write_text
 from edgelab.golden.file import Golden, model_hash, read_golden, write_golden
 from edgelab.golden.judge import judge
 from edgelab.golden.layers import keep_layers, walk
 from edgelab.golden.report import Gates, GoldenReport
-from edgelab.measure.arrays import Arrays, load_arrays
-from edgelab.measure.matching import AxisOrder, Fed, first_logits, match_inputs, match_outputs, native_order, outputs_of
 
 PathLike = str | os.PathLike[str]
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from edgelab.compress.modelfile import files_of
 from edgelab.errors import BadFile, BadInput
+from edgelab.feeding.arrays import Arrays, open_archive
 from edgelab.files import writing
-from edgelab.measure.arrays import Arrays, open_archive
 from edgelab.models.mlpackage import folder_hash, is_mlpackage
 
 VERSION = 1

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from edgelab.compress.modelfile import file_bytes
 from edgelab.errors import BadInput
+from edgelab.feeding.matching import Match
 from edgelab.golden.file import Golden, model_hash
 from edgelab.golden.layers import LayerError, Walk, decibels
 from edgelab.golden.report import Checked, Gates, OutputError, in_decibels
 from edgelab.measure import quality
-from edgelab.measure.matching import Match
 from edgelab.reading import Reading
 
 _TINY = 1e-12

@@ -24,8 +24,8 @@ from edgelab.engines.coreml_program import Reference
 from edgelab.engines.litert import LiteRTEngine
 from edgelab.engines.onnxruntime import OnnxRuntimeEngine
 from edgelab.errors import BadFile, BadInput, EdgelabError
+from edgelab.feeding.matching import Fed
 from edgelab.golden.file import Layers
-from edgelab.measure.matching import Fed
 
 ITEMS = 8
 """Items of which layers are kept."""

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from edgelab.errors import BadInput
+from edgelab.feeding.matching import Match
 from edgelab.golden.file import Golden
 from edgelab.golden.layers import THRESHOLD_DB, LayerError
 from edgelab.measure import quality
-from edgelab.measure.matching import Match
+from edgelab.measure.gates import check_limit
 from edgelab.reading import Reading, Table
 
 DEFAULT_MAX_LOSS = 1.0
@@ -37,8 +38,7 @@ class Gates:
             If a limit is no number, or a loss is asked for and there are no labels.
         """
         for name, value in (("max_loss", max_loss), ("min_sqnr", min_sqnr)):
-            if value is not None and not math.isfinite(value):
-                raise BadInput(f"{name} must be a number, not {value}.")
+            check_limit(name, value)
         labelled = golden.data.y is not None
         if max_loss is not None and not labelled:
             raise BadInput(

@@ -13,9 +13,9 @@ _HOMES = {
     "group_differences": "losses",
     "inspect_model": "inspect",
     "loss_contrast": "losses",
-    "load_arrays": "arrays",
+    "load_arrays": "edgelab.feeding",
     "measure_latency": "latency",
-    "save_arrays": "arrays",
+    "save_arrays": "edgelab.feeding",
     "sweep": "latency",
     "top_k": "quality",
 }
@@ -25,4 +25,5 @@ __all__ = [*_HOMES]  # noqa: PLE0604
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    home = _HOMES[name]
+    return getattr(importlib.import_module(home if "." in home else f"{__name__}.{home}"), name)

@@ -13,23 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from edgelab.engines.base import TensorInfo
-from edgelab.engines.child import Child
-from edgelab.errors import BadFile, EngineCrash
-from edgelab.models import folder_bytes
-from edgelab.models.formats import model_format
+from edgelab.feeding.facts import TITLES, read_facts
 from edgelab.reading import Cell, Table
 
-_TIMEOUT_SECONDS = 60.0
-# What a reader may allocate: itself, and a parsed model, which takes several times its file.
-_BASE_MEMORY_BYTES = 2**30
-_MEMORY_FACTOR = 8
-
-_TITLES = {"onnx": "ONNX", "tflite": "TensorFlow Lite", "coreml": "Core ML"}
-_READERS = {
-    "onnx": "edgelab.models.onnx_file",
-    "tflite": "edgelab.models.tflite_file",
-    "coreml": "edgelab.models.coreml_file",
-}
 _SHOWN_LABELS = 5
 _KINDS = {
     "none": "none",
@@ -118,6 +104,8 @@ class ModelReport:
         What a Core ML package says of itself: author, license, version, description, and its makers' entries.
     labels
         The class names that a Core ML classifier carries.
+    hints
+        What the file says of the sizes of inputs that leave axes open, in metadata or as the converter saw them.
     """
 
     file: str
@@ -132,6 +120,7 @@ class ModelReport:
     weight_bytes: dict[str, int]
     metadata: Mapping[str, str] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
+    hints: Mapping[str, tuple[int | None, ...]] = field(default_factory=dict)
 
     @property
     def parameters(self) -> int:
@@ -202,7 +191,7 @@ class ModelReport:
         rows.append(("total", len(self.layers), self.macs, self.parameters))
         producer = self.producer.rstrip(".")
         return Table(
-            f"{Path(self.file).name}: {_TITLES[self.format]}, {self.bytes:,} bytes",
+            f"{Path(self.file).name}: {TITLES[self.format]}, {self.bytes:,} bytes",
             ("operator", "count", "multiply-accumulates", "parameters"),
             rows,
             f"Read from the file, nothing was run; written by {producer}. {self._interface()} "
@@ -267,21 +256,7 @@ def inspect_model(path: str | os.PathLike[str]) -> ModelReport:
     MissingFramework
         If the library that reads the format is not installed.
     """
-    file = Path(path)
-    kind = model_format(file)
-    if kind == "elf":
-        raise BadFile(f"{file} is firmware; inspect the .tflite file that it was made from.")
-    size = folder_bytes(file)
-    limit = _BASE_MEMORY_BYTES + _MEMORY_FACTOR * size
-    child = Child(
-        _READERS[kind], f"The reader of {_TITLES[kind]} files", file, timeout=_TIMEOUT_SECONDS, memory_bytes=limit
-    )
-    try:
-        facts, _ = child.call("open", "reading", path=str(file))
-    except EngineCrash as error:
-        raise BadFile(f"{file} could not be read, it may be damaged or hostile: {error}") from None
-    finally:
-        child.close()
+    size, facts = read_facts(path)
     return report_of(path, size, facts)
 
 
@@ -300,6 +275,7 @@ def report_of(path: str | os.PathLike[str], size: int, facts: Mapping[str, Any])
         weight_bytes=facts["weight_bytes"],
         metadata=facts["metadata"],
         labels=tuple(facts["labels"]),
+        hints={name: tuple(shape) for name, shape in facts["hints"].items()},
     )
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelab.engines.base import Engine
+from edgelab.engines.feeds import Named
 from edgelab.errors import BadInput, EngineCrash
 from edgelab.measure import stats
 from edgelab.measure.machine import Watch, machine, on_core, probe, quietest_core
@@ -38,7 +39,7 @@ __all__ = [
 ]
 _FEWEST_ROUNDS = 8
 _FEWEST_SWEPT_RUNS = 16
-Inputs = NDArray[np.float32]
+Inputs = NDArray[np.float32] | Named
 
 
 def measure_latency(
@@ -360,7 +361,7 @@ def _with_inputs(name: str, contender: Engine | tuple[Engine, Inputs], x: Inputs
     engine, inputs = contender if isinstance(contender, tuple) else (contender, x)
     if inputs is None:
         raise BadInput(f"The contender '{name}' has no inputs: give x, or a pair of engine and inputs.")
-    return engine, np.ascontiguousarray(inputs, dtype=np.float32)
+    return engine, inputs if isinstance(inputs, Named) else np.ascontiguousarray(inputs, dtype=np.float32)
 
 
 def _describe(engine: Engine) -> str:

@@ -24,12 +24,14 @@ def facts(
     external_bytes: int,
     metadata: Mapping[str, str] | None = None,
     labels: Sequence[str] = (),
+    hints: Mapping[str, Sequence[int | None]] | None = None,
 ) -> dict[str, Any]:
     """The findings of a reader, as JSON-ready data.
 
     ``layers`` holds one entry an operator: name, type, macs (None where a shape is not known), parameters, shape
     and dtype of its first output, ``quantized`` for operators with weights, and ``compression`` where a format has it.
-    ``metadata`` are texts by name, and ``labels`` the names of the classes, where a file holds them.
+    ``metadata`` are texts by name, and ``labels`` the names of the classes, where a file holds them; ``hints``
+    what a file says of the sizes of inputs that leave axes open.
 
     Raises
     ------
@@ -50,6 +52,7 @@ def facts(
         "external_bytes": external_bytes,
         "metadata": dict(metadata or {}),
         "labels": list(labels),
+        "hints": {name: list(shape) for name, shape in (hints or {}).items()},
     }
 
 

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from edgelab.errors import BadFile, MissingFramework
-from edgelab.models import onnx_standins
+from edgelab.models import onnx_hints, onnx_standins
 from edgelab.models.facts import MAX_ELEMENTS, clipped, facts, shown
 from edgelab.models.onnx_weights import BITS, CONVOLUTIONS, WEIGHTED, Constant, Weights, integer, quantization
 
@@ -96,6 +96,7 @@ class _Reader:
             layers=layers,
             weight_bytes=weights.bytes_by_type,
             external_bytes=self._external,
+            hints=onnx_hints.hints(self._model, stated_inputs),
         )
 
     def _interface(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -107,18 +108,26 @@ class _Reader:
     def _info(self, value: Any) -> dict[str, Any]:
         tensor = value.type.tensor_type
         shape, kind = self._shape(tensor), self._type_name(tensor.elem_type)
+        if not value.type.HasField("tensor_type"):
+            kind = str(value.type.WhichOneof("value") or "undefined").removesuffix("_type")
+        axes = [clipped(dim.dim_param) for dim in tensor.shape.dim]
         return {
             "name": clipped(value.name),
             "shape": list(shape or ()),
             "dtype": kind,
             "scale": None,
             "zero_point": None,
+            "axes": axes if any(axes) else [],
+            "ranked": shape is not None or not value.type.HasField("tensor_type"),
         }
 
     def _shape(self, tensor: Any) -> _Shape | None:
         if not tensor.HasField("shape"):
             return None
-        sizes = tuple(int(d.dim_value) if d.dim_value > 0 else None for d in tensor.shape.dim)
+        # a size of 0 may be stated; negative ones stand for open axes in older files
+        sizes = tuple(
+            int(d.dim_value) if d.HasField("dim_value") and d.dim_value >= 0 else None for d in tensor.shape.dim
+        )
         if math.prod(n or 1 for n in sizes) > MAX_ELEMENTS:
             raise BadFile(f"{self._path} is damaged: a tensor has the absurd shape {shown(sizes)}.")
         return sizes
@@ -157,7 +166,7 @@ class _Reader:
         del plain.graph.value_info[:]
         for value in plain.graph.input:
             shape = value.type.tensor_type.shape
-            if shape.dim and shape.dim[0].dim_value <= 0:
+            if shape.dim and shape.dim[0].dim_value <= 0 and not _empty(shape.dim[0]):
                 shape.dim[0].dim_value = 1
         for value in plain.graph.output:
             value.type.tensor_type.ClearField("shape")
@@ -258,6 +267,11 @@ def _macs(node: Any, shapes: Mapping[str, _Shape | None]) -> int | None:
     if kind == "MatMulNBits":
         return math.prod(out) * integer(node, "K")
     return math.prod(out) * (first[-2] if integer(node, "transA") and len(first) > 1 else first[-1])
+
+
+def _empty(dim: Any) -> bool:
+    """Whether a file states that an axis has the size 0."""
+    return bool(dim.HasField("dim_value")) and dim.dim_value == 0
 
 
 def _known(shapes: Mapping[str, _Shape | None], name: str) -> tuple[int, ...] | None:

@@ -36,6 +36,8 @@ class _Tensor:
     scales: tuple[float, ...]
     zero_points: tuple[int, ...]
     stored_bytes: int
+    seen: tuple[int | None, ...] = ()
+    """The sizes that an input with open axes was converted with; none where they are the converter's 1."""
 
     @property
     def dtype(self) -> str:
@@ -123,6 +125,7 @@ def _facts(reader: FlatReader) -> dict[str, Any]:
         layers=layers,
         weight_bytes=_weight_bytes(weights),
         external_bytes=0,
+        hints={tables[0][i].name: list(tables[0][i].seen) for i in inputs if any(tables[0][i].seen)},
     )
 
 
@@ -137,7 +140,10 @@ def _tensor(reader: FlatReader, tensor: Any, buffers: Sequence[int]) -> _Tensor:
     quantization = tensor.Quantization()
     scales, zero_points = reader.scales(quantization) if quantization is not None else ((), ())
     stored = buffers[tensor.Buffer()] if tensor.Buffer() else 0
-    made = _Tensor(reader.text(tensor.Name()), shape, kind, scales, zero_points, stored)
+    sizes = reader.shape(tensor)
+    seen = tuple(n if w is not None or n > 1 else None for n, w in zip(sizes, shape, strict=True))
+    told = seen if any(w is None and n is not None for n, w in zip(seen, shape, strict=True)) else ()
+    made = _Tensor(reader.text(tensor.Name()), shape, kind, scales, zero_points, stored, told)
     if stored and tensor.Sparsity() is None and made.elements is not None:
         reader.needs(made.name, kind, made.elements, stored)
     return made

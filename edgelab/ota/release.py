@@ -70,8 +70,8 @@ def golden_for(model: Path, golden: Path | None = None, data: Path | None = None
         If there is neither a golden file nor data, or the model does not keep the golden file's limits.
     """
     from edgelab import golden as golden_sets
+    from edgelab.feeding.arrays import Arrays, load_arrays
     from edgelab.golden.file import read_golden
-    from edgelab.measure.arrays import Arrays, load_arrays
 
     if golden is not None:
         report = golden_sets.check(golden, model)
@@ -105,9 +105,9 @@ def _native(model: Path, golden: Path, labels: NDArray[Any] | None) -> bytes:
     from dataclasses import replace
 
     from edgelab.engines import model_format, open_engine
+    from edgelab.feeding.arrays import Arrays
+    from edgelab.feeding.matching import match_inputs, native_order
     from edgelab.golden.file import Layers, read_golden, write_golden
-    from edgelab.measure.arrays import Arrays
-    from edgelab.measure.matching import match_inputs, native_order
 
     kept = read_golden(golden)
     with open_engine(model) as engine:

@@ -13,7 +13,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelab.compress.modelfile import BATCH, session
+from edgelab.compress.activations import BATCH
+from edgelab.compress.modelfile import running
 from edgelab.errors import BadInput
 from edgelab.quiet import first_line
 
@@ -247,10 +248,10 @@ def run(model: Any, feeds: Feeds, wanted: Sequence[str]) -> Iterator[list[NDArra
     extra = [onnx.ValueInfoProto(name=name) for name in dict.fromkeys(wanted) if name not in present]
     probe.graph.output.extend(extra)
     try:
-        runtime = session(probe.SerializeToString())
-        fixed = next((n.shape[0] for n in runtime.get_inputs() if n.shape and isinstance(n.shape[0], int)), None)
-        for batch in batches(feeds, fixed):
-            yield runtime.run(list(wanted), batch)
+        with running(probe) as runtime:
+            fixed = next((n.shape[0] for n in runtime.get_inputs() if n.shape and isinstance(n.shape[0], int)), None)
+            for batch in batches(feeds, fixed):
+                yield runtime.run(list(wanted), batch)
     except Exception as error:
         raise BadInput(f"ONNX Runtime does not run the network on the data: {first_line(error)}.") from error
 

@@ -22,11 +22,11 @@ from edgelab import golden
 from edgelab.engines.base import TensorInfo
 from edgelab.engines.child import Child
 from edgelab.errors import BadFile, BadInput
+from edgelab.feeding.arrays import Arrays, load_arrays
+from edgelab.feeding.matching import Fed, first_logits, match_inputs
 from edgelab.files import refuse_to_replace, writing
 from edgelab.golden.file import Golden, Layers, model_hash, write_golden
 from edgelab.golden.report import Checked, in_decibels
-from edgelab.measure.arrays import Arrays, load_arrays
-from edgelab.measure.matching import Fed, first_logits, match_inputs
 from edgelab.models import mlpackage
 from edgelab.models.formats import existing_file, model_format
 from edgelab.models.keras_file import check_keras, is_keras

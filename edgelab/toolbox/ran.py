@@ -113,7 +113,7 @@ def what_ran(path: str | os.PathLike[str]) -> WhatRan:
     with tempfile.TemporaryDirectory(prefix="edgelab-") as folder:
         optimised = Path(folder, "optimised.onnx")
         try:
-            runtime = session(os.fspath(path), optimised)
+            runtime = session(Path(path), optimised)
             model = onnx.load(str(optimised))
         except Exception as error:
             raise BadFile(f"ONNX Runtime cannot load {path}: {first_line(error)}.") from error

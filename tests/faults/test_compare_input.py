@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgelab.errors import BadFile, BadInput
-from edgelab.measure.arrays import load_arrays, save_arrays
+from edgelab.feeding.arrays import load_arrays, save_arrays
 
 X = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
 Y = np.arange(6) % 2

@@ -10,8 +10,8 @@ import pytest
 
 from edgelab import cli, golden
 from edgelab.errors import BadFile, BadInput
+from edgelab.feeding.arrays import Arrays, save_arrays
 from edgelab.golden.file import read_golden
-from edgelab.measure.arrays import Arrays, save_arrays
 
 CASES = Path(__file__).parents[1] / "data" / "cases"
 FLOAT, INT8 = CASES / "same_float.tflite", CASES / "same_int8.tflite"

@@ -237,7 +237,7 @@ def test_run_takes_and_gives_arrays_by_name(files):
 
 
 def test_compare_takes_firmware_without_times(files):
-    from edgelab.measure.arrays import Arrays
+    from edgelab.feeding.arrays import Arrays
 
     x = np.random.default_rng(2).normal(scale=20, size=(30, 2, 2, 2)).astype(np.float32)
     data = Arrays(x, np.arange(30) % 4, None)

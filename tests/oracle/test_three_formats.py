@@ -16,7 +16,7 @@ from edgelab import golden
 from edgelab.convert.litert import Beside
 from edgelab.course.session import installed
 from edgelab.engines import open_engine
-from edgelab.measure.arrays import Arrays
+from edgelab.feeding.arrays import Arrays
 from edgelab.measure.compare import compare
 from edgelab.measure.inspect import inspect_model
 from edgelab.models import mlpackage

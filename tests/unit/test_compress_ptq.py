@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgelab.compress import modelfile
+from edgelab.compress import activations, modelfile
 from edgelab.compress.affine import fake_quantize, per_channel, sqnr_db
 from edgelab.compress.ptq import collect_ranges, quantize_dynamic, quantize_static
 from edgelab.compress.weight_only import quantize_weights
@@ -131,7 +131,7 @@ def test_ranges_are_those_of_onnx_runtimes_calibrator(model, tmp_path):
         calibrator = create_calibrator(ready, augmented_model_path=str(tmp_path / "augmented.onnx"))
         calibrator.collect_data(Reader(X))
         theirs = calibrator.compute_data()
-        merged = modelfile.clipped(modelfile.read(ready))
+        merged = activations.clipped(modelfile.read(ready))
     assert len(merged) == 3
     assert set(ranges.ranges) == set(theirs.keys()) - set(merged)
     assert next(iter(ranges.ranges)) == "input"
@@ -170,8 +170,8 @@ def test_a_learners_own_method(model, tmp_path):
 
 def test_little_memory_changes_nothing(model, monkeypatch):
     whole = collect_ranges(model, X, "mse").ranges
-    monkeypatch.setattr(modelfile, "MEMORY_BYTES", 100_000)
-    monkeypatch.setattr(modelfile, "BATCH", 7)
+    monkeypatch.setattr(activations, "MEMORY_BYTES", 100_000)
+    monkeypatch.setattr(activations, "BATCH", 7)
     parts = collect_ranges(model, X, "mse").ranges
     assert set(parts) == set(whole)
     for name, ends in parts.items():
@@ -417,7 +417,7 @@ def test_other_settings_that_do_not_exist_are_named(model, tmp_path):
     with pytest.raises(BadInput, match="exclude names no node"):
         quantize_weights(model, out, exclude=["nothing"])
     relu = export(nn.ReLU(), torch.randn(2, 3), tmp_path / "relu.onnx").path
-    with pytest.raises(BadInput, match="no convolution or linear layer"):
+    with pytest.raises(BadInput, match="no convolution, linear or recurrent layer"):
         quantize_weights(relu, out)
     assert not out.exists()
 
@@ -483,7 +483,7 @@ def test_a_network_of_several_inputs_is_calibrated_by_name(of_two, tmp_path, met
         (lambda items: {**items, "word": items["word"][:7]}, "unequal numbers of items: 40 of 'picture', 7 of 'word'"),
         (
             lambda items: {**items, "word": items["word"] / 2},
-            r"takes tensor\(int64\), and the calibration set is float",
+            r"takes tensor\(int64\) for 'word', and the calibration set is float",
         ),
     ],
     ids=["one array", "one is missing", "fewer of one", "other type"],

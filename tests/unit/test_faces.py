@@ -11,6 +11,8 @@ OFFERED = {
     "compress": "Quantized collect_ranges fake_quantize fake_quantize_weights fold_batch_norm per_channel "
     "quantize_dynamic quantize_for_backend quantize_static quantize_weights sqnr_db stored_integers",
     "convert": "Converted export_int8 save_converted tensorflow to_coreml to_onnx to_tflite",
+    "feeding": "Arrays Feed FeedOptions ModelFile load_arrays match_inputs match_outputs plan_feeds read_facts "
+    "save_arrays",
     "federated": "Batches ClientConfig FederatedRun Float32 Int8 Partition TopK client_round dirichlet_labels "
     "draw_fleet evaluate_clients evaluate_groups feature_skew federated_average iid initial_weights quantity_skew "
     "run_clients schedule_round sensor_bias simulate slope_of",

@@ -16,6 +16,7 @@ FLOORS = [
     {"reading", "errors", "files", "quiet"},
     {"data", "nets", "models"},
     {"compress", "posttraining", "qat", "slim", "convert", "engines", "emulator"},
+    {"feeding"},
     {"measure"},
     {"golden"},
     {"mcu", "federated", "privacy", "ota", "field"},

@@ -11,7 +11,7 @@ from edgelab.compress import ptq
 from edgelab.convert.onnx import export
 from edgelab.engines import open_engine
 from edgelab.errors import BadInput
-from edgelab.measure.arrays import Arrays, load_arrays, save_arrays
+from edgelab.feeding.arrays import Arrays, load_arrays, save_arrays
 from edgelab.measure.bench import bench
 from edgelab.measure.compare import compare, distinct_names
 

@@ -16,12 +16,12 @@ from edgelab.convert import onnx as to_onnx
 from edgelab.course.session import installed
 from edgelab.engines import coreml, open_engine
 from edgelab.errors import BadFile, BadInput
+from edgelab.feeding.arrays import Arrays, save_arrays
+from edgelab.feeding.matching import match_inputs
 from edgelab.golden.file import model_hash
-from edgelab.measure.arrays import Arrays, save_arrays
 from edgelab.measure.bench import bench
 from edgelab.measure.compare import compare
 from edgelab.measure.inspect import inspect_model, report_of
-from edgelab.measure.matching import match_inputs
 from edgelab.models import coreml_file, folder_bytes, mlpackage
 
 if not installed("coremltools"):

@@ -12,7 +12,7 @@ import pytest
 
 from edgelab import cli
 from edgelab.errors import BadFile, BadInput, EngineCrash
-from edgelab.measure.arrays import Arrays
+from edgelab.feeding.arrays import Arrays
 from edgelab.toolbox import conversion
 from edgelab.toolbox.conversion import convert
 from edgelab.toolbox.limits import Limits

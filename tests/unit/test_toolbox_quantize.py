@@ -11,7 +11,7 @@ from edgelab.convert.onnx import export
 from edgelab.engines import open_engine
 from edgelab.errors import BadFile, BadInput
 from edgelab.measure import save_arrays
-from edgelab.measure.arrays import Arrays
+from edgelab.feeding.arrays import Arrays
 from edgelab.toolbox import quantize, what_ran
 from edgelab.toolbox.quantizing import halves, kept_in_float
 

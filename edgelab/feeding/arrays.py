@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ class Arrays:
         return cls(next(iter(named.values())), labels, None if group is None else _labels(group), named)
 
 
-def load_arrays(path: str | os.PathLike[str], inputs: Sequence[str] = ()) -> Arrays:
+def load_arrays(path: str | os.PathLike[str], inputs: Sequence[str] = (), apart: Collection[str] = ()) -> Arrays:
     """Read inputs and, if they are there, y and group from an .npz file.
 
     Parameters
@@ -81,6 +81,8 @@ def load_arrays(path: str | os.PathLike[str], inputs: Sequence[str] = ()) -> Arr
     inputs
         The names of the network's inputs: entries of these names are inputs, also ``y`` and ``group``. Without them,
         or where none is there, ``x`` is the input, or else every entry but ``y`` and ``group``.
+    apart
+        Entries that are no items: one array for all of them, such as a sampling rate. They are left out.
 
     Raises
     ------
@@ -90,6 +92,31 @@ def load_arrays(path: str | os.PathLike[str], inputs: Sequence[str] = ()) -> Arr
         If shapes or types do not fit, or an input of floats is not finite.
     """
     file = Path(path)
+    chosen, found = _read(file, inputs)
+    try:
+        group = _labels(found["group"]) if "group" in found and "group" not in chosen else None
+        y = found["y"] if "y" in found and "y" not in chosen else None
+        y = y.astype(np.int64) if y is not None and y.dtype.kind in "iu" else y
+        native = {key: _native(found[key]) for key in chosen if key not in apart} or {"x": np.zeros(0)}
+        return Arrays(next(iter(native.values())), y, group, native)
+    except BadInput as error:
+        raise BadInput(f"{file}: {error}") from None
+
+
+def read_inputs(path: str | os.PathLike[str], inputs: Sequence[str] = ()) -> dict[str, NDArray[Any]]:
+    """The inputs of an .npz file by name, as `load_arrays` chooses them, of any shapes and numbers of items.
+
+    Raises
+    ------
+    BadFile
+        As for `load_arrays`.
+    """
+    chosen, found = _read(Path(path), inputs)
+    return {key: _native(found[key]) for key in chosen}
+
+
+def _read(file: Path, inputs: Sequence[str]) -> tuple[list[str], dict[str, NDArray[Any]]]:
+    """Which entries are inputs, and these with y and group."""
     if file.is_dir():
         raise BadFile(f"{file} is a folder; name an .npz file with x and y.")
     if not file.is_file():
@@ -104,14 +131,7 @@ def load_arrays(path: str | os.PathLike[str], inputs: Sequence[str] = ()) -> Arr
         found = {key: archive[key] for key in wanted}
     if not all(isinstance(array, np.ndarray) for array in found.values()):  # what numpy makes of an entry of no array
         raise BadFile(f"{file} holds something other than arrays in {' or '.join(found)}.")
-    try:
-        group = _labels(found["group"]) if "group" in found and "group" not in chosen else None
-        y = found["y"] if "y" in found and "y" not in chosen else None
-        y = y.astype(np.int64) if y is not None and y.dtype.kind in "iu" else y
-        native = {key: _native(found[key]) for key in chosen}
-        return Arrays(native[chosen[0]], y, group, native)
-    except BadInput as error:
-        raise BadInput(f"{file}: {error}") from None
+    return chosen, found
 
 
 @contextlib.contextmanager

@@ -319,6 +319,8 @@ def _cast(array: NDArray[Any], info: TensorInfo) -> tuple[np.dtype[Any], str] | 
     kind = array.dtype.kind
     if info.dtype == "string" or kind in "US":
         return (np.dtype(str), "") if info.dtype == "string" and kind in "US" else None
+    if info.dtype == "bfloat16" and kind == "f":  # the engine rounds: numpy has no such type
+        return np.dtype(np.float32), "rounded to bfloat16"
     wanted = _dtype(info)
     if wanted is None or array.dtype == wanted:
         return None if wanted is None else (wanted, "")
