@@ -25,8 +25,8 @@ from edgelab.compress import quantize_static, quantize_weights
 from edgelab.compress.modelfile import file_bytes, prepared, read
 from edgelab.convert.onnx import export
 from edgelab.engines import open_engine
-from edgelab.files import read_json, write_bytes, write_json
 from edgelab.feeding.arrays import Arrays
+from edgelab.files import read_json, write_bytes, write_json
 from edgelab.measure.latency import measure_latency
 from edgelab.measure.quality import evaluate, predict
 from edgelab.posttraining.channels import channel_groups, width_out

@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from edgelab.compress.modelfile import file_bytes, prepared, read
 from edgelab.engines import open_engine
 from edgelab.errors import BadFile, BadInput
+from edgelab.feeding.arrays import Arrays, load_arrays
+from edgelab.feeding.matching import first_logits, match_inputs, outputs_of
 from edgelab.files import refuse_to_replace, write_bytes
 from edgelab.measure import quality
-from edgelab.feeding.arrays import Arrays, load_arrays
 from edgelab.measure.losses import GroupLosses, Loss
-from edgelab.feeding.matching import first_logits, match_inputs, outputs_of
 from edgelab.models.formats import existing_file, model_format
 from edgelab.posttraining.judge import judge_of
 from edgelab.posttraining.noise import looks_unreal
