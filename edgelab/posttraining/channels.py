@@ -246,8 +246,8 @@ def _is_bias(constant: NDArray[Any], place: int, width: int) -> bool:
     if constant.size != width:
         return False
     if place == -1:
-        return constant.shape[-1] == width
-    return constant.ndim >= 2 and constant.shape[-1] != width and width in constant.shape
+        return bool(constant.shape[-1] == width)
+    return bool(constant.ndim >= 2) and constant.shape[-1] != width and width in constant.shape
 
 
 def width_out(layer: Layer, known: Mapping[str, NDArray[Any]]) -> int:

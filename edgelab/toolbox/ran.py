@@ -22,6 +22,8 @@ LAYERS = frozenset(
     {"Conv", "FusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul", "FusedMatMul", "LSTM", "GRU", "RNN"}
 )  # fmt: skip
 NBITS = "MatMulNBits"
+HEAVY = LAYERS | {NBITS}
+_MOVES = frozenset({"Shape", "Size", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Gather", "Concat", "Slice", "Expand"})
 _INTEGER = frozenset({"ConvInteger", "MatMulInteger", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "QGemm"})
 _INTEGER |= {"MatMulIntegerToFloat", "QAttention", "QEmbedLayerNormalization"}
 _PAIR = frozenset({"QuantizeLinear", "DequantizeLinear"})
@@ -53,16 +55,20 @@ class Ran:
 
 @dataclass(frozen=True)
 class WhatRan:
-    """The operators of a file as they run, in order, and the widths of the weights that are unpacked for them."""
+    """The operators of a file as they run, in order, and the widths of the weights that are unpacked for them.
+
+    ``pairs`` counts conversions of activations to and from integers; ``weighted`` names the layers with weights.
+    """
 
     operators: tuple[Ran, ...]
     unpacked: Mapping[str, str]
     pairs: int
+    weighted: frozenset[str] = frozenset()
 
     def in_float(self) -> tuple[Ran, ...]:
         """The layers with weights that compute in floating point."""
         return tuple(
-            o for o in self.operators if (o.operator in LAYERS or o.operator == NBITS) and o.type.startswith("float")
+            o for o in self.operators if o.where in self.weighted and o.operator in HEAVY and o.type.startswith("float")
         )
 
     def warnings(self, kept: Collection[str] = ()) -> list[str]:
@@ -86,7 +92,8 @@ class WhatRan:
             said.append(f"{one.where} ({one.operator}) ran in {one.type}: {why}.")
         by_kind: dict[str, list[str]] = {}
         for one in self.operators:
-            if self.pairs and one.type.startswith("float") and one.operator not in LAYERS | _PAIR | {NBITS}:
+            layer = one.operator in HEAVY and one.where in self.weighted
+            if self.pairs and one.type.startswith("float") and not layer and one.operator not in _PAIR | _MOVES:
                 by_kind.setdefault(one.operator, []).append(one.where)
         for kind, named in by_kind.items():
             said.append(
@@ -127,12 +134,14 @@ def _read(model: Any, types: dict[str, str], names: Sequence[str]) -> WhatRan:
     constants = {constant.name for constant in graph.initializer}
     unpacked_from: dict[str, str] = {}
     ran, unpacked, pairs = [], {}, 0
-    known = set(names)
+    known, weighted = set(names), set[str]()
     for node in graph.node:
         inputs = [name for name in node.input if name]
         kind = next((types[name] for name in inputs if name in types), "none")
         options = {a.name: a for a in node.attribute}
         where = _where(node, known)
+        if node.op_type in HEAVY and len(inputs) > 1 and (inputs[1] in constants or inputs[1] in unpacked_from):
+            weighted.add(where)
         if node.op_type == "DequantizeLinear" and node.input[0] in constants:
             unpacked_from[node.output[0]] = types[node.input[0]]
         elif node.op_type in _PAIR:
@@ -149,7 +158,7 @@ def _read(model: Any, types: dict[str, str], names: Sequence[str]) -> WhatRan:
         ran.append(Ran(node.op_type, kind, where, fused))
         for name in node.output:
             types[name] = _result(node, kind, types, options)
-    return WhatRan(tuple(ran), unpacked, pairs)
+    return WhatRan(tuple(ran), unpacked, pairs, frozenset(weighted))
 
 
 def _where(node: Any, known: Collection[str]) -> str:
