@@ -120,6 +120,7 @@ def tensorflow_int8(model: str, calibration: np.ndarray, _: np.ndarray, out: Pat
         return tf.nn.conv2d(x, weight.transpose(2, 3, 1, 0), stride, "VALID") + bias
 
     makers = {
+        "Constant": lambda _, x: x,
         "Conv": convolution,
         "Clip": lambda _, x: tf.nn.relu6(x),
         "Relu": lambda _, x: tf.nn.relu(x),

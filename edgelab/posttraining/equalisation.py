@@ -208,7 +208,7 @@ def _worst_spread(groups: list[Group], known: Mapping[str, NDArray[Any]]) -> flo
 
 def _relative(each: NDArray[np.float64]) -> NDArray[np.float64]:
     largest = float(each.max())
-    return each / largest if largest > 0 else each
+    return np.asarray(each / largest if largest > 0 else each, np.float64)
 
 
 def _channels(array: NDArray[Any], width: int) -> NDArray[np.float64]:

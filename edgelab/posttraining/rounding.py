@@ -10,7 +10,6 @@ which needs no learning rate and takes milliseconds. The mean of the output is k
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -109,31 +108,33 @@ def round_layers(
             weight = known[layer.weight]
             sums = seen.get(layer.name)
             flat = _rows(layer.canonical(weight))
-            if sums is None:
-                scale = nearest_scale(flat, bits[layer.name], per_channel=per_channel)
-                integers = _nearest(flat, scale, bits[layer.name])
-            else:
-                wanted = sums.best_weights(flat)
-                choose = nearest_scale if pinned else functools.partial(best_scale, inner=sums.inner)
-                scale = choose(flat, bits=bits[layer.name], per_channel=per_channel)
-                most = 2 ** (bits[layer.name] - 1) - 1
-                held = _nearest(flat, scale, bits[layer.name])
-                held = np.where(np.abs(held) == most, held, np.nan) if pinned else None
-                integers, scale = descend(
-                    wanted, scale, sums.inner, bits[layer.name], per_channel=per_channel, held=held
-                )
+            integers, scale = _integers(flat, sums, bits[layer.name], per_channel=per_channel, pinned=pinned)
             rounded = integers * scale
             stored = layer.stored(integers.reshape(layer.canonical(weight).shape), weight.shape).astype(np.int8)
-            flat_scale = scale.reshape(-1).astype(np.float32)
-            found[layer.name] = Rounded(
-                stored, flat_scale if per_channel else np.float32(flat_scale[0]).reshape(()), bits[layer.name]
-            )
+            scales = np.asarray(scale.ravel() if per_channel else scale.ravel()[0], np.float32)
+            found[layer.name] = Rounded(stored, scales, bits[layer.name])
             changed[layer.weight] = found[layer.name].dequantized(layer)
             if sums is not None and layer.op_type != "MatMul":
                 biases[layer.name] = bias_of(layer, known) + sums.bias_shift(flat, rounded)
         current = with_values(current, changed)
         current = with_biases(current, biases) if biases else current
     return RoundedModel(current, found)
+
+
+def _integers(
+    weight: NDArray[np.float64], sums: Sums | None, bits: int, *, per_channel: bool, pinned: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Integers and scale of one weight (groups, rows, n): the nearest, or those that ``sums`` of its inputs ask for."""
+    scale = nearest_scale(weight, bits, per_channel=per_channel)
+    nearest = _nearest(weight, scale, bits)
+    if sums is None:
+        return nearest, scale
+    wanted = sums.best_weights(weight)
+    if pinned:
+        held = np.where(np.abs(nearest) == 2 ** (bits - 1) - 1, nearest, np.nan)
+        return descend(wanted, scale, sums.inner, bits, per_channel=per_channel, held=held)
+    scale = best_scale(weight, sums.inner, bits, per_channel=per_channel)
+    return descend(wanted, scale, sums.inner, bits, per_channel=per_channel)
 
 
 @dataclass(eq=False)
@@ -205,7 +206,7 @@ def nearest_scale(weight: NDArray[np.float64], bits: int, *, per_channel: bool) 
     largest = np.abs(weight).max(axis=-1, keepdims=True)
     if not per_channel:
         largest = np.full_like(largest, largest.max())
-    return np.where(largest > 0, largest, 1.0) / (2 ** (bits - 1) - 1)
+    return np.asarray(np.where(largest > 0, largest, 1.0) / (2 ** (bits - 1) - 1), np.float64)
 
 
 def best_scale(
@@ -219,7 +220,7 @@ def best_scale(
         error = cost(lost, inner)
         errors.append(error if per_channel else np.full_like(error, error.sum()))
     best = np.argmin(errors, axis=0)
-    return widest * np.asarray(CLIPS)[best][..., None]
+    return np.asarray(widest * np.asarray(CLIPS)[best][..., None], np.float64)
 
 
 def cost(lost: NDArray[np.float64], inner: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -49,7 +49,9 @@ def search_weights(
     BadInput
         If there is no layer to quantize.
     """
-    chosen = [layer for layer in layers(model) if layer.name not in exclude]
+    # the channels of a transposed convolution with groups have no axis of their own, along which scales could stand
+    able = [layer for layer in layers(model) if layer.groups == 1 or not layer.transposed]
+    chosen = [layer for layer in able if layer.name not in exclude]
     if not chosen:
         raise BadInput("There is no convolution or linear layer with weights of its own that could be quantized.")
     wide = {layer.name: bits for layer in chosen}

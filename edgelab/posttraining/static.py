@@ -59,7 +59,7 @@ def with_real_outputs(content: bytes) -> bytes:
         last = makers.get(output.name)
         first = makers.get(last.input[0]) if last is not None and last.op_type == "DequantizeLinear" else None
         layer = makers.get(first.input[0]) if first is not None and first.op_type == "QuantizeLinear" else None
-        if layer is None or layer.op_type not in ("Gemm", "MatMul"):
+        if first is None or layer is None or layer.op_type not in ("Gemm", "MatMul"):
             continue
         if any(readers[name] > 1 for name in (first.input[0], first.output[0])) or readers[output.name]:
             continue
