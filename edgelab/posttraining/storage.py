@@ -56,6 +56,24 @@ def store(model: Any, weights: Mapping[str, Rounded]) -> bytes:
     return content
 
 
+def lean(content: bytes) -> bytes:
+    """The model without what no runtime reads: notes of shapes inside, comments, operator sets that no node is of."""
+    import onnx
+
+    model = onnx.load_from_string(content)
+    used = {"" if node.domain == "ai.onnx" else node.domain for node in model.graph.node}
+    if model.functions or any(a.HasField("g") or a.graphs for node in model.graph.node for a in node.attribute):
+        return content
+    kept = [o for o in model.opset_import if o.domain in used or o.domain in ("", "ai.onnx")]
+    kept = [onnx.OperatorSetIdProto.FromString(o.SerializeToString()) for o in kept]
+    del model.opset_import[:], model.graph.value_info[:], model.metadata_props[:]
+    model.opset_import.extend(kept)
+    for part in (model, model.graph, *model.graph.node):
+        part.ClearField("doc_string")
+    leaner: bytes = model.SerializeToString()
+    return leaner
+
+
 def _raised(model: Any) -> Any:
     """A copy at operator set 21 or above, with the operator sets that it uses alone."""
     import onnx

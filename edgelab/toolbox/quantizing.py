@@ -31,6 +31,7 @@ from edgelab.posttraining.judge import judge_of
 from edgelab.posttraining.noise import looks_unreal
 from edgelab.posttraining.search import METHODS, Found, Step, search_static
 from edgelab.posttraining.search_weights import search_weights
+from edgelab.posttraining.storage import lean
 from edgelab.reading import Table
 from edgelab.toolbox.ran import WhatRan, what_ran
 
@@ -230,9 +231,10 @@ def quantize(
         net = read(ready)
     kept, said = kept_in_float(net, keep_float)
     found = _search(net, feeds, chosen, calibration, precision, per_channel, method, kept, progress)
+    content = lean(found.content)
     with tempfile.TemporaryDirectory(prefix="edgelab-") as folder:
         made = Path(folder, "quantized.onnx")
-        made.write_bytes(found.content)
+        made.write_bytes(content)
         with open_engine(made) as engine:
             refed = match_inputs(reported.inputs, engine.inputs, target.name)
             outputs = outputs_of(engine, refed, reported.inputs, str(target), progress=progress)
@@ -243,13 +245,13 @@ def quantize(
         warnings.append(
             f"Only {len(choose)} items chose the steps, and {len(report)} gave the figures: both are uncertain."
         )
-    write_bytes(target, found.content)
+    write_bytes(target, content)
     return QuantizedFile(
         out=target,
         bits=8 if precision == "int8" else 4,
         per_channel=per_channel,
         steps=found.steps,
-        bytes={"float": file_bytes(source), "quantized": len(found.content), "weights": stored_bytes(found.content)},
+        bytes={"float": file_bytes(source), "quantized": len(content), "weights": stored_bytes(content)},
         items={"chosen": len(chosen), "calibrated": len(calibration), "reported": len(report)},
         accuracy=_accuracy(reported, reference[main], outputs[main]),
         divergence=quality.divergence(floats, integers),
