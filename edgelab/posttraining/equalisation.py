@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelab.posttraining.channels import Group, channel_groups, width_in, width_out
+from edgelab.posttraining.channels import Group, channel_groups, width_out
 from edgelab.posttraining.graph import Floats, Layer, values, with_values
 
 ROUNDS = 60
@@ -213,9 +213,4 @@ def _relative(each: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _channels(array: NDArray[Any], width: int) -> NDArray[np.float64]:
     """The maximum of each of ``width`` channels; a flattened tensor has several entries for each."""
-    return np.asarray(array, np.float64).reshape(width, -1).max(axis=1)
-
-
-def widths(layer: Layer, known: Mapping[str, NDArray[Any]]) -> tuple[int, int]:
-    """Input and output channels of a layer."""
-    return width_in(layer, known), width_out(layer, known)
+    return np.asarray(np.asarray(array).reshape(width, -1).max(axis=1), np.float64)

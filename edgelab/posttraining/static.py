@@ -11,7 +11,7 @@ from typing import Any
 
 from edgelab.compress.ptq import TensorRanges, collect_ranges, quantize_static
 from edgelab.errors import BadInput
-from edgelab.posttraining.graph import Feeds, without_unused
+from edgelab.posttraining.graph import Feeds, layers, without_unused
 from edgelab.posttraining.judge import Judge, Score
 
 WORTH = 0.98
@@ -34,6 +34,8 @@ class Static:
             onnx.save(model, source)
             present = {node.name for node in model.graph.node}
             exclude = [name for name in self.exclude if name in present]
+            if self.per_channel:  # the tool cannot, and the runtime computes these in float anyway
+                exclude += [layer.name for layer in layers(model) if layer.transposed and layer.groups > 1]
             quantize_static(source, target, ranges=ranges, per_channel=self.per_channel, exclude=exclude)
             return with_real_outputs(target.read_bytes())
 

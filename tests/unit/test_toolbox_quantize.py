@@ -185,3 +185,25 @@ def test_names_of_nodes_are_looked_up(files):
     names = [node.name for node in model.graph.node]
     assert kept_in_float(model, "Conv$") == (tuple(n for n in names if n.endswith("Conv")), [])
     assert kept_in_float(model, None) == ((), [])
+
+
+class Transposed(nn.Module):
+    """A transposed convolution with groups, whose channels ONNX Runtime's quantizer cannot tell apart."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.one, self.wide = nn.Conv2d(3, 8, 3, padding=1), nn.ConvTranspose2d(8, 8, 2, 2, groups=2)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.wide(torch.relu(self.one(x)))).mean((2, 3)))
+
+
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_a_layer_that_cannot_be_quantized_stays_in_float_and_is_named(tmp_path, precision):
+    x, _ = pictures(40)
+    path = export(Transposed().eval(), torch.from_numpy(x[:2]), tmp_path / "net.onnx").path
+    made = quantize(path, tmp_path / "q.onnx", data=Arrays(x), precision=precision, progress=False)
+    assert made.divergence.sqnr_db > 25
+    assert any("(ConvTranspose) ran in float32" in text for text in made.warnings)
