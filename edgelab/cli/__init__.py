@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from edgelab import __version__
-from edgelab.cli import course, look, models, ota
+from edgelab.cli import compress, course, look, models, ota
 from edgelab.cli.answer import Parser, Verb, complain
 from edgelab.errors import EdgelabError
 
@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     course.add_learning(add)
     models.add_verbs(add)
     look.add_verbs(add)
+    compress.add_verbs(add)
     ota.add_verbs(add)
     course.add_making(add)
     return parser

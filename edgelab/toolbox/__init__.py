@@ -14,9 +14,11 @@ _HOMES = {
     "convert": "conversion",
     "distill": "distilling",
     "prune": "pruning",
+    "quantize": "quantizing",
     "quantize_aware": "aware",
+    "what_ran": "ran",
 }
-__all__ = ["Conversion", "TeacherFile", "convert", "distill", "prune", "quantize_aware"]
+__all__ = ["Conversion", "TeacherFile", "convert", "distill", "prune", "quantize", "quantize_aware", "what_ran"]
 
 
 def __getattr__(name: str) -> Any:

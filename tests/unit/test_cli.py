@@ -17,9 +17,9 @@ from edgelab.errors import LabError
 from .course_home import EXAMPLE
 
 VERBS = ("open", "labs", "doctor", "run", "check", "progress", "claims", "bench", "compare", "inspect", "build", "test")
-VERBS += ("fit", "firmware", "golden", "reset", "convert", "ota", "view", "operators")
+VERBS += ("fit", "firmware", "golden", "reset", "convert", "ota", "view", "operators", "quantize")
 JSON_VERBS = ("run", "check", "reset", "bench", "inspect", "compare", "labs", "fit", "firmware")
-JSON_VERBS += ("golden_make", "golden_check", "convert", "operators", "view")
+JSON_VERBS += ("golden_make", "golden_check", "convert", "operators", "view", "quantize")
 OTA_VERBS = (
     "ota_init",
     "ota_publish",
@@ -131,6 +131,11 @@ BAD_INPUT = [
     (("convert", "nothing.pt2", "--to", "onnx", "-o", "a.onnx"), "nothing.pt2 does not exist"),
     (("convert", str(ORACLE / "sine_mlp.tflite"), "--to", "onnx", "-o", "a.onnx"), "is converted already (tflite)"),
     (("labs", "--jsno"), "unrecognized arguments: --jsno"),
+    (("quantize", "a.onnx"), "required: -o/--output"),
+    (("quantize", "nothing.onnx", "--data", "d.npz", "-o", "q.onnx"), "nothing.onnx does not exist"),
+    (("quantize", "a.onnx", "-o", "q.onnx", "--samples", "0"), "0 is not at least 1"),
+    (("quantize", "a.onnx", "-o", "q.onnx", "--precision", "int2"), "invalid choice: 'int2'"),
+    (("quantize", str(ORACLE / "sine_mlp.tflite"), "-o", "q.onnx"), "is not an ONNX file (tflite)"),
 ]
 BAD_INPUT += [((*words, "--json"), says) for words, says in BAD_INPUT if words and words[0] in JSON_VERBS]
 
@@ -320,6 +325,7 @@ def same_shape(found, stated, reading, place="$"):
         return
     if isinstance(stated, dict) and place in (
         "$.weight_bytes",
+        "$.bytes.weights",
         "$.version",
         "$.metadata",
         "$.hints",
@@ -359,6 +365,8 @@ def same_shape(found, stated, reading, place="$"):
         ["golden", "make", "m.onnx", "--data", "d.npz", "-o", "made.golden"],
         ["golden", "check", "kept.golden", "m.onnx", "other.onnx"],
         ["fit", str(ORACLE / "sine_mlp.tflite"), "--device", "himax-we2"],
+        ["quantize", "m.onnx", "--data", "d.npz", "-o", "q.onnx"],
+        ["quantize", "m.onnx", "--data", "d.npz", "-o", "q.onnx", "--precision", "int4"],
     ],
     ids=lambda words: "_".join(words[:2]) if words[0] == "golden" else words[0],
 )

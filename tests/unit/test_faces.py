@@ -31,7 +31,9 @@ OFFERED = {
     "privacy": "Attack FixedPoint NormBound PrivacyConfig PrivateMean Refused SecureMean SecureRound SecureSum "
     "TrimmedMean invert_first_layer judge_attack median private_rounds private_sgd search_input "
     "secure_average secure_sum",
-    "toolbox": "Conversion TeacherFile convert distill prune quantize_aware",
+    "posttraining": "as_relu channel_groups channel_statistics correct_biases equalise judge_of looks_unreal "
+    "round_layers search_static search_weights still store",
+    "toolbox": "Conversion TeacherFile convert distill prune quantize quantize_aware what_ran",
 }
 
 

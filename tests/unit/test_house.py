@@ -15,7 +15,7 @@ PACKAGE = ROOT / "edgelab"
 FLOORS = [
     {"reading", "errors", "files", "quiet", "limits"},
     {"data", "nets", "models"},
-    {"compress", "qat", "slim", "convert", "engines", "emulator"},
+    {"compress", "posttraining", "qat", "slim", "convert", "engines", "emulator"},
     {"feeding"},
     {"measure"},
     {"golden"},
@@ -26,8 +26,9 @@ FLOORS = [
 ]
 # Besides the ground floor and the top, whose files are one room each: networks are trained on data sets, and the engine
 # of the emulated Cortex-M is made of the emulator; privacy protects and attacks the updates of federated clients; qat
-# trains with the mapping of compress.
+# trains with the mapping of compress, and posttraining searches steps around its quantizers.
 SAME_FLOOR = {("nets", "data"), ("engines", "emulator"), ("privacy", "federated"), ("qat", "compress")}
+SAME_FLOOR |= {("posttraining", "compress")}
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if "__pycache__" not in p.parts)
 
 

@@ -47,6 +47,7 @@ TRIALS = {
     ("golden make", "-o"): (["MODEL", "--data", "DATA"], "out.golden"),
     ("golden check", "--exclude-out"): (["GOLDEN", "MODEL"], "out.txt"),
     ("convert", "-o"): (["NET", "--to", "onnx", "--data", "DATA"], "out.onnx"),
+    ("quantize", "-o"): (["ONNX", "--data", "DATA"], "out.onnx"),
     ("firmware", "-o"): (["TFLITE"], "out/notes.txt"),
     ("run", "-o"): (["example"], "out/example.ipynb"),
 }
@@ -66,7 +67,17 @@ def home(monkeypatch, tmp_path):
 
 
 def filled(home, words):
-    given = {"MODEL": "m.tflite", "TFLITE": "m.tflite", "DATA": "d.npz", "GOLDEN": "g.golden", "NET": "net.pt2"}
+    given = {
+        "ONNX": "m.onnx",
+        "MODEL": "m.tflite",
+        "TFLITE": "m.tflite",
+        "DATA": "d.npz",
+        "GOLDEN": "g.golden",
+        "NET": "net.pt2",
+    }
+    if "ONNX" in words:
+        shutil.copy(DATA / "cases" / "ext_ok.onnx", home / "m.onnx")
+        shutil.copy(DATA / "cases" / "ext_ok.bin", home / "ext_ok.bin")
     if "NET" in words:
         from .test_model_sources import write
 
@@ -109,7 +120,7 @@ def test_what_is_there_stays(home, capfd, verb, option):
 def test_what_is_read_is_never_written(home, capfd, verb, option):
     words = filled(home, TRIALS[verb, option][0])
     before = listing(home)
-    for name in ["m.tflite", "net.pt2", "g.golden", "d.npz", "solutions"]:
+    for name in ["m.tflite", "m.onnx", "net.pt2", "g.golden", "d.npz", "solutions"]:
         if name in words:
             # the reason is that it is read, or that it has the wrong name or kind; it is whole afterwards
             assert cli.main([*verb.split(), *words, option, name, "--overwrite"]) == 2

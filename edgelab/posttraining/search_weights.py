@@ -1,0 +1,131 @@
+"""The search for 4-bit weights: which steps and which rounding, each tried and measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from edgelab.errors import BadInput
+from edgelab.posttraining.graph import Feeds, constants, layers, value, with_values
+from edgelab.posttraining.judge import Judge, Score
+from edgelab.posttraining.rounding import RoundedModel, round_layers
+from edgelab.posttraining.search import PART, Found, Progress, Step, Variant, variants
+from edgelab.posttraining.static import WORTH
+from edgelab.posttraining.storage import store
+
+SCREENED = 128
+"""Items of the calibration set on which the variants are compared; the best is rounded anew on all."""
+WIDER = 8
+TOLERATED = 0.003
+"""Layers are stored wider only where more than this share of the answers changed."""
+MOST_WIDER = 0.1
+"""The share of the weights that may be stored in 8 bits, where that helps."""
+HELPS = 0.85
+
+
+def search_weights(
+    model: Any,
+    feeds: Feeds,
+    judge: Judge,
+    *,
+    bits: int = 4,
+    per_channel: bool = True,
+    exclude: Sequence[str] = (),
+    progress: Progress = lambda _, items: items,
+) -> Found:
+    """Store the weights alone in ``bits`` bits by the steps that diverge least.
+
+    Parameters
+    ----------
+    model, feeds, judge, per_channel, exclude, progress
+        As in `edgelab.posttraining.search.search_static`.
+    bits
+        2 to 8.
+
+    Raises
+    ------
+    BadInput
+        If there is no layer to quantize.
+    """
+    # the channels of a transposed convolution with groups have no axis of their own, along which scales could stand
+    able = [layer for layer in layers(model) if layer.groups == 1 or not layer.transposed]
+    chosen = [layer for layer in able if layer.name not in exclude]
+    if not chosen:
+        raise BadInput("There is no convolution or linear layer with weights of its own that could be quantized.")
+    wide = {layer.name: bits for layer in chosen}
+    screen = {name: array[:SCREENED] for name, array in feeds.items()}
+    # equalised by what channels hold is worth a try here as well: the rounding weighs inputs by it
+    tried: list[tuple[Score, Variant, RoundedModel]] = []
+    for variant in progress("trying steps", variants(model, feeds, per_channel=True)):
+        rounded = round_layers(variant.model, screen, wide, per_channel=per_channel)
+        tried.append((judge(rounded.model), variant, rounded))
+    best, variant, _ = min(tried, key=lambda entry: entry[0].loss)
+    steps = [Step(v.name, v is variant, v.said, score) for score, v, _ in tried]
+    nearest = round_layers(variant.model, feeds, wide, per_channel=per_channel, adaptive=False)
+    plain = judge(nearest.model)
+    rounded = round_layers(
+        variant.model, feeds, wide, per_channel=per_channel, progress=lambda items: progress("rounding", items)
+    )
+    best = judge(rounded.model)
+    adaptive = best.loss < plain.loss
+    steps.append(Step("rounding to the nearest", not adaptive, "Each weight took the nearest integer.", plain))
+    said = (
+        "AdaRound's objective, one weight at a time: weights were rounded so that each layer's output stays on the "
+        "calibration set, scales were fitted to it, and biases keep the means."
+    )
+    steps.append(Step("adaptive rounding", adaptive, said, best))
+    if not adaptive:
+        rounded, best = nearest, plain
+    rounded, best = _widen(variant.model, feeds, judge, rounded, best, wide, per_channel, steps, progress)
+    content = store(rounded.model, rounded.weights)
+    return Found(content, variant.model, tuple(steps), tuple(exclude), judge(content))
+
+
+def _widen(
+    model: Any,
+    feeds: Feeds,
+    judge: Judge,
+    rounded: RoundedModel,
+    best: Score,
+    wide: Mapping[str, int],
+    per_channel: bool,
+    steps: list[Step],
+    progress: Progress,
+) -> tuple[RoundedModel, Score]:
+    """Store in 8 bits the layers that cost most for their size, where much was lost."""
+    if best.agreement is None or 1 - best.agreement <= TOLERATED or len(wide) < 2:
+        return rounded, best
+    part = judge.part(PART)
+    base = part(rounded.model)
+    sizes = {name: int(np.prod(constant.dims)) for name, constant in constants(model).items()}
+    weights = {layer.name: sizes[layer.weight] for layer in layers(model) if layer.name in wide}
+    room = MOST_WIDER * sum(weights.values())
+    gains = {}
+    for name in progress("sensitive layers", [name for name, size in weights.items() if size <= room]):
+        tried = _restored(rounded, model, name)
+        gains[name] = (base.loss - part(tried).loss) / weights[name]
+    named: list[str] = []
+    for name in sorted(gains, key=lambda n: -gains[n]):
+        if gains[name] > 0 and sum(weights[n] for n in named) + weights[name] <= room:
+            named.append(name)
+    if not named:
+        return rounded, best
+    widths = {**wide, **dict.fromkeys(named, WIDER)}
+    wider = round_layers(
+        model, feeds, widths, per_channel=per_channel, progress=lambda items: progress("rounding again", items)
+    )
+    found = judge(wider.model)
+    taken = found.loss < HELPS * best.loss
+    share = 100 * sum(weights[n] for n in named) / sum(weights.values())
+    which = ", ".join(named)
+    said = f"The layers that cost most for their size were stored in 8 bits, {share:.0f} % of the weights: {which}."
+    steps.append(Step("8 bits where it costs most", taken, said, found))
+    return (wider, found) if taken and found.loss < WORTH * best.loss else (rounded, best)
+
+
+def _restored(rounded: RoundedModel, model: Any, name: str) -> Any:
+    """The rounded model with the weight of one layer as it was."""
+    layer = next(layer for layer in layers(model) if layer.name == name)
+    return with_values(rounded.model, {layer.weight: value(model, layer.weight)})
