@@ -190,7 +190,7 @@ def kept_in_float(net: Any, wanted: str | None) -> tuple[tuple[str, ...], list[s
         if found:
             return found, []
         raise BadInput(f"--keep-float {wanted!r} matches no node; the nodes are {', '.join(names[:40])}.")
-    file = Path(wanted[1:])
+    file = expanded(wanted[1:])
     try:
         listed = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
