@@ -21,7 +21,7 @@ _HOMES = {
     "looks_unreal": "noise",
     "round_layers": "rounding",
     "search_static": "search",
-    "search_weights": "search_weights",
+    "search_weights": "weight_search",
     "still": "dead",
     "store": "storage",
 }

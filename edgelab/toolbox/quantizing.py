@@ -28,8 +28,8 @@ from edgelab.models.formats import existing_file, model_format
 from edgelab.posttraining.judge import judge_of
 from edgelab.posttraining.noise import looks_unreal
 from edgelab.posttraining.search import METHODS, Found, search_static
-from edgelab.posttraining.search_weights import search_weights
 from edgelab.posttraining.storage import lean
+from edgelab.posttraining.weight_search import search_weights
 from edgelab.toolbox.quantized import Accuracy, QuantizedFile
 from edgelab.toolbox.ran import what_ran
 

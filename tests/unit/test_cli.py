@@ -211,7 +211,7 @@ def test_build_check_names_what_is_stale(home, capsys):
     text = source.read_text(encoding="utf-8")
     source.write_text(text.replace("# ## Predict", "# ## Guess"), encoding="utf-8")
     assert call("build", "--check") == 2
-    assert "no section with a heading `## Predict`" in capsys.readouterr().err
+    assert "no section with the heading `## Predict`" in capsys.readouterr().err
     source.write_text(text, encoding="utf-8")
     notebook = home / "labs" / "90_example.ipynb"
     notebook.write_text(

@@ -130,7 +130,7 @@ RULES = [
     ("claims: [M2]", "claims: []", "tests the claim M2, which the header"),
     ('tags=["exercise:speed_up"]', 'tags=["exercise:percentile"]', "More than one cell is tagged"),
     ("times = []\n", "times = []\n" + "x = 1\n" * 30, "lines, more than 30"),
-    ("# Sort the times.", "# It takes 5 ms.", 'states "5 ms": let a `finding` cell compute it'),
+    ("# Sort the times and", "# It takes 5 ms and", 'states "5 ms": let a `finding` cell compute it'),
     ("finding(finding_settled,", "print(finding_settled,", "must show its sentence with finding(finding_settled, ...)"),
     (SIGNATURE, SIGNATURE.replace("after)", "after"), "'speed_up' is not valid Python"),
     (SOLUTION, OUTSIDE, "'speed_up' must stand inside a function"),

@@ -16,9 +16,9 @@ from edgelab.posttraining.bias import correct_biases
 from edgelab.posttraining.judge import judge_of, score
 from edgelab.posttraining.noise import looks_unreal
 from edgelab.posttraining.search import search_static
-from edgelab.posttraining.search_weights import search_weights
 from edgelab.posttraining.static import Static, ranges_of
 from edgelab.posttraining.statistics import channel_statistics
+from edgelab.posttraining.weight_search import search_weights
 
 X = np.random.default_rng(0).normal(size=(48, 3, 10, 10)).astype(np.float32)
 
