@@ -2898,23 +2898,17 @@ ui.Panel(
 
 # %% tags=["finding:orders"]
 def finding_orders(bytes_of):
-    least = {
-        n: min(sizes[n] for sizes in bytes_of.values())
-        for n in next(iter(bytes_of.values()))
-    }
+    names = list(next(iter(bytes_of.values())))
+    least = {n: min(sizes[n] for sizes in bytes_of.values()) for n in names}
     wins = {
-        rule: [n for n in least if sizes[n] == least[n]]
+        rule: sum(sizes[n] == least[n] for n in names)
         for rule, sizes in bytes_of.items()
     }
-    most = max(wins.values(), key=len)
-    best = [f"*{rule}*" for rule, won in wins.items() if len(won) == len(most)]
-    text = f"Of {len(bytes_of)} orders, each with the first gap, {listed(best)} "
-    text += f"{'needs' if len(best) == 1 else 'need'} the fewest bytes most often: "
-    text += f"on {len(most)} of {len(least)} networks. "
-    if len(most) == len(least):
-        return text + "Here that is all of them."
-    lost = [n for n in least if n not in most]
-    return text + f"It loses on {listed(lost)}." if len(best) == 1 else text.rstrip()
+    counts = listed([f"{rule} on {won}" for rule, won in wins.items()])
+    text = f"Of {len(names)} networks, each with the first gap, the fewest bytes: {counts}. "
+    if len(names) in wins.values():
+        return text + "Here one order is never beaten."
+    return text + "No order is the best on all of them."
 
 
 finding(
