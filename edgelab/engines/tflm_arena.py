@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any, Self
 
 from edgelab.engines import hosted
 from edgelab.engines.tflm import ARENA_ALIGNMENT, TITLE, TFLMEngine, aligned
-from edgelab.errors import BadFile, EngineCrash, ModelRefused
+from edgelab.errors import BadFile, BadInput, EngineCrash, ModelRefused
 
 UNSTEADY = "answers the same input differently"
 """What a refusal says of a model whose answers depend on what happens to lie in the arena."""
@@ -114,8 +115,15 @@ class ArenaTrials:
             raise
 
     def __call__(self, arena_bytes: int) -> str:
-        """What becomes of an arena of that size."""
-        self.attempts.append((int(arena_bytes), self._outcome(int(arena_bytes))))
+        """What becomes of an arena of that size.
+
+        Raises
+        ------
+        BadInput
+            If the size is no whole number of bytes from 0.
+        """
+        size = _whole_bytes(arena_bytes)
+        self.attempts.append((size, self._outcome(size)))
         return self.attempts[-1][1]
 
     def _outcome(self, size: int) -> str:
@@ -141,6 +149,13 @@ class ArenaTrials:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _whole_bytes(size: Any) -> int:
+    number = isinstance(size, numbers.Real) and not isinstance(size, bool)
+    if not number or not float(size).is_integer() or size < 0:
+        raise BadInput(f"An arena of {size!r} bytes cannot be tried: its size is a whole number from 0, such as 4096.")
+    return int(size)
 
 
 def _no_arena(path: str | os.PathLike[str], attempts: Sequence[tuple[int, str]]) -> BadFile:

@@ -48,6 +48,7 @@ def fit(
     *,
     accelerators: bool = True,
     measured: bool = True,
+    compiled: bool = True,
 ) -> FitReport:
     """Hold a model against devices.
 
@@ -63,7 +64,10 @@ def fit(
         Compile for the Ethos-U of devices that have one (half a second each).
     measured
         Run the real interpreter, where there is one: the arena that it reports is added and marks the verdict, and a
-        model that it refuses fits on no microcontroller. Compile the C that edgelab would write for a device's core.
+        model that it refuses fits on no microcontroller.
+    compiled
+        With ``measured``: compile the C that edgelab would write for a device's core (half a second for each kind of
+        core). Without, its size is modelled.
 
     Raises
     ------
@@ -80,7 +84,7 @@ def fit(
     for_accelerator = compiled_for(model)
     found, note, refusal = _measured(model, for_accelerator) if measured else ([], "", None)
     more, difference = _difference(arenas["x86_64-wheel"], found)
-    generated = generator_for(model, compiled=measured)
+    generated = generator_for(model, compiled=measured and compiled)
     known = _Known(
         model=model,
         headroom=float(headroom),

@@ -284,6 +284,10 @@ CHANGES: dict[str, dict[str, tuple[str, Change]]] = {
             "two tails that differ, and two networks that need more than they use",
             lambda a: [a[0], {**a[1], "digits_mlp": 16, "signs_resnet": 32}, [*a[2], "vibration_cnn1d"]],
         ),
+        "orders": (
+            "an order that is never beaten",
+            lambda a: [{**a[0], "longest life first": dict.fromkeys(a[0]["longest life first"], 16)}],
+        ),
         "recap_fit": ("a device that takes it either way", lambda a: [*a[:3], True, True]),
         "operators": ("no start tried, as where TFLM does not run", lambda a: [*a[:2], None]),
         "pads": ("the device fits neither way", lambda a: [a[0], False, False]),

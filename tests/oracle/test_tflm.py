@@ -8,7 +8,7 @@ import pytest
 
 from edgelab.engines import Engine
 from edgelab.engines.tflm import ARENA_ALIGNMENT, TFLMEngine
-from edgelab.engines.tflm_arena import arena_search
+from edgelab.engines.tflm_arena import ArenaTrials, arena_search
 from edgelab.errors import BadFile, BadInput, EngineCrash, MissingFramework
 from edgelab.mcu.arena import plan_arena
 from edgelab.mcu.model import read_model
@@ -200,3 +200,12 @@ def test_the_search_of_a_file_that_is_no_model(tmp_path):
     path.write_bytes(b"\x20\0\0\0TFL3" + bytes(40))
     with pytest.raises((BadFile, EngineCrash), match=r"x\.tflite"):
         arena_search(path)
+
+
+def test_an_arena_of_no_size_is_refused_and_others_go_on():
+    with ArenaTrials(ORACLE / "tabular_mlp.tflite") as trials:
+        for size in (-16, 16.5, float("nan"), float("inf"), "4096", None, True):
+            with pytest.raises(BadInput, match="cannot be tried"):
+                trials(size)
+        assert trials.attempts == []
+        assert trials(float(trials.ample_bytes)) == "works"

@@ -13,7 +13,7 @@ from edgelab import Reading, ui
 from edgelab.errors import BadInput
 from edgelab.ui import live
 from edgelab.ui.predict import PREDICTION_MIME
-from edgelab.ui.words import PLOTLY_MIME
+from edgelab.ui.words import PLOTLY_MIME, need_alt
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -233,6 +233,10 @@ def test_what_stays_of_a_prediction_is_its_answer():
 def test_the_text_alternative_stands_in_the_live_panel():
     texts = [child.value for child in panel().widget.children if hasattr(child, "value")]
     assert any("<summary>Text alternative</summary><p>One bar.</p>" in text for text in texts)
+
+
+def test_a_wrapped_title_is_one_line_in_the_alternative():
+    assert need_alt("Bars. 18 to 99<br>percent larger") == "Bars. 18 to 99 percent larger"
 
 
 @pytest.mark.parametrize("alt", ["", "  \n", None])

@@ -210,6 +210,97 @@ def my_lifetimes(operators, inputs, outputs):
 """,
             "return a dict of names",
         ),
+        (
+            """
+def my_lifetimes(operators, inputs, outputs):
+    lives = {n: (0, 0) for n in inputs}
+    for step, (read, written) in enumerate(operators, 1):
+        for n in written: lives[n] = (step, step)
+        for n in read:
+            if n in lives: lives[n] = (lives[n][0], step)
+    for n in outputs: lives[n] = (lives[n][0], len(operators))
+    return {n: list(range(f, l + 1)) for n, (f, l) in lives.items()}
+""",
+            "these are all steps of a life",
+        ),
+        (
+            """
+def my_lifetimes(operators, inputs, outputs):
+    lives = {n: (0, len(operators)) for n in inputs}
+    for step, (read, written) in enumerate(operators, 1):
+        for n in written: lives[n] = (step, step)
+        for n in read:
+            if n in lives and n not in inputs: lives[n] = (lives[n][0], step)
+    for n in outputs: lives[n] = (lives[n][0], len(operators))
+    return lives
+""",
+            "the inputs live to the last step",
+        ),
+        (
+            """
+def my_lifetimes(operators, inputs, outputs):
+    lives = {n: (0, 0) for n in inputs}
+    for step, (read, written) in enumerate(operators, 1):
+        for n in written: lives[n] = (step, step)
+        n = read[0]
+        if n in lives: lives[n] = (lives[n][0], step)
+    for n in outputs: lives[n] = (lives[n][0], len(operators))
+    return lives
+""",
+            "names that an operator reads",
+        ),
+        (
+            """
+def my_lifetimes(operators, inputs, outputs):
+    first = dict.fromkeys(inputs, 0)
+    for step, (read, written) in enumerate(operators, 1):
+        for n in written: first[n] = step
+    return {n: (f, len(operators)) for n, f in first.items()}
+""",
+            "every tensor lives to the last step",
+        ),
+        (
+            """
+def my_lifetimes(operators, inputs, outputs):
+    first = dict.fromkeys(inputs, 0)
+    last = dict(first)
+    for step, (read, written) in enumerate(operators, start=1):
+        last.update({name: step for name in read if name in first})
+        for name in written:
+            first[name] = last[name] = step
+    last[outputs[-1]] = len(operators)
+    return {name: (first[name], last[name]) for name in first}
+""",
+            "only the last of the outputs",
+        ),
+        (
+            """
+def my_lifetimes(operators, inputs, outputs):
+    first = dict.fromkeys(inputs, 0)
+    last = dict(first)
+    for step, (read, written) in enumerate(operators, start=1):
+        last.update({name: step for name in read if name in first})
+        for name in written:
+            first[name] = step + 1; last[name] = step + 1
+    for n in outputs: last[n] = len(operators)
+    return {name: (first[name], last[name]) for name in first}
+""",
+            "not one later",
+        ),
+        (
+            """
+def my_lifetimes(operators, inputs, outputs):
+    first = dict.fromkeys(inputs, 0)
+    last = dict(first)
+    for step, (read, written) in enumerate(operators, start=1):
+        last.update({name: step for name in read})
+        for name in written:
+            first[name] = last[name] = step
+    for n in outputs: last[n] = len(operators)
+    return {name: (first.get(name, 0), last[name]) for name in last}
+""",
+            "weights are in it from step 0",
+        ),
     ],
     "alive": [
         (
@@ -319,6 +410,89 @@ def my_alive(lives, sizes):
     return sums
 """,
             "one step too long",
+        ),
+        (
+            """
+def my_alive(lives, sizes):
+    return [sum(sizes[n] for n, (f, l) in lives.items() if f <= t <= l) for t in range(len(lives))]
+""",
+            "as many steps as tensors",
+        ),
+        (
+            """
+def my_alive(lives, sizes):
+    steps = list(lives.values())[-1][1] + 1
+    return [sum(sizes[n] for n, (f, l) in lives.items() if f <= t <= l) for t in range(steps)]
+""",
+            "ends with the last tensor of the dict",
+        ),
+        (
+            """
+def my_alive(lives, sizes):
+    steps = 1 + max(l for _, l in lives.values())
+    s = [sum(sizes[n] for n, (f, l) in lives.items() if f <= t <= l) for t in range(steps)]
+    return [x for x in s if x]
+""",
+            "nobody is alive are missing",
+        ),
+        (
+            """
+def my_alive(lives, sizes):
+    steps = 1 + max(l for _, l in lives.values())
+    return [sum(sizes[n] for n, (f, l) in lives.items() if f <= t <= l) for t in range(1, steps)]
+""",
+            "step 0 is missing",
+        ),
+        (
+            """
+def my_alive(lives, sizes):
+    steps = 1 + max(l for _, l in lives.values())
+    s = [sum(sizes[n] for n, (f, l) in lives.items() if f <= t <= l) for t in range(steps)]
+    return list(np.maximum.accumulate(s))
+""",
+            "the largest sum so far",
+        ),
+        (
+            """
+def my_alive(lives, sizes):
+    steps = 1 + max(l for _, l in lives.values())
+    s = [sum(sizes[n] for n, (f, l) in lives.items() if f <= t <= l) for t in range(steps)]
+    return list(np.cumsum(s))
+""",
+            "added up over the steps",
+        ),
+        (
+            """
+def my_alive(lives, sizes):
+    sums = [0] * (1 + max(l for _, l in lives.values()))
+    for n, (f, l) in lives.items():
+        for t in range(l + 1):
+            sums[t] += sizes[n]
+    return sums
+""",
+            "not at step 0",
+        ),
+        (
+            """
+def my_alive(lives, sizes):
+    sums = [0] * (1 + max(l for _, l in lives.values()))
+    for n, (f, l) in lives.items():
+        sums[f] += sizes[n]
+        if l != f: sums[l] += sizes[n]
+    return sums
+""",
+            "those between count, too",
+        ),
+        (
+            """
+def my_alive(lives, sizes):
+    sums = [0] * (1 + max(l for _, l in lives.values()))
+    for n, (f, l) in lives.items():
+        for t in range(f, l + 1):
+            sums[t] += sizes[n]
+        return sums
+""",
+            "a return inside of the loop",
         ),
     ],
     "first_gap": [
@@ -438,6 +612,58 @@ def my_first_gap(size, taken):
     return free
 """,
             "whether or not the buffer fits there",
+        ),
+        (
+            """
+def my_first_gap(size, taken):
+    free = 0
+    for s, e in sorted(taken):
+        if s - free >= size: return free
+        free = max(free, e)
+    return 0
+""",
+            "behind the last range, not to 0",
+        ),
+        (
+            """
+def my_first_gap(size, taken):
+    free = 0
+    for s, e in sorted(taken):
+        if s - free >= size: break
+        free += e - s
+    return free
+""",
+            "the sizes of the ranges were added up",
+        ),
+        (
+            """
+def my_first_gap(size, taken):
+    free = 0
+    for s, e in sorted(taken):
+        if s - free >= size: break
+        free = max(free, e)
+    return -(-free // 16) * 16
+""",
+            "rounded up to 16",
+        ),
+        (
+            """
+def my_first_gap(size, taken):
+    free = 0
+    for s, e in sorted(taken):
+        if s - free >= size: break
+        free = max(free, e)
+    return free, free + size
+""",
+            "an address is a number",
+        ),
+        (
+            """
+def my_first_gap(size, taken):
+    for place in sorted([0, *(e for _, e in taken)]):
+        if any(place + size <= s or place >= e for s, e in taken) or not taken: return place
+""",
+            "it must be free of each",
         ),
     ],
     "place": [
@@ -623,6 +849,84 @@ def my_place(buffers):
 """,
             "of their first steps",
         ),
+        (
+            """
+def my_place(buffers):
+    address, done = {}, []
+    for b in sorted(reversed(buffers), key=lambda b: -b.size_bytes):
+        done.append(b); address[b.name] = 0
+        meets = [o for o in done if o.first <= b.last and b.first <= o.last]
+        taken = [(address[o.name], address[o.name] + o.size_bytes) for o in meets]
+        address[b.name] = first_gap(b.size_bytes, taken)
+    return address
+""",
+            "in its own way",
+        ),
+        (
+            """
+def my_place(buffers):
+    address, done = {}, []
+    for b in sorted(reversed(buffers), key=lambda b: -b.size_bytes * (b.last - b.first + 1)):
+        meets = [o for o in done if o.first <= b.last and b.first <= o.last]
+        taken = [(address[o.name], address[o.name] + o.size_bytes) for o in meets]
+        address[b.name] = first_gap(b.size_bytes, taken)
+        done.append(b)
+    return address
+""",
+            "size times length of life",
+        ),
+        (
+            """
+def my_place(buffers):
+    address, done = {}, []
+    for b in sorted(reversed(buffers), key=lambda b: -b.size_bytes):
+        meets = [o for o in done if o.first <= b.last and b.first <= o.last]
+        taken = [(address[o.name], address[o.name] + o.size_bytes) for o in meets]
+        address[b.name] = -(-first_gap(b.size_bytes, taken)//16)*16+0*16
+        done.append(b)
+    return address
+""",
+            "rounded up to 16",
+        ),
+        (
+            """
+def my_place(buffers):
+    address, done = {}, []
+    for b in sorted(reversed(buffers), key=lambda b: -b.size_bytes):
+        meets = [o for o in done if o.first <= b.last and b.first <= o.last]
+        taken = [(address[o.name], address[o.name] + o.size_bytes) for o in meets]
+        address[b.name] = first_gap(b.size_bytes, taken)
+        done.append(b)
+    return {n: (a, a) for n, a in address.items()}
+""",
+            "an address is one number",
+        ),
+        (
+            """
+def my_place(buffers):
+    address, done = {}, []
+    for b in sorted(reversed(buffers), key=lambda b: -b.size_bytes):
+        meets = [o for o in done if o.first <= b.last and b.first <= o.last]
+        taken = [(address[o.name], address[o.name] + o.size_bytes) for o in meets]
+        address[b.name] = first_gap(b.size_bytes, taken)
+        done.append(b)
+    return {b: address[b.name] for b in buffers}
+""",
+            "their names are asked for",
+        ),
+        (
+            """
+def my_place(buffers):
+    address, done = {}, []
+    for b in sorted(reversed(buffers), key=lambda b: -b.size_bytes):
+        meets = [o for o in done if o.first <= b.last and b.first <= o.last]
+        taken = [(address[o.name], address[o.name] + b.size_bytes) for o in meets]
+        address[b.name] = first_gap(b.size_bytes, taken)
+        done.append(b)
+    return address
+""",
+            "the size of this one",
+        ),
     ],
     "tail": [
         (
@@ -718,6 +1022,99 @@ def my_tail_bytes(requests, arena_bytes):
     return address - arena_bytes
 """,
             "the sign is wrong",
+        ),
+        (
+            """
+def my_tail_bytes(requests, arena_bytes):
+    top = arena_bytes
+    for s, a in requests:
+        top = top - s - a
+    return arena_bytes - top
+""",
+            "both subtracted",
+        ),
+        (
+            """
+def my_tail_bytes(requests, arena_bytes):
+    top = arena_bytes
+    for s, a in requests:
+        top = (top - s) % a
+    return arena_bytes - top
+""",
+            "this is what is left over",
+        ),
+        (
+            """
+def my_tail_bytes(requests, arena_bytes):
+    top = arena_bytes
+    for s, a in requests:
+        top -= s
+        top += top % a
+    return arena_bytes - top
+""",
+            "what is left over was added",
+        ),
+        (
+            """
+def my_tail_bytes(requests, arena_bytes):
+    top, found = arena_bytes, []
+    for s, a in requests:
+        top = (top - s) // a * a
+        found.append(top)
+    return found
+""",
+            "these are the addresses",
+        ),
+        (
+            """
+def my_tail_bytes(requests, arena_bytes):
+    top = arena_bytes
+    for s, a in requests:
+        top = top - s // a * a
+    return arena_bytes - top
+""",
+            "the size was rounded down",
+        ),
+        (
+            """
+def my_tail_bytes(requests, arena_bytes):
+    top = arena_bytes
+    for s, a in requests:
+        top = top // a * a
+    return arena_bytes - top
+""",
+            "the sizes were not subtracted",
+        ),
+        (
+            """
+def my_tail_bytes(requests, arena_bytes):
+    top = arena_bytes
+    for s, a in requests:
+        top = (top - s) // a * a
+    return arena_bytes - top - sum(s for s, _ in requests)
+""",
+            "the lost bytes alone",
+        ),
+        (
+            """
+def my_tail_bytes(requests, arena_bytes):
+    most = max((a for _, a in requests), default=1)
+    top = arena_bytes
+    for s, a in requests:
+        top = (top - s) // most * most
+    return arena_bytes - top
+""",
+            "rounded to the largest alignment",
+        ),
+        (
+            """
+def my_tail_bytes(requests, arena_bytes):
+    top = arena_bytes
+    for s, a in requests:
+        top = (top - s) // 4 * 4
+    return arena_bytes - top
+""",
+            "rounded to 4",
         ),
     ],
     "smallest_arena": [
@@ -824,6 +1221,41 @@ def my_smallest_arena(works, enough, step=16):
 """,
             "halve the interval instead",
         ),
+        (
+            """
+def my_smallest_arena(works, enough, step=16):
+    low, high = 0, enough // step
+    for _ in range(10):
+        m = (low + high) // 2
+        if works(m * step): high = m
+        else: low = m
+    return high * step
+""",
+            "the search ended too early",
+        ),
+        (
+            """
+def my_smallest_arena(works, enough, step=16):
+    low, high = 0, enough // step
+    while high - low > 1:
+        m = (low + high) // 2
+        if works(m * step): high = m
+        else: low = m
+    return low * step, high * step
+""",
+            "both ends of the interval",
+        ),
+        (
+            """
+def my_smallest_arena(works, enough, step=16):
+    low, high = 0, enough
+    while high - low > step:
+        m = (low + high) // 2
+        low, high = (low, m) if works(m) else (m, high)
+    return high
+""",
+            "not the number of bytes",
+        ),
     ],
     "classify": [
         (
@@ -908,6 +1340,55 @@ def my_classify(board, model, x):
     return interpreter.output().argmax(axis=1)
 """,
             "return None where the board cannot answer",
+        ),
+        (
+            """
+def my_classify(board, model, x):
+    i = board.interpreter(model, board.arena_for(model))
+    if i.allocate_tensors() != OK and i.invoke(x) != OK: return None
+    return i.output().argmax(axis=1)
+""",
+            "asks the second call only if",
+        ),
+        (
+            """
+def my_classify(board, model, x):
+    i = board.interpreter(model, board.arena_for(model))
+    if i.allocate_tensors() != OK or i.invoke(x) != OK: return None
+    return i.output().argmax(axis=0)
+""",
+            "the best input of each class",
+        ),
+        (
+            """
+def my_classify(board, model, x):
+    i = board.interpreter(model, board.arena_for(model))
+    if i.allocate_tensors() == OK or i.invoke(x) == OK: return None
+    return i.output().argmax(axis=1)
+""",
+            "what is compared with what",
+        ),
+        (
+            """
+def my_classify(board, model, x):
+    i = board.interpreter(model, board.arena_for(model))
+    if i.allocate_tensors() != OK or i.invoke(x) != OK: return None
+    return i.output().max(axis=1)
+""",
+            "argmax",
+        ),
+        (
+            """
+def my_classify(board, model, x):
+    i = board.interpreter(model, board.arena_for(model))
+    if i.allocate_tensors() != OK: return None
+    got = []
+    for item in x:
+        if i.invoke(item) != OK: return None
+        got.append(i.output().argmax())
+    return got
+""",
+            "all inputs at once",
         ),
     ],
     "broken": [
@@ -1014,6 +1495,66 @@ def my_broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
 """,
             "return a list of names",
         ),
+        (
+            """
+def my_broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
+    found = []
+    if flash_bytes > chip.flash_bytes:
+        found.append("flash")
+    if arena_bytes + stack_bytes > (1 - headroom) * chip.sram_bytes:
+        found.append("sram")
+    return found
+""",
+            "the names are",
+        ),
+        (
+            """
+def my_broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
+    found = []
+    if flash_bytes > chip.flash_bytes:
+        found.append("flash")
+    if arena_bytes + stack_bytes > (1 - headroom) * chip.sram_bytes:
+        found.append("SRAM")
+    return set(found)
+""",
+            "return a list of names",
+        ),
+        (
+            """
+def my_broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
+    found = []
+    if flash_bytes <= chip.flash_bytes:
+        found.append("flash")
+    if arena_bytes + stack_bytes <= (1 - headroom) * chip.sram_bytes:
+        found.append("SRAM")
+    return found
+""",
+            "these are the limits that hold",
+        ),
+        (
+            """
+def my_broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
+    found = []
+    if flash_bytes > chip.flash_bytes:
+        found.append("SRAM")
+    if arena_bytes + stack_bytes > (1 - headroom) * chip.sram_bytes:
+        found.append("flash")
+    return found
+""",
+            "exchanged",
+        ),
+        (
+            """
+def my_broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.0):
+    found = []
+    if flash_bytes > chip.flash_bytes:
+        found.append("flash")
+    if arena_bytes + stack_bytes > (1 - headroom) * chip.sram_bytes:
+        found.append("SRAM")
+    return found
+""",
+            "the default of headroom",
+        ),
     ],
 }
 
@@ -1057,6 +1598,29 @@ def my_lifetimes(operators, inputs, outputs):
         steps[name].append(len(operators))
     return {name: np.array([min(used), max(used)]) for name, used in steps.items()}
 """,
+        """
+def my_lifetimes(operators, inputs, outputs):
+    from types import SimpleNamespace
+    made = {n: i + 1 for i, (r, w) in enumerate(operators) for n in w} | {n: 0 for n in inputs}
+    lives = {}
+    for n, f in reversed(list(made.items())):
+        l = f
+        for i, (r, w) in enumerate(operators):
+            if n in r: l = max(l, i + 1)
+        lives[n] = (f, len(operators) if n in outputs else l)
+    return lives
+""",
+        """
+def my_lifetimes(operators, inputs, outputs):
+    operators = [*operators, (outputs, [])]
+    lives = {n: [0, 0] for n in inputs}
+    n = len(operators) - 1
+    for s, (r, w) in enumerate(operators, 1):
+        for x in r:
+            if x in lives: lives[x][1] = min(s, n)
+        for x in w: lives[x] = [s, s]
+    return lives
+""",
     ],
     "alive": [
         """
@@ -1081,6 +1645,18 @@ def my_alive(lives, sizes):
         change[last + 1] -= sizes[name]
     return change.cumsum()[:-1]
 """,
+        """
+def my_alive(lives, sizes):
+    t = torch.zeros(1 + max(l for _, l in lives.values()), dtype=torch.int64)
+    for n, (f, l) in lives.items(): t[f:l+1] += sizes[n]
+    return t
+""",
+        """
+def my_alive(lives, sizes):
+    out = np.zeros(1 + max(l for _, l in lives.values()), np.float32)
+    for n, (f, l) in lives.items(): out[f:l+1] += sizes[n]
+    return list(out)
+""",
     ],
     "first_gap": [
         """
@@ -1103,6 +1679,22 @@ def my_first_gap(size, taken):
     free = np.concatenate([[0], np.maximum.accumulate(taken[:, 1])])
     starts = np.concatenate([taken[:, 0], [np.inf]])
     return float(free[np.argmax(starts - free >= size)])
+""",
+        """
+def my_first_gap(size, taken):
+    place, moved = 0, True
+    while moved:
+        moved = False
+        for s, e in taken:
+            if place < e and s < place + size: place, moved = e, True
+    return place
+""",
+        """
+def my_first_gap(size, taken):
+    used = np.zeros(max((e for _, e in taken), default=0) + size + 1, bool)
+    for s, e in taken: used[s:e] = True
+    for p in range(len(used)):
+        if not used[p:p+size].any(): return p
 """,
     ],
     "place": [
@@ -1148,6 +1740,26 @@ def my_place(buffers):
         address[b.name] = first_gap(b.size_bytes, taken)
     return {b.name: float(address[b.name]) for b in buffers}
 """,
+        """
+def my_place(buffers):
+    address, done = {}, []
+    for b in sorted(buffers, key=lambda b: b.size_bytes)[::-1]:
+        meets = [o for o in done if o.first <= b.last and b.first <= o.last]
+        taken = [(address[o.name], address[o.name] + o.size_bytes) for o in meets]
+        address[b.name] = first_gap(b.size_bytes, taken)
+        done.append(b)
+    return address
+""",
+        """
+def my_place(buffers):
+    address, done = {}, []
+    for b in sorted(reversed(buffers), key=lambda b: -b.size_bytes):
+        meets = [o for o in done if o.first <= b.last and b.first <= o.last]
+        taken = [(address[o.name], address[o.name] + o.size_bytes) for o in meets]
+        address[b.name] = next(p for p in range(10**6) if all(p + b.size_bytes <= s or p >= e for s, e in taken))
+        done.append(b)
+    return address
+""",
     ],
     "tail": [
         """
@@ -1170,6 +1782,21 @@ def my_tail_bytes(requests, arena_bytes):
     from functools import reduce
     lowest = reduce(lambda top, r: math.floor((top - r[0]) / r[1]) * r[1], requests, arena_bytes)
     return float(arena_bytes - lowest)
+""",
+        """
+def my_tail_bytes(requests, arena_bytes):
+    top = torch.tensor(arena_bytes)
+    for s, a in requests:
+        top = torch.div(top - s, a, rounding_mode="floor") * a
+    return arena_bytes - top
+""",
+        """
+def my_tail_bytes(requests, arena_bytes):
+    top = arena_bytes
+    for s, a in requests:
+        top -= s
+        while top % a: top -= 1
+    return np.float32(arena_bytes - top)
 """,
     ],
     "smallest_arena": [
@@ -1203,6 +1830,25 @@ def my_smallest_arena(works, enough, step=16):
             low = middle
     return np.int64(high * step)
 """,
+        """
+def my_smallest_arena(works, enough, step=16):
+    low, high = 1, enough // step
+    while low < high:
+        m = (low + high) // 2
+        if works(m * step): high = m
+        else: low = m + 1
+    return low * step
+""",
+        """
+def my_smallest_arena(works, enough, step=16):
+    n = enough // step
+    high = n
+    jump = 1 << (n.bit_length() - 1)
+    while jump:
+        while high - jump >= 1 and works((high - jump) * step): high -= jump
+        jump //= 2
+    return float(high * step)
+""",
     ],
     "classify": [
         """
@@ -1235,6 +1881,21 @@ def my_classify(board, model, x):
         arena += 16
     return None
 """,
+        """
+def my_classify(board, model, x):
+    i = board.interpreter(model, board.arena_for(model))
+    if i.allocate_tensors() == OK and i.invoke(x) == OK:
+        return torch.from_numpy(i.output()).argmax(dim=1)
+""",
+        """
+def my_classify(board, model, x):
+    i = board.interpreter(model, board.arena_for(model))
+    got = []
+    if i.allocate_tensors() != OK: return None
+    if i.invoke(x) != OK: return None
+    for row in i.output(): got.append(int(row.tolist().index(max(row))))
+    return tuple(got)
+""",
     ],
     "broken": [
         """
@@ -1256,6 +1917,33 @@ def my_broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
     if not (arena_bytes + stack_bytes) <= chip.sram_bytes * (1 - headroom):
         found.append(np.str_('SRAM'))
     return found
+""",
+        """
+def my_broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
+    found = []
+    if flash_bytes > chip.flash_bytes:
+        found.append("flash")
+    if (arena_bytes + stack_bytes) / chip.sram_bytes > 1 - headroom:
+        found.append("SRAM")
+    return found
+""",
+        """
+def my_broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
+    found = []
+    if flash_bytes > chip.flash_bytes:
+        found.append("flash")
+    if 1 - (arena_bytes + stack_bytes) / chip.sram_bytes < headroom:
+        found.append("SRAM")
+    return found
+""",
+        """
+def my_broken(flash_bytes, arena_bytes, stack_bytes, chip, headroom=0.2):
+    found = []
+    if flash_bytes > chip.flash_bytes:
+        found.append("flash")
+    if arena_bytes + stack_bytes > (1 - headroom) * chip.sram_bytes:
+        found.append("SRAM")
+    return (name for name in found)
 """,
     ],
 }
