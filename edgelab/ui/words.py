@@ -41,7 +41,7 @@ def show(figure: go.Figure, alt: str) -> None:
 
 
 def need_alt(alt: str) -> str:
-    """``alt`` on one line, if it says something.
+    """``alt`` on one line, if it says something; a figure's title, wrapped for the figure, is unwrapped.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def need_alt(alt: str) -> str:
     """
     if not isinstance(alt, str) or not alt.strip():
         raise BadInput("A figure needs a text alternative: alt='...' says in a sentence what there is to see.")
-    return " ".join(alt.split())
+    return " ".join(alt.replace("<br>", " ").split())
 
 
 def mime_of(figure: go.Figure, alt: str) -> dict[str, Any]:
