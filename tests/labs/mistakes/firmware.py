@@ -480,7 +480,7 @@ def my_rounding_shift(x, bits):
 def my_rounding_shift(x, bits):
     return (x + (1 << (bits - 1)) - (x < 0)) >> bits
 """,
-            "negative shift count",
+            "there is no half",
         ),
         (
             """
@@ -1332,7 +1332,7 @@ def my_requantize(total, mantissa, shift, zero_point, low, high):
     v = rounding_shift(high_multiply(total << max(shift, 0), mantissa), shift)
     return min(max(v + zero_point, low), high)
 """,
-            "negative shift count",
+            "a number of bits was negative",
         ),
         (
             """
@@ -1364,7 +1364,7 @@ def my_requantize(total, mantissa, shift, zero_point, low, high):
     v = rounding_shift(high_multiply(total << abs(shift), mantissa), abs(shift))
     return min(max(v + zero_point, low), high)
 """,
-            "only one of the two",
+            "the shift is missing",
         ),
         (
             """
