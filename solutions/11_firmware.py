@@ -3323,6 +3323,10 @@ def front_end_of(design):
 
 
 def pieces(part, design, starts):
+    if not starts or min(starts) < 0 or max(starts) + design.window > 1024:
+        raise BadInput(
+            f"Pieces of {design.window} samples from {starts}: each must lie within the 1,024 of a recording."
+        )
     cut = [samples[part][:, start : start + design.window] for start in starts]
     return np.ascontiguousarray(np.concatenate(cut))
 
