@@ -26,7 +26,7 @@
 #
 # You need: lab `quantization` (scale and zero point), and Python. Lab `mcu` helps. No board: the compiler is a Python package, and the machine code runs on an **emulated core**, a
 # program that executes each instruction of a Cortex-M as the chip would. It tells answers, instructions and memory exactly. It cannot tell time; where this lab states
-# milliseconds, they are **modelled** and carry a band. The cells run in well under a minute; with the exercises plan an hour and a half.
+# milliseconds, they are **modelled** and carry a band. The cells need less than a minute of one core, more on a busy machine; with the exercises plan an hour and a half.
 
 # %% tags=["parameters"]
 seed = 0
@@ -2585,7 +2585,7 @@ guess_simd.against(simd_gain)
 #
 # Now the other end of the chain: the sensor. A damaged bearing knocks, and each knock makes the housing ring. The ringing is a band of high frequencies; the **rhythm** of
 # the knocks tells which part is damaged, and it hides in the **envelope**: in how loud the ringing is. A cheap envelope is the absolute difference of neighbouring samples. The
-# front end makes a spectrum of both. Look for the line in the second curve.
+# front end makes a spectrum of both. Look for the line in the second curve, and for its multiples: a line at so many Hz means so many knocks a second.
 
 # %% tags=["folded"]
 outer = np.flatnonzero(machines.test.y == machines.class_names.index("outer race"))
@@ -2603,7 +2603,7 @@ line = int(hertz[np.argmax(np.where(hertz < 400, level, -99))])
 ringing = int(hertz[200:][np.argmax(spectra["samples"][1][200:])])
 figure = ui.lines(
     spectra,
-    title=f"The housing rings near {ringing:,} Hz; the envelope tells that it is struck {line} times a second",
+    title=f"The housing rings near {ringing:,} Hz; below 400 Hz the envelope is loudest at {line} Hz",
     x="frequency (Hz)",
     y="dB (0: the largest line)",
     log_x=True,
