@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from edgelab.errors import BadInput
+
 Ints = NDArray[np.int64]
 
 LOG_STEPS = 256
@@ -37,7 +39,16 @@ def real_fft(x: Ints) -> tuple[Ints, Ints, Ints]:
         int64 (N, n / 2), bins 0 to n/2 - 1; bin 0 is not computed and 0.
     exponent
         int64 (N,): the value is ``(re + i im) / 2 * 2 ** exponent``.
+
+    Raises
+    ------
+    BadInput
+        If the rows are no integers, or their length is no power of two from 16 to 4,096.
     """
+    if x.ndim != 2 or x.dtype.kind != "i" or not len(x) or x.shape[1] not in (16 << k for k in range(9)):
+        raise BadInput(
+            f"real_fft() takes integers (N, n), n a power of two from 16 to 4,096, not {x.dtype} of {x.shape}."
+        )
     re, im, shift = _windowed(x)
     m = re.shape[1]
     table = cosines(2 * m).astype(np.int64)

@@ -198,6 +198,14 @@ def rescaling(scale: float, zero_point: int) -> Multiplier:
 
 
 def to_counts(g: NDArray[Any], counts_a_g: int) -> NDArray[np.int16]:
-    """What a 16-bit accelerometer of ``counts_a_g`` steps to 1 g reports: rounded, held inside 16 bits."""
+    """What a 16-bit accelerometer of ``counts_a_g`` steps to 1 g reports: rounded, held inside 16 bits.
+
+    Raises
+    ------
+    BadInput
+        If an acceleration is NaN, or ``counts_a_g`` is not above 0.
+    """
     steps = np.rint(np.asarray(g, np.float64) * counts_a_g)
+    if not counts_a_g > 0 or np.isnan(steps).any():
+        raise BadInput(f"to_counts() takes accelerations without NaN and more than 0 steps to 1 g, not {counts_a_g}.")
     return np.asarray(np.clip(steps, -32768, 32767), np.int16)

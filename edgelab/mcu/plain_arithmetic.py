@@ -87,12 +87,22 @@ def requantize_layer(
 ) -> NDArray[np.int8]:
     """`requantize` for a whole layer: sums (N, channels), one mantissa and one shift a channel; int8 (N, channels).
 
+    Raises
+    ------
+    BadInput
+        If mantissas and shifts are not as many as the channels.
+
     Examples
     --------
     >>> requantize_layer(np.array([[200, -200]], np.int32), [5 * 2**28] * 2, [-3, -3], 4).tolist()
     [[20, -12]]
     """
     wide, shift = np.asarray(sums, np.int64), np.asarray(shifts, np.int64)
+    if wide.ndim != 2 or not np.shape(mantissas) == shift.shape == wide.shape[1:]:
+        raise BadInput(
+            f"requantize_layer() takes sums (N, channels) with one mantissa and one shift a channel, not {wide.shape} "
+            f"with {np.shape(mantissas)} and {shift.shape}."
+        )
     left, right = np.maximum(shift, 0), np.maximum(-shift, 0)
     product = ((wide << left) * np.asarray(mantissas, np.int64) + (1 << 30)) >> 31
     rounded = (product + ((1 << right) >> 1) - ((product < 0) & (right > 0))) >> right
@@ -158,11 +168,21 @@ def shortest_interval(
 
     The battery loses ``leak_percent`` of its capacity each year.
 
+    Raises
+    ------
+    BadInput
+        If the goal is not above 0, or awake the chip does not take more than asleep.
+
     Examples
     --------
     >>> round(shortest_interval(2.0, 235, 10, 8.0, 2.0, 1.0), 2)
     7.18
     """
+    if not goal_years > 0 or not 1000 * active_ma > sleep_ua:
+        raise BadInput(
+            f"shortest_interval() takes a goal above 0 years and more current awake than asleep, not {goal_years} "
+            f"years, {active_ma} mA and {sleep_ua} uA."
+        )
     allowed_ua = 1000 * capacity_mah * (1 / goal_years - leak_percent / 100) / HOURS_A_YEAR
     if allowed_ua <= sleep_ua:
         return math.inf

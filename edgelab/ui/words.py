@@ -41,7 +41,7 @@ def show(figure: go.Figure, alt: str) -> None:
 
 
 def need_alt(alt: str) -> str:
-    """``alt`` on one line, if it says something; what breaks the lines of a figure's title becomes a space.
+    """``alt`` on one line, if it says something; a figure's title, wrapped for the figure, is unwrapped.
 
     Raises
     ------

@@ -9,6 +9,7 @@ import pytest
 from edgelab.errors import BadInput
 from edgelab.mcu import plain_arithmetic as plain
 from edgelab.mcu.cgen import fixed
+from edgelab.mcu.frontend import real_fft, to_counts
 
 RNG = np.random.default_rng(0)
 FACTORS = [*(10.0 ** RNG.uniform(-6, 3, 200)).tolist(), 1 - 2.0**-40, 0.5, 1.0]
@@ -77,3 +78,29 @@ def test_the_interval_empties_the_battery_at_the_goal():
 def test_a_factor_that_is_none(wrong):
     with pytest.raises(BadInput, match="a factor above 0"):
         plain.quantize_multiplier(*wrong)
+
+
+@pytest.mark.parametrize(("mantissas", "shifts"), [([1, 2], [0, 0]), ([1, 2, 3], [0]), (1, 0)])
+def test_tables_of_another_length_than_the_layer(mantissas, shifts):
+    with pytest.raises(BadInput, match="one mantissa and one shift a channel"):
+        plain.requantize_layer(np.zeros((2, 3), np.int32), mantissas, shifts, 0)
+
+
+@pytest.mark.parametrize(
+    "wrong", [(0, 235, 10, 8.0, 2.0, 1.0), (2, 235, 10, 0.001, 2.0, 1.0), (math.nan, 1, 1, 1, 1, 1)]
+)
+def test_a_battery_that_is_none(wrong):
+    with pytest.raises(BadInput, match="more current awake than asleep"):
+        plain.shortest_interval(*wrong)
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((1, 100), np.int64), np.zeros((1, 128)), np.zeros((0, 128), np.int64)])
+def test_rows_that_have_no_spectrum(wrong):
+    with pytest.raises(BadInput, match="a power of two"):
+        real_fft(wrong)
+
+
+def test_accelerations_that_are_none():
+    for g, counts in ((np.array([[math.nan]]), 4096), (np.zeros((1, 2)), 0)):
+        with pytest.raises(BadInput, match="without NaN"):
+            to_counts(g, counts)

@@ -11,7 +11,7 @@ from plotly.offline import get_plotlyjs
 
 from edgelab import Reading, ui
 from edgelab.errors import BadInput
-from edgelab.ui import live
+from edgelab.ui import live, words
 from edgelab.ui.predict import PREDICTION_MIME
 from edgelab.ui.words import PLOTLY_MIME, need_alt
 
@@ -245,6 +245,10 @@ def test_a_figure_without_words_is_refused(alt):
     for action in (lambda: ui.show(figure, alt), lambda: panel(alt=alt)):
         with pytest.raises(BadInput, match="text alternative"):
             action()
+
+
+def test_a_wrapped_title_is_unwrapped_in_the_text_alternative():
+    assert words.need_alt("struck<br>128 times\na second") == "struck 128 times a second"
 
 
 @pytest.mark.parametrize("thing", [None, "figure", {"data": []}])

@@ -330,7 +330,16 @@ def test_a_fixed_point_multiply_is_worked_out_bit_by_bit():
 
 
 @pytest.mark.parametrize(
-    "wrong", [(-1, 10, 4, -1), (13, 16, 4, -1), (13, 10, 4, 1), (5000, 30, 5, -1), (1023, 700, 10, -1), (13, 0, 4, 0)]
+    "wrong",
+    [
+        (-1, 10, 4, -1),
+        (13, 16, 4, -1),
+        (13, 10, 4, 1),
+        (5000, 30, 5, -1),
+        (1023, 700, 10, -1),
+        (13, 0, 4, 0),
+        (1.5, 10, 4, -1),
+    ],
 )
 def test_a_fixed_point_multiply_that_cannot_be_drawn(wrong):
     with pytest.raises(BadInput, match="fixed_point_multiply"):

@@ -43,7 +43,8 @@ def fixed_point_multiply(total: int, mantissa: int, bits: int, shift: int, *, ti
     >>> fixed_point_multiply(13, 10, 4, -1).alt.split(". ")[-1]
     'Exactly it is 4.0625.'
     """
-    if not 0 <= total < 2**bits or not 1 <= mantissa < 2**bits or shift > 0:
+    whole = all(isinstance(n, int) for n in (total, mantissa, bits, shift))
+    if not whole or not 0 <= total < 2**bits or not 1 <= mantissa < 2**bits or shift > 0:
         raise BadInput(
             f"fixed_point_multiply() draws a sum and a mantissa below 2**bits and a shift of at most 0, not "
             f"{total}, {mantissa} of {bits} bits and {shift}."

@@ -155,6 +155,44 @@ def my_quantize_multiplier(real, bits=31):
 """,
             "cut off: round to the nearest",
         ),
+        (
+            """
+def my_quantize_multiplier(real, bits=31):
+    shift = math.ceil(math.log2(real))
+    return round(real / 2**shift * 2**bits), shift
+""",
+            "power of two is one half",
+        ),
+        (
+            """
+def my_quantize_multiplier(real, bits=31):
+    return round(real * 2**bits), 0
+""",
+            "written with 31 bits",
+        ),
+        (
+            """
+def my_quantize_multiplier(real, bits=31):
+    f, s = np.frexp(np.float32(real))
+    m = round(float(f) * 2**bits)
+    if m == 2**bits: m, s = m // 2, s + 1
+    return m, int(s)
+""",
+            "24 bits of the 31",
+        ),
+        (
+            """
+def my_quantize_multiplier(real, bits=31):
+    s = 0
+    while real < 0.5:
+        real *= 2
+        s -= 1
+    m = round(real * 2**bits)
+    if m == 2**bits: m, s = m // 2, s + 1
+    return m, s
+""",
+            "written with 31 bits",
+        ),
     ],
     "high_multiply": [
         (
@@ -268,6 +306,63 @@ def my_high_multiply(a, mantissa, bits=31):
 """,
             "saturates at 2**bits - 1",
         ),
+        (
+            """
+def my_high_multiply(a, mantissa, bits=31):
+    return (a >> 16) * (mantissa >> (bits - 16)) if bits > 16 else (a * mantissa) >> bits
+""",
+            "loses their lower bits",
+        ),
+        (
+            """
+def my_high_multiply(a, mantissa, bits=31):
+    return min((a * mantissa + 2**(bits-1)) >> bits, 2**(bits-1) - 1)
+""",
+            "saturates at 2**30 - 1",
+        ),
+        (
+            """
+def my_high_multiply(a, mantissa, bits=31):
+    if a == mantissa: return 2**bits - 1
+    return (a * mantissa + 2**(bits-1)) >> bits
+""",
+            "two equal numbers",
+        ),
+        (
+            """
+def my_high_multiply(a, mantissa, bits=31):
+    return min((a * mantissa >> bits) + 2**(bits-1), 2**bits - 1)
+""",
+            "added after the shift",
+        ),
+        (
+            """
+def my_high_multiply(a, mantissa, bits=31):
+    return min(a * mantissa + 2**(bits-1) >> bits - 1, 2**bits - 1)
+""",
+            "shifts by 30",
+        ),
+        (
+            """
+def my_high_multiply(a, mantissa, bits=31):
+    return a * mantissa / 2**bits
+""",
+            "not rounded to an integer",
+        ),
+        (
+            """
+def my_high_multiply(a, mantissa, bits=31):
+    return max((a * mantissa + 2**(bits-1)) >> bits, 2**bits - 1)
+""",
+            "max() was taken for min()",
+        ),
+        (
+            """
+def my_high_multiply(a, mantissa, bits=31):
+    return min(a * mantissa + 2**(bits-1), 2**bits - 1) >> bits
+""",
+            "held before the shift",
+        ),
     ],
     "rounding_shift": [
         (
@@ -357,6 +452,51 @@ def my_rounding_shift(x, bits):
     return (abs(x) + ((1 << bits) >> 1)) >> bits
 """,
             "the sign was lost",
+        ),
+        (
+            """
+def my_rounding_shift(x, bits):
+    return -(abs(x) + (1 << bits >> 1)) >> bits if x < 0 else (x + (1 << bits >> 1)) >> bits
+""",
+            "too far down",
+        ),
+        (
+            """
+def my_rounding_shift(x, bits):
+    h = 1 << bits >> 1
+    return (x - h) >> bits if x < 0 else (x + h) >> bits
+""",
+            "too far down",
+        ),
+        (
+            """
+def my_rounding_shift(x, bits):
+    return int(x / 2**bits + 0.5)
+""",
+            "int() cuts towards zero",
+        ),
+        (
+            """
+def my_rounding_shift(x, bits):
+    return (x + (1 << (bits - 1)) - (x < 0)) >> bits
+""",
+            "there is no half",
+        ),
+        (
+            """
+def my_rounding_shift(x, bits):
+    if bits == 0: return 0
+    return (x + (1 << bits - 1) - (x < 0)) >> bits
+""",
+            "return x, not 0",
+        ),
+        (
+            """
+def my_rounding_shift(x, bits):
+    if bits == 0: return x
+    return (x + (1 << bits - 1) - (x < 0)) / 2**bits
+""",
+            "not rounded to an integer",
         ),
     ],
     "first_difference": [
@@ -468,7 +608,7 @@ def my_first_difference(found, expected):
     differ = (found != expected).reshape(len(found), -1).any(axis=1)
     return int(np.flatnonzero(differ)[-1]) if differ.any() else None
 """,
-            "overlooked",
+            "the last row that differs",
         ),
         (
             """
@@ -528,6 +668,93 @@ def my_first_difference(found, expected):
     return int(d.argmax()) if d.any() else None
 """,
             "compare the shapes",
+        ),
+        (
+            """
+def my_first_difference(found, expected):
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        raise ValueError('x')
+    differ = (found != expected).any(axis=-1)
+    return int(differ.argmax()) if differ.any() else None
+""",
+            "a place in a flat array",
+        ),
+        (
+            """
+def my_first_difference(found, expected):
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        raise ValueError('x')
+    differ = (found != expected).any(axis=1)
+    return int(differ.argmax()) if differ.any() else None
+""",
+            "counted in a flat array",
+        ),
+        (
+            """
+def my_first_difference(found, expected):
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        raise ValueError('x')
+    differ = (found != expected).reshape(len(found), -1).all(axis=1)
+    return int(differ.argmax()) if differ.any() else None
+""",
+            "not only where all do",
+        ),
+        (
+            """
+def my_first_difference(found, expected):
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        raise ValueError('x')
+    return np.where((found != expected).reshape(len(found), -1).any(axis=1))[0]
+""",
+            "not an empty array",
+        ),
+        (
+            """
+def my_first_difference(found, expected):
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        raise ValueError('x')
+    return np.argwhere(found != expected)[0] if (found != expected).any() else None
+""",
+            "number of its row",
+        ),
+        (
+            """
+def my_first_difference(found, expected):
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        raise ValueError('x')
+    return tuple(np.argwhere(found != expected)[0]) if (found != expected).any() else None
+""",
+            "number of its row",
+        ),
+        (
+            """
+def my_first_difference(found, expected):
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        raise ValueError('x')
+    for i in range(len(found)):
+        if (found[i] == expected[i]).any(): continue
+        return i
+""",
+            "not only where all do",
+        ),
+        (
+            """
+def my_first_difference(found, expected):
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        raise ValueError('x')
+    if not np.array_equal(found, expected): return (found != expected).reshape(len(found), -1).any(axis=1)
+""",
+            "the number of the first is wanted",
+        ),
+        (
+            """
+def my_first_difference(found, expected):
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        raise ValueError('x')
+    d = np.abs(found - expected).reshape(len(found), -1).max(axis=1) > 0
+    return int(d.argmax()) if d.any() else None
+""",
+            "compare with !=, do not subtract",
         ),
     ],
     "budget": [
@@ -626,6 +853,86 @@ def my_flash_and_ram(sections):
     return f, sum(v for k, v in sections.items() if k.startswith(('.data', '.bss', '.stack')))
 """,
             "whole names",
+        ),
+        (
+            """
+def my_flash_and_ram(sections):
+    g = lambda *n: sum(sections.get(k, 0) for k in n)
+    return g('.vectors', '.text', '.rodata'), g('.bss', '.stack')
+""",
+            ".data was forgotten",
+        ),
+        (
+            """
+def my_flash_and_ram(sections):
+    g = lambda *n: sum(sections.get(k, 0) for k in n)
+    return g('.vectors', '.text', '.rodata', '.data'), g('.bss')
+""",
+            "only .bss was counted",
+        ),
+        (
+            """
+def my_flash_and_ram(sections):
+    g = lambda *n: sum(sections.get(k, 0) for k in n)
+    return g('.text', '.rodata'), g('.data', '.bss', '.stack')
+""",
+            "vector table and .data",
+        ),
+        (
+            """
+def my_flash_and_ram(sections):
+    g = lambda *n: sum(sections.get(k, 0) for k in n)
+    return g('.text', '.data'), g('.data', '.bss', '.stack')
+""",
+            "vector table and the constants",
+        ),
+        (
+            """
+def my_flash_and_ram(sections):
+    g = lambda *n: sum(sections.get(k, 0) for k in n)
+    return sum(sections.values()), g('.data', '.bss', '.stack')
+""",
+            "not every section lies in flash",
+        ),
+        (
+            """
+def my_flash_and_ram(sections):
+    g = lambda *n: sum(sections.get(k, 0) for k in n)
+    return g('.vectors', '.text', '.rodata', '.data'), sum(sections.values())
+""",
+            "not every section takes RAM",
+        ),
+        (
+            """
+def my_flash_and_ram(sections):
+    size = lambda names: sum(sections.get(k, 0) for k in names)
+    return size('.vectors .text .rodata .data'), size('.data .bss .stack')
+""",
+            "no section was found",
+        ),
+        (
+            """
+def my_flash_and_ram(sections):
+    f = sum(v for k, v in sections.items() if k not in ('.bss', '.stack') and 'debug' not in k)
+    return f, sum(sections.get(k, 0) for k in ('.data', '.bss', '.stack'))
+""",
+            "name what counts",
+        ),
+        (
+            """
+def my_flash_and_ram(sections):
+    g = lambda *n: sum(sections.get(k, 0) for k in n)
+    return g('vectors', 'text', 'rodata', 'data'), g('data', 'bss', 'stack')
+""",
+            "begin with a dot",
+        ),
+        (
+            """
+def my_flash_and_ram(sections):
+    g = lambda *n: sum(sections.get(k, 0) for k in n)
+    return g('.vectors', '.text', '.rodata', '.data'), g('.data', '.bss', '.stack', '.vectors')
+""",
+            "vector table is read from flash",
         ),
     ],
     "interval": [
@@ -775,6 +1082,115 @@ def my_shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua
 """,
             "one unit for both",
         ),
+        (
+            """
+def my_shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
+    allowed = 1000 * capacity_mah * (1 / goal_years - leak_percent / 100) / 24
+    if allowed <= sleep_ua: return math.inf
+    d = (allowed - sleep_ua) / (1000 * active_ma - sleep_ua)
+    return awake_ms / 1000 / d
+""",
+            "those of a day",
+        ),
+        (
+            """
+def my_shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
+    allowed = 1000 * capacity_mah * (1 / goal_years - leak_percent / 100) / 365.25
+    if allowed <= sleep_ua: return math.inf
+    d = (allowed - sleep_ua) / (1000 * active_ma - sleep_ua)
+    return awake_ms / 1000 / d
+""",
+            "these are its days",
+        ),
+        (
+            """
+def my_shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
+    allowed = 1000 * capacity_mah / (8766 * goal_years) - leak_percent / 100
+    if allowed <= sleep_ua: return math.inf
+    d = (allowed - sleep_ua) / (1000 * active_ma - sleep_ua)
+    return awake_ms / 1000 / d
+""",
+            "subtracts bare percent",
+        ),
+        (
+            """
+def my_shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
+    allowed = 1000 * capacity_mah * (goal_years - leak_percent / 100) / 8766
+    if allowed <= sleep_ua: return math.inf
+    d = (allowed - sleep_ua) / (1000 * active_ma - sleep_ua)
+    return awake_ms / 1000 / d
+""",
+            "divide by the years",
+        ),
+        (
+            """
+def my_shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
+    allowed = capacity_mah * (1 / goal_years - leak_percent / 100) / 8766
+    if allowed <= sleep_ua / 1000: return math.inf
+    d = (allowed - sleep_ua) / (active_ma - sleep_ua)
+    return awake_ms / 1000 / d
+""",
+            "one unit for all",
+        ),
+        (
+            """
+def my_shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
+    allowed = 1000 * capacity_mah * (1 / goal_years - leak_percent / 100) / 8766
+    if allowed <= sleep_ua: return math.inf
+    d = (allowed - sleep_ua) / (1000 * active_ma - sleep_ua)
+    return awake_ms / 1000 / d / 3600
+""",
+            "in hours",
+        ),
+        (
+            """
+def my_shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
+    allowed = 1000 * capacity_mah * (1 / goal_years - leak_percent / 100) / 8766
+    if allowed <= sleep_ua: return math.inf
+    d = (allowed - sleep_ua) / (1000 * active_ma - sleep_ua)
+    return 0.010 / d
+""",
+            "worked example",
+        ),
+        (
+            """
+def my_shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
+    allowed = 1000 * capacity_mah * (1 / goal_years - leak_percent / 100) / 8766
+    if allowed <= sleep_ua: return math.nan
+    d = (allowed - sleep_ua) / (1000 * active_ma - sleep_ua)
+    return awake_ms / 1000 / d
+""",
+            "not NaN",
+        ),
+        (
+            """
+def my_shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
+    allowed = 1000 * capacity_mah * (1 / goal_years - leak_percent / 100) / 8766
+    d = max((allowed - sleep_ua) / (1000 * active_ma - sleep_ua), 1e-9)
+    return awake_ms / 1000 / d
+""",
+            "not long enough either",
+        ),
+        (
+            """
+def my_shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
+    allowed = capacity_mah * (1 / goal_years - leak_percent / 100) / 8766
+    if allowed <= sleep_ua / 1000: return math.inf
+    d = (allowed - sleep_ua / 1000) / (active_ma - sleep_ua / 1000)
+    return 1 / d
+""",
+            "awake time is missing",
+        ),
+        (
+            """
+def my_shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
+    allowed = 1000 * capacity_mah * (1 - leak_percent / 100)**goal_years / goal_years / 8766
+    if allowed <= sleep_ua: return math.inf
+    d = (allowed - sleep_ua) / (1000 * active_ma - sleep_ua)
+    return awake_ms / 1000 / d
+""",
+            "not of what is left of it",
+        ),
     ],
     "requantize": [
         (
@@ -909,6 +1325,62 @@ def my_requantize(total, mantissa, shift, zero_point, low, high):
     return min(max(v - zero_point, low), high)
 """,
             "was subtracted",
+        ),
+        (
+            """
+def my_requantize(total, mantissa, shift, zero_point, low, high):
+    v = rounding_shift(high_multiply(total << max(shift, 0), mantissa), shift)
+    return min(max(v + zero_point, low), high)
+""",
+            "a number of bits was negative",
+        ),
+        (
+            """
+def my_requantize(total, mantissa, shift, zero_point, low, high):
+    v = rounding_shift(high_multiply(total << max(shift, 0), mantissa), max(-shift, 0))
+    return max(min(max(v + zero_point, low), high), zero_point)
+""",
+            "ReLU is in the lower limit",
+        ),
+        (
+            """
+def my_requantize(total, mantissa, shift, zero_point, low, high):
+    v = rounding_shift(high_multiply(total << max(shift, 0), mantissa), max(-shift, 0))
+    return min(max(max(v, 0) + zero_point, low), high)
+""",
+            "ReLU is in the lower limit",
+        ),
+        (
+            """
+def my_requantize(total, mantissa, shift, zero_point, low, high):
+    v = total * mantissa / 2**31 * 2**shift
+    return min(max(v + zero_point, low), high)
+""",
+            "not rounded to an integer",
+        ),
+        (
+            """
+def my_requantize(total, mantissa, shift, zero_point, low, high):
+    v = rounding_shift(high_multiply(total << abs(shift), mantissa), abs(shift))
+    return min(max(v + zero_point, low), high)
+""",
+            "the shift is missing",
+        ),
+        (
+            """
+def my_requantize(total, mantissa, shift, zero_point, low, high):
+    v = rounding_shift(high_multiply(total, mantissa), abs(shift))
+    return min(max(v + zero_point, low), high)
+""",
+            "here it went to the right",
+        ),
+        (
+            """
+def my_requantize(total, mantissa, shift, zero_point, low, high):
+    v = rounding_shift(high_multiply(total << max(shift, 0), mantissa), max(-shift, 0))
+    return max(min(v + zero_point, low), high)
+""",
+            "min() and max() are exchanged",
         ),
     ],
     "layer": [
@@ -1063,6 +1535,71 @@ def my_requantize_layer(sums, mantissas, shifts, zero_point, low=-128, high=127)
 """,
             "went to the right",
         ),
+        (
+            """
+def my_requantize_layer(sums, mantissas, shifts, zero_point, low=-128, high=127):
+    left, right = np.maximum(shifts, 0), np.maximum(-shifts, 0)
+    product = np.floor((sums.astype(float) * 2.0**left) * mantissas / 2**31 + 0.5).astype(np.int64)
+    down = (product < 0) & (right > 0)
+    rounded = (product + (1 << right >> 1) - down) >> right
+    return np.clip(rounded + zero_point, low, high).astype(np.int8)
+""",
+            "whose 53 bits do not hold it",
+        ),
+        (
+            """
+def my_requantize_layer(sums, mantissas, shifts, zero_point, low=-128, high=127):
+    left, right = np.maximum(shifts, 0), np.maximum(-shifts, 0)
+    product = ((sums.astype(np.int64) << left) * mantissas + (1 << 30)) >> 31
+    down = (product < 0) & (right > 0)
+    rounded = (product + (1 << right >> 1) - down) >> right
+    return np.clip(rounded, low, high).astype(np.int8) + zero_point
+""",
+            "added after the limits",
+        ),
+        (
+            """
+def my_requantize_layer(sums, mantissas, shifts, zero_point, low=-128, high=127):
+    left, right = np.maximum(-shifts, 0), np.maximum(shifts, 0)
+    product = ((sums.astype(np.int64) << left) * mantissas + (1 << 30)) >> 31
+    down = (product < 0) & (right > 0)
+    rounded = (product + (1 << right >> 1) - down) >> right
+    return np.clip(rounded + zero_point, low, high).astype(np.int8)
+""",
+            "left and right are exchanged",
+        ),
+        (
+            """
+def my_requantize_layer(sums, mantissas, shifts, zero_point, low=-128, high=127):
+    left, right = np.maximum(shifts, 0), np.maximum(-shifts, 0)
+    product = ((sums.astype(np.int64) << left) * mantissas + (1 << 30)) >> 31
+    rounded = (np.abs(product) + (1 << right >> 1)) >> right
+    return np.clip(rounded + zero_point, low, high).astype(np.int8)
+""",
+            "the sign was lost",
+        ),
+        (
+            """
+def my_requantize_layer(sums, mantissas, shifts, zero_point, low=-128, high=127):
+    left, right = np.maximum(shifts, 0), np.maximum(-shifts, 0)
+    product = ((sums.astype(np.int64) << left) * mantissas + (1 << 30)) >> 31
+    down = (product > 0) & (right > 0)
+    rounded = (product + (1 << right >> 1) - down) >> right
+    return np.clip(rounded + zero_point, low, high).astype(np.int8)
+""",
+            "belongs to negative products",
+        ),
+        (
+            """
+def my_requantize_layer(sums, mantissas, shifts, zero_point, low=-128, high=127):
+    left, right = np.maximum(shifts, 0), np.maximum(-shifts, 0)
+    product = ((sums.astype(np.int64) << left) * mantissas + (1 << 30)) >> 31
+    down = (product < 0) & (right > 0)
+    rounded = (product + (1 << right >> 1) - down) >> right
+    return np.clip(rounded + zero_point, -127, 127).astype(np.int8)
+""",
+            "not -127 and 127",
+        ),
     ],
     "smlad": [
         (
@@ -1175,6 +1712,87 @@ def my_smlad(x, y, total):
 """,
             "needs no mask",
         ),
+        (
+            """
+def my_smlad(x, y, total):
+    s = lambda n: n - 2**16 if n > 2**15 - 1 else n
+    return total + s(x & 0xFFFF) * s(y & 0xFFFF) * s(x >> 16) * s(y >> 16)
+""",
+            "were multiplied",
+        ),
+        (
+            """
+def my_smlad(x, y, total):
+    s = lambda n: -n if n >= 2**15 else n
+    return total + s(x & 0xFFFF) * s(y & 0xFFFF) + s(x >> 16) * s(y >> 16)
+""",
+            "another number",
+        ),
+        (
+            """
+def my_smlad(x, y, total):
+    s = lambda n: n - 2**16 if n >= 2**15 else n
+    return total + s(x & 0x00FF) * s(y & 0x00FF) + s(x >> 16) * s(y >> 16)
+""",
+            "0xFF keeps 8 bits",
+        ),
+        (
+            """
+def my_smlad(x, y, total):
+    s = lambda n: n - 2**16 if n >= 2**15 else n
+    return total + s(x & 0xFFFF) * s(y & 0xFFFF) + s(x & 0xFFFF0000) * s(y & 0xFFFF0000)
+""",
+            "shifted down by 16",
+        ),
+        (
+            """
+def my_smlad(x, y, total):
+    s = lambda n: n - 2**16 if n >= 2**15 else n
+    return total - s(x & 0xFFFF) * s(y & 0xFFFF) - s(x >> 16) * s(y >> 16)
+""",
+            "both products were subtracted",
+        ),
+        (
+            """
+def my_smlad(x, y, total):
+    s = lambda n: 2**16 - n if n >= 2**15 else n
+    return total + s(x & 0xFFFF) * s(y & 0xFFFF) + s(x >> 16) * s(y >> 16)
+""",
+            "the sign came out wrong",
+        ),
+        (
+            """
+def my_smlad(x, y, total):
+    s = lambda n: n - 2**16 if n >= 2**15 else n
+    return total + (s(x & 0xFFFF) + s(x >> 16)) * (s(y & 0xFFFF) + s(y >> 16))
+""",
+            "added up first",
+        ),
+        (
+            """
+def my_smlad(x, y, total):
+    s = lambda n: n - 2**16 if n & 0x8000 else n
+    r = total + s(x & 0xFFFF) * s(y & 0xFFFF) + s(x >> 16) * s(y >> 16)
+    return max(min(r, 32767), -32768)
+""",
+            "hold nothing at 16",
+        ),
+        (
+            """
+def my_smlad(x, y, total):
+    s = lambda n: n - 2**15
+    return total + s(x & 0xFFFF) * s(y & 0xFFFF) + s(x >> 16) * s(y >> 16)
+""",
+            "2**15 too small",
+        ),
+        (
+            """
+def my_smlad(x, y, total):
+    s = lambda n: n - 2**16 if n >= 2**15 else n
+    return total + s(x & 0xFFFF) * s(y & 0xFFFF) + s(x // 16) * s(y // 16)
+""",
+            "a division by 2**16",
+        ),
     ],
 }
 
@@ -1209,6 +1827,26 @@ def my_quantize_multiplier(real, bits=31):
         exact, shift = exact * 2, shift - 1
     return np.int32(round(exact * 2**bits)), np.int32(shift)
 """,
+        """
+def my_quantize_multiplier(real, bits=31):
+    s = math.floor(math.log2(real)) + 1
+    m = int(real * 2.0**(bits - s) + 0.5)
+    if m >= 2**bits: m, s = m >> 1, s + 1
+    return m, s
+""",
+        """
+def my_quantize_multiplier(real, bits=31):
+    f, s = math.frexp(real)
+    m = int(np.floor(np.ldexp(f, bits) + np.float64(0.5)))
+    return (m >> 1, s + 1) if m >> bits else (m, s)
+""",
+        """
+def my_quantize_multiplier(real, bits=31):
+    f, s = math.frexp(real)
+    q = torch.tensor(f, dtype=torch.float64).mul(2**bits).round().long()
+    if int(q) == 2**bits: q, s = q // 2, s + 1
+    return q, torch.tensor(s)
+""",
     ],
     "high_multiply": [
         """
@@ -1226,6 +1864,22 @@ def my_high_multiply(a, b, bits=31):
     whole, rest = divmod(2 * a * b, 2**(bits + 1))
     whole += rest >= 2**bits
     return float(max(-(2**bits), min(whole, 2**bits - 1)))
+""",
+        """
+def my_high_multiply(a, mantissa, bits=31):
+    return min((a * mantissa >> (bits - 1)) + 1 >> 1, 2**bits - 1)
+""",
+        """
+def my_high_multiply(a, mantissa, bits=31):
+    p = a * mantissa
+    nudge = 2**(bits - 1) if p >= 0 else 1 - 2**(bits - 1)
+    q = abs(p + nudge) // 2**bits * (1 if p + nudge >= 0 else -1)
+    return np.int32(min(q, 2**bits - 1))
+""",
+        """
+def my_high_multiply(a, mantissa, bits=31):
+    q = (torch.tensor(a, dtype=torch.int64) * mantissa + 2**(bits - 1)) >> bits
+    return torch.clamp(q, max=2**bits - 1)
 """,
     ],
     "rounding_shift": [
@@ -1248,6 +1902,15 @@ def my_rounding_shift(x, bits):
 def my_rounding_shift(x, bits):
     x, mask = np.int64(x), (1 << bits) - 1
     return (x >> bits) + ((x & mask) > (mask >> 1) + (x < 0))
+""",
+        """
+def my_rounding_shift(x, bits):
+    t = torch.tensor(x, dtype=torch.int64)
+    return torch.sign(t) * ((t.abs() + (1 << bits >> 1)) >> bits)
+""",
+        """
+def my_rounding_shift(x, bits):
+    return np.int32(np.sign(x) * np.floor(abs(x) / 2**bits + 0.5))
 """,
     ],
     "first_difference": [
@@ -1276,6 +1939,21 @@ def my_first_difference(found, expected):
     numbers = [i for i in range(len(found)) if found[i].tobytes() != expected[i].tobytes()]
     return np.array(numbers[0]) if numbers else None
 """,
+        """
+def my_first_difference(found, expected):
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        raise ValueError('x')
+    axes = tuple(range(1, found.ndim))
+    d = np.flatnonzero((found != expected).any(axis=axes))
+    return d[0] if len(d) else None
+""",
+        """
+def my_first_difference(found, expected):
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        raise ValueError('x')
+    differ = np.flatnonzero(found.ravel() != expected.ravel())
+    return int(differ[0] // (found.size // len(found))) if differ.size else None
+""",
     ],
     "budget": [
         """
@@ -1302,6 +1980,11 @@ def my_flash_and_ram(sections):
     from collections import Counter
     s = Counter(sections)
     return Budget(float(s['.vectors'] + s['.text'] + s['.rodata'] + s['.data']), s['.data'] + s['.bss'] + s['.stack'])
+""",
+        """
+def my_flash_and_ram(sections):
+    table = {'.vectors': 'f', '.text': 'f', '.rodata': 'f', '.data': 'fr', '.bss': 'r', '.stack': 'r'}
+    return tuple(sum(n for k, n in sections.items() if w in table.get(k, '')) for w in 'fr')
 """,
     ],
     "interval": [
@@ -1336,6 +2019,14 @@ def my_shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua
         low, high = (low, middle) if lasts(middle) else (middle, high)
     return np.array(high)
 """,
+        """
+def my_shortest_interval(goal_years, capacity_mah, awake_ms, active_ma, sleep_ua, leak_percent):
+    hours = goal_years * 8766
+    mah = capacity_mah * (1 - goal_years * leak_percent / 100) - sleep_ua / 1000 * hours
+    if mah <= 0: return float('inf')
+    wakes = mah / ((active_ma - sleep_ua / 1000) * awake_ms / 3.6e6)
+    return hours * 3600 / wakes
+""",
     ],
     "requantize": [
         """
@@ -1368,6 +2059,17 @@ def my_requantize(total, mantissa, shift, zero_point, low, high):
     v = (v + ((np.int64(1) << right) >> 1) - np.int64(v < 0 and right > 0)) >> right
     return np.clip(v + zero_point, low, high)
 """,
+        """
+def my_requantize(total, mantissa, shift, zero_point, low, high):
+    v = rounding_shift(high_multiply(total, mantissa << max(shift, 0)), max(-shift, 0))
+    return int(np.clip(v + zero_point, low, high))
+""",
+        """
+def my_requantize(total, mantissa, shift, zero_point, low, high):
+    t = torch.tensor(total, dtype=torch.int64)
+    v = rounding_shift(high_multiply(int(t) << max(shift, 0), mantissa), max(-shift, 0))
+    return torch.tensor(v + zero_point).clamp(low, high).to(torch.int8)
+""",
     ],
     "layer": [
         """
@@ -1397,6 +2099,22 @@ def my_requantize_layer(sums, mantissas, shifts, zero_point, low=-128, high=127)
     out = torch.bitwise_right_shift(product + half - down, right.expand_as(product)) + zero_point
     return out.clamp(low, high).to(torch.int8)
 """,
+        """
+def my_requantize_layer(sums, mantissas, shifts, zero_point, low=-128, high=127):
+    one = lambda t, m, e: requantize(int(t), int(m), int(e), int(zero_point), int(low), int(high))
+    return np.vectorize(one, otypes=[np.int8])(sums, mantissas, shifts)
+""",
+        """
+def my_requantize_layer(sums, mantissas, shifts, zero_point, low=-128, high=127):
+    out = np.empty(sums.shape, np.int8)
+    for j in range(sums.shape[1]):
+        e = int(shifts[j])
+        p = ((sums[:, j].astype(np.int64) << max(e, 0)) * int(mantissas[j]) + (1 << 30)) >> 31
+        if e < 0:
+            p = (p + (1 << (-e - 1)) - (p < 0)) >> -e
+        out[:, j] = np.clip(p + zero_point, low, high)
+    return out
+""",
     ],
     "smlad": [
         """
@@ -1417,6 +2135,17 @@ def my_smlad(x, y, total):
         a, b = x >> place & 0xFFFF, y >> place & 0xFFFF
         total += ((a ^ 0x8000) - 0x8000) * ((b ^ 0x8000) - 0x8000)
     return total
+""",
+        """
+def my_smlad(x, y, total):
+    s = lambda n: (n & 0x7FFF) - (n & 0x8000)
+    return np.int64(total + s(x & 0xFFFF) * s(y & 0xFFFF) + s(x >> 16) * s(y >> 16))
+""",
+        """
+def my_smlad(x, y, total):
+    lo = lambda r: ((r & 0xFFFF) + 2**15) % 2**16 - 2**15
+    hi = lambda r: lo(r >> 16)
+    return torch.tensor(total + lo(x) * lo(y) + hi(x) * hi(y))
 """,
     ],
 }
