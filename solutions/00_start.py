@@ -249,6 +249,14 @@ def _(c, separable_macs):
                 "the stride shortens one side only": (
                     macs(oh, w, i, o, k) if oh != h else macs(h, ow, i, o, k)
                 ),
+                "the stride shortens one side only: it has two directions": (
+                    macs(h, ow, i, o, k)
+                ),
+                "a padding of 1 keeps the size for a kernel of 3 only": (
+                    macs((h + 2 - k) // s + 1, (w + 2 - k) // s + 1, i, o, k)
+                    if s == 1
+                    else np.nan
+                ),
                 "the pointwise step works on the input size, but the depthwise one left the output size": (
                     oh * ow * i * k * k + h * w * i * o
                 ),
@@ -424,6 +432,16 @@ def _(c, stopwatch):
         action, clock, world = bench_of(durations)
         got = stopwatch(action, runs, warmup, clock)
         c.that(
+            not hasattr(got, "__next__"),
+            tested="the answer",
+            found="a generator, which has run nothing yet; return an array of times",
+        )
+        c.that(
+            world["calls"] > 0,
+            tested="that the action runs",
+            found="no call of it",
+        )
+        c.that(
             world["reads"] > 0,
             tested="that the clock is the given one",
             found="another one than the clock that was given",
@@ -469,6 +487,12 @@ def _(c, stopwatch):
                 "this is the mean of the runs; one time for each run is wanted": right.mean(),
                 "this is the sum of the runs; one time for each run is wanted": right.sum(),
                 "the times are sorted, but a stopwatch tells them in the order of the runs": np.sort(
+                    right
+                ),
+                "this is the median of the runs; one time for each run is wanted": np.median(
+                    right
+                ),
+                "the fractions of a millisecond are lost: divide with /, not with //": np.floor(
                     right
                 ),
                 "the sign is wrong: the end minus the start": -right,
@@ -627,7 +651,7 @@ def _(c, percentile_interval):
             got[1] is not None and got[2] is not None,
             tested=f"the interval of the p{q} of {n} runs",
             found="None, where both ranks lie within the runs",
-            mistake="the rank n is still a run: only one above it is missing",
+            mistake="the chance of the binomial count is q / 100, a fraction",
         )
         slow, steep = (
             [float(end) for end in got[1:]],
@@ -822,6 +846,11 @@ def _(c, race):
             found=f"{repr(got)[:80]}; return a dict with a key for each contender",
         )
         c.that(
+            {name for name, _ in log} == set(names),
+            tested="that each contender runs",
+            found=f"calls of {' and '.join(sorted({n for n, _ in log})) or 'none of them'}",
+        )
+        c.that(
             world["reads"] > 0,
             tested="that the clock is the given one",
             found="another one than the clock that was given",
@@ -850,8 +879,14 @@ def _(c, race):
                 if times.shape == (rounds, runs + 1)
                 else "rows and columns are exchanged"
                 if times.shape == (runs, rounds) and runs != rounds
+                else "the untimed run comes on top of the timed ones"
+                if times.shape == (rounds, runs - 1)
                 else "the blocks were joined: keep one row for each round"
-                if times.ndim == 1
+                if times.shape == (rounds * runs,)
+                else "each block became one number: keep the time of every run"
+                if times.shape == (rounds,)
+                else "one block was kept, and the others are lost"
+                if times.shape == (runs,)
                 else "",
             )
             c.that(
@@ -866,7 +901,9 @@ def _(c, race):
                 and np.allclose(times, took.reshape(rounds, -1)[:, 1:], rtol=1e-3),
                 tested=f"the times of {name} in {rounds} rounds",
                 found=f"other times than those of the {len(took)} runs that were made",
-                mistake="one warm-up run for each block, and every later run timed once",
+                mistake="a block starts with one untimed run, and here more went by"
+                if len(took) > rounds * (runs + 1)
+                else "one warm-up run for each block, and every later run timed once",
             )
 
 
@@ -1253,6 +1290,20 @@ def _(c, verdict):
             "divide by the root of the number of blocks, not by that of one less: `ddof=1` took care of it": "noise"
         },
     )
+    # Two series whose own intervals overlap, although their difference is clear.
+    p, r = draw.permutation(16) - 7.5, draw.standard_normal(16)
+    r = r - r.mean() - p * ((r - r.mean()) @ p) / (p @ p)
+    p, r = p / p.std(ddof=1), r / r.std(ddof=1)
+    ask(
+        spread(level + unit * (p + 2.4 * math.sqrt(2 / 16)), 1),
+        spread(level + unit * r, 1),
+        "b",
+        "a difference of 2.4 standard errors between two series that vary alike",
+        {},
+        {
+            "two intervals may overlap where the difference is clear: compare its mean with its own standard error": "noise"
+        },
+    )
     d = shaped(wide, -6.0)[:, None]
     high = level + 12.0 * unit
     ask(
@@ -1594,6 +1645,8 @@ def my_benchmark(contenders, clock=time.perf_counter_ns):
 # %% tags=["check:benchmark", "hidden"]
 @checks("benchmark", seconds=60)
 def _(c, benchmark):
+    timed = []  # how many runs of a contender were timed, at most, in each situation
+
     def measured(costs, disturb, tested):
         """What the answer finds where a run takes its cost times disturb(ms so far, runs of this one, of all)."""
         world = {"ms": 0.0, "all": 0, "reads": 0, **dict.fromkeys(costs, 0)}
@@ -1616,11 +1669,17 @@ def _(c, benchmark):
 
         got = benchmark({name: action_of(name) for name in costs}, clock)
         c.that(
+            world["all"] > 0,
+            tested="that the contenders run",
+            found="no call of any of them",
+        )
+        c.that(
             world["reads"] > 0,
             tested="that the clock is the given one",
             found="another one than the clock that was given",
             mistake="the argument `clock` is not handed on to the stopwatch or the race",
         )
+        timed.append(world["reads"] // (2 * len(costs)))
         c.that(
             isinstance(got, dict) and set(got) == set(costs),
             tested="the names in the answer",
@@ -1721,6 +1780,12 @@ def _(c, benchmark):
                 found=f"{ratio:.2f}, where the true ratio is {right:.2f}",
                 mistake="they ran one after the other, or in few long blocks, so what the machine did became a difference between them",
             )
+    c.that(
+        min(timed) >= 30,
+        tested="how many runs of each contender are timed",
+        found=f"about {min(timed)}",
+        mistake="so few runs leave the answer to luck: take a hundred or more",
+    )
 
 
 # %% tags=["check:benchmark"]
@@ -1757,11 +1822,15 @@ whose("benchmark")
 
 # %% tags=["finding:benchmark"]
 def finding_benchmark(published, mended):
-    text = f"Of two copies of one file the published benchmark found one up to {published:.2f} times as slow as the other"
+    text = f"Of two copies of one file the published benchmark found one up to {published:.2f} times"
+    text += " as slow as the other"
     text += f", the mended one up to {mended:.2f} times"
     if mended < published:
         return f"{text}. The file was the same; the difference was made by how it was timed."
-    return f"{text}. This time the published one was no worse: it had luck, or the machine was too busy for both."
+    return (
+        f"{text}. This time the published one was no worse: it had luck, "
+        "or the machine was too busy for both."
+    )
 
 
 finding(finding_benchmark, worst["published"], worst["mended"])
@@ -1835,7 +1904,7 @@ total = sum(operator.median_ms for operator in profile)
 
 
 def kind_of(operator):
-    """Its type as the file has it: with an activation inside, some kernels are called FusedConv or FusedGemm."""
+    """Its type as in the file: with an activation inside, some are called FusedConv."""
     return operator.type.removeprefix("Nhwc").removeprefix("Fused")
 
 
@@ -2017,14 +2086,22 @@ def _(c, against_budget):
             {lower: words(broken), doubt: words(kept)},
             {},
         ),
-        (fast[:60], 0.7, 0.15, words(unclear), "60 fast runs", {few: words(kept)}, {}),
+        (
+            fast[:60],
+            0.7,
+            0.15,
+            words(unclear),
+            "60 fast runs",
+            {few: words(kept), f"{few}, which breaks nothing": words(broken)},
+            {},
+        ),
         (
             slow[:60],
             0.7,
             0.15,
             words(unclear),
             "60 slow runs",
-            {few: words(broken)},
+            {few: words(broken), f"{few}, which keeps nothing": words(kept)},
             {},
         ),
         (
