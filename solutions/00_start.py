@@ -1900,7 +1900,7 @@ finding(finding_threads, two_threads)
 # ### Where does the time go?
 #
 # ONNX Runtime can time every operator. Operators that look cheap on paper can be slow, because they move memory, and the
-# ones that you worry about can be a rounding error. Does the share of time follow the share of MACs? `Gemm` is a fully connected layer; Where you see `ReorderInput` and `ReorderOutput`,
+# ones that you worry about can be a rounding error. Does the share of time follow the share of MACs? `Gemm` is a fully connected layer. Where you see `ReorderInput` and `ReorderOutput`,
 # they are the runtime's own: they move values into the order in memory that its kernels want, and back.
 
 # %%
