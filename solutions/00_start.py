@@ -2488,7 +2488,7 @@ def pixels(batch, side):
     return generator.standard_normal((batch, 3, side, side), dtype=np.float32)
 
 
-files_by_side = {}
+files_by_side = {image_size: exported.path}
 
 
 def file_of(side):
