@@ -24,6 +24,7 @@ Clock = Callable[[], int]
 """Reads a time in nanoseconds."""
 Times = NDArray[np.float64]
 _ROUNDS, _RUNS = 20, 10
+_LIMITS = ("deadline_ms", "storage_bytes", "memory_bytes")
 
 
 def separable_macs(height: int, width: int, c_in: int, c_out: int, kernel: int = 3, stride: int = 1) -> int:
@@ -34,6 +35,8 @@ def separable_macs(height: int, width: int, c_in: int, c_out: int, kernel: int =
     >>> separable_macs(4, 4, 2, 3)
     384
     """
+    if min(height, width, c_in, c_out, kernel, stride) < 1:
+        raise BadInput("separable_macs() needs sizes, channels, a kernel and a stride of 1 or more.")
     places = math.ceil(height / stride) * math.ceil(width / stride)
     return places * c_in * (kernel * kernel + c_out)
 
@@ -47,6 +50,8 @@ def stopwatch(action: Callable[[], object], runs: int, warmup: int = 0, clock: C
     >>> stopwatch(lambda: None, runs=2, clock=lambda: next(ticks)).tolist()
     [2.0, 3.0]
     """
+    if runs < 1 or warmup < 0:
+        raise BadInput(f"stopwatch() needs at least one run and no negative warm-up, not {runs} and {warmup}.")
     for _ in range(warmup):
         action()
     times = []
@@ -69,9 +74,9 @@ def percentile_interval(times_ms: ArrayLike, q: float) -> tuple[float, float | N
     >>> percentile_interval(range(1, 101), 99)
     (99.01, None, None)
     """
-    ordered = np.sort(np.asarray(times_ms, dtype=float))
-    if ordered.size == 0:
-        raise BadInput("percentile_interval() needs at least one time.")
+    if not 0 <= q <= 100:
+        raise BadInput(f"percentile_interval() takes a percentile from 0 to 100, not {q!r}.")
+    ordered = np.sort(_checked(times_ms, "percentile_interval", 1))
     low, high = (int(rank) for rank in binom.ppf([0.025, 0.975], len(ordered), q / 100))
     value = float(np.percentile(ordered, q))
     if low < 1 or high + 1 > len(ordered):
@@ -89,6 +94,8 @@ def race(
 
     In each round every contender runs once untimed, which pays for the change, and then ``runs`` times.
     """
+    if not contenders or rounds < 1:
+        raise BadInput("race() needs at least one contender and one round.")
     times: dict[str, list[Times]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, action in contenders.items():
@@ -104,7 +111,10 @@ def speed_up(reference_ms: ArrayLike, candidate_ms: ArrayLike) -> float:
     >>> speed_up([4.0, 6.0, 90.0], [3.0, 3.0, 3.0])
     2.0
     """
-    return float(np.median(np.asarray(reference_ms)) / np.median(np.asarray(candidate_ms)))
+    reference, candidate = (np.median(_checked(times, "speed_up", None)) for times in (reference_ms, candidate_ms))
+    if candidate <= 0:
+        raise BadInput("speed_up() needs a candidate whose median time is above 0.")
+    return float(reference / candidate)
 
 
 def verdict(a_blocks_ms: ArrayLike, b_blocks_ms: ArrayLike) -> str:
@@ -117,7 +127,10 @@ def verdict(a_blocks_ms: ArrayLike, b_blocks_ms: ArrayLike) -> str:
     >>> verdict([[1.0, 1.1], [1.0, 1.2]], [[2.0, 2.1], [2.0, 2.2]])
     'a'
     """
-    difference = np.median(np.asarray(a_blocks_ms), axis=1) - np.median(np.asarray(b_blocks_ms), axis=1)
+    a, b = (_checked(blocks, "verdict", 2) for blocks in (a_blocks_ms, b_blocks_ms))
+    if len(a) != len(b) or len(a) < 2:
+        raise BadInput(f"verdict() needs the same number of blocks of both, two or more, not {len(a)} and {len(b)}.")
+    difference = np.median(a, axis=1) - np.median(b, axis=1)
     error = difference.std(ddof=1) / math.sqrt(len(difference))
     if abs(difference.mean()) <= 2 * error:
         return "noise"
@@ -146,6 +159,9 @@ def against_budget(
     budget
         ``deadline_ms``, ``storage_bytes`` and ``memory_bytes``.
     """
+    missing = [name for name in _LIMITS if name not in budget]
+    if missing:
+        raise BadInput(f"The budget lacks {', '.join(missing)}.")
     _, low, high = percentile_interval(times_ms, 99)
     deadline = "cannot tell"
     if high is not None and high <= budget["deadline_ms"]:
@@ -155,3 +171,18 @@ def against_budget(
     storage = "kept" if file_bytes <= budget["storage_bytes"] else "broken"
     memory = "kept" if peak_bytes <= 0.8 * budget["memory_bytes"] else "broken"
     return {"deadline": deadline, "storage": storage, "memory": memory}
+
+
+def _checked(times_ms: ArrayLike, owner: str, axes: int | None) -> Times:
+    """Times as an array of so many axes (any number if None), or one sentence that says why they are none."""
+    try:
+        times = np.asarray(times_ms, dtype=float)
+    except (TypeError, ValueError):
+        raise BadInput(f"{owner}() needs numbers of milliseconds, in rows of the same length.") from None
+    if axes is not None and times.ndim != axes:
+        raise BadInput(f"{owner}() needs times of the shape {'(blocks, runs)' if axes == 2 else '(runs,)'}.")
+    if times.size == 0:
+        raise BadInput(f"{owner}() needs at least one time.")
+    if not np.isfinite(times).all():
+        raise BadInput(f"{owner}() needs times that are numbers; some are nan or infinite.")
+    return times

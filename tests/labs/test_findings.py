@@ -371,6 +371,20 @@ MADE_UP = [
     ("quantization", "profile", (WIDE, 99.0, 0.9), ["the race cannot tell"], ["which are"]),
     ("start", "batches", ({1: WIDE},), ["Batch 1: these runs cannot tell"], ["is faster,"]),
     ("start", "answer", ({"deadline": "cannot tell", "storage": "kept"},), ["more runs"], ["It fits", "does not fit"]),
+    (
+        "start",
+        "answer",
+        ({"deadline": "broken", "storage": "kept"},),
+        ["does not fit a camera whose processor is no faster"],
+        ["fit the camera"],
+    ),
+    (
+        "start",
+        "answer",
+        ({"deadline": "cannot tell", "memory": "broken"},),
+        ["does not fit the camera."],
+        ["processor"],
+    ),
     ("start", "meets", ({1: 2.0}, {1: reading(2.1)}), ["differ by 5 % at most, at batch 1"], ["in between"]),
     (
         "start",

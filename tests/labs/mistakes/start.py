@@ -120,6 +120,21 @@ def my_separable_macs(height, width, c_in, c_out, kernel=3, stride=1):
 """,
             "as many channels as the input",
         ),
+        (
+            """
+def my_separable_macs(height, width, c_in, c_out, kernel=3, stride=1):
+    return height * math.ceil(width / stride) * c_in * (kernel * kernel + c_out)
+""",
+            "one side only",
+        ),
+        (
+            """
+def my_separable_macs(height, width, c_in, c_out, kernel=3, stride=1):
+    h, w = (height + 2 - kernel) // stride + 1, (width + 2 - kernel) // stride + 1
+    return h * w * c_in * (kernel * kernel + c_out)
+""",
+            "kernel of 3 only",
+        ),
     ],
     "stopwatch": [
         (
@@ -336,6 +351,46 @@ def my_stopwatch(action, runs, warmup=0, clock=time.perf_counter_ns):
 """,
             "return",
         ),
+        (
+            """
+def my_stopwatch(action, runs, warmup=0, clock=time.perf_counter_ns):
+    for _ in range(warmup):
+        action()
+    times = []
+    for _ in range(runs):
+        start = clock()
+        action()
+        times.append((clock() - start) // 10**6)
+    return np.array(times)
+""",
+            "fractions of a millisecond are lost",
+        ),
+        (
+            """
+def my_stopwatch(action, runs, warmup=0, clock=time.perf_counter_ns):
+    for _ in range(warmup):
+        action()
+    times = []
+    for _ in range(runs):
+        start = clock()
+        action()
+        times.append((clock() - start) / 1e6)
+    return np.median(times)
+""",
+            "this is the median of the runs",
+        ),
+        (
+            """
+def my_stopwatch(action, runs, warmup=0, clock=time.perf_counter_ns):
+    for _ in range(warmup):
+        action()
+    for _ in range(runs):
+        start = clock()
+        action()
+        yield (clock() - start) / 1e6
+""",
+            "a generator, which has run nothing yet",
+        ),
     ],
     "percentile": [
         (
@@ -506,6 +561,28 @@ def my_percentile_interval(times_ms, q):
 """,
             "this is the mean",
         ),
+        (
+            """
+def my_percentile_interval(times_ms, q):
+    ordered, n = np.sort(times_ms), len(times_ms)
+    low, high = binom.ppf([0.025, 0.975], n, q)
+    value = float(np.percentile(ordered, q))
+    if not (low >= 1 and high + 1 <= n):
+        return value, None, None
+    return value, float(ordered[int(low) - 1]), float(ordered[int(high)])
+""",
+            "q / 100, a fraction",
+        ),
+        (
+            """
+def my_percentile_interval(times_ms, q):
+    ordered, n = np.sort(times_ms), len(times_ms)
+    low, high = binom.ppf([0.025, 0.975], n, q / 100).astype(int)
+    value = float(np.percentile(ordered, q))
+    return value, float(ordered[low - 1]) if low >= 1 else None, float(ordered[high]) if high < n else None
+""",
+            "None for both ends",
+        ),
     ],
     "race": [
         (
@@ -605,6 +682,70 @@ def my_race(contenders, rounds, runs, clock=time.perf_counter_ns):
     return list(times.values())
 """,
             "a key for each contender",
+        ),
+        (
+            """
+def my_race(contenders, rounds, runs, clock=time.perf_counter_ns):
+    times = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, action in contenders.items():
+            times[name].append(stopwatch(action, runs, 0, clock)[1:])
+    return {name: np.array(blocks) for name, blocks in times.items()}
+""",
+            "on top of the timed ones",
+        ),
+        (
+            """
+def my_race(contenders, rounds, runs, clock=time.perf_counter_ns):
+    times = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, action in contenders.items():
+            times[name].append(np.median(stopwatch(action, runs, 1, clock)))
+    return {name: np.array(blocks) for name, blocks in times.items()}
+""",
+            "each block became one number",
+        ),
+        (
+            """
+def my_race(contenders, rounds, runs, clock=time.perf_counter_ns):
+    times = {}
+    for _ in range(rounds):
+        for name, action in contenders.items():
+            times[name] = stopwatch(action, runs, 1, clock)
+    return times
+""",
+            "the others are lost",
+        ),
+        (
+            """
+def my_race(contenders, rounds, runs, clock=time.perf_counter_ns):
+    times = {name: [] for name in contenders}
+    return times
+""",
+            "none of them",
+        ),
+        (
+            """
+def my_race(contenders, rounds, runs, clock=time.perf_counter_ns):
+    times = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, action in contenders.items():
+            times[name].append(stopwatch(action, runs, runs, clock))
+    return {name: np.array(blocks) for name, blocks in times.items()}
+""",
+            "here more went by",
+        ),
+        (
+            """
+def my_race(contenders, rounds, runs, clock=time.perf_counter_ns):
+    times = {name: [] for name in contenders}
+    action = list(contenders.values())[0]
+    for _ in range(rounds):
+        for name in contenders:
+            times[name].append(stopwatch(action, runs, 1, clock))
+    return {name: np.array(blocks) for name, blocks in times.items()}
+""",
+            "calls of A",
         ),
     ],
     "speed_up": [
@@ -838,6 +979,19 @@ def my_verdict(a_blocks_ms, b_blocks_ms):
 """,
             "zero is noise",
         ),
+        (
+            """
+def my_verdict(a_blocks_ms, b_blocks_ms):
+    a, b = np.median(a_blocks_ms, axis=1), np.median(b_blocks_ms, axis=1)
+    ea, eb = (2 * x.std(ddof=1) / math.sqrt(len(x)) for x in (a, b))
+    if a.mean() + ea < b.mean() - eb:
+        return 'a'
+    if b.mean() + eb < a.mean() - ea:
+        return 'b'
+    return 'noise'
+""",
+            "two intervals may overlap",
+        ),
     ],
     "benchmark": [
         (
@@ -929,6 +1083,33 @@ def my_benchmark(contenders, clock=time.perf_counter_ns):
     return {name: found for name, found in times.items()}
 """,
             "one number of milliseconds",
+        ),
+        (
+            """
+def my_benchmark(contenders, clock=time.perf_counter_ns):
+    times = race(contenders, rounds=20, runs=10)
+    return {name: float(np.median(found)) for name, found in times.items()}
+""",
+            "not handed on",
+        ),
+        (
+            """
+def my_benchmark(contenders, clock=time.perf_counter_ns):
+    times = race(contenders, rounds=3, runs=70, clock=clock)
+    return {name: float(np.median(found)) for name, found in times.items()}
+""",
+            "in few long blocks",
+        ),
+        (
+            """
+def my_benchmark(contenders, clock=time.perf_counter_ns):
+    for action in contenders.values():
+        for _ in range(20):
+            action()
+    times = race(contenders, rounds=10, runs=1, clock=clock)
+    return {name: float(np.median(found)) for name, found in times.items()}
+""",
+            "",  # by its luck, or because of it
         ),
     ],
     "fits": [
@@ -1165,6 +1346,36 @@ def my_against_budget(times_ms, file_bytes, peak_bytes, budget):
     return [deadline, storage, memory]
 """,
             "return a dict of three words",
+        ),
+        (
+            """
+def my_against_budget(times_ms, file_bytes, peak_bytes, budget):
+    _, low, high = percentile_interval(times_ms, 99)
+    deadline = 'cannot tell'
+    if high is not None and high <= budget['deadline_ms']:
+        deadline = 'kept'
+    elif low is None or low > budget['deadline_ms']:
+        deadline = 'broken'
+    storage = 'kept' if file_bytes <= budget['storage_bytes'] else 'broken'
+    memory = 'kept' if peak_bytes <= 0.8 * budget['memory_bytes'] else 'broken'
+    return {'deadline': deadline, 'storage': storage, 'memory': memory}
+""",
+            "which breaks nothing",
+        ),
+        (
+            """
+def my_against_budget(times_ms, file_bytes, peak_bytes, budget):
+    _, low, high = percentile_interval(times_ms, 99)
+    deadline = 'cannot tell'
+    if high is None or high <= budget['deadline_ms']:
+        deadline = 'kept'
+    elif low > budget['deadline_ms']:
+        deadline = 'broken'
+    storage = 'kept' if file_bytes <= budget['storage_bytes'] else 'broken'
+    memory = 'kept' if peak_bytes <= 0.8 * budget['memory_bytes'] else 'broken'
+    return {'deadline': deadline, 'storage': storage, 'memory': memory}
+""",
+            "too few to tell the p99",
         ),
     ],
 }
