@@ -58,4 +58,4 @@ def with_outputs(path: str | os.PathLike[str], tensors: Sequence[int], out_path:
     ]
     builder = schema().flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    return write_bytes(Path(out_path), bytes(builder.Output()))
+    return write_bytes(out_path, bytes(builder.Output()))
