@@ -97,8 +97,4 @@ def _sound(model: Model, op: Operator, step: Step) -> Step:
 
 
 def _mend(code: str) -> str:
-    from edgelab.mcu.operators import TFLM_CUSTOM_OPERATORS, TFLM_OPERATORS
-
-    taken = code in TFLM_OPERATORS or code in TFLM_CUSTOM_OPERATORS
-    other = ", or run this model with the TFLM interpreter" if taken else ""
-    return _MENDS.get(code, f"rebuild the model without it{other}")
+    return _MENDS.get(code, "rebuild the model without it, or take a runtime that has it (edgelab operators)")
