@@ -133,6 +133,8 @@ def _archive(file: Path) -> Iterator[_Members]:
         raise
     except FileNotFoundError:
         raise BadFile(f"{file} does not exist.") from None
+    except IsADirectoryError:
+        raise BadFile(f"{file} is a folder, not an .npz file; name a file in it.") from None
     except zipfile.BadZipFile as error:
         raise BadFile(f"{file} is not an .npz file ({error}); write one with np.savez(path, x=x, y=y).") from error
     except Exception as error:  # a damaged archive raises what it likes: zlib.error, RuntimeError, tokenize.TokenError

@@ -109,7 +109,10 @@ def assemble(
     for start in range(0, len(x), _BLOCK_ITEMS):
         finite = np.isfinite(x[start : start + _BLOCK_ITEMS]).reshape(-1, x[0].size).all(axis=1)
         if not finite.all():
-            raise BadInput(f"{where} holds a NaN or an infinite value in item {start + int(np.argmin(finite))}.")
+            raise BadInput(
+                f"{where} holds a NaN, a value beyond float32 or an infinite value in item "
+                f"{start + int(np.argmin(finite))}."
+            )
     if not groups:
         flat = x.reshape(len(x), -1)
         if x.ndim == 4:

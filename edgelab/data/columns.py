@@ -141,7 +141,9 @@ def _tells_time(name: str, values: NDArray[np.float64], steps: NDArray[np.float6
     if len(values) < _FEWEST:
         return False
     in_order = forward > _MOSTLY or len(np.unique(values)) == len(values)  # or rows that were shuffled
-    return (in_order and _in_epoch(values)) or (len(values) >= 2 * _FEWEST and _even(steps))
+    if in_order and _in_epoch(values):
+        return True
+    return len(values) >= 2 * _FEWEST and (_even(steps) or _counts_round(values, steps))
 
 
 def _words(name: str) -> set[str]:
@@ -168,3 +170,11 @@ def _even(steps: NDArray[np.float64]) -> bool:
         return False
     low, middle, high = np.quantile(np.abs(steps), [0.05, 0.5, 0.95])
     return bool(high <= 1.6 * middle and low >= 0.4 * middle)
+
+
+def _counts_round(values: NDArray[np.float64], steps: NDArray[np.float64]) -> bool:
+    """Whether values go on in even steps as a counter of 16 or 32 bits does that has run over."""
+    if values.min() < 0 or (values != np.round(values)).any():
+        return False
+    span = next((float(2**bits) for bits in (16, 32) if values.max() < 2**bits), None)
+    return span is not None and bool(values.max() >= span / 2 and (steps < 0).any() and _even(steps % span))

@@ -108,7 +108,7 @@ def _whole_numbers(y: NDArray[Any], where: str) -> NDArray[np.int64]:
         raise BadInput(
             f"{where} holds {y[odd[0]]} for item {odd[0]}, which is a measurement and no class; give integers or text."
         )
-    if y.size and np.abs(y).max() >= 2**53:
+    if y.size and float(np.abs(y).max()) >= 2**53:
         raise BadInput(f"{where} holds {y.max()}, too large for a label; give integers from 0, or text.")
     return y.astype(np.int64)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgelab.data.assemble import MOST_BYTES, TEST, VALIDATION, assemble, name_classes, stated_parts
 from edgelab.data.dataset import Dataset
 from edgelab.data.pictures import DEPTHS, Fit, levels_of, read_picture
-from edgelab.errors import BadInput
+from edgelab.errors import BadFile, BadInput
 from edgelab.files import expanded
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".mpo", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pnm", ".pbm"}
@@ -163,11 +163,18 @@ def _image_files(root: Path) -> Iterator[tuple[str, str, Path]]:
                 continue
             for file in _visible(child):
                 if not file.is_file():
-                    raise BadInput(f"{file} is a folder inside a class; images must lie directly in {child}.")
+                    raise _no_file(file)
                 found = True
                 yield part, child.name, file
     if not found:
         raise BadInput(f"{root} holds no images in class folders; it must look like {root.name}/CLASS/image.png.")
+
+
+def _no_file(file: Path) -> BadFile | BadInput:
+    if file.is_dir():
+        return BadInput(f"{file} is a folder inside a class; images must lie directly in {file.parent}.")
+    kind = "a link to a file that is not there" if file.is_symlink() else "no regular file"
+    return BadFile(f"{file} is {kind}; move it away.")
 
 
 def _visible(folder: Path) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,13 +95,13 @@ def read_table(
             header = [name.strip() for name in next(reader, [])]
             _check_header(file, header, texts, drop)
             for row in reader:
-                if row:
+                if row and (len(row) > 1 or row[0].strip()):  # a line of blanks alone is none
                     reading = reading or _begun(file, header, row, texts, drop)
                     _take_row(reading, reader.line_num, row)
     except FileNotFoundError:
         raise BadFile(f"{file} does not exist.") from None
     except (csv.Error, UnicodeDecodeError, TypeError) as error:
-        raise BadFile(f"{file} is not a readable CSV in UTF-8 ({error}); save it again as CSV.") from error
+        raise BadFile(f"{file} is not a readable CSV in UTF-8 ({error}); save it again as CSV in UTF-8.") from error
     except OSError as error:
         raise BadFile(f"{file} cannot be read ({error.strerror or error}).") from error
     if reading is None:
@@ -240,10 +241,12 @@ def _bad_cell(reading: _Reading, line: int, row: list[str]) -> BadFile:
     for position in reading.numbers_at:
         number = _number(row[position])
         if number is None or not abs(number) <= _LARGEST:
-            return BadFile(
-                f"Line {line} of {reading.file} holds {row[position]!r} in column '{reading.header[position]}', which "
-                "is not a finite number; mend it, or leave the column out with drop=."
+            where = (
+                f"Line {line} of {reading.file} holds {row[position]!r} in column '{reading.header[position]}', which"
             )
+            if re.fullmatch(r"\s*[+-]?\d*,\d+(?:[eE][+-]?\d+)?\s*", row[position]):
+                return BadFile(f"{where} has a decimal comma; save the table with a decimal point (1.5, not 1,5).")
+            return BadFile(f"{where} is not a finite number; mend it, or leave the column out with drop=.")
     raise AssertionError  # one of them made the caller ask
 
 

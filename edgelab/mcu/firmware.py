@@ -321,6 +321,9 @@ def check_folder(folder: Path) -> None:
 @contextlib.contextmanager
 def _appearing(folder: Path) -> Iterator[Path]:
     """A temporary folder beside ``folder`` that takes its place if the block ends well, and vanishes if not."""
+    folder = (
+        folder.resolve() if folder.is_symlink() else folder
+    )  # the link stays, and the folder that it names is written
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))

@@ -170,6 +170,10 @@ class OperatorReport:
         return self.table()._repr_markdown_()
 
 
+_SETTING = frozenset({"ASSIGN_VARIABLE", "CALL_ONCE"})
+_WITH_VARIABLES = "convert the Keras model or SavedModel, not one function of it, so that the weights become constants"
+
+
 def check_operators(model: Model | str | os.PathLike[str]) -> OperatorReport:
     """Say which operators of a model the micro runtimes have, and what to do about the others.
 
@@ -250,6 +254,8 @@ def _verdict(model: Model, operator: Operator, kind: str) -> tuple[str, str]:
 def _kernel_refuses(model: Model, operator: Operator, kind: str) -> tuple[str, str]:
     """As `_verdict`, for an operator that has a kernel."""
     code = operator.code
+    if code == "READ_VARIABLE" and not any(op.code in _SETTING for op in model.running):
+        return "it reads a variable that nothing in the file sets: what it holds was not converted", _WITH_VARIABLES
     if code == "SPACE_TO_BATCH_ND" and _pads(model, operator):
         return "its kernel pads with memory that it never sets: answers differ from run to run", FIXED_BATCH
     if code in FLOAT_ONLY and kind in _INTEGER_TYPES:

@@ -17,6 +17,7 @@ from edgelab.mcu.operators import FIXED_SHAPE, FULL_INTEGER
 _STOPPED = re.compile(r"^(?P<code>\S+) \(operator (?P<index>\d+)\): (?P<words>.*)$")
 _NOT_CONSTANT = re.compile(r"Non-constant >(?P<operand>[^<]+)< tensor|IsConstantTensor|must be (a )?constant")
 _OF_A_TYPE = re.compile(r"[Tt]ype\b|[Hh]ybrid|(?i:\b(kTfLite)?(u?int\d+|float\d*|bool|string)\b)")
+_ANEW = "convert it again with a fixed batch and full-integer quantization, and ask again"
 _OTHERWISE = "leave out or replace what it names there, convert again, and ask again"
 
 
@@ -41,7 +42,7 @@ def refusal_of(model: Model, error: EdgelabError) -> Refusal:
     """
     if UNSTEADY in str(error):
         why = f"the interpreter {UNSTEADY} from one arena to the next: a kernel reads memory that nothing has set"
-        return Refusal("", why, _OTHERWISE)
+        return Refusal("", why, _ANEW)
     said = str(error).partition(f"{model.path}: ")[2].rstrip(".") or str(error).partition(";")[0]
     if isinstance(error, EngineDied):
         return Refusal("", f"the interpreter does not survive this file: {said}", _OTHERWISE)

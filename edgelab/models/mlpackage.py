@@ -236,6 +236,7 @@ def writing_package(path: str | os.PathLike[str]) -> Iterator[Path]:
         If the package cannot be written.
     """
     target = expanded(path)
+    target = target.resolve() if target.is_symlink() else target  # the link stays
     if target.suffix != ".mlpackage":
         raise BadInput(f"{target} needs a name that ends in .mlpackage: Core ML knows a package by it.")
     try:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgelab.errors import BadInput
-from edgelab.files import expanded, write_bytes
+from edgelab.files import write_bytes
 from edgelab.models.formats import existing_file, model_format
 from edgelab.models.tflite_tables import aligned_buffer, schema
 
@@ -58,4 +58,4 @@ def with_outputs(path: str | os.PathLike[str], tensors: Sequence[int], out_path:
     ]
     builder = schema().flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    return write_bytes(expanded(out_path), bytes(builder.Output()))
+    return write_bytes(out_path, bytes(builder.Output()))

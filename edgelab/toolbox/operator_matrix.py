@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -188,13 +188,14 @@ def _judged(path: PathLike) -> OperatorMatrix:
 def _tflite(path: PathLike) -> OperatorMatrix:
     from edgelab.mcu.cgen import refused_operators
     from edgelab.mcu.model import read_model
-    from edgelab.mcu.operators import TABLE_VERSION, check_operators, operator_type
+    from edgelab.mcu.operators import TABLE_VERSION, check_operators, left_in_float, operator_type
     from edgelab.measure import edge_tpu
 
     model = read_model(path)
     report = check_operators(model)
     checks = {(c.operator, c.type): c for c in sorted(report.checks, key=lambda c: not c.tflm, reverse=True)}
     refused = refused_operators(model)
+    alone = {operator.index for operator in left_in_float(model)}
     litert, kernels = _litert(path)
     ethos, left = _ethos(model)
     groups: dict[tuple[str, str], list[int]] = {}
@@ -213,8 +214,10 @@ def _tflite(path: PathLike) -> OperatorMatrix:
                 {
                     litert.name: Verdict(None if kernels is None else True, _kernels(names, kernels)),
                     "TFLM": Verdict(check.tflm, "", check.reason, check.mend),
-                    "C generator": _generated(indices, dtype, refused, path, len(model.operators)),
-                    ethos.name: _accelerated(indices, left),
+                    "C generator": _without_tflm(
+                        _generated(indices, dtype, refused, path, len(model.operators), alone), check.tflm
+                    ),
+                    ethos.name: _accelerated(indices, left, listed=len(model.running) == len(model.operators)),
                     "Edge TPU": _edge_tpu(code, dtype, edge_tpu.SUPPORTED),
                 },
             )
@@ -258,18 +261,24 @@ def _ethos(model: Model) -> tuple[Runtime, Mapping[int, str] | None]:
         report = ethos_coverage(model, ETHOS)
     except EdgelabError as error:
         return Runtime("Ethos-U55", "modelled", "vela", f"Ethos-U55: {error}"), None
-    return Runtime("Ethos-U55", "modelled", f"{report.by} for {ETHOS}"), {f.index: f.reason for f in report.fallbacks}
+    left = {f.index: f.reason for f in report.fallbacks}
+    if not report.npu_operators:  # of several graphs vela does not list every operator
+        left = {op.index: left.get(op.index, "vela places nothing on the accelerator") for op in model.running}
+    return Runtime("Ethos-U55", "modelled", f"{report.by} for {ETHOS}"), left
 
 
-def _accelerated(indices: Iterable[int], left: Mapping[int, str] | None) -> Verdict:
+def _accelerated(indices: Sequence[int], left: Mapping[int, str] | None, *, listed: bool) -> Verdict:
+    """``listed``: whether vela names every operator that it leaves, which it does of a single graph."""
     if left is None:
         return Verdict(None)
     reasons = [_TENSORS.sub("", left[index]).rstrip(". ") for index in indices if index in left]
-    return Verdict(False, "", f"on the processor, {_lowered(reasons[0])}") if reasons else Verdict(True)
+    if reasons:
+        return Verdict(False, "", f"on the processor, {_lowered(reasons[0])}")
+    return Verdict(True if listed else None)
 
 
 def _generated(
-    indices: Iterable[int], dtype: str, refused: Mapping[int, str], path: PathLike, outermost: int
+    indices: Iterable[int], dtype: str, refused: Mapping[int, str], path: PathLike, outermost: int, alone: set[int]
 ) -> Verdict:
     """The generator's own sentence names the tensor and the file; here it is about many operators of a kind."""
     from edgelab.mcu.operators import FULL_INTEGER
@@ -281,9 +290,19 @@ def _generated(
         return Verdict(True)
     if "not one the C generator knows" in reasons[0]:
         return Verdict(False, "", "no C is written for it", "replace it, or run the model in TFLM")
+    if alone.intersection(indices):
+        mend = "use one there that it quantizes, such as RELU or HARD_SWISH"
+        return Verdict(False, "", f"the converter left it in {dtype}", mend)
     if dtype not in ("int8", "bool"):
         return Verdict(False, "", f"it computes in {dtype}", FULL_INTEGER)
     return Verdict(False, "", _lowered(reasons[0].partition(f" of {expanded(path).name} ")[2] or reasons[0]))
+
+
+def _without_tflm(verdict: Verdict, taken: bool) -> Verdict:
+    """A mend that does not send to TFLM what TFLM does not take either."""
+    if taken or "TFLM" not in verdict.mend:
+        return verdict
+    return replace(verdict, mend="replace it")
 
 
 def _lowered(text: str) -> str:

@@ -96,6 +96,20 @@ class TestPictures:
         with pytest.raises(BadFile, match=r"notes\.txt"):
             from_folder(pictures)
 
+    def test_what_is_no_regular_file(self, pictures):
+        link = pictures / "cat" / "z.png"
+        link.symlink_to("nowhere.png")
+        with pytest.raises(BadFile, match=r"z\.png is a link to a file that is not there"):
+            from_folder(pictures)
+        link.unlink()
+        os.mkfifo(link)
+        with pytest.raises(BadFile, match=r"z\.png is no regular file"):
+            from_folder(pictures)
+
+    def test_a_folder_is_no_archive(self, tmp_path):
+        with pytest.raises(BadFile, match=r"is a folder, not an \.npz file"):
+            from_npz(tmp_path)
+
     def test_a_broken_link_is_named(self, pictures):
         (pictures / "cat" / "gone.png").symlink_to(pictures / "nowhere.png")
         with pytest.raises(EdgelabError, match=r"gone\.png"):

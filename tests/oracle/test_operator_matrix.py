@@ -9,6 +9,8 @@ import pytest
 from edgelab import cli, data, nets
 from edgelab.convert import to_coreml, to_onnx
 from edgelab.errors import BadFile, BadInput
+from edgelab.mcu.cgen import generate
+from edgelab.mcu.model import read_model
 from edgelab.toolbox.operator_matrix import operators
 
 ROOT = Path(__file__).parents[2]
@@ -44,9 +46,26 @@ def test_a_tflite_file_with_a_float_island(capfd):
     assert verdicts(matrix, "HARD_SWISH")["LiteRT"].where == "built-in"
     island = verdicts(matrix, "ELU")
     assert (island["TFLM"].takes, island["C generator"].takes, island["Edge TPU"].takes) == (True, False, False)
-    assert "it computes in float32" in island["C generator"].reason
+    assert "the converter left it in float32" in island["C generator"].reason
     assert "Float32" in island["Ethos-U55"].reason
-    assert "- C generator, ELU: it computes in float32; convert again" in str(matrix)
+    assert "- C generator, ELU: the converter left it in float32; use one there that it quantizes" in str(matrix)
+
+
+def test_what_no_accelerator_takes_is_not_said_to_be_taken():
+    """Of a file with several graphs vela lists one operator in five."""
+    matrix = operators(CASES / "mcu" / "if_two_subgraphs.tflite")
+    assert {kind.verdicts["Ethos-U55"].takes for kind in matrix.kinds} == {False}
+
+
+def test_nothing_is_sent_to_the_interpreter_that_lacks_it():
+    matrix = operators(CASES / "mcu" / "gelu_int8.tflite")
+    gelu = verdicts(matrix, "GELU")
+    assert (gelu["TFLM"].takes, gelu["C generator"].takes) == (False, False)
+    assert gelu["C generator"].mend == "replace it"
+    with pytest.raises(BadInput) as caught:
+        generate(read_model(CASES / "mcu" / "gelu_int8.tflite"))
+    assert "take a runtime that has it (edgelab operators)" in str(caught.value)
+    assert "TFLM" not in str(caught.value)
 
 
 def test_what_microcontrollers_lack_comes_with_its_mend():

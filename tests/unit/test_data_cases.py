@@ -69,6 +69,8 @@ class TestTables:
             ("when", [f"2024-01-05 12:00:{i:02d}.5" for i in range(N)]),
             ("when", [f"05.01.2024 12:{i:02d}" for i in range(N)]),
             ("when", [f"12:00:{i:02d}" for i in range(N)]),
+            ("ticks", (60_000 + np.arange(N) * 200) % 2**16),
+            ("unknown", (2**32 - 600 + np.arange(N) * 20) % 2**32),
             ("when", [f"2024-01-05T12:00:{i:02d}+01:00" for i in range(N)]),
         ],
         ids=str,
@@ -91,6 +93,7 @@ class TestTables:
             ("pressure", 101_325 + RNG.integers(0, 9, N)),
             ("constant", np.ones(N)),
             ("sawtooth", np.arange(N) % 7),
+            ("adc", (32_768 + 32_000 * np.sin(np.arange(N))).astype(int)),
         ],
         ids=lambda v: v if isinstance(v, str) else "",
     )
@@ -136,6 +139,18 @@ class TestTables:
     def test_a_measurement_is_no_label(self, tmp_path):
         with pytest.raises(BadInput, match="a measurement and no class"):
             from_csv(table(tmp_path / "t.csv", label=np.arange(N) % 3 + 0.5))
+
+    def test_a_decimal_comma_is_named_and_a_blank_line_is_none(self, tmp_path):
+        path = tmp_path / "t.csv"
+        path.write_text("a;b;label\n0,5;1;x\n", encoding="utf-8")
+        with pytest.raises(BadFile, match=r"Line 2 .*'0,5' in column 'a'.* decimal comma"):
+            from_csv(path)
+        table(path)
+        path.write_text(path.read_text(encoding="utf-8") + "   \n\n", encoding="utf-8")
+        assert from_csv(path).classes == 2
+        path.write_text(path.read_text(encoding="utf-8") + ",,\n", encoding="utf-8")
+        with pytest.raises(BadFile, match="Line 63"):
+            from_csv(path)
 
     def test_a_pointer_and_the_home_folder(self, tmp_path, monkeypatch):
         shutil.copy(CASES / "13_git_lfs_pointer.onnx", tmp_path / "t.csv")

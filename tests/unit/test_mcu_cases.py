@@ -226,3 +226,11 @@ def test_a_refusal_is_put_in_words(network, said, operator, words, mend):
     assert refusal.operator == operator
     assert words in refusal.why
     assert mend in refusal.mend
+
+
+def test_a_variable_that_nothing_sets_is_no_weight():
+    """A converter that is handed one function of a network leaves the weights behind as variables without values."""
+    report = fit(CASES / "unset_variables.tflite", [MICRO, COMPUTER], measured=False)
+    micro, _ = report.devices
+    assert any("READ_VARIABLE: it reads a variable that nothing in the file sets" in why for why in micro.reasons)
+    assert "convert the Keras model or SavedModel" in micro.change

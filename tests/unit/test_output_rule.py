@@ -15,6 +15,8 @@ import pytest
 from edgelab import cli, files
 from edgelab.errors import BadFile
 from edgelab.files import expanded, refuse_to_replace
+from edgelab.mcu import firmware
+from edgelab.models.mlpackage import writing_package
 
 from .course_home import EXAMPLE
 
@@ -172,6 +174,20 @@ def test_the_rule_itself(tmp_path):
         refuse_to_replace(tmp_path, overwrite=True, folder=True, inputs=[there])
     with pytest.raises(BadFile, match="is a file; name a folder"):
         refuse_to_replace(there, overwrite=True, folder=True)
+
+
+@pytest.mark.parametrize("writes", [firmware._appearing, writing_package])
+@pytest.mark.parametrize("there", [False, True])
+def test_a_link_to_a_folder_stays_a_link(tmp_path, writes, there):
+    named, link = tmp_path / "disk" / "a.mlpackage", tmp_path / "a.mlpackage"
+    if there:
+        named.mkdir(parents=True)
+    link.symlink_to(named)
+    with writes(link) as folder:
+        folder.mkdir(exist_ok=True)
+        (folder / "part").write_text("new")
+    assert link.is_symlink()
+    assert (named / "part").read_text() == "new"
 
 
 def test_the_home_folder_is_known_in_every_path(monkeypatch, tmp_path):

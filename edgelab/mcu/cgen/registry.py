@@ -97,4 +97,4 @@ def _sound(model: Model, op: Operator, step: Step) -> Step:
 
 
 def _mend(code: str) -> str:
-    return _MENDS.get(code, "rebuild the model without it, or run this model with the TFLM interpreter")
+    return _MENDS.get(code, "rebuild the model without it, or take a runtime that has it (edgelab operators)")
