@@ -141,7 +141,7 @@ def plan_feeds(
         If a shape, an axis, a state or the data does not fit the file, or an axis stays open.
     """
     named = _shapes_by_input(file, options, others)
-    lent = {other.path: _shapes_by_input(other, options, (file,)) for other in others}
+    lent = {other.path: _shapes_by_input(other, options, (file,), lends=True) for other in others}
     borrowed = [len(found) for each in lent.values() for found in each.values()] if _opens(file) else []
     count = max([len(found) for found in named.values()] or borrowed, default=1)
     short = [name for name, found in named.items() if len(found) not in (1, count)]
@@ -328,7 +328,13 @@ def _check_size(file: ModelFile, shapes: Mapping[str, Shape]) -> None:
             raise BadInput(f"The input '{name}' of {file.path} as {text} would take up to {size / 2**30:,.0f} GB here.")
 
 
-def _shapes_by_input(file: ModelFile, options: FeedOptions, others: Sequence[ModelFile]) -> dict[str, list[Shape]]:
+def _shapes_by_input(
+    file: ModelFile, options: FeedOptions, others: Sequence[ModelFile], *, lends: bool = False
+) -> dict[str, list[Shape]]:
+    """The shapes that are given for each input; of a file that only ``lends`` sizes, those that fit it.
+
+    Such a file may have the same axes in another order (steps before items), and is held to a shape when it is fed.
+    """
     found: dict[str, list[Shape]] = {}
     for name, shape in options.shapes:
         info = _input(file, name, "--shape")
@@ -337,6 +343,8 @@ def _shapes_by_input(file: ModelFile, options: FeedOptions, others: Sequence[Mod
                 raise BadInput(f"{file.path} has no input '{name}' for --shape; {_held(file)}.")
             continue
         if info.ranked and not _fits(shape, info.shape):
+            if lends:
+                continue
             raise BadInput(
                 f"--shape {'x'.join(map(str, shape)) or 'scalar'} does not fit the input '{info.name}' of {file.path}, "
                 f"which takes {show_shape(info.shape)}."

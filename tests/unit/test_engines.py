@@ -417,7 +417,9 @@ def test_what_holds_other_operators_is_profiled_without_them(tmp_path):
     inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [size, size])]
     outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
     model = helper.make_model(
-        helper.make_graph(nodes, "g", inputs, outputs, [weight]), ir_version=10, opset_imports=[helper.make_opsetid("", 18)]
+        helper.make_graph(nodes, "g", inputs, outputs, [weight]),
+        ir_version=10,
+        opset_imports=[helper.make_opsetid("", 18)],
     )
     onnx.save(model, tmp_path / "if.onnx")
     with open_engine(tmp_path / "if.onnx") as engine:

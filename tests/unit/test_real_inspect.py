@@ -227,7 +227,7 @@ def test_the_links_of_a_model_cache_are_followed(tmp_path):
         (snapshot / name).symlink_to(f"../../../blobs/{blob}")
     report = inspect_model(snapshot / "model.onnx")
     assert (report.bytes, report.macs) == (whole, 256)
-    (row,) = bench([snapshot / "model.onnx"], runs=8, profile=False).results
+    (row,) = bench([snapshot / "model.onnx"], runs=8).models
     assert row.bytes == whole
     secret = tmp_path / "secret"
     secret.write_bytes(bytes(2000))
