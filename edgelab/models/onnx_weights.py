@@ -43,7 +43,7 @@ _WEIGHT_SCALES = {
 _PASS_ON = frozenset(
     {"DequantizeLinear", "QuantizeLinear", "Cast", "Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze"}
 )
-# What they make of constants alone is still constants: exporters cut the gates of recurrent weights and order them anew.
+# What they make of constants alone is still constants: exporters cut the gates of recurrent weights and reorder them.
 _REARRANGE = frozenset({"Concat", "Slice", "Split"})
 # Their constants set a limit, a size or a place, and are no parameters.
 _SETTINGS = frozenset({"Clip", "Resize", "Upsample", "Pad", "Dropout", "Range", "Slice", "TopK", "Expand", "OneHot"})
