@@ -422,21 +422,13 @@ def _hint(info: TensorInfo, file: ModelFile, others: Sequence[ModelFile]) -> tup
         alike = [i for i in other.inputs if plain_name(i.name) == plain_name(info.name)]
         for found in alike or (other.inputs if len(other.inputs) == len(file.inputs) == 1 else ()):
             shape = other.hints.get(found.name, found.shape)
-            fitting = [m for m in _orders(shape) if len(m) == len(info.shape) and _agree(m, info.shape)]
+            fitting = [m for m in feed_values.orders(shape) if len(m) == len(info.shape) and _agree(m, info.shape)]
             if fitting:  # the order in which the sizes that both state are the same, such as that of the channels
                 moved = max(
                     fitting, key=lambda sizes: sum(a == b for a, b in zip(sizes[1:], info.shape[1:], strict=True))
                 )
                 return moved, f"as {other.path.name} has it"
     return (), ""
-
-
-def _orders(shape: Sequence[int | None]) -> list[tuple[int | None, ...]]:
-    """A shape as it is, with its channels moved to the end, and moved to the front."""
-    sizes = tuple(shape)
-    if len(sizes) < 3:
-        return [sizes]
-    return [sizes, (sizes[0], *sizes[2:], sizes[1]), (sizes[0], sizes[-1], *sizes[1:-1])]
 
 
 def _agree(one: Sequence[int | None], other: Sequence[int | None]) -> bool:
