@@ -26,6 +26,7 @@ from edgelab.errors import BadFile, BadInput, MissingFramework
 TITLE = "ONNX Runtime"
 _PROFILE_WARMUP = 3
 _MESSAGE = 240
+_HOLDERS = frozenset({"If", "Loop", "Scan"})
 _KERNEL = "_kernel_time"
 _BFLOAT16 = 16  # onnx.TensorProto.BFLOAT16
 _BLOCKWISE = "MatMulNBits"
@@ -170,7 +171,11 @@ class Host(hosted.Host):
         return array.astype(object) if array.dtype.kind == "U" else array
 
     def operator_times(self, feeds: list[hosted.Kept], runs: int) -> list[OperatorTime]:
-        """The times of ONNX Runtime's own profiler (whole microseconds) in a second session, warm-up left out."""
+        """The times of ONNX Runtime's own profiler (whole microseconds) in a second session, warm-up left out.
+
+        The profiler counts an operator inside of If, Loop or Scan twice, by itself and as time of what holds it; here
+        each holder has its own share alone, so that the times add up.
+        """
         warmup = min(runs, _PROFILE_WARMUP)
         profiled = warmup + runs
         try:
@@ -230,13 +235,24 @@ def _operators(
     each = len(starts) // runs  # a run of several feeds is several calls
     times: dict[tuple[str, str], NDArray[np.float64]] = {}
     details: dict[tuple[str, str], dict[str, Any]] = {}
-    for event in events:
-        if event.get("cat") != "Node" or not event["name"].endswith(_KERNEL) or float(event["ts"]) < starts[0]:
+    kernels = [e for e in events if e.get("cat") == "Node" and e["name"].endswith(_KERNEL)]
+    opened: list[tuple[float, NDArray[np.float64]]] = []  # where each operator that holds others ends, and its times
+    for event in sorted(kernels, key=lambda e: (float(e["ts"]), -float(e["dur"]))):
+        start, took = float(event["ts"]), float(event["dur"])
+        if start < starts[0]:
             continue
         key = (event["args"].get("node_index", ""), event["name"].removesuffix(_KERNEL))
-        run = (bisect.bisect_right(starts, float(event["ts"])) - 1) // each
-        times.setdefault(key, np.zeros(runs))[run] += float(event["dur"])
+        run = (bisect.bisect_right(starts, start) - 1) // each
+        each_run = times.setdefault(key, np.zeros(runs))
+        each_run[run] += took
         details[key] = event["args"]
+        while opened and opened[-1][0] <= start:
+            opened.pop()
+        if opened:
+            holder = opened[-1][1]
+            holder[run] = max(0.0, holder[run] - took)
+        if event["args"]["op_name"] in _HOLDERS:
+            opened.append((start + took, each_run))
     return [
         OperatorTime(
             name=name,
@@ -251,7 +267,8 @@ def _operators(
 
 def _ran_in(details: dict[str, Any]) -> str:
     """The element type in which a kernel computed, from the real types of its inputs."""
-    types = [str(next(iter(entry))) for entry in details.get("input_type_shape", []) if entry]
+    holds = details["op_name"] in _HOLDERS  # its first input is a condition or a number of turns
+    types = [] if holds else [str(next(iter(entry))) for entry in details.get("input_type_shape", []) if entry]
     kinds = [_TYPES.get(kind, kind) for kind in types]
     if not kinds:
         outputs = [str(next(iter(entry))) for entry in details.get("output_type_shape", []) if entry]

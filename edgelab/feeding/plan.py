@@ -141,7 +141,7 @@ def plan_feeds(
         If a shape, an axis, a state or the data does not fit the file, or an axis stays open.
     """
     named = _shapes_by_input(file, options, others)
-    lent = {other.path: _shapes_by_input(other, options, (file,)) for other in others}
+    lent = {other.path: _shapes_by_input(other, options, (file,), lends=True) for other in others}
     borrowed = [len(found) for each in lent.values() for found in each.values()] if _opens(file) else []
     count = max([len(found) for found in named.values()] or borrowed, default=1)
     short = [name for name, found in named.items() if len(found) not in (1, count)]
@@ -328,7 +328,13 @@ def _check_size(file: ModelFile, shapes: Mapping[str, Shape]) -> None:
             raise BadInput(f"The input '{name}' of {file.path} as {text} would take up to {size / 2**30:,.0f} GB here.")
 
 
-def _shapes_by_input(file: ModelFile, options: FeedOptions, others: Sequence[ModelFile]) -> dict[str, list[Shape]]:
+def _shapes_by_input(
+    file: ModelFile, options: FeedOptions, others: Sequence[ModelFile], *, lends: bool = False
+) -> dict[str, list[Shape]]:
+    """The shapes that are given for each input; of a file that only ``lends`` sizes, those that fit it.
+
+    Such a file may have the same axes in another order (steps before items), and is held to a shape when it is fed.
+    """
     found: dict[str, list[Shape]] = {}
     for name, shape in options.shapes:
         info = _input(file, name, "--shape")
@@ -337,6 +343,8 @@ def _shapes_by_input(file: ModelFile, options: FeedOptions, others: Sequence[Mod
                 raise BadInput(f"{file.path} has no input '{name}' for --shape; {_held(file)}.")
             continue
         if info.ranked and not _fits(shape, info.shape):
+            if lends:
+                continue
             raise BadInput(
                 f"--shape {'x'.join(map(str, shape)) or 'scalar'} does not fit the input '{info.name}' of {file.path}, "
                 f"which takes {show_shape(info.shape)}."
@@ -414,21 +422,13 @@ def _hint(info: TensorInfo, file: ModelFile, others: Sequence[ModelFile]) -> tup
         alike = [i for i in other.inputs if plain_name(i.name) == plain_name(info.name)]
         for found in alike or (other.inputs if len(other.inputs) == len(file.inputs) == 1 else ()):
             shape = other.hints.get(found.name, found.shape)
-            fitting = [m for m in _orders(shape) if len(m) == len(info.shape) and _agree(m, info.shape)]
+            fitting = [m for m in feed_values.orders(shape) if len(m) == len(info.shape) and _agree(m, info.shape)]
             if fitting:  # the order in which the sizes that both state are the same, such as that of the channels
                 moved = max(
                     fitting, key=lambda sizes: sum(a == b for a, b in zip(sizes[1:], info.shape[1:], strict=True))
                 )
                 return moved, f"as {other.path.name} has it"
     return (), ""
-
-
-def _orders(shape: Sequence[int | None]) -> list[tuple[int | None, ...]]:
-    """A shape as it is, with its channels moved to the end, and moved to the front."""
-    sizes = tuple(shape)
-    if len(sizes) < 3:
-        return [sizes]
-    return [sizes, (sizes[0], *sizes[2:], sizes[1]), (sizes[0], sizes[-1], *sizes[1:-1])]
 
 
 def _agree(one: Sequence[int | None], other: Sequence[int | None]) -> bool:

@@ -90,3 +90,11 @@ def values(
     else:
         array = draw.integers(0, 256 if dtype == np.uint8 else 2, shape)
     return np.asarray(array, dtype=dtype), RANDOM
+
+
+def orders(shape: Sequence[int | None]) -> list[tuple[int | None, ...]]:
+    """A shape as it is, with its channels moved to the end, and moved to the front."""
+    sizes = tuple(shape)
+    if len(sizes) < 3:
+        return [sizes]
+    return [sizes, (sizes[0], *sizes[2:], sizes[1]), (sizes[0], sizes[-1], *sizes[1:-1])]

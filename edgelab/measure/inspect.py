@@ -299,7 +299,8 @@ def inspect_model(path: str | os.PathLike[str], feed: FeedOptions | None = None)
         return found
     file = ModelFile(expanded(path), found.inputs, found.outputs, found.hints)
     sizes = planned_sizes(file, feed or FeedOptions())
-    if any(None in shape[1:] for shape in sizes.values()) and feed is None:
+    lengths = any(shape[:1] == (None,) for shape in sizes.values())  # open, and no batch
+    if any(None in shape[1:] for shape in sizes.values()) and not lengths and feed is None:
         return replace(found, sizes=sizes)
     size, facts = read_facts(path, shapes={name: list(shape) for name, shape in sizes.items()})
     return replace(report_of(path, size, facts), sizes=sizes)

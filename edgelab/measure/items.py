@@ -159,6 +159,16 @@ def single(engine: Engine, arrays: Arrays, layout: Layout, fill: Fill, states: M
     return Named({**fill(1), **layout.feed(cut)}, dict(states), 1)
 
 
+def holds_items(engine: Engine, inputs: Mapping[str, NDArray[Any]], count: int) -> bool:
+    """Whether ``count`` rows along the first axis of a file's inputs are items: given in reverse, so are the answers.
+
+    They are not in a time-major file of fixed size, whose first axis holds the steps of one sequence.
+    """
+    there = engine.run(inputs)
+    back = engine.run({name: np.ascontiguousarray(array[::-1]) for name, array in inputs.items()})
+    return all(y.ndim and len(y) == count and _same(list(back[name][::-1]), list(y)) for name, y in there.items())
+
+
 def _place(info: TensorInfo, axis: int) -> int:
     """Where the items stand in an input: on ``axis``, or first in one that has fewer."""
     return axis if axis < len(info.shape) else 0

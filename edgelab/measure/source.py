@@ -23,7 +23,7 @@ from edgelab.feeding.arrays import Arrays, load_arrays, read_inputs
 from edgelab.feeding.matching import match_inputs, native_order
 from edgelab.feeding.options import FeedOptions
 from edgelab.feeding.plan import Feed, ModelFile, plan_feeds
-from edgelab.measure.items import Layout, Outputs, answers, find_layout, single
+from edgelab.measure.items import Layout, Outputs, answers, find_layout, holds_items, single
 
 DRAWS = 64
 """Random inputs of a comparison without data."""
@@ -226,6 +226,7 @@ class _Drawn(Source):
         """Draw, fewer where the reference is slow."""
         files = [_file_of(path, engine) for path, engine in zip(paths, engines, strict=True)]
         draw = np.random.default_rng(seed)
+        options = _with_steps(engines[0], files[0], options)
         first = _one(plan_feeds(files[0], options, draw, files[1:]))
         engines[0].run(first.arrays)
         started = time.perf_counter()
@@ -283,6 +284,18 @@ class _Drawn(Source):
         for number, (engine, path) in enumerate(zip(self.engines, self.paths, strict=True)):
             found[number] = Named(_as_taken(self.feeds[0], engine, path), self.states(number), 1)
         return found
+
+
+def _with_steps(engine: Engine, file: ModelFile, options: FeedOptions) -> FeedOptions:
+    """The options, with the whole shape of a single input of fixed size whose first axis holds no items but steps."""
+    if len(file.inputs) != 1 or options.shapes or not file.inputs[0].shape or None in file.inputs[0].shape:
+        return options
+    (info,) = file.inputs
+    whole = replace(options, shapes=((info.name, tuple(n for n in info.shape if n is not None)),))
+    rows = info.shape[0] or 0
+    if rows < 2 or holds_items(engine, plan_feeds(file, whole, np.random.default_rng(0))[0].arrays, rows):
+        return options
+    return whole
 
 
 def _one(planned: Sequence[Feed]) -> Feed:

@@ -19,6 +19,8 @@ from edgelab.models.onnx_weights import BITS, Constant, Weights, quantization
 
 # Shape inference reads the values of small integer constants (shapes, axes), never those of weights.
 _KEPT_BYTES = 4096
+# Links that lead to links, before they are taken for a circle.
+_LINKS = 40
 
 _NAMES = {"FLOAT": "float32", "DOUBLE": "float64"}
 
@@ -165,14 +167,18 @@ class _Reader:
         return shapes, kinds
 
     def _prepared(self, model: Any) -> Any:
-        """A copy for shape inference: the batch set to 1, old shapes and the content of large tensors left out."""
+        """A copy for shape inference: the batch set to 1, old shapes and the content of large tensors left out.
+
+        A first axis that was given as open is no batch (the steps of a time-major file) and stays open.
+        """
         plain = self._onnx.ModelProto()
         plain.CopyFrom(model)
         del plain.graph.value_info[:]
         for value in plain.graph.input:
             shape = value.type.tensor_type.shape
             self._give(value.name, value.type)
-            if shape.dim and shape.dim[0].dim_value <= 0 and not _empty(shape.dim[0]):
+            is_length = self._given.get(clipped(value.name), (1,))[:1] == [None]
+            if shape.dim and shape.dim[0].dim_value <= 0 and not _empty(shape.dim[0]) and not is_length:
                 shape.dim[0].dim_value = 1
         for value in plain.graph.output:
             value.type.tensor_type.ClearField("shape")
@@ -228,17 +234,23 @@ class _Reader:
         return constant
 
     def _external_bytes(self) -> int:
-        """Bytes of the external files that the model refers to; they must lie in its folder and be long enough."""
-        folder = Path(self._path).resolve().parent
+        """Bytes of the external files that the model refers to; they must lie in its folder and be long enough.
+
+        The folder of a link counts as well as that of the file it leads to: a model cache keeps links to files that are
+        called by their content.
+        """
+        folders = _folders(Path(self._path))
+        roots = {folder.resolve() for folder in folders}
         sizes: dict[Path, int] = {}
         for tensor in _tensors(self._model.graph):
             if tensor.data_location != self._onnx.TensorProto.EXTERNAL:
                 continue
             entry = {pair.key: pair.value for pair in tensor.external_data}
             name = entry.get("location", "")
-            outside = PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive or "\0" in name
-            file = folder if outside or not name else (folder / name).resolve()
-            if outside or not file.is_relative_to(folder) or file == folder:
+            outside = PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive or "\0" in name or not name
+            places = [] if outside else [folder / name for folder in folders]
+            file = next((place for place in places if place.is_file()), places[-1] if places else Path()).resolve()
+            if outside or not any(file.is_relative_to(root) for root in roots) or file in roots:
                 raise BadFile(
                     f"{self._path} refers to weights outside of its folder ('{clipped(name)}'); do not use this file."
                 )
@@ -277,6 +289,15 @@ class _Reader:
             "quantized": weights.quantized(node),
             "inside": inside,
         }
+
+
+def _folders(path: Path) -> list[Path]:
+    """The folder of a model file as it was given, then those of the files that links lead to."""
+    found, seen = [path.parent], path
+    while seen.is_symlink() and len(found) < _LINKS:
+        seen = seen.parent / seen.readlink()
+        found.append(seen.parent)
+    return list(dict.fromkeys(found))
 
 
 def _empty(dim: Any) -> bool:

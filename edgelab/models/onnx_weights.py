@@ -43,6 +43,8 @@ _WEIGHT_SCALES = {
 _PASS_ON = frozenset(
     {"DequantizeLinear", "QuantizeLinear", "Cast", "Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze"}
 )
+# What they make of constants alone is still constants: exporters cut the gates of recurrent weights and reorder them.
+_REARRANGE = frozenset({"Concat", "Slice", "Split"})
 # Their constants set a limit, a size or a place, and are no parameters.
 _SETTINGS = frozenset({"Clip", "Resize", "Upsample", "Pad", "Dropout", "Range", "Slice", "TopK", "Expand", "OneHot"})
 # Bits of an element by the name in TensorProto.DataType; text has no fixed size.
@@ -83,7 +85,7 @@ class Weights:
 
     def __init__(self, constants: Mapping[str, Constant]) -> None:
         self._constants = constants
-        self._source = {name: name for name in constants}
+        self._sources: dict[str, tuple[str, ...]] = {name: (name,) for name in constants}
         self._scale: dict[str, tuple[str, bool]] = {}
         self._dynamic_scales: set[str] = set()
         self._seen: set[str] = set()
@@ -95,8 +97,13 @@ class Weights:
     def count(self, node: Any) -> int:
         """The parameters that ``node`` is the first to read."""
         kind, inputs = str(node.op_type), list(node.input)
-        if kind in _PASS_ON and inputs and inputs[0] in self._source:
+        if kind in _PASS_ON and inputs and inputs[0] in self._sources:
             self._pass_on(node)
+            return 0
+        if kind in _REARRANGE and inputs and all(name in self._sources for name in inputs if name):
+            data = inputs if kind == "Concat" else inputs[:1]
+            held = tuple(dict.fromkeys(source for name in data for source in self._sources.get(name, ())))
+            self._sources.update(dict.fromkeys(node.output, held))
             return 0
         if kind == "DynamicQuantizeLinear":
             self._dynamic_scales.update(node.output[1:2])
@@ -114,22 +121,24 @@ class Weights:
             return None
         if kind in _QOPERATORS or kind in _DYNAMIC or kind == _BLOCKWISE:
             return True
-        source = self._source.get(node.input[1]) if len(node.input) > 1 else None
-        return source is not None and self._constants[source].dtype in _QUANTIZED
+        sources = self._sources.get(node.input[1], ()) if len(node.input) > 1 else ()
+        return any(self._constants[source].dtype in _QUANTIZED for source in sources)
 
     def _pass_on(self, node: Any) -> None:
         given = node.input[0]
         for name in node.output[:1]:
-            self._source[name] = self._source[given]
+            self._sources[name] = self._sources[given]
             if node.op_type == "DequantizeLinear" and len(node.input) > 1:
                 self._scale[name] = (node.input[1], integer(node, "block_size") > 0)
             elif given in self._scale:
                 self._scale[name] = self._scale[given]
 
     def _parameters(self, node: Any, place: int) -> int:
+        return sum(self._part(node, place, source) for source in self._sources.get(node.input[place], ()))
+
+    def _part(self, node: Any, place: int, source: str) -> int:
         kind, name = str(node.op_type), node.input[place]
-        source = self._source.get(name)
-        if source is None or source in self._seen:
+        if source in self._seen:
             return 0
         constant = self._constants[source]
         main = kind in WEIGHTED and place == WEIGHTED[kind][0]
@@ -152,9 +161,9 @@ class Weights:
         if kind in _WEIGHT_SCALES and len(node.input) > _WEIGHT_SCALES[kind]:
             scale = node.input[_WEIGHT_SCALES[kind]]
         self.blocks |= block
-        source = self._source.get(scale)
-        if source is not None and not block:
-            self.per_channel.append(self._constants[source].elements > 1)
+        sources = self._sources.get(scale, ())
+        if sources and not block:
+            self.per_channel.append(sum(self._constants[source].elements for source in sources) > 1)
 
 
 def quantization(

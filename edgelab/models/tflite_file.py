@@ -24,8 +24,10 @@ _WEIGHTED = {
     "TRANSPOSE_CONV": (1, 3),
     "BATCH_MATMUL": (1, 2),
 }
-_PASS_ON = frozenset({"DEQUANTIZE", "QUANTIZE", "CAST", "RESHAPE", "TRANSPOSE"})
+_PASS_ON = frozenset({"DENSIFY", "DEQUANTIZE", "QUANTIZE", "CAST", "RESHAPE", "TRANSPOSE"})
 _QUANTIZED = frozenset({"int8", "uint8", "int16", "int4", "uint4", "int2"})
+_HALVES = frozenset({"float16", "bfloat16"})
+_STORED_SMALL = _QUANTIZED | _HALVES
 _NOT_WEIGHTS = frozenset({"INT32", "INT64", "UINT32", "UINT64", "BOOL", "STRING", "RESOURCE", "VARIANT"})
 
 
@@ -210,7 +212,7 @@ def _layers(
                 "parameters": parameters,
                 "shape": list(out.shape) if out else [],
                 "dtype": out.dtype if out else "none",
-                "quantized": (operand.dtype in _QUANTIZED if operand else False) if weighted else None,
+                "quantized": (operand.dtype in _STORED_SMALL if operand else False) if weighted else None,
                 "inside": "another graph" if sizes is None else "",
             }
         )
@@ -223,11 +225,13 @@ def _sizes(
     """The shape of every tensor of the main graph, with an open batch of 1 and the sizes given for other open axes."""
     wanted = {i: tuple(given.get(tensors[i].name, tensors[i].shape)) for i in inputs}
     for i, shape in wanted.items():
-        if shape[:1] == (None,):
+        if shape[:1] == (None,) and tensors[i].name not in given:
             wanted[i] = (1, *shape[1:])
     as_converted = all(shape == tensors[i].converted for i, shape in wanted.items())
     if as_converted:
         return [tensor.converted for tensor in tensors]
+    if any(shape[:1] == (None,) for shape in wanted.values()):  # a length, no batch
+        return [t.shape for t in tensors]
     if any(None in shape for shape in wanted.values()):
         return [(1, *t.shape[1:]) if t.shape[:1] == (None,) else t.shape for t in tensors]
     found = tflite_shapes.resized(path, {i: [n for n in shape if n is not None] for i, shape in wanted.items()})
@@ -264,7 +268,7 @@ def _quantization(
 ) -> dict[str, Any]:
     main = [weight.tensor for weight in weights if weight.operator]
     quantized = [tensor for tensor in main if tensor.dtype in _QUANTIZED and tensor.scales]
-    half = [tensor for tensor in main if tensor.dtype in ("float16", "bfloat16")]
+    half = [tensor for tensor in main if tensor.dtype in _HALVES]
     through_dequantize = any(layer["type"] == "DEQUANTIZE" and layer["parameters"] == 0 for layer in layers)
     integer = activations & _QUANTIZED
     if integer:

@@ -90,6 +90,15 @@ def test_without_data_the_inputs_are_random_and_said_so(folder):
         compare(folder / "first.onnx", folder / "first.onnx")
 
 
+@pytest.mark.parametrize("reference", ["one", "pair"])
+def test_a_reference_of_fixed_size_gives_its_steps_to_one_of_open_size(folder, reference):
+    """Its first axis holds the steps of a sequence and not a batch: nobody gives it one step and calls that equal."""
+    others = [folder / "second.onnx", *([folder / "first.onnx"] if reference == "one" else [])]
+    found = compare(folder / f"{reference}.onnx", others, runs=8).to_dict()
+    assert [model["outputs"][0]["max_abs"] < 1e-5 for model in found["models"]] == [True] * len(others)
+    assert all(model["agreement"] is None or model["agreement"]["value"] == 100 for model in found["models"])
+
+
 @pytest.mark.parametrize(
     ("case", "shapes"),
     [

@@ -394,3 +394,35 @@ def test_engines_of_the_same_file_live_side_by_side(onnx_file, x, wanted):
         np.testing.assert_allclose(two.predict(x), wanted, atol=1e-5)
         one.close()
         np.testing.assert_allclose(two.predict(x), wanted, atol=1e-5)
+
+
+def test_what_holds_other_operators_is_profiled_without_them(tmp_path):
+    """The runtime's profiler counts the operators inside of If twice: by themselves and as time of the If."""
+    size = 256
+    weight = numpy_helper.from_array(np.ones((size, size), np.float32), "w")
+    branches = {
+        f"{name}_branch": helper.make_graph(
+            [helper.make_node("MatMul", ["x", "w"], [name], name=f"product_{name}")],
+            name,
+            [],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, None)],
+        )
+        for name in ("then", "else")
+    }
+    nodes = [
+        helper.make_node("ReduceSum", ["x"], ["sum"], keepdims=0),
+        helper.make_node("Cast", ["sum"], ["c"], to=TensorProto.BOOL),
+        helper.make_node("If", ["c"], ["y"], name="choice", **branches),
+    ]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [size, size])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", inputs, outputs, [weight]),
+        ir_version=10,
+        opset_imports=[helper.make_opsetid("", 18)],
+    )
+    onnx.save(model, tmp_path / "if.onnx")
+    with open_engine(tmp_path / "if.onnx") as engine:
+        found = {o.type: o for o in engine.profile(np.ones((size, size), np.float32), runs=4)}
+    assert found["If"].median_ms < 0.5 * found["MatMul"].median_ms
+    assert found["If"].ran_in == "float32"

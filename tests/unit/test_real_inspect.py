@@ -207,3 +207,76 @@ def test_external_weights_inside_of_a_branch_are_counted(tmp_path):
     assert report.bytes == path.stat().st_size + 128
     assert report.parameters == 32
     assert report.macs is None
+
+
+def test_the_links_of_a_model_cache_are_followed(tmp_path):
+    """A hub keeps links in a snapshot to files that are called by their content."""
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", 16]) for n in "xy")
+    weight = numpy_helper.from_array(np.ones((16, 16), np.float32), "w")
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", [x], [y], [weight])
+    model = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 18)])
+    settings = {"save_as_external_data": True, "size_threshold": 0}
+    onnx.save(model, tmp_path / "model.onnx", location="model.onnx_data", **settings)
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots" / "1a2b" / "onnx"
+    blobs.mkdir()
+    snapshot.mkdir(parents=True)
+    whole = 0
+    for name, blob in (("model.onnx", "9f"), ("model.onnx_data", "e0")):
+        whole += (tmp_path / name).stat().st_size
+        (tmp_path / name).rename(blobs / blob)
+        (snapshot / name).symlink_to(f"../../../blobs/{blob}")
+    report = inspect_model(snapshot / "model.onnx")
+    assert (report.bytes, report.macs) == (whole, 256)
+    (row,) = bench([snapshot / "model.onnx"], runs=8).models
+    assert row.bytes == whole
+    secret = tmp_path / "secret"
+    secret.write_bytes(bytes(2000))
+    (snapshot / "model.onnx_data").unlink()
+    (snapshot / "model.onnx_data").symlink_to(secret)
+    with pytest.raises(BadFile, match="outside of its folder"):
+        inspect_model(snapshot / "model.onnx")
+
+
+def test_weights_that_are_cut_and_joined_before_their_operator_are_counted(tmp_path):
+    """As exporters order the gates of recurrent layers anew: Slice and Concat of one constant."""
+    info = helper.make_tensor_value_info
+    weight = numpy_helper.from_array(np.ones((4, 24), np.float32), "w")
+    numbers = {"a": [0], "m": [12], "e": [24], "axis": [1]}
+    held = [weight, *(numpy_helper.from_array(np.array(v, np.int64), k) for k, v in numbers.items())]
+    nodes = [
+        helper.make_node("Slice", ["w", "a", "m", "axis"], ["first"]),
+        helper.make_node("Slice", ["w", "m", "e", "axis"], ["second"]),
+        helper.make_node("Concat", ["second", "first"], ["other"], axis=1),
+        helper.make_node("MatMul", ["x", "other"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes, "g", [info("x", TensorProto.FLOAT, ["N", 4])], [info("y", TensorProto.FLOAT, ["N", 24])], held
+    )
+    path = tmp_path / "gates.onnx"
+    onnx.save(helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 18)]), path)
+    report = inspect_model(path)
+    assert [layer.parameters for layer in report.layers] == [0, 0, 0, 96]
+    assert (report.parameters, report.macs, report.weight_bytes) == (96, 96, {"float32": 384})
+
+
+def test_an_open_number_of_steps_is_no_batch_of_one(tmp_path):
+    """A time-major layer without an open batch: its steps, first among the axes, are open."""
+    info, hidden = helper.make_tensor_value_info, 6
+    shapes = {"w": (1, 3 * hidden, 5), "r": (1, 3 * hidden, hidden)}
+    held = [numpy_helper.from_array(np.ones(shape, np.float32), name) for name, shape in shapes.items()]
+    node = helper.make_node("GRU", ["x", "w", "r"], ["y"], hidden_size=hidden)
+    inputs = [info("x", TensorProto.FLOAT, ["time", "batch", 5])]
+    graph = helper.make_graph([node], "g", inputs, [info("y", TensorProto.FLOAT, None)], held)
+    path = tmp_path / "steps.onnx"
+    onnx.save(helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 18)]), path)
+    report = inspect_model(path)
+    assert report.macs is None
+    assert "'x' with --shape" in report.table().note
+    assert sized(path, dims=["time=8"]).macs == 8 * 3 * hidden * (5 + hidden)
+
+
+def test_float16_weights_are_said_of_the_operators_that_hold_them():
+    report = inspect_model(CASES / "mcu" / "tf56546_float16.tflite")
+    assert (report.quantization.kind, report.quantization.weights) == ("weights_only", ("float16",))
+    assert report.quantization.quantized_operators == report.quantization.weighted_operators == 2
+    assert "in 2 of 2 operators" in report.table().note
