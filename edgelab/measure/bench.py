@@ -24,6 +24,7 @@ from edgelab.engines.base import OperatorTime
 from edgelab.errors import BadInput, EdgelabError, EngineCrash, EngineLate
 from edgelab.feeding.options import FeedOptions
 from edgelab.feeding.plan import Feed, ModelFile, plan_feeds
+from edgelab.files import expanded
 from edgelab.measure.bench_report import Benched, BenchReport
 from edgelab.measure.compare import distinct_names, why_untimed
 from edgelab.measure.machine import machine
@@ -103,7 +104,7 @@ def bench(
         If a file cannot be read, what is fed does not fit it, or none could be run. What could be timed is reported
         with the reason why the rest was not: a runtime that died or timed out, an interrupt, a profiler that failed.
     """
-    files = [Path(p) for p in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
+    files = [expanded(p) for p in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
     options = feed or FeedOptions(batch=batch)
     _check(files, options.batch, runs, warmup, duration, timeout)
     deadline = None if timeout is None else time.monotonic() + timeout

@@ -89,7 +89,7 @@ def compare(
         raise BadInput("Name at least one model to hold against the reference.")
     for name, value in (("max_loss", max_loss), ("max_slowdown", max_slowdown)):
         check_limit(name, value)
-    paths = [expanded(reference), *map(Path, models)]
+    paths = [expanded(reference), *map(expanded, models)]
     settings = {} if timeout is None else {"timeout": timeout}
     with ExitStack() as stack:
         engines = [stack.enter_context(open_engine(path, threads=threads, **settings)) for path in paths]
