@@ -21,9 +21,9 @@ from edgelab.feeding.matching import Match, first_logits, match_outputs
 from edgelab.feeding.options import FeedOptions
 from edgelab.files import expanded
 from edgelab.measure import quality
+from edgelab.measure.compared_times import ComparedTimes, compared_times
 from edgelab.measure.comparison import Compared, Comparison
 from edgelab.measure.gates import Gate, at_most, check_limit
-from edgelab.measure.racing import Race, race
 from edgelab.measure.source import Source, source_of
 from edgelab.reading import Reading
 
@@ -98,7 +98,7 @@ def compare(
             raise BadInput("max_loss needs labels: give data with y, the class of each item.")
         sides = _sides(paths, engines, given, progress=progress)
         names = distinct_names(paths)
-        times = race(dict(zip(names, engines, strict=True)), given.singles(), runs, seed, progress=progress)
+        times = compared_times(dict(zip(names, engines, strict=True)), given.singles(), runs, seed, progress=progress)
         compared = tuple(
             _compared(side, sides[0], times, names[0], name, given)
             for side, name in list(zip(sides, names, strict=True))[1:]
@@ -154,7 +154,7 @@ def _sides(paths: Sequence[Path], engines: Sequence[Engine], given: Source, *, p
     return sides
 
 
-def _compared(side: _Side, first: _Side, times: Race, reference: str, name: str, given: Source) -> Compared:
+def _compared(side: _Side, first: _Side, times: ComparedTimes, reference: str, name: str, given: Source) -> Compared:
     groups = None if given.group is None else {"group": given.group}
     before, result = first.result, side.result
     both = before is not None and result is not None
@@ -181,7 +181,7 @@ def _compared(side: _Side, first: _Side, times: Race, reference: str, name: str,
     )
 
 
-def _about(first: _Side, times: Race, name: str) -> dict[str, Any]:
+def _about(first: _Side, times: ComparedTimes, name: str) -> dict[str, Any]:
     p50 = times.p50(name)
     return {
         "file": str(first.path),
@@ -193,7 +193,9 @@ def _about(first: _Side, times: Race, name: str) -> dict[str, Any]:
     }
 
 
-def _gates(one: Compared, limits: Mapping[str, float], times: Race, reference: str, name: str) -> tuple[Gate, ...]:
+def _gates(
+    one: Compared, limits: Mapping[str, float], times: ComparedTimes, reference: str, name: str
+) -> tuple[Gate, ...]:
     found = []
     if "max_loss" in limits:
         loss = None if one.loss is None else one.loss.loss

@@ -12,7 +12,7 @@ from edgelab import cli
 from edgelab.errors import BadInput, EngineLate
 from edgelab.feeding.arrays import Arrays
 from edgelab.feeding.options import FeedOptions
-from edgelab.measure import racing
+from edgelab.measure import compared_times
 from edgelab.measure.compare import compare
 from edgelab.measure.gates import at_most, passed
 from edgelab.quiet import silenced
@@ -165,7 +165,7 @@ def test_a_failed_timing_costs_nothing_that_is_known(folder, labelled, monkeypat
     def late(*_, **__):
         raise EngineLate("The runtime gave no answer in time.")
 
-    monkeypatch.setattr(racing, "measure_latency", late)
+    monkeypatch.setattr(compared_times, "measure_latency", late)
     files = ("compare", folder / "first.onnx", folder / "second.onnx", "--data", labelled / "d.npz")
     status, found = call(capsys, *files, "--max-loss", 50, "--max-slowdown", 10)
     assert status == 0

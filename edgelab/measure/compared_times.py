@@ -19,7 +19,7 @@ _FEWEST = 8
 
 
 @dataclass(frozen=True)
-class Race:
+class ComparedTimes:
     """The report of those that were timed, and why others were not."""
 
     report: LatencyReport | None
@@ -57,9 +57,9 @@ class Race:
         return replace(ratio, value=100 * (ratio.value - 1), unit="%", low=low, high=high)
 
 
-def race(
+def compared_times(
     engines: Mapping[str, Engine], feeds: Mapping[int, Any], runs: int, seed: int, *, progress: bool = False
-) -> Race:
+) -> ComparedTimes:
     """Time files in turn, each with its own first item; one that fails is left out and named.
 
     Parameters
@@ -90,15 +90,15 @@ def race(
         except EdgelabError as error:
             untimed[name] = str(error)
     if not pairs:
-        return Race(None, untimed)
+        return ComparedTimes(None, untimed)
     affordable = int(BUDGET_SECONDS / max(seconds, 1e-9))
     count = max(2, min(runs, affordable))
     warmup = max(0, min(_WARMUP, affordable // 4))
     try:
         report = measure_latency(pairs, None, count, warmup, seed=seed, progress=progress)
     except EdgelabError as error:
-        return Race(None, {**untimed, **dict.fromkeys(pairs, str(error))})
+        return ComparedTimes(None, {**untimed, **dict.fromkeys(pairs, str(error))})
     if count < min(runs, _FEWEST):
         fewer = f"Runs are slow here: {count} of each were timed."
         report = replace(report, note=" ".join(filter(None, [report.note, fewer])))
-    return Race(report, untimed)
+    return ComparedTimes(report, untimed)
