@@ -83,13 +83,13 @@ def test_a_killed_kernel(home):
     plant(home, "time.sleep(600)")
     child = start(home)
     kernel(home).kill()
-    held(home, child, "The kernel of 'example' died in cell 6 of 26; nothing was written.")
+    held(home, child, "The kernel of 'example' died in cell 6 of 34; nothing was written.")
 
 
 @posix
 def test_a_kernel_that_native_code_takes_down_leaves_its_last_words(home):
     plant(home, 'os.write(2, b"allocation failed\\n")\nos.abort()')
-    held(home, start(home), "died in cell 6 of 26 (its last words: ")
+    held(home, start(home), "died in cell 6 of 34 (its last words: ")
 
 
 @posix
@@ -99,7 +99,7 @@ def test_an_interrupted_run(home, number):
     child = start(home)
     process = kernel(home)
     child.send_signal(number)
-    held(home, child, "The run of 'example' was interrupted in cell 6 of 26; nothing was written.")
+    held(home, child, "The run of 'example' was interrupted in cell 6 of 34; nothing was written.")
     assert gone(process)
 
 
@@ -121,6 +121,6 @@ def test_a_cell_that_raises_keeps_the_notebook_beside_the_last_result(home):
     child = start(home)
     out, err = child.communicate(timeout=60)
     assert (child.returncode, out) == (2, "")
-    assert "stopped in cell 6 of 26 (ValueError: two); the notebook up to there is" in err
+    assert "stopped in cell 6 of 34 (ValueError: two); the notebook up to there is" in err
     assert (home / "runs" / "example" / "example.failed.ipynb").exists()
     assert (home / "runs" / "example" / "example.json").read_text(encoding="utf-8") == "before"

@@ -114,7 +114,7 @@ def test_the_progress_page(home):
     text = path.read_text(encoding="utf-8")
     page = Page(text)
     assert "1 of 2 exercises solved" in page.text
-    assert "A percentile by the nearest-rank rulesolved32" in page.text.replace("\n", "")
+    assert "Which of the runs is the percentile?solved32" in page.text.replace("\n", "")
     assert "How many times as fastto do00" in page.text.replace("\n", "")
     assert "how <many>?2.00x2.50x" in page.text.replace("\n", "")
     assert page.text.count("how <many>?") == 2

@@ -53,6 +53,7 @@ def resolved(model: Model) -> Resolved:
     names = model.variables
     if not any(op.code in OPERATORS for op in model.operators):
         return Resolved(model, {})
+    _check_operands(model)
     _check_first_values(model)
     once = [k for k, op in enumerate(model.operators) if op.code == "CALL_ONCE"]
     early = [op for op in model.operators[: max(once, default=0)] if op.code in ("READ_VARIABLE", "ASSIGN_VARIABLE")]
@@ -66,6 +67,18 @@ def resolved(model: Model) -> Resolved:
             initial[handles[0]] = content
     kept = tuple(op for op in model.operators if op.code not in ("CALL_ONCE", "VAR_HANDLE"))
     return Resolved(replace(model, operators=kept, subgraphs=()), initial)
+
+
+def _check_operands(model: Model) -> None:
+    """Every operator on variables has the operands that it needs; a damaged file may lack them."""
+    needed = {"VAR_HANDLE": (0, 1), "READ_VARIABLE": (1, 1), "ASSIGN_VARIABLE": (2, 0)}
+    for op in model.all_operators:
+        if op.code not in needed:
+            continue
+        inputs, outputs = needed[op.code]
+        operands = (*op.inputs[:inputs], *op.outputs[:outputs])
+        if len(operands) < inputs + outputs or min(operands) < 0:
+            raise BadInput(f"{where(model, op)} lacks an operand; convert the model anew.")
 
 
 def _check_first_values(model: Model) -> None:
