@@ -115,7 +115,7 @@ def test_the_progress_page(home):
     page = Page(text)
     assert "1 of 2 exercises solved" in page.text
     assert "Which of the runs is the percentile?solved32" in page.text.replace("\n", "")
-    assert "How many times as fastto do00" in page.text.replace("\n", "")
+    assert "How many times as fast?to do00" in page.text.replace("\n", "")
     assert "how <many>?2.00x2.50x" in page.text.replace("\n", "")
     assert page.text.count("how <many>?") == 2
     assert "a <b>" in page.text
