@@ -35,6 +35,7 @@ _TARGET = re.compile(
 _FORBIDDEN = re.compile(r"torch\.ops\.aten\.(?:from_file|save|_print|_assert_async)\b")
 _NAME = re.compile(r"[A-Za-z_][\w.\-]*")
 _LONGEST_EXPRESSION = 4000
+_DEEPEST_EXPRESSION = 500
 _ARITHMETIC = (
     *(ast.Expression, ast.BinOp, ast.UnaryOp, ast.Compare, ast.BoolOp, ast.keyword, ast.Load),
     *(ast.operator, ast.unaryop, ast.cmpop, ast.boolop),
@@ -185,8 +186,18 @@ def _check_expression(file: Path, text: Any) -> None:
         tree = ast.parse(text, mode="eval") if isinstance(text, str) and len(text) < _LONGEST_EXPRESSION else None
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         tree = None
-    if tree is None or not all(_is_arithmetic(node) for node in ast.walk(tree)):
+    if tree is None or _is_deep(tree) or not all(_is_arithmetic(node) for node in ast.walk(tree)):
         raise BadFile(f"{file} gives a size as '{_short(text)}', which is no arithmetic; export it again.")
+
+
+def _is_deep(tree: ast.AST) -> bool:
+    """Whether it nests deeper than a size does; Python's own bound moves with the process's recursion limit."""
+    nodes: list[ast.AST] = [tree]
+    for _ in range(_DEEPEST_EXPRESSION):
+        nodes = [child for node in nodes for child in ast.iter_child_nodes(node)]
+        if not nodes:
+            return False
+    return True
 
 
 def _is_arithmetic(node: ast.AST) -> bool:

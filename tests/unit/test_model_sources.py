@@ -1,6 +1,7 @@
 """Sources of a conversion as data: what a hostile .pt2 or .keras file may hold, and that none of it gets through."""
 
 import json
+import sys
 import zipfile
 
 import pytest
@@ -125,6 +126,16 @@ def test_what_could_run_code_is_refused_by_name(tmp_path, what):
         clean_copy(source, tmp_path / "clean.pt2")
     assert says in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_deep_size_is_refused_whatever_depth_python_allows(tmp_path):
+    before = sys.getrecursionlimit()
+    try:
+        sys.setrecursionlimit(20_000)
+        test_what_could_run_code_is_refused_by_name(tmp_path, "a deep size")
+    finally:
+        sys.setrecursionlimit(before)
+    clean_copy(write(tmp_path / "layers.pt2", model=with_size("(" * 60 + "s" + "-1)//2" * 60)), tmp_path / "kept.pt2")
 
 
 def test_a_program_that_is_cut_short_or_doubled_is_a_sentence(tmp_path):
