@@ -17,6 +17,7 @@ _HOMES = {
     "Recipe": "distill_training",
     "apply_masks": "prune",
     "ask": "distill_training",
+    "adapted": "lowrank_adapters",
     "audit": "prune_audit",
     "distillation_loss": "distill",
     "fine_tune": "prune_train",
