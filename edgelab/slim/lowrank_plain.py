@@ -83,10 +83,10 @@ def thin_convolution(layer: nn.Conv2d, rank: int) -> nn.Sequential:
     return factorise_layer(layer, rank)
 
 
-def rank_in_time(ranks: Sequence[int], milliseconds: Callable[[int], float], budget_ms: float) -> int:
+def rank_in_time(ranks: Sequence[int], time_of: Callable[[int], float], budget: float) -> int:
     """The largest of the sorted ``ranks`` whose time is within the budget, found by halving; 0 if none is.
 
-    ``milliseconds`` measures one rank, which takes long: it is asked about as rarely as halving allows.
+    ``time_of`` measures one rank, which takes long: it is asked about as rarely as halving allows.
 
     Examples
     --------
@@ -96,7 +96,7 @@ def rank_in_time(ranks: Sequence[int], milliseconds: Callable[[int], float], bud
     low, high = 0, len(ranks)  # all before low fit, none from high on does
     while low < high:
         middle = (low + high) // 2
-        if milliseconds(ranks[middle]) <= budget_ms:
+        if time_of(ranks[middle]) <= budget:
             low = middle + 1
         else:
             high = middle
