@@ -175,7 +175,7 @@ def my_energy_rank(values, share):
     "thin_linear": [
         (_thin(weights="left.clone(), right.clone()"), "the right matrix meets the input"),
         (_thin(first="True"), "the first layer has none"),
-        (_thin(bias="pass"), "the answer"),
+        (_thin(bias="pass"), "was not copied"),
         (_thin(bias="if layer.bias is not None: second.bias.data = layer.bias.data"), "share no memory"),
         (_thin(between="nn.ReLU(), "), "nothing between them"),
     ],
