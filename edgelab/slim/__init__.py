@@ -1,10 +1,11 @@
 """Networks with fewer weights: pruning, distillation into a smaller network, and layers of low rank.
 
-Pruning: ``prune`` sets weights to zero, ``prune_groups`` and ``prune_filters`` take filters out, ``prune_train`` trains
-on, ``prune_packed`` counts bytes, ``prune_audit`` says what a tool did. Distillation: ``distill`` holds the losses,
-``distill_training`` trains a student. Low rank: ``lowrank`` makes two thin layers of one, ``lowrank_adapters`` learns
-thin corrections (LoRA) and merges them, ``lowrank_plain`` holds the steps by hand. `edgelab.toolbox.prune` and `edgelab.toolbox.distill` do all of it for a network
-of one's own. Fewer bits are `edgelab.compress`.
+Pruning: ``prune`` sets weights to zero, ``prune_groups`` and ``prune_filters`` take filters out, ``prune_train``
+trains on, ``prune_packed`` counts bytes, ``prune_audit`` says what a tool did. Distillation: ``distill`` holds the
+losses, ``distill_training`` trains a student. Low rank: ``lowrank`` makes two thin layers of one,
+``lowrank_adapters`` learns thin corrections (LoRA) and merges them, ``lowrank_plain`` holds the steps by hand.
+`edgelab.toolbox.prune` and `edgelab.toolbox.distill` do all of it for a network of one's own. Fewer bits are
+`edgelab.compress`.
 
 Names load when they are used: PyTorch is imported then, not before.
 """
