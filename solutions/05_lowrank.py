@@ -117,15 +117,15 @@ right = hits(head)
 record("accuracy.whole", quality.accuracy_reading(right, "PyTorch, whole head"))
 
 # %%
+linear = {f"linear layer {i}": layer for i, layer in enumerate(head[1::2], 1)}
 Table(
     "The network's weights",
     ("part", "shape", "weights"),
     [
-        ("convolutions", "", nets.count_parameters(trunk)),
+        ("convolutions", "several", nets.count_parameters(trunk)),
         *[
-            (f"linear layer {i}", " x ".join(map(str, layer.weight.shape)), n)
-            for i, layer in enumerate(head[1::2], 1)
-            if (n := layer.weight.numel())
+            (name, " x ".join(map(str, layer.weight.shape)), layer.weight.numel())
+            for name, layer in linear.items()
         ],
     ],
 )
