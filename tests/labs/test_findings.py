@@ -209,7 +209,7 @@ SAID = [
     ("lowrank", "merged", "slow", ["even takes less time", "it takes more time", "answer differently"], ["alike"]),
     ("lowrank", "tools", "fast", ["Yours reaches the best possible error"], ["Yours is"]),
     ("lowrank", "tools", "slow", ["Yours is 5 % above"], ["reaches"]),
-    ("lowrank", "device", "fast", ["times smaller and faster", "still ran in float"], ["times smaller and slower"]),
+    ("lowrank", "device", "fast", ["times smaller and faster", "as ConvInteger"], ["times smaller and slower, 1."]),
     ("lowrank", "device", "slow", ["times smaller and slower", "it loses"], ["even gains"]),
     ("lowrank", "where", "fast", ["faster: ", "linear 512 x 3,072"], ["{"]),
     ("lowrank", "where", "slow", ["slower, with half of the bytes: "], ["; faster"]),

@@ -28,11 +28,11 @@ def thin_product(rows: int, columns: int, rank: int, *, title: str = "") -> Pict
     unit = _LONGEST / max(rows, columns)
     high, wide, thin = (max(_THINNEST, n * unit) for n in (rows, columns, rank))
     top = 34.0
-    canvas = Canvas(top + max(high, thin) + 62)
+    canvas = Canvas(top + max(high, thin) + 40)
     middle = top + high / 2
     x = 20.0
     canvas.rect(x, top, wide, high, fill="blue-soft", stroke="blue", corner=2)
-    canvas.text(x + wide / 2, top - 12, f"{rows:,} x {columns:,}", anchor="middle", size=14)
+    canvas.text(max(x + wide / 2, 70), top - 12, f"{rows:,} x {columns:,}", anchor="middle", size=14)
     canvas.text(x, top + high + 26, f"{rows * columns:,} numbers", bold=True, size=14)
     x = 300.0
     canvas.text(x - 42, middle + 7, "≈", size=24, bold=True)
