@@ -265,7 +265,8 @@ thin_factors = check("thin_factors", my_thin_factors, plain.thin_factors)
 
 # %%
 levels = (1, 2, 4, 8, 32)
-chosen = [int(np.flatnonzero(signs.test.y == k)[0]) for k in (0, 3, 6)]
+by_day = signs.test.groups["lighting"] == "day"
+chosen = [int(np.flatnonzero(by_day & (signs.test.y == k))[0]) for k in (0, 3, 6)]
 grey = torch.from_numpy(signs.test.x[chosen].mean(axis=1))
 
 # %% tags=["folded"]
@@ -543,7 +544,7 @@ ui.worked_table(
 )
 
 # %% [markdown]
-# $$ r(\eta) = \min \Big\{ r : \sum_{i \le r} s_i^2 \ge \eta \sum_i s_i^2 \Big\} $$
+# $$ r(\eta) = \min \{ r : \sum_{i \le r} s_i^2 \ge \eta \sum_i s_i^2 \} $$
 #
 # For 0.85 rank 1 is enough, for 0.9 it takes 2, and for 0.95 it takes 3. The rule is cheap, because it needs no data. Whether it is good, you will see below your function.
 
@@ -1901,14 +1902,17 @@ def lost_ahead(task, times, trained):
     return lowrank_figures.loss(ahead["runs"], task, times, trained=trained)
 
 
+rows = [
+    (task, times, *[lost_ahead(task, times, on).figure() for on in (False, True)])
+    for task in tasks
+    for times in lowrank_figures.TASKS[task].times
+]
+date, machine = lowrank_figures.made_on(ahead["runs"])
 Table(
     "Points lost against the whole network",
     ("network", "times smaller", "as cut", "trained on"),
-    [
-        (task, times, lost_ahead(task, times, False), lost_ahead(task, times, True))
-        for task in tasks
-        for times in lowrank_figures.TASKS[task].times
-    ],
+    rows,
+    f"Measured on {date}, {machine}.",
 )
 
 

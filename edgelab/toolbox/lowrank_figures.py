@@ -77,8 +77,7 @@ def features(dataset: Dataset) -> Dataset:
     def seen(split: Split) -> Split:
         return replace(split, x=nets.predict_logits(net, split.x))
 
-    parts = {name: seen(getattr(dataset, name)) for name in ("train", "validation", "test")}
-    return replace(dataset, **parts)
+    return replace(dataset, train=seen(dataset.train), validation=seen(dataset.validation), test=seen(dataset.test))
 
 
 def new_head(seed: int = 0) -> nn.Sequential:
@@ -92,14 +91,17 @@ def spectra(dataset: Dataset) -> Dataset:
     def of(split: Split) -> NDArray[np.float64]:
         x = split.x[:, 0] / split.x[:, 0].std(axis=1, keepdims=True)
         both = [np.abs(np.fft.rfft(each, axis=1))[:, 1:] for each in (x, np.abs(x))]
-        return np.log1p(np.concatenate(both, axis=1))
+        return np.asarray(np.log1p(np.concatenate(both, axis=1)), dtype=np.float64)
 
-    found = {name: of(getattr(dataset, name)) for name in ("train", "validation", "test")}
-    mean, spread = found["train"].mean(axis=0), found["train"].std(axis=0) + 1e-6
-    parts = {
-        name: replace(getattr(dataset, name), x=((x - mean) / spread).astype(np.float32)) for name, x in found.items()
-    }
-    return replace(dataset, **parts)
+    seen = of(dataset.train)
+    mean, spread = seen.mean(axis=0), seen.std(axis=0) + 1e-6
+
+    def standardised(split: Split) -> Split:
+        return replace(split, x=((of(split) - mean) / spread).astype(np.float32))
+
+    parts = (standardised(split) for split in (dataset.train, dataset.validation, dataset.test))
+    train, validation, test = parts
+    return replace(dataset, train=train, validation=validation, test=test)
 
 
 TASKS: dict[str, Task] = {
@@ -163,7 +165,7 @@ def ranks_at(network: nn.Module, layers: tuple[str, ...], times: float) -> dict[
     modules = dict(network.named_modules())
     ranks = {}
     for name in layers:
-        rows, columns = lowrank.matrix_of(modules[name]).shape  # type: ignore[arg-type]
+        rows, columns = lowrank.matrix_of(modules[name]).shape
         ranks[name] = max(1, min(rows, columns, int(rows * columns / times / (rows + columns))))
     return ranks
 
@@ -321,7 +323,8 @@ def _run(wanted: Run, whole: nn.Module, dataset: Dataset) -> Run:
 def _seeded(seed: int, into: int, classes: int, hidden: tuple[int, ...]) -> nn.Sequential:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return nets.mlp(into, classes, hidden)
+        net: nn.Sequential = nets.mlp(into, classes, hidden)
+    return net
 
 
 def _save(path: Path, runs: list[Run]) -> None:
