@@ -37,7 +37,7 @@ budget = 0.75  # of the whole network's time that the thin one may take
 steps = 24  # training steps of LoRA
 runs = 60  # timed inferences of each contender
 my_data = ""  # bring your own: an .npz file with x (float32, channels first), y, group
-my_weights = ""  # bring your own: a .safetensors file or an .npz with weight matrices
+my_weights = ""  # bring your own: .safetensors, .npz or .onnx with weight matrices
 
 # %% tags=["setup", "folded"]
 import copy
@@ -73,6 +73,7 @@ from edgelab.engines import open_engine
 from edgelab.measure import latency, quality
 from edgelab.slim import lowrank, prune_train
 from edgelab.slim import lowrank_plain as plain
+from edgelab.slim.lowrank_files import read_matrices
 from edgelab.toolbox import distill_text, lowrank_figures, what_ran
 
 begin("lowrank")
@@ -2121,24 +2122,15 @@ challenge(
 # %% [markdown]
 # ## Bring your own
 #
-# `my_weights` takes a `.safetensors` or an `.npz` of yours: every matrix in it is read, and the table says at which rank it begins to save, what energy asks for, and what rank a share of a fifth of its weights would be. `my_data` takes an
+# `my_weights` takes a `.safetensors`, `.npz` or `.onnx` file of yours: every matrix in it is read, and the table says of the first twelve at which rank it begins to save, what energy asks for, and what rank a share of a fifth of its weights would be. `my_data` takes an
 # `.npz` with `x`, `y` and, if you have it, `group`: then a network with large layers is trained on it, cut, and trained on. Leave both empty and this section runs on the digits.
 
 # %%
-if my_weights.endswith(".npz"):
-    with np.load(Path(my_weights).expanduser(), allow_pickle=False) as stored:
-        arrays = {name: torch.from_numpy(stored[name]) for name in stored.files}
-elif my_weights:
-    from safetensors.torch import load_file
-
-    arrays = load_file(Path(my_weights).expanduser())
-else:
-    arrays = reader.state_dict()
-matrices = {
-    n: w.float()
-    for n, w in arrays.items()
-    if w.ndim == 2 and min(w.shape) > 1 and w.is_floating_point()
-}
+matrices = (
+    read_matrices(my_weights)
+    if my_weights
+    else {n: w for n, w in reader.state_dict().items() if w.ndim == 2}
+)
 
 # %%
 rows = []

@@ -135,7 +135,7 @@ TASKS: dict[str, Task] = {
             for name in ("attention.query", "attention.key", "attention.value", "attention.out", "layers.0", "layers.2")
         ),
         {},
-        {"steps": 40, "learning_rate": 3e-3, "batch_size": 32},
+        {"steps": 40, "learning_rate": 0.0003, "batch_size": 32},
         own=False,
     ),
     "convolutions": Task(
