@@ -1913,14 +1913,14 @@ def finding_ahead(held, lost, allowed):
     said = []
     for task, judged in held.items():
         each = [
-            f"{times} times smaller {'shown' if good else 'not shown'} ({lost[task][times].figure()})"
+            f"at {times} times {lost[task][times].figure()}, {'shown' if good else 'not shown'}"
             for times, good in judged.items()
         ]
-        said.append(f"{task}: {', '.join(each)}")
+        said.append(f"{task}: {'; '.join(each)}")
     bounds = " and ".join(
         f"{points:g} at {times} times smaller" for times, points in allowed.items()
     )
-    return f"That at most so many points are lost after training on, {bounds}: {'; '.join(said)}."
+    return f"Points lost after training on, and whether at most {bounds} was shown. {'. '.join(said)}."
 
 
 finding(

@@ -217,7 +217,7 @@ CHANGES: dict[str, dict[str, tuple[str, Change]]] = {
         "recap": ("100 points less gained", lambda a: [{t: shifted(g, -100.0) for t, g in a[0].items()}, a[1]]),
     },
     "lowrank": {
-        "energy": ("a rule that saves, and answers that need more", lambda a: [40, 64, a[2], 0.95]),
+        "energy": ("a rule that saves nothing, and answers that need all", lambda a: [450, 512, a[2], 1.0]),
         "trained_on": ("60 points less brought back", lambda a: [shifted(a[0], -60.0), *a[1:]]),
         "in_time": ("no rank in time", lambda a: [0, *a[1:]]),
         "lora": ("80 points less gained", lambda a: [shifted(a[0], -80.0), *a[1:]]),
