@@ -1306,14 +1306,14 @@ def my_lora(x, layer, down, up, alpha):
     ### BEGIN SOLUTION
     bias = None if layer.bias is None else layer.bias.detach()
     frozen = F.linear(x, layer.weight.detach(), bias)
-    return frozen + alpha / len(down) * (x @ down.T) @ up.T
+    return frozen + alpha / down.shape[0] * (x @ down.T) @ up.T
     ### END SOLUTION
 
 
 # %% [markdown] tags=["hints:lora"]
-# 1. `x` holds its features last, so going down is `x @ down.T`, and the rank is `len(down)`.
+# 1. `x` holds its features last, so going down is `x @ down.T`, and the rank is `down.shape[0]`.
 # 2. `F.linear(x, layer.weight.detach(), ...)` computes the layer without a gradient for its weights; a bias may be missing.
-# 3. `frozen + alpha / len(down) * (x @ down.T) @ up.T`
+# 3. `frozen + alpha / down.shape[0] * (x @ down.T) @ up.T`
 
 
 # %% tags=["check:lora", "hidden"]
@@ -1463,9 +1463,10 @@ accuracy = {
     name: quality.accuracy_reading(found, name) for name, found in answers.items()
 }
 accuracy["old words, as it was"] = quality.accuracy_reading(before_update, "old words")
+accuracy["old words, with it"] = quality.accuracy_reading(after_update, "old words")
 title = f"New words: {accuracy['as it was'].figure()}, and {accuracy['with the correction'].figure()} with a correction of {trainable:,} numbers"
 figure = ui.bars(list(accuracy), list(accuracy.values()), title, "test accuracy in %")
-ui.show(figure, alt=f"Three bars. {title}.")
+ui.show(figure, alt=f"Four bars. {title}.")
 whose("lora")
 
 
@@ -1519,14 +1520,14 @@ def my_merged_weight(weight, down, up, alpha):
     """Weights (out, in) of a plain layer that answers as layer and correction do."""
     # TODO: the formula; weight stays as it is.
     ### BEGIN SOLUTION
-    return weight + alpha / len(down) * up @ down
+    return weight + alpha / down.shape[0] * up @ down
     ### END SOLUTION
 
 
 # %% [markdown] tags=["hints:merged_weight"]
 # 1. `up @ down` has the shape of the weights: (out, rank) times (rank, in).
 # 2. The factor is the same as in `lora`: forget it, and the merged network is another one.
-# 3. `weight + alpha / len(down) * up @ down`
+# 3. `weight + alpha / down.shape[0] * up @ down`
 
 
 # %% tags=["check:merged_weight", "hidden"]

@@ -115,7 +115,7 @@ def lora(
     After Hu et al. 2021: the correction counts ``alpha / rank`` times.
     """
     frozen = f.linear(x, layer.weight.detach(), None if layer.bias is None else layer.bias.detach())
-    return frozen + alpha / len(down) * (x @ down.T) @ up.T
+    return frozen + alpha / down.shape[0] * (x @ down.T) @ up.T
 
 
 def merged_weight(weight: torch.Tensor, down: torch.Tensor, up: torch.Tensor, alpha: float) -> torch.Tensor:
@@ -126,4 +126,4 @@ def merged_weight(weight: torch.Tensor, down: torch.Tensor, up: torch.Tensor, al
     >>> merged_weight(torch.ones(1, 2), torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0]]), alpha=3.0).tolist()
     [[7.0, 1.0]]
     """
-    return weight + alpha / len(down) * up @ down
+    return weight + alpha / down.shape[0] * up @ down
