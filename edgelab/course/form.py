@@ -36,7 +36,7 @@ QUIET_SECTIONS = ("Claims",)
 PICTURES = (
     "calibration_flow", "convolution", "fixed_point_multiply", "halving", "images_by", "memory_map", "memory_ribbon",
     "pipeline", "range_to_integers", "scale_per_channel", "side_by_side", "smlad", "soft_targets", "tensor_lives",
-    "turns", "worked_table",
+    "thin_product", "turns", "worked_table",
 )  # fmt: skip
 """What `edgelab.ui` draws of an idea, by the name of the function."""
 _PICTURE = re.compile(rf"\bui\.({'|'.join(PICTURES)})\(")

@@ -23,6 +23,7 @@ from edgelab.ui.pictures import (
     smlad,
     soft_targets,
     tensor_lives,
+    thin_product,
     turns,
     worked_table,
 )
@@ -70,6 +71,7 @@ __all__ = [
     "staircase",
     "stairs",
     "tensor_lives",
+    "thin_product",
     "toggle",
     "turns",
     "waves_figure",

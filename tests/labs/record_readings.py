@@ -216,6 +216,29 @@ CHANGES: dict[str, dict[str, tuple[str, Change]]] = {
         "pruned": ("100 points more for the student", lambda a: [{t: shifted(g, 100.0) for t, g in a[0].items()}]),
         "recap": ("100 points less gained", lambda a: [{t: shifted(g, -100.0) for t, g in a[0].items()}, a[1]]),
     },
+    "lowrank": {
+        "energy": ("a rule that saves nothing, and answers that need all", lambda a: [450, 512, a[2], 1.0]),
+        "trained_on": ("60 points less brought back", lambda a: [shifted(a[0], -60.0), *a[1:]]),
+        "in_time": ("no rank in time", lambda a: [0, *a[1:]]),
+        "lora": ("80 points less gained", lambda a: [shifted(a[0], -80.0), *a[1:]]),
+        "merged": (
+            "half the time beside the layers, twice the time merged, and logits as far apart as they are large",
+            lambda a: [scaled(a[0], 0.5), scaled(a[1], 2.0), a[3], a[3]],
+        ),
+        "tools": ("a decomposition that is 5 % above the best", lambda a: [{**a[0], "yours": 5.0}]),
+        "device": (
+            "every speed-up a fifth, and 20 points more lost",
+            lambda a: [
+                {n: scaled(r, 0.2) for n, r in a[0].items()},
+                {n: shifted(r, 20.0) for n, r in a[1].items()},
+                *a[2:],
+            ],
+        ),
+        "where": ("every speed-up a fifth", lambda a: [{n: scaled(r, 0.2) for n, r in a[0].items()}]),
+        "ahead": ("nothing held", lambda a: [{t: dict.fromkeys(held, False) for t, held in a[0].items()}, *a[1:]]),
+        "convolutions": ("50 points less lost", lambda a: [shifted(r, -50.0) for r in a]),
+        "recap": ("every speed-up a fifth", lambda a: [*(scaled(r, 0.2) for r in a[:3]), a[3]]),
+    },
     "privacy": {
         "stops": ("no way that stops it", lambda a: [dict.fromkeys(a[0], 0.001), a[1]]),
         "members": (

@@ -21,8 +21,8 @@ OFFERED = {
     "plan_buffers quantization_header read_model run_firmware",
     "models": "TfliteWriter existing_file folder_bytes folder_hash is_mlpackage model_format",
     "qat": "Freeze QatFile Rules Trained calibrate qat write_onnx",
-    "slim": "Recipe apply_masks ask audit distillation_loss fine_tune kd_loss magnitude_masks narrowed packed_sizes "
-    "soft_targets teach",
+    "slim": "Recipe adapted apply_masks ask audit break_even distillation_loss factorise_layer factorised "
+    "fine_tune kd_loss magnitude_masks merge narrowed packed_sizes rank_for_energy soft_targets teach",
     "ota": "Bonferroni Card Decision Device DiskStorage EProcess Fault FixedThreshold Flash Fleet "
     "LogHistogram Looks Manifest PeekedExact Publisher Refused Report Rollout SPRT StageEnds Trial "
     "apply_delta best_delta cut_everywhere draw_devices e_process exact_interval initialise "

@@ -41,6 +41,8 @@ DRAWN = {
     ),
     "memory_map": lambda: ui.memory_map(SIZES, LIVES, {"image": 0, "a <b>": 80}, bound=100),
     "memory_ribbon": lambda: ui.memory_ribbon([(0, 64, "c & d", "taken"), (80, 96, "", "lost")], 160, "A & B"),
+    "thin_product": lambda: ui.thin_product(8, 12, 2),
+    "thin_product of full rank": lambda: ui.thin_product(512, 64, 64, title="A & B"),
     "halving": lambda: ui.halving([(4, False), (6, True), (5, True)], 8),
     "fixed_point_multiply": lambda: ui.fixed_point_multiply(13, 10, 4, -1),
     "fixed_point_multiply of zero": lambda: ui.fixed_point_multiply(0, 9, 5, 0),
@@ -310,6 +312,8 @@ def test_a_ribbon_shows_what_is_free_between_its_ranges():
         (lambda: ui.memory_ribbon([(0, 64, "c", "taken"), (32, 80, "a", "taken")], 160, "x"), "overlaps another"),
         (lambda: ui.memory_ribbon([(0, 64, "c", "odd")], 160, "x"), "of no known kind"),
         (lambda: ui.halving([], 8), "1 to 24 attempts"),
+        (lambda: ui.thin_product(8, 12, 9), "from 1 to the smaller side"),
+        (lambda: ui.thin_product(0, 12, 1), "from 1 to the smaller side"),
     ],
 )
 def test_a_memory_that_makes_no_picture_is_refused(draw, words):

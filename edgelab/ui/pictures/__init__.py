@@ -10,6 +10,7 @@ from edgelab.ui.pictures.quantizer import range_to_integers
 from edgelab.ui.pictures.scales import scale_per_channel
 from edgelab.ui.pictures.table import worked_table
 from edgelab.ui.pictures.targets import soft_targets
+from edgelab.ui.pictures.thin import thin_product
 from edgelab.ui.pictures.turns import turns
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "smlad",
     "soft_targets",
     "tensor_lives",
+    "thin_product",
     "turns",
     "worked_table",
 ]
