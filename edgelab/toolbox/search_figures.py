@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from edgelab import data, nets
 from edgelab.data.dataset import Dataset
@@ -42,15 +43,20 @@ HAND = tuple(range(4, 25))
 Say = Callable[[str, Mapping[str, Any]], None]
 
 
-def train_once(arch: Architecture, dataset: Dataset, recipe: Mapping[str, Any], seed: int = 0) -> dict[str, Any]:
-    """Train a network of an architecture by a recipe; its accuracies in percent and the CPU's seconds."""
-    started = time.process_time()
+def train_network(arch: Architecture, dataset: Dataset, recipe: Mapping[str, Any], seed: int = 0) -> nn.Module:
+    """A network of an architecture, trained by a recipe on the first ``items`` images."""
     settings = dict(recipe)
     items = np.arange(min(settings.pop("items"), len(dataset.train)))
-    channels = dataset.input_shape[0]
-    net = build(arch, dataset.classes, channels, seed=1000 + seed)
+    net = build(arch, dataset.classes, dataset.input_shape[0], seed=1000 + seed)
     part = replace(dataset, train=dataset.train.take(items))
     nets.train(net, part, **settings, seed=seed, threads=1, progress=False)
+    return net
+
+
+def train_once(arch: Architecture, dataset: Dataset, recipe: Mapping[str, Any], seed: int = 0) -> dict[str, Any]:
+    """Train a network by a recipe; its accuracies in percent and the CPU's seconds."""
+    started = time.process_time()
+    net = train_network(arch, dataset, recipe, seed)
     return {
         "validation": accuracy(net, dataset, "validation"),
         "test": accuracy(net, dataset, "test"),
@@ -120,7 +126,8 @@ def make(
         table = {parse(key): row for key, row in content["table"].items()}
         content["winners"] = winners(table, BUDGETS)
         content["hand_scaled"] = by_hand(content["hand"], BUDGETS).key
-        unique = dict.fromkeys([content["hand_scaled"], *sum(content["winners"].values(), [])])
+        won = [key for keys in content["winners"].values() for key in keys]
+        unique = dict.fromkeys([content["hand_scaled"], *won])
         for seed in TRAINING_SEEDS:
             for key in unique:
                 run = f"{key} | {seed}"

@@ -14,8 +14,22 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edgelab.errors import BadInput
+from edgelab.toolbox.search_costs import fits
 from edgelab.toolbox.search_space import CHOICES, Architecture
 
+__all__ = [
+    "Member",
+    "block_macs",
+    "evolution_step",
+    "evolve",
+    "expected_best",
+    "fair_best",
+    "fits",
+    "mutate",
+    "pareto",
+    "random_search",
+    "rank_correlation",
+]
 Value = Callable[[Architecture], float]
 Choices = Mapping[str, Sequence[int]]
 

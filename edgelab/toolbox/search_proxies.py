@@ -16,16 +16,17 @@ def grad_norm(net: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> flo
     As in Abdelfattah et al. 2021, *Zero-Cost Proxies for Lightweight NAS*. Batch normalisation takes the statistics of
     the batch, as in training. The network stays as it is.
     """
-    from torch.nn import functional as F
+    from torch.nn import functional
 
     trial = copy.deepcopy(net).train()
-    F.cross_entropy(trial(images), labels).backward()
+    functional.cross_entropy(trial(images), labels).backward()
     return sum(float(p.grad.norm()) for p in trial.parameters() if p.grad is not None)
 
 
 def synflow(net: nn.Module, images: torch.Tensor) -> float:
-    """The logarithm of SynFlow (Tanaka et al. 2020): all parameters made positive, an image of ones, and the sum of
-    each parameter times its gradient. No data is looked at but for its shape.
+    """The logarithm of SynFlow (Tanaka et al. 2020): the sum of each parameter times its gradient.
+
+    All parameters are made positive and the network sees an image of ones: no data is looked at but for its shape.
     """
     import torch
 
@@ -38,7 +39,7 @@ def synflow(net: nn.Module, images: torch.Tensor) -> float:
         if isinstance(layer, torch.nn.ReLU6):
             layer.max_val = float("inf")
     trial(ones).sum().backward()
-    total = sum(float((p * p.grad).sum()) for p in trial.parameters() if p.grad is not None)
+    total = sum(float((p * p.grad).sum().detach()) for p in trial.parameters() if p.grad is not None)
     return float(torch.log(torch.tensor(total).double() + 1e-300))
 
 

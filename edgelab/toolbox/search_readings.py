@@ -19,7 +19,7 @@ from edgelab.toolbox.search_space import Architecture, parse
 
 FEWEST_SEEDS = 3
 """Fewer searches than this cannot tell anything of the noise between them."""
-_KEYS = {"table", "hand", "winners", "hand_scaled", "trained", "recipe", "date", "machine"}
+_KEYS = {"table", "hand", "winners", "trained", "recipe", "date", "machine"}
 
 
 @dataclass(frozen=True)
