@@ -113,7 +113,7 @@ def my_fits(costs, budgets):
         ),
         (_FIT.format("optimize.nnls(counts / ms[:, None], ms)[0]"), "becomes ones"),
         (_FIT.format("optimize.nnls(counts, np.ones(len(ms)))[0]"), "rows were not divided"),
-        (_FIT.format("np.linalg.lstsq(counts, ms, rcond=None)[0]"), "below 0"),
+        (_FIT.format("np.linalg.lstsq(counts, ms, rcond=None)[0]"), "counted in ms"),
         (_FIT.format("optimize.nnls(counts / ms[:, None], np.ones(len(ms)))"), "Found"),
     ],
     "grad_norm": [
