@@ -1326,7 +1326,7 @@ def finding_live(gain, repeats, evaluations, networks):
         gain,
         0,
         above="Evolution brings home better networks than random search, by {}",
-        below="Random search brings home better networks than evolution, by {} for evolution",
+        below="Random search brings home better networks than evolution: {} for evolution",
         unclear="Evolution was not shown to bring home better networks than random search, {}",
     )
     return (
@@ -1386,8 +1386,8 @@ ui.worked_table(
 )
 
 # %% [markdown]
-# Three faults. It takes the best on the **test set**, which a product does not have. It counts a network that was asked twice as **two** trainings, which punishes a method that returns to good networks and flatters none
-# (or, the other way round, hides how few were tried). And with `start` at the size of the first population those networks are **free** for one of the two methods. What it should be: among the first $B$ different networks,
+# Three faults. It takes the best on the **test set**, which a product does not have. It counts a network that was asked twice as **two** trainings, so that nobody can tell how many networks were tried. And with `start` at the
+# size of the first population those networks are **free**, for one of the two methods. What it should be: among the first $B$ different networks,
 #
 # $$ \mathrm{validation}(a^*) = \max_{a \in \text{first } B} \mathrm{validation}(a), \qquad \text{reported: } \mathrm{test}(a^*) $$
 
@@ -1743,7 +1743,7 @@ finding(finding_winner, winner.key, test[winner], again)
 # ### Five seeds of search, trained for real
 #
 # A table of one training each is a model of the world, too. So the winners of five evolutions and five random searches under the three budgets of the device were trained with **three seeds** each, with more images and more
-# epochs than in the table, and the hand-scaled network of the same budgets likewise.
+# epochs than in the table, and the hand-scaled network of the same budgets likewise. That is still a short training: what a very long one would leave of the differences, these figures do not say.
 
 # %%
 methods = {"hand": "hand-scaled", "random": "random search", "evolution": "evolution"}
@@ -1964,7 +1964,7 @@ claim("N1", search_gain)
 # ## Challenge
 #
 # A smaller device: <span class="given" title="the task">24,000 bytes</span> for the file, <span class="given" title="the task">16,000 bytes</span> of arena. Your team pays for at most
-# <span class="given" title="the task">8 trained networks</span>. Write a search that brings home, on average over many seeds, at least <span class="given" title="the task">45 %</span> on the test set, and whose network is here
+# <span class="given" title="the task">8 trained networks</span>. Write a search that brings home, on average over many seeds, at least <span class="given" title="the task">50 %</span> on the test set, and whose network is here
 # no slower than <span class="given" title="the task">0.6 times</span> the hand-scaled network that fits this device, measured. Everything above is allowed: costs, predictor, proxies, evolution, or thinking.
 
 
@@ -2021,7 +2021,7 @@ challenge(
     your_search,
     measured,
     Target("trained networks", at_most=8, unit="networks"),
-    Target("accuracy", at_least=45, unit="%", further=True),
+    Target("accuracy", at_least=50, unit="%", further=True),
     Target("time", at_most=0.6, unit="x"),
 )
 

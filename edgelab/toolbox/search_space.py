@@ -143,7 +143,7 @@ def macs(arch: Architecture, classes: int = 10, in_channels: int = 3, size: int 
     Examples
     --------
     >>> macs(Architecture(2, 8, 24, 48, 1, 1))
-    101856
+    94560
     """
     return sum(map(layer_macs, layers(arch, classes, in_channels, size)))
 
