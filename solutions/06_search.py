@@ -1898,8 +1898,10 @@ def under(arena_kilobytes, file_kilobytes):
     dim = [(t, v) for t, v, o in zip(clock, right, on) if not o]
     series = {f"front, {n}": tuple(zip(*p)) for n, p in lit.items() if p}
     series |= {"dominated": tuple(zip(*dim))} if dim else {}
-    title = f"{arena_kilobytes} KB of arena, {file_kilobytes} KB of file: {len(kept)} networks fit, "
-    title += f"the best, {best.key}, reaches {max(right):.1f} %"
+    title = f"{arena_kilobytes} KB of arena, {file_kilobytes} KB of file: "
+    title += (
+        f"{len(kept)} networks fit, the best, {best.key}, reaches {max(right):.1f} %"
+    )
     return ui.scatter(series, title, "predicted time in ms", "validation accuracy in %")
 
 
