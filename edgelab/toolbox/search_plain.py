@@ -172,7 +172,7 @@ def pareto(costs: ArrayLike, values: ArrayLike) -> NDArray[np.bool_]:
         raise BadInput(f"One cost and one value a point are wanted, not {cost.shape} and {value.shape}.")
     no_worse = (cost[None] <= cost[:, None]) & (value[None] >= value[:, None])
     better = (cost[None] < cost[:, None]) | (value[None] > value[:, None])
-    return ~(no_worse & better).any(axis=1)
+    return np.asarray(~(no_worse & better).any(axis=1))
 
 
 def rank_correlation(first: ArrayLike, second: ArrayLike) -> float:

@@ -16,10 +16,12 @@ def grad_norm(net: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> flo
     As in Abdelfattah et al. 2021, *Zero-Cost Proxies for Lightweight NAS*. Batch normalisation takes the statistics of
     the batch, as in training. The network stays as it is.
     """
+    import torch
     from torch.nn import functional
 
     trial = copy.deepcopy(net).train()
-    functional.cross_entropy(trial(images), labels).backward()
+    loss = functional.cross_entropy(trial(images), labels)
+    torch.autograd.backward(loss)
     return sum(float(p.grad.norm()) for p in trial.parameters() if p.grad is not None)
 
 
