@@ -28,11 +28,7 @@ from tests.browser.legible import (
 
 MISTAKES = Path(__file__).parents[1] / "labs" / "mistakes"
 SOLUTIONS = Path(__file__).parents[2] / "solutions"
-WALKS = {
-    "start": "separable",
-    "quantization": "affine",
-    "search": "block_macs",
-}  # the exercise that the newcomer solves
+WALKS = {"start": "separable", "quantization": "affine"}  # the exercise that the newcomer solves
 PRESSES = 12
 ARROWS = 3
 # What the title of the visible figure states: it follows the dials, and is the same whatever the width of the figure.
