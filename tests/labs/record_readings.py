@@ -239,6 +239,32 @@ CHANGES: dict[str, dict[str, tuple[str, Change]]] = {
         "convolutions": ("50 points less lost", lambda a: [shifted(r, -50.0) for r in a]),
         "recap": ("every speed-up a fifth", lambda a: [*(scaled(r, 0.2) for r in a[:3]), a[3]]),
     },
+    "search": {
+        "counted": ("a count that is one block short", lambda a: [a[0], a[1] - 1000, a[2]]),
+        "predictor": ("100 points less gained", lambda a: [shifted(a[0], -100.0), *a[1:]]),
+        "proxies": (
+            "every rank correlation higher by 1",
+            lambda a: [{n: shifted(g, 1.0) for n, g in a[0].items()}, a[1]],
+        ),
+        "live": ("50 points less gained", lambda a: [shifted(a[0], -50.0), *a[1:]]),
+        "cheating": ("a lead of nothing", lambda a: [a[0], 0.0, a[2]]),
+        "costs": ("a file and an arena of other sizes", lambda a: [a[0], a[1], a[2] + 8, a[3], a[4] + 16]),
+        "time": ("a winner 9 times as slow", lambda a: [scaled(a[0], 9.0), a[1]]),
+        "winner": ("10 points less", lambda a: [a[0], a[1], shifted(a[2], -10.0)]),
+        "ahead": (
+            "nothing shown, and 50 points less for evolution",
+            lambda a: [dict.fromkeys(a[0], False), shifted(a[1], -50.0), *a[2:]],
+        ),
+        "hand": (
+            "nothing shown, and 90 points less for both",
+            lambda a: [dict.fromkeys(a[0], False), shifted(a[1], -90.0), shifted(a[2], -90.0), a[3]],
+        ),
+        "recap": ("90 points less for each", lambda a: [shifted(reading, -90.0) for reading in a]),
+        "recap_cheap": (
+            "every rank correlation higher by 1",
+            lambda a: [{n: shifted(g, 1.0) for n, g in a[0].items()}, a[1]],
+        ),
+    },
     "privacy": {
         "stops": ("no way that stops it", lambda a: [dict.fromkeys(a[0], 0.001), a[1]]),
         "members": (

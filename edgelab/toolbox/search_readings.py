@@ -1,0 +1,123 @@
+"""Readings from the figures of the lab `search` that were made ahead: who won, by how much, and what that decides."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from edgelab.errors import BadFile, BadInput
+from edgelab.files import read_json
+from edgelab.reading import Reading
+from edgelab.toolbox.search_space import Architecture, parse
+
+FEWEST_SEEDS = 3
+"""Fewer searches than this cannot tell anything of the noise between them."""
+_KEYS = {"table", "hand", "winners", "trained", "recipe", "date", "machine"}
+
+
+@dataclass(frozen=True)
+class MadeAhead:
+    """The figures of a file that `edgelab.toolbox.search_figures` wrote."""
+
+    content: Mapping[str, Any]
+
+    @classmethod
+    def load(cls, path: Path) -> MadeAhead:
+        """Read a file.
+
+        Raises
+        ------
+        BadFile
+            If it is missing, or holds something else.
+        """
+        content = read_json(path)
+        if not isinstance(content, dict) or not set(content) >= _KEYS:
+            raise BadFile(f"{path} holds no figures of search: make them with edgelab.toolbox.search_figures.")
+        return cls(content)
+
+    @property
+    def table(self) -> dict[Architecture, dict[str, Any]]:
+        """Costs and accuracies of every network of the space, trained once by the short recipe."""
+        return {parse(key): dict(row) for key, row in self.content["table"].items()}
+
+    @property
+    def hand(self) -> dict[Architecture, dict[str, Any]]:
+        """Costs of the hand-scaled networks."""
+        return {parse(key): dict(row) for key, row in self.content["hand"].items()}
+
+    @property
+    def made_on(self) -> tuple[str, str]:
+        """Date and machine, as `Reading` takes them."""
+        return self.content["date"], self.content["machine"]
+
+    def test(self, key: str) -> float:
+        """Mean test accuracy in percent of a network trained by the long recipe, over its training seeds."""
+        found = [run["test"] for name, run in self.content["trained"].items() if name.startswith(f"{key} | ")]
+        if not found:
+            raise BadInput(f"The network {key} was not trained by the long recipe.")
+        return float(np.mean(found))
+
+    def searched(self, how: str) -> NDArray[np.float64]:
+        """Mean test accuracy in percent of each search seed's winner."""
+        return np.array([self.test(key) for key in self.content["winners"][how]])
+
+    def accuracy(self, how: str) -> Reading:
+        """Of ``evolution`` or ``random`` the mean over the search seeds, of ``hand`` that over the training seeds."""
+        if how == "hand":
+            key = self.content["hand_scaled"]
+            runs = [run["test"] for name, run in self.content["trained"].items() if name.startswith(f"{key} | ")]
+            return self.mean(runs, "%", f"the hand-scaled network {key}, {len(runs)} training seeds")
+        found = self.searched(how)
+        return self.mean(found, "%", f"winners of {len(found)} searches ({how}), each trained with several seeds")
+
+    def evolution_gain(self) -> Reading:
+        """Points by which evolution's winners are better than those of random search, seed by seed."""
+        gaps = self.searched("evolution") - self.searched("random")
+        return self.mean(gaps, "points", f"{len(gaps)} search seeds, winner of evolution minus winner of random search")
+
+    def search_gain(self, how: str = "evolution") -> Reading:
+        """Points by which a search's winners are better than the hand-scaled network of the same budgets.
+
+        Paired by training seed; the interval takes the larger of two noises, between searches and between trainings.
+        """
+        hand = self.content["hand_scaled"]
+        trained = self.content["trained"]
+        seeds = sorted(int(name.split(" | ")[1]) for name in trained if name.startswith(f"{hand} | "))
+        gaps = np.array(
+            [
+                [trained[f"{key} | {seed}"]["test"] - trained[f"{hand} | {seed}"]["test"] for seed in seeds]
+                for key in self.content["winners"][how]
+            ]
+        )
+        by = f"{len(gaps)} winners of {how} minus the hand-scaled network {hand}, {len(seeds)} training seeds each"
+        each = [self.mean(gaps.mean(axis=axis), "points", by) for axis in (0, 1)]
+        return max(each, key=lambda reading: math.inf if reading.low is None else reading.value - reading.low)
+
+    def held(self) -> dict[str, bool]:
+        """What was shown: the whole interval on the claimed side."""
+        return {
+            "evolution beats random search": _shown(self.evolution_gain()),
+            "N1": _shown(self.search_gain()),
+            "random search beats hand scaling": _shown(self.search_gain("random")),
+        }
+
+    def mean(self, values: Sequence[float] | NDArray[np.float64], unit: str, by: str) -> Reading:
+        """A mean with Student's interval, made ahead; in doubt with fewer than `FEWEST_SEEDS` values."""
+        found = np.asarray(values, dtype=np.float64)
+        n, value = len(found), float(found.mean())
+        if n < FEWEST_SEEDS:
+            doubt = f"{n} seed{'s' if n > 1 else ''} cannot tell: it takes {FEWEST_SEEDS}."
+            return Reading(value, unit, "measured", by, doubt=doubt, made_on=self.made_on)
+        half = float(stdtrit(n - 1, 0.975)) * float(found.std(ddof=1)) / math.sqrt(n)
+        return Reading(value, unit, "measured", by, value - half, value + half, made_on=self.made_on)
+
+
+def _shown(gain: Reading) -> bool:
+    return gain.low is not None and gain.low > 0
