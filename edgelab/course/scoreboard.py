@@ -37,7 +37,7 @@ WANTED: Mapping[str, tuple[tuple[str, str], ...]] = {
 
 @dataclass(frozen=True)
 class Score:
-    """A figure of a lab, or None where this machine has not made it; ``where`` says how to get it, or where it is from."""
+    """A figure of a lab, or None where it was not made here; ``where`` says how to get it, or where it is from."""
 
     lab: str
     what: str

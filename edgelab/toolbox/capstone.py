@@ -92,7 +92,7 @@ def mean_cosine(reference: ArrayLike, other: ArrayLike) -> float:
 
 
 def ready(reference: Model, candidate: Model, images: NDArray[np.float32], labels: ArrayLike, most: float) -> bool:
-    """Whether a candidate surely loses at most ``most`` points: the upper end of the paired interval is not above it."""
+    """Whether a candidate surely loses at most ``most`` points: the upper end of the paired interval is within."""
     truth = np.asarray(labels)
     before, after = (model(images).argmax(axis=1) == truth for model in (reference, candidate))
     return 100 * stats.paired_difference(before, after)[2] <= most
@@ -152,7 +152,8 @@ class MadeAhead:
 
     Examples
     --------
-    >>> runs = [{"order": "D Q", "seed": s, "test": 90.0 + s, "date": "2026-11-29", "machine": "a board"} for s in range(3)]
+    >>> made = {"date": "2026-11-29", "machine": "a board"}
+    >>> runs = [{"order": "D Q", "seed": seed, "test": 90.0 + seed, **made} for seed in range(3)]
     >>> MadeAhead({"runs": runs, "held": []}).accuracy("D Q").value
     91.0
     """
