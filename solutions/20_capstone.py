@@ -39,6 +39,7 @@ my_model = ""  # bring your own: a float32 .onnx file that takes x
 my_data = ""  # bring your own: an .npz file with x (float32, channels first), y, group
 
 # %% tags=["setup", "folded"]
+import copy
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -365,9 +366,9 @@ def _(c, front):
         "e": (3, 3),
         "f": (9, 1),
     }
-    champion = {"champion": (1, 1), "x": (2, 3), "y": (1, 4)}
+    champion = {"champion": (1, 1), "x": (2, 3), "y": (1, 4), "w": (1, 2)}
     for rows, tested in (
-        (champion, "three rows, one of them best in everything"),
+        (champion, "four rows, one of them best in everything"),
         (base, "six rows, two of them equal"),
         (draw(9, 3), "nine rows of three numbers"),
         (draw(7, 2), "seven rows of two numbers"),
@@ -927,8 +928,13 @@ series = {
     for label, some in {"called ready": passing, "called not ready": failing}.items()
     if some
 }
+named = {"called ready": passing, "called not ready": failing}
 figure = ui.scatter(
-    series, title, "cosine on noise from 0 to 1", "points lost on images"
+    series,
+    title,
+    "cosine on noise from 0 to 1",
+    "points lost on images",
+    names={label: named[label] for label in series},
 )
 ui.show(figure, alt=f"Points of the cosine and the points lost. {title}.")
 whose("mean_cosine")
@@ -1444,17 +1450,23 @@ def _(c, sqnr):
 sqnr = check("sqnr", my_sqnr, plain.sqnr_db)
 
 # %% [markdown]
-# Which tolerance tells sound files from damaged ones? Here are the files of the teacher, and one that was damaged on purpose: the rounded file with the scale of its output layer doubled, as after a conversion that lost a factor. A tolerance is set **between** what sound files have and what broken ones have, before anybody needs it.
+# Which tolerance tells sound files from damaged ones? Here are the files of the teacher, and one that was damaged on purpose: the weights of the last layer are doubled before rounding, as after a conversion that lost a factor. Its answers stay the same. A tolerance is set **between** what sound files have and what broken ones have, before anybody needs it.
 
 # %%
-decibels = {
-    name: sqnr(logits["teacher"], logits[name])
-    for name in ("images", "noise", "normal noise", "one image")
-}
-decibels["doubled"] = sqnr(logits["teacher"], 2 * logits["images"])
-sound, broken = decibels["images"], max(v for n, v in decibels.items() if n != "images")
+damaged = copy.deepcopy(teacher)
+with torch.no_grad():
+    damaged.head.weight *= 2
+    damaged.head.bias *= 2
+doubled = capstone_figures.int8_file(damaged, signs, work / "doubled.onnx")
+logits["doubled"] = answers(doubled)
+judged = ("images", "noise", "normal noise", "one image", "doubled")
+decibels = {name: sqnr(logits["teacher"], logits[name]) for name in judged}
+
+# %%
+sound = decibels["images"]
+broken = max(value for name, value in decibels.items() if name != "images")
 tolerance_db = (sound + broken) / 2
-loose = mean_cosine(logits["teacher"], 2 * logits["images"])
+loose = mean_cosine(logits["teacher"], logits["doubled"])
 
 # %% tags=["folded"]
 title = f"A tolerance of {tolerance_db:.0f} dB lies between; the cosine of the doubled one is {loose:.3f}"
@@ -2039,8 +2051,9 @@ rare_gap = quality.loss_contrast(right["D P"], right["D P Q"], rare)
 claim("Q12", record("loss.rare_minus_common", rare_gap))
 
 # %%
-called_ready = {n: record(f"loss.called_ready.{n}", trial_loss[n]) for n in passing}
-claim("Q15", *(called_ready or trial_loss).values())
+nearest = max(zip(on_random["noise 0 to 1"], trial))[1]
+asked = passing or [nearest]  # where no file reaches 0.995, the one that comes nearest
+claim("Q15", *[record(f"loss.called_ready.{n}", trial_loss[n]) for n in asked])
 
 # %%
 noise_gap = quality.difference(right["images"], right["noise"]).loss
