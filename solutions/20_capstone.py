@@ -1633,7 +1633,7 @@ finding(
 # %% [markdown]
 # ### One scoreboard
 #
-# All files are timed in turn, batch 1. The microcontroller's figures come from the `.tflite` of the same two networks: the arena is planned as the real interpreter plans it, and the instructions are counted on an emulated Cortex-M4 that runs generated C.
+# All files are timed in turn, batch 1.
 
 # %%
 raced = ("teacher", "Q", "D", "D P", "P Q", "D Q", "D P Q")
@@ -1642,6 +1642,9 @@ race = latency.measure_latency(contenders, signs.test.x[:1], runs=runs, seed=see
 for engine in contenders.values():
     engine.close()
 race
+
+# %% [markdown]
+# The microcontroller's figures come from the `.tflite` of two of these networks: the arena is planned as the real interpreter plans it, and the instructions are counted on an emulated Cortex-M4 that runs generated C.
 
 # %%
 on_board = {"D P Q": tflite.path}
@@ -1709,6 +1712,33 @@ def finding_all_three(size, speed, loss, verdict, floor):
 
 verdict = against_floor(int(right["D P Q"].sum()), len(right["D P Q"]), floor / 100)
 finding(finding_all_three, smaller, faster, all_lost, verdict, floor)
+
+# %% [markdown]
+# What does the last step still bring, on a network that is small already? A file holds more than weights: the graph, and for each channel a scale and a zero point.
+
+# %%
+by = "bytes of the file of D P over those of D P Q"
+last_size = record(
+    "size.last_step", Reading(size["D P"] / size["D P Q"], "x", "measured", by)
+)
+last_speed = record("speed.last_step", race.speed_up("D P Q", "D P"))
+first_size = size["teacher"] / size["Q"]
+
+
+# %% tags=["finding:last_step"]
+def finding_last_step(first, last, speed):
+    text = f"Eight bits make the teacher's file {first:.1f} times smaller, and that of the small network {last.figure()} smaller: "
+    text += "the less weights there are, the more of a file is graph and scales. "
+    return text + by_side(
+        speed,
+        1,
+        above="They still make the small network faster, {}.",
+        below="They make the small network slower, {}.",
+        unclear="That they make the small network faster was not shown, {}.",
+    )
+
+
+finding(finding_last_step, first_size, last_size, last_speed)
 
 # %% [markdown]
 # ### What articles print
@@ -2062,7 +2092,7 @@ claim("Q16", record("loss.noise_calibration", noise_gap))
 # %% [markdown]
 # ## Challenge
 #
-# The device has room for <span class="given" title="the task">30,000 bytes</span>, and the customer asks for the worst of the four lights: at least <span class="given" title="the task">81 %</span> of its validation images right, on ONNX Runtime. The file D P Q is too large. A smaller file is a better one. Everything above is allowed, and `edgelab.slim`, `edgelab.posttraining` and `edgelab.toolbox` too: other widths, one scale a layer where it does no harm, a longer training of the rest.
+# The device has room for <span class="given" title="the task">30,000 bytes</span>, and the customer asks for the worst of the four lights: at least <span class="given" title="the task">69 %</span> of its validation images right, on ONNX Runtime. The file D P Q is too large. A smaller file is a better one. Everything above is allowed, and `edgelab.slim`, `edgelab.posttraining` and `edgelab.toolbox` too: other widths, one scale a layer where it does no harm, a longer training of the rest.
 
 
 # %% tags=["challenge:smallest", "hidden"]
@@ -2104,7 +2134,7 @@ challenge(
     your_file,
     measured,
     Target("file", at_most=30_000, unit="bytes", further=True),
-    Target("worst light", at_least=81.0, unit="%"),
+    Target("worst light", at_least=69.0, unit="%"),
 )
 
 # %% [markdown]
