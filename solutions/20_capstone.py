@@ -1728,7 +1728,7 @@ first_size = size["teacher"] / size["Q"]
 # %% tags=["finding:last_step"]
 def finding_last_step(first, last, speed):
     text = f"Eight bits make the teacher's file {first:.1f} times smaller, and that of the small network {last.figure()} smaller: "
-    text += "the less weights there are, the more of a file is graph and scales. "
+    text += "the fewer weights there are, the more of a file is graph and scales. "
     return text + by_side(
         speed,
         1,
@@ -2228,6 +2228,8 @@ finding(finding_recap_ready, passing, trial_loss, most_lost)
 # - *How Quantization, Pruning, and Distillation Shrink AI Models for Edge Devices*: [besthub.dev](https://www.besthub.dev/articles/how-quantization-pruning-and-distillation-shrink-ai-models-for-edge-devices-e831dcf166c1) (quoted above).
 # - *Practical Guide to AI Model Compression*, 2025: [polyglotsoft.dev](https://polyglotsoft.dev/en/blog/ai-model-optimization-guide) (quoted above).
 # - *Model Optimization for Edge Deployment*: [machinefi.com](https://machinefi.com/learn/model-optimization-edge-deployment) (quoted above).
+# - A tool that validates an INT8 file on random inputs: [kenosis-cli, validate.rs](https://docs.rs/crate/kenosis-cli/1.2.0/source/src/commands/validate.rs); a gate of 0.995 before INT8 may be merged:
+#   [ruvector-cnn, acceptance_gates.rs](https://docs.rs/crate/ruvector-cnn/latest/source/tests/acceptance_gates.rs).
 # - Wilson, *Probable inference, the law of succession, and statistical inference*, 1927: [doi:10.1080/01621459.1927.10502953](https://doi.org/10.1080/01621459.1927.10502953) (the interval of a share).
 # - Holm, *A simple sequentially rejective multiple test procedure*, 1979: [jstor.org/stable/4615733](https://www.jstor.org/stable/4615733) (many groups).
 # - Bonett and Price, *Adjusted Wald confidence interval for a difference of binomial proportions based on paired data*, 2012: [doi:10.3102/1076998611411915](https://doi.org/10.3102/1076998611411915) (who lost, on the same items).
