@@ -326,7 +326,8 @@ CHANGES: dict[str, dict[str, tuple[str, Change]]] = {
             "the speed-up turned round, and the floor missed",
             lambda a: [a[0], turned_round(a[1]), a[2], "missed", a[4]],
         ),
-        "last_step": ("both speed-ups turned round", lambda a: [a[0], a[1], *map(turned_round, a[2:])]),
+        "last_step": ("the speed-up turned round", lambda a: [a[0], a[1], turned_round(a[2])]),
+        "litert": ("the ratio turned round", lambda a: [turned_round(a[0]), *a[1:]]),
         "articles": (
             "a saving of 50 times, and a time that shrank 20 times as much",
             lambda a: [{name: [low, high, 50.0] for name, (low, high, _) in a[0].items()}, scaled(a[1], 20.0)],
