@@ -34,6 +34,8 @@ runs = 400  # timed inferences of each contender
 floor = 85.0  # percent of the signs that have to be right
 most_lost = 1.0  # points that a rounded file may lose
 steps = 70  # of training in the live pass
+times = 4  # how often the remedy shows the images of the light that pays
+signs_seed = 1  # draws new signs, which no network has seen
 deadline_ms = 100.0  # for one image, on the device
 my_model = ""  # bring your own: a float32 .onnx file that takes x
 my_data = ""  # bring your own: an .npz file with x (float32, channels first), y, group
@@ -1862,33 +1864,54 @@ finding(finding_board, board.run, board.labs)
 # %% [markdown]
 # ### A remedy, measured
 #
-# Somebody pays. Which light it is, is chosen on the **validation** images; the remedy is judged on the test images. The short pass from **D** to **D P Q** runs twice here: once with every training image once, and once with the images of that light twice. Filters, seed and steps are the same.
+# Somebody pays. Which light it is, is chosen on the **validation** images. The short pass from **D** to **D P Q** then runs twice: once as before, and once with the training images of that light several times. Filters, seed and steps are the same. The test set has few images of each light, too few to show a gain of some points; the signs are drawn by a program, so new ones are drawn here, which no network has seen.
 
 # %%
 val_light = signs.validation.groups["lighting"]
 val_right = answers(files["D P Q"], part.x).argmax(axis=1) == part.y
 chosen_light = min(set(val_light), key=lambda n: val_right[val_light == n].mean())
 extra = np.flatnonzero(signs.train.groups["lighting"] == chosen_light)
-twice = replace(
-    signs, train=signs.train.take(np.concatenate([np.arange(len(signs.train)), extra]))
-)
-for name, dataset in {"once": signs, "twice": twice}.items():
-    net = capstone_figures.take_out(wide, teacher, dataset, seed=seed, steps=steps)
-    path = capstone_figures.int8_file(net, signs, work / f"{name}.onnx")
-    right[name] = answers(path).argmax(axis=1) == signs.test.y
+index = np.concatenate([np.arange(len(signs.train)), *[extra] * (times - 1)])
+training = {
+    "once": signs,
+    "several times": replace(signs, train=signs.train.take(index)),
+}
 
 # %%
-group = light == chosen_light
-gain_group = quality.difference(right["twice"][group], right["once"][group]).loss
-gain_rest = quality.difference(right["twice"][~group], right["once"][~group]).loss
-record("remedy.group", gain_group)
-record("remedy.rest", gain_rest)
-quality.group_differences(right["once"], right["twice"], signs.test.groups)
+drawn = data.signs(seed=signs_seed)
+fresh = {"test": drawn.test, "more": drawn.train.take(np.arange(4000))}
+fresh_x = np.concatenate([split.x for split in fresh.values()])
+fresh_y = np.concatenate([split.y for split in fresh.values()])
+fresh_groups = {
+    name: np.concatenate([split.groups[name] for split in fresh.values()])
+    for name in signs.test.groups
+}
+
+# %%
+seen = {}
+for name, dataset in training.items():
+    net = capstone_figures.take_out(wide, teacher, dataset, seed=seed, steps=steps)
+    path = capstone_figures.int8_file(net, signs, work / f"{name.split()[0]}.onnx")
+    seen[name] = answers(path, fresh_x).argmax(axis=1) == fresh_y
+group = fresh_groups["lighting"] == chosen_light
+before, after = seen["once"], seen["several times"]
+quality.group_differences(before, after, fresh_groups)
+
+# %% [markdown]
+# A loss below zero is a gain. The same comparison for the group that was chosen and for all others; two looks, so the intervals are wide enough for both.
+
+# %%
+gains = {}
+for name, some in {"group": group, "rest": ~group}.items():
+    value, low, high = stats.paired_difference(after[some], before[some], 1 - 0.05 / 2)
+    by = f"{some.sum():,} new images, each before and after; interval for 2 looks"
+    gain = Reading(100 * value, "points", "measured", by, 100 * low, 100 * high)
+    gains[name] = record(f"remedy.{name}", gain)
 
 
 # %% tags=["finding:remedy"]
-def finding_remedy(name, group, rest, steps):
-    text = f"With the images of the group {name} twice, {steps} steps, the group "
+def finding_remedy(name, group, rest, times):
+    text = f"With the images of the group {name} {times} times in training, the group "
     text += by_side(
         group,
         0,
@@ -1905,7 +1928,7 @@ def finding_remedy(name, group, rest, steps):
     )
 
 
-finding(finding_remedy, chosen_light, gain_group, gain_rest, steps)
+finding(finding_remedy, chosen_light, gains["group"], gains["rest"], times)
 
 # %% [markdown]
 # ### The golden check
@@ -2057,10 +2080,12 @@ def under(deadline, slow):
     )[:6]
     if not able:
         return ui.bars(
-            ["no device"], [0.0], "No device is in time", "energy, mJ (modelled)"
+            ["no device"], [0.0], f"None within {deadline} ms", "energy, mJ (modelled)"
         )
     energies = [r["energy_mj"] for r in able]
-    title = f"Taken: {name}; of those in time the {len(able)} that need least energy"
+    title = (
+        f"Within {deadline} ms: {name}; the {len(able)} in time that need least energy"
+    )
     return ui.bars(
         [r["device"] for r in able], energies, title, "energy, mJ (modelled)"
     )
