@@ -2066,29 +2066,23 @@ ui.Panel(
 
 
 # %%
+def at_end(row, slow):
+    cost = entry_of[row["device"]].cost.latency
+    return row if slow or cost is None else row | {"slow_ms": cost.value}
+
+
 def under(deadline, slow):
-    rows = [
-        row
-        if slow or entry_of[row["device"]].cost.latency is None
-        else row | {"slow_ms": entry_of[row["device"]].cost.latency.value}
-        for row in boards
-    ]
-    name = choose_device(rows, deadline)
+    rows = [at_end(row, slow) for row in boards]
     able = [r for r in rows if r["fits"] and r["slow_ms"] and r["energy_mj"]]
-    able = sorted(
-        (r for r in able if r["slow_ms"] <= deadline), key=lambda r: r["energy_mj"]
-    )[:6]
-    if not able:
-        return ui.bars(
-            ["no device"], [0.0], f"None within {deadline} ms", "energy, mJ (modelled)"
-        )
-    energies = [r["energy_mj"] for r in able]
+    able = [r for r in able if r["slow_ms"] <= deadline]
+    able = sorted(able, key=lambda r: r["energy_mj"])[:6]
+    name = choose_device(rows, deadline) or "none"
     title = (
         f"Within {deadline} ms: {name}; the {len(able)} in time that need least energy"
     )
-    return ui.bars(
-        [r["device"] for r in able], energies, title, "energy, mJ (modelled)"
-    )
+    labels = [r["device"] for r in able] or ["none"]
+    energies = [r["energy_mj"] for r in able] or [0.0]
+    return ui.bars(labels, energies, title, "energy, mJ (modelled)")
 
 
 ui.Panel(
