@@ -1705,6 +1705,29 @@ Table(
     "ONNX Runtime, but for the last two rows. An empty cell: not made for a microcontroller.",
 )
 
+# %% [markdown]
+# The same networks by class and by group. Read along a row: a step that keeps the mean may still cost one class.
+
+# %%
+cuts = {f"class: {n}": signs.test.y == k for k, n in enumerate(signs.class_names)}
+cuts |= members
+shares = np.array([[100 * right[n][m].mean() for n in raced] for m in cuts.values()])
+row, column = np.unravel_index(shares.argmin(), shares.shape)
+
+# %% tags=["folded"]
+title = f"Lowest: {raced[column]} on {list(cuts)[row]}, {shares.min():.0f} %"
+figure = ui.heatmap(
+    shares,
+    title,
+    "file",
+    "class or group",
+    x_labels=list(raced),
+    y_labels=list(cuts),
+    unit="right, in %",
+    height=760,
+)
+ui.show(figure, alt=f"Accuracy of nine files by class and group. {title}.")
+
 # %%
 by = "bytes of the teacher's file over those of D P Q"
 smaller = record(
