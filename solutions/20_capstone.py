@@ -1154,7 +1154,7 @@ def _(c, ready):
 ready = check("ready", my_ready, plain.ready)
 
 # %% [markdown]
-# The mended check, asked on the validation images about the same files. On so few images it will refuse some files that are sound: it says that it is not sure, and asks for more images.
+# The mended check, asked on the validation images about the same files. With few images it may refuse a file that is sound: it then says that it is not sure, and asks for more images.
 
 # %%
 mended = {
@@ -1799,7 +1799,7 @@ finding(finding_litert, litert_speed, size["D P Q, LiteRT"], size["D P Q"])
 # %% [markdown]
 # ### What articles print
 #
-# Three articles for practitioners, with what they print, in numbers of one kind: "75 % smaller" is a factor of four. Two of them disagree on what pruning saves, and the third says of size and time that they shrink "by the same factor". Beside each stands what was measured here.
+# Three articles for practitioners, with what they print, in numbers of one kind: "75 % smaller" is a factor of four. Two of them differ on what pruning saves (one speaks of filters, the other of pruning as a whole). And one says that size and time shrink "by the same factor", where the other two print a smaller factor for time than for size. Beside each stands what was measured here.
 
 # %%
 own_size = {
@@ -1845,7 +1845,7 @@ Table(
 # %% tags=["finding:articles"]
 def finding_articles(pruned, ratio):
     within = [name for name, (low, high, here) in pruned.items() if low <= here <= high]
-    text = f"On what pruning saves the articles contradict each other; what was measured here lies in the range of {listed(within) or 'neither'}. "
+    text = f"The articles contradict each other on what pruning saves; what was measured here lies in the range of {listed(within) or 'neither'}. "
     return text + by_side(
         ratio,
         1,
