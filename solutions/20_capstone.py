@@ -1726,7 +1726,7 @@ figure = ui.heatmap(
     unit="right, in %",
     height=760,
 )
-ui.show(figure, alt=f"Accuracy of nine files by class and group. {title}.")
+ui.show(figure, alt=f"Accuracy of {len(raced)} files by class and group. {title}.")
 
 # %%
 by = "bytes of the teacher's file over those of D P Q"
