@@ -1878,7 +1878,7 @@ board
 # %% tags=["finding:board"]
 def finding_board(run, labs):
     if not run:
-        return f"None of the {labs} other labs has left figures on this machine; a row shows the command that makes them."
+        return f"Of the {labs} other labs not one has left figures on this machine yet; each row shows the command that makes them."
     return f"{run} of the {labs} other labs have left figures on this machine."
 
 
@@ -2184,7 +2184,7 @@ def reference():
 
 def calibration_file():
     return save_arrays(
-        work / "calibration.npz", signs.train.x[:400], signs.train.y[:400]
+        work / "calibration.npz", signs.train.x[:240], signs.train.y[:240]
     )
 
 
@@ -2224,7 +2224,7 @@ own_model = Path(my_model).expanduser() if my_model else files["D P"]
 if my_data:
     own_data = Path(my_data).expanduser()
 else:
-    own_data = part.take(np.arange(600)).to_npz(work / "own.npz", group="lighting")
+    own_data = part.take(np.arange(400)).to_npz(work / "own.npz", group="lighting")
 own = quantize(own_model, work / "own.onnx", data=own_data, progress=False)
 own
 
