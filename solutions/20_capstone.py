@@ -454,6 +454,7 @@ figure = ui.scatter(
     "file in KB",
     "right, in %",
     names={label: parts[label] for label in series},
+    yaxis_range=[min(map(np.mean, right.values())) * 100 - 2, 95],
 )
 ui.show(figure, alt=f"Points of file size and accuracy. {title}.")
 whose("front")
@@ -948,6 +949,7 @@ figure = ui.scatter(
     "cosine on noise from 0 to 1",
     "points lost on images",
     names={label: named[label] for label in series},
+    yaxis_range=[-2, max(loss.value for loss in trial_loss.values()) + 1.5],
 )
 ui.show(figure, alt=f"Points of the cosine and the points lost. {title}.")
 whose("mean_cosine")
@@ -978,7 +980,7 @@ finding(
 # %% [markdown]
 # ### What does a readiness check have to look at?
 #
-# Here is such a check as tools ship it. It promises to say whether a candidate may replace the reference. It is asked about the file that was calibrated on noise:
+# Here is such a check as tools ship it. It promises to say whether a candidate may replace the reference. It is asked about each of the five files:
 
 
 # %%
