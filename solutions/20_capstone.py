@@ -4,7 +4,7 @@
 #     title: "Capstone: small enough, and still right for whom?"
 #     minutes: 150
 #     memory_gb: 3
-#     requires: [torch, onnxruntime, ai_edge_litert, unicorn, ziglang]
+#     requires: [torch, onnx, onnxruntime, ai_edge_litert, unicorn, ziglang]
 #     form: 2
 #     claims: [X1, Q12, Q15, Q16]
 #   jupytext:
@@ -48,6 +48,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import onnx
 import torch
 from scipy.special import stdtrit
 
@@ -56,6 +57,7 @@ from IPython.display import display
 from edgelab import Reading, Table, data, golden, nets, record, ui
 from edgelab.compress import ptq
 from edgelab.convert.onnx import export
+from edgelab.convert.onnx_torch import network_of
 from edgelab.convert.tflite import export_int8
 from edgelab.course import (
     Target,
@@ -80,6 +82,7 @@ from edgelab.ota.fleet_rollout import sketch
 from edgelab.toolbox import capstone as plain
 from edgelab.toolbox import capstone_figures, quantize, what_ran
 from edgelab.toolbox.operator_matrix import operators
+from edgelab.toolbox.quantizing import halves
 
 begin("capstone")
 torch.set_num_threads(threads)
@@ -2229,7 +2232,7 @@ challenge(
 # %% [markdown]
 # ## Bring your own
 #
-# `my_model` takes a float32 `.onnx` file, `my_data` an `.npz` with `x` (float32, channels first), `y` and, if you have it, `group`. `quantize` chooses its steps on one half of your data and reports on the other: what it costs, who pays, what really ran; then the operators, runtime by runtime. Leave both empty and this section runs on the small network. In a terminal: `uv run edgelab quantize MODEL.onnx --data FILE.npz -o OUT.onnx`.
+# `my_model` takes a float32 `.onnx` file, `my_data` an `.npz` with `x` (float32, channels first), `y` and, if you have it, `group`. `quantize` chooses its steps on one half of your data and reports on the other: what it costs, who pays, what really ran; then the operators, runtime by runtime, and the fit. Leave both empty and this section runs on the small network. In a terminal: `uv run edgelab quantize MODEL.onnx --data FILE.npz -o OUT.onnx`.
 
 # %%
 own_model = Path(my_model).expanduser() if my_model else files["D P"]
@@ -2240,25 +2243,29 @@ else:
 own = quantize(own_model, work / "own.onnx", data=own_data, progress=False)
 own
 
-# %%
-operators(own.out)
-
 # %% [markdown]
 # Is yours ready, by your own check, on the half that `quantize` did not choose by?
 
 # %%
 own_items = load_arrays(own_data)
-half = len(own_items.x) // 2
-is_ready = ready(
-    runs_as(own_model),
-    runs_as(own.out),
-    own_items.x[half:],
-    own_items.y[half:],
-    most_lost,
-)
+choose, report_on = halves(own_items)
+own_x, own_y = own_items.x[report_on], own_items.y[report_on]
+is_ready = ready(runs_as(own_model), runs_as(own.out), own_x, own_y, most_lost)
 Table(
     "Your file", ("allowed, points", "shown to be ready"), [(most_lost, str(is_ready))]
 )
+
+# %% [markdown]
+# Who takes its operators, and on which of four boards would it fit? For that it becomes an int8 `.tflite`. A network with an operator that has no integer form stops here with a sentence that names it.
+
+# %%
+own_network = network_of(onnx.load(own_model), own_model.name)
+own_tflite = export_int8(own_network, own_items.x[choose][:200], work / "own.tflite")
+operators(own_tflite.path)
+
+# %%
+four_boards = ["nrf52840", "stm32f746ng", "esp32-s3", "rp2040"]
+fit(own_tflite.path, four_boards, accelerators=False, measured=False)
 
 # %% [markdown]
 # ## What you found
