@@ -51,6 +51,7 @@ EPOCHS = {"wide": 8, "slim": 12}
 TRAIN_ON: dict[str, Any] = {"steps": 500, "batch_size": 64, "learning_rate": 1e-2}
 """After filters were taken out: 4 epochs, with labels and the large network as the teacher."""
 SOFT = Recipe(temperature=4.0, alpha=0.9)
+Report = Callable[[int, int], None]
 KEPT = ("wide", *ORDERS)
 """The networks of the first seed whose weights are kept beside the file."""
 
@@ -60,7 +61,9 @@ def planned() -> list[Run]:
     return [{"order": order, "seed": seed} for seed in SEEDS for order in ORDERS]
 
 
-def make(path: Path = FILE, *, anew: bool = False, runs: Iterable[Run] | None = None) -> Iterator[Run]:
+def make(
+    path: Path = FILE, *, anew: bool = False, runs: Iterable[Run] | None = None, report: Report | None = None
+) -> Iterator[Run]:
     """Make the runs that the file lacks, and save after each.
 
     Parameters
@@ -71,9 +74,11 @@ def make(path: Path = FILE, *, anew: bool = False, runs: Iterable[Run] | None = 
         Forget what it holds first.
     runs
         Some of those `planned`; None takes all.
+    report
+        Called with how far training after filters were taken out has come, in steps, and how far it goes.
     """
     known: list[Run] = [] if anew or not path.is_file() else read(path)["runs"]
-    bench = Bench()
+    bench = Bench(report)
     every = planned() if runs is None else list(runs)
     yield from ahead.complete(known, every, lambda run: [bench.run(run, path.parent)], lambda all_: _save(path, all_))
 
@@ -86,11 +91,13 @@ def read(path: Path = FILE) -> dict[str, Any]:
 class Bench:
     """Data, the large network and its answers, and the wide students, which the orders share."""
 
-    def __init__(self) -> None:
+    def __init__(self, report: Report | None = None) -> None:
+        self.report = report
         self.dataset: Dataset = data.signs(seed=0)
         self.teacher = nets.load(TEACHER)
         self.answers: Answers = ask(self.teacher, self.dataset.train.x)
         self.wide: dict[int, nn.Module] = {}
+        self.seconds: dict[int, float] = {}  # that each of them took
 
     def run(self, wanted: Run, folder: Path) -> Run:
         """Go through the steps of an order; what came out, with the items that the int8 file gets right."""
@@ -118,11 +125,11 @@ class Bench:
     def network(self, order: str, seed: int) -> tuple[nn.Module, float]:
         """The float network that an order leads to, and the CPU seconds of a wide student made for an earlier run."""
         if order == "P Q":
-            return take_out(self.teacher, self.teacher, self.dataset, seed=seed), 0.0
+            return self.narrowed(self.teacher, seed), 0.0
         if order == "D Q":
             return self.student(SLIM, seed, self.teacher, self.answers, EPOCHS["slim"]), 0.0
         if order == "P D Q":
-            smaller = take_out(self.teacher, self.teacher, self.dataset, seed=seed)
+            smaller = self.narrowed(self.teacher, seed)
             answers = ask(smaller, self.dataset.train.x)
             return self.student(SLIM, seed, smaller, answers, EPOCHS["slim"]), 0.0
         shared = 0.0
@@ -135,12 +142,11 @@ class Bench:
         if order == "D Q P":
             rounded = fake_quantize_weights(self.wide[seed], 8)
             return narrowed(rounded, torch.zeros(1, 3, 32, 32), macs=FINAL_MACS)[0].eval(), shared
-        return take_out(self.wide[seed], self.teacher, self.dataset, seed=seed), shared
+        return self.narrowed(self.wide[seed], seed), shared
 
-    @property
-    def seconds(self) -> dict[int, float]:
-        """CPU seconds that each wide student took."""
-        return self.__dict__.setdefault("_seconds", {})
+    def narrowed(self, net: nn.Module, seed: int) -> nn.Module:
+        """A copy of a network within the final budget, trained on with the large network as the teacher."""
+        return take_out(net, self.teacher, self.dataset, seed=seed, report=self.report)
 
     def student(self, width: int, seed: int, teacher: nn.Module, answers: Answers, epochs: int) -> nn.Module:
         """A new network of this width that learnt from the teacher's soft targets."""
@@ -161,7 +167,7 @@ def new_student(width: int, seed: int) -> nn.Module:
 
 def take_out(
     net: nn.Module, teacher: nn.Module, dataset: Dataset, *, macs: float = FINAL_MACS, seed: int = 0,
-    report: Callable[[int, int], None] | None = None, **training: Any,
+    report: Report | None = None, **training: Any,
 ) -> nn.Module:  # fmt: skip
     """A copy of ``net`` with filters taken out until ``macs`` are left, trained on as `TRAIN_ON` says."""
     smaller, _ = narrowed(net, torch.zeros(1, 3, 32, 32), macs=macs)
