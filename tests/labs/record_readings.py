@@ -359,6 +359,35 @@ CHANGES: dict[str, dict[str, tuple[str, Change]]] = {
         ),
         "recap_work": ("a network that is 70 % of the work", lambda a: [shifted(a[0], 70.0 - a[0].value), *a[1:]]),
     },
+    "capstone": {
+        "order": (
+            "one order more that cannot be told, and both gains turned into losses",
+            lambda a: [[*a[0], "another"], a[1], *(shifted(g, -100.0) for g in a[2:4]), a[4]],
+        ),
+        "groups": ("one group beyond chance", lambda a: [*a[:3], ["lighting: night"]]),
+        "cosine": (
+            "no file called ready by noise, and a cosine of 0.999 on any random inputs",
+            lambda a: [a[0], [], a[2], dict.fromkeys(a[3], 0.999)],
+        ),
+        "device": ("a deadline that no device keeps", lambda a: [None, a[1], a[2], 0.1, []]),
+        "ran": ("two layers of one file in float32", lambda a: [{"Q": 2}, a[1]]),
+        "all_three": (
+            "the speed-up turned round, and the floor missed",
+            lambda a: [a[0], turned_round(a[1]), a[2], "missed", a[4]],
+        ),
+        "last_step": ("the speed-up turned round", lambda a: [a[0], a[1], turned_round(a[2])]),
+        "litert": ("the ratio turned round", lambda a: [turned_round(a[0]), *a[1:]]),
+        "articles": (
+            "a saving of 50 times, and a time that shrank 20 times as much",
+            lambda a: [{name: [low, high, 50.0] for name, (low, high, _) in a[0].items()}, scaled(a[1], 20.0)],
+        ),
+        "board": ("three labs that were run", lambda a: [3, a[1]]),
+        "remedy": ("100 points less gained by the group", lambda a: [a[0], shifted(a[1], -100.0), *a[2:]]),
+        "golden": ("both files miss a limit", lambda a: [dict.fromkeys(a[0], False), *a[1:]]),
+        "plan": ("no gate that stops the bad release", lambda a: [a[1], a[1], 0, a[3], True]),
+        "recap": ("the speed-up turned round", lambda a: [a[0], turned_round(a[1]), *a[2:]]),
+        "recap_ready": ("no file called ready", lambda a: [[], *a[1:]]),
+    },
     "onnx": {
         "exporters": (
             "the newer exporter keeps opset 17 and its file is the smaller one",

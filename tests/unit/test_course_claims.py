@@ -19,6 +19,7 @@ IDS += ["F1", "F2"]
 IDS += ["F3", "F4", "F5"]
 IDS += ["O1", "O2", "O3", "O4"]
 IDS += ["N1"]
+IDS += ["X1", "Q15"]
 UNITS = {
     "x",
     "points",

@@ -1,0 +1,67 @@
+"""The scoreboard of all labs: what runs and notebooks left, and a command where they left nothing."""
+
+import json
+
+import pytest
+
+from edgelab.course import results
+from edgelab.course.scoreboard import WANTED, scoreboard
+from edgelab.reading import Reading
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("EDGELAB_RUNS", str(tmp_path))
+    return tmp_path
+
+
+def keep(runs, lab, *readings):
+    (runs / lab).mkdir()
+    data = {"lab": lab, "readings": [r.to_dict() for r in readings]}
+    (runs / lab / f"{lab}.json").write_text(json.dumps(data))
+
+
+def named(name, value, unit="x"):
+    return Reading(value, unit, "measured", "a test", name=name)
+
+
+def test_without_runs_every_row_says_what_to_run(runs):
+    board = scoreboard(but="capstone")
+    assert board.run == 0
+    assert board.labs >= 10
+    assert all(score.where == f"uv run edgelab run {score.lab}" for score in board.scores)
+    assert "capstone" not in {score.lab for score in board.scores}
+    assert "not run yet" in str(board.table())
+
+
+def test_a_run_fills_its_rows(runs):
+    keep(runs, "quantization", named("size.file", 3.5), named("speed_up.int8", 1.6))
+    keep(runs, "firmware", named("signs.dsp.instructions", 3_000_000, "instructions"))
+    found = {(s.lab, s.what): s for s in scoreboard().scores if s.reading}
+    assert len(found) == 3
+    assert found["quantization", WANTED["quantization"][0][1]].reading.value == 3.5
+    assert found["firmware", "instructions of one inference"].where == "edgelab run"
+    assert scoreboard().run == 2
+
+
+def test_a_notebooks_claims_count_too(runs):
+    verdict = {
+        "id": "Q1", "claim": "c", "verdict": "held", "why": "w",
+        "reading": named("size.file", 3.9).to_dict(), "readings": [named("size.file", 3.9).to_dict()],
+    }  # fmt: skip
+    results.add("quantization", "notebook", claims=[verdict])
+    score = next(s for s in scoreboard().scores if s.reading)
+    assert (score.lab, score.reading.value, score.where) == ("quantization", 3.9, "a claim's verdict")
+
+
+def test_a_broken_file_is_named_and_loses_nothing(runs):
+    (runs / "mcu").mkdir()
+    (runs / "mcu" / "mcu.json").write_text("{")
+    keep(runs, "onnx", named("agreement.optimised", 100.0, "%"))
+    board = scoreboard()
+    assert board.run == 1
+    assert len(board.trouble) == 1
+    assert "mcu.json does not hold the readings of a run" in board.trouble[0]
+    assert board.to_dict()["scores"]
+    (runs / "claims.json").write_text("{")
+    assert len(scoreboard().trouble) == 2
