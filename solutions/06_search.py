@@ -25,7 +25,7 @@
 # a predictor of its latency on this machine, mutations, a tournament, the Pareto front. Then you hold it against chance, at the same price.
 #
 # You need: to know what a convolution and a validation set are. No network, no GPU. The cells run in about a minute; with the exercises it is an afternoon. All networks of the search space
-# were trained ahead, once each; figures that rest on them say when and on which machine.
+# were trained ahead, once each; the table of the space says how, when and on which machine.
 
 # %% tags=["parameters"]
 seed = 0
@@ -99,16 +99,20 @@ ui.pipeline(
 # Both stages halve the image once, and the stem may halve it as well, with stride 2.
 
 # %% tags=["setup"]
-signs = data.signs(seed=seed)
+signs = data.signs(seed=0)  # the images that the networks of the table were trained on
 space = all_architectures()
 ahead = MadeAhead.load(search_figures.FILE)
 table = ahead.table
 
 # %%
+short, made_on = ahead.content["recipe"]["short"], ahead.made_on
+reached = sorted(row["validation"] for row in table.values())
 Table(
     f"The space: {len(space)} networks",
     ("choice", "values"),
     [(name, ", ".join(map(str, values))) for name, values in CHOICES.items()],
+    f"Each was trained once, {short['epochs']} epochs on {short['items']:,} images, on {made_on[0]} ({made_on[1]}). That is short, and their accuracies are low: "
+    f"{reached[0]:.0f} to {reached[-1]:.0f} % on validation. Below, every accuracy of a network that no cell trains comes from there.",
 )
 
 # %% [markdown]
@@ -189,7 +193,7 @@ def _(c, block_macs):
 
     cases = [
         (int(c.rng.integers(3, 40)), int(c.rng.integers(41, 90)), side, stride)
-        for side, stride in ((16, 1), (16, 2), (15, 2), (9, 1))
+        for side, stride in ((16, 1), (16, 2), (15, 2), (13, 2), (9, 1))
     ]
     c.each(
         block_macs,
@@ -205,6 +209,9 @@ def _(c, block_macs):
             ),
             "the depthwise filter was counted at the places of the input": lambda a, b, s, t: (
                 9 * a * s * s + a * b * (-(-s // t)) ** 2
+            ),
+            "an odd side is rounded up, and round() takes a half to the even number": lambda a, b, s, t: (
+                round(s / t) ** 2 * (9 * a + a * b)
             ),
             "an odd side is rounded up, not cut off": lambda a, b, s, t: (
                 (s // t) ** 2 * (9 * a + a * b)
@@ -817,7 +824,7 @@ def finding_proxies(gains, trivial):
     said = [f"{name} {by_side(gain, 0, **told)}" for name, gain in gains.items()]
     return (
         f"On this space {'; '.join(said)}. Of the two counts that every search has for nothing, the {trivial} of a "
-        "network say more."
+        "network have the higher rank correlation."
     )
 
 
@@ -1016,7 +1023,7 @@ def my_mutate(arch, rng, choices=CHOICES):
 # %% tags=["check:mutate", "hidden"]
 @checks("mutate")
 def _(c, mutate):
-    draws = 2000
+    draws = 6000
     parent = Architecture(*(v[c.rng.integers(len(v))] for v in CHOICES.values()))
     rng = np.random.default_rng(int(c.rng.integers(10**6)))
     children = [mutate(parent, rng) for _ in range(draws)]
@@ -1060,7 +1067,7 @@ def _(c, mutate):
     }
     least = min(share, key=lambda name: share[name])
     c.that(
-        share[least] > 0.1,
+        share[least] > 0.139,  # 1 in 6 is right; 1 in 9 if field and value are drawn together
         tested="that every field is as likely",
         found=f"{least} changes in {100 * share[least]:.0f} % of the children",
         mistake="draw the field first, all with the same chance, and then the value",
@@ -1415,7 +1422,7 @@ def my_fair_best(asked, budget, validation, test):
 @checks("fair_best")
 def _(c, fair_best):
     names = [f"n{i}" for i in range(24)]
-    for repeat in (False, True):
+    for repeat in (False, True, False, True):
         for _ in range(200):
             order = list(c.rng.permutation(names))
             asked = [str(n) for n in order]
@@ -1519,7 +1526,7 @@ whose("fair_best")
 
 # %% tags=["finding:cheating"]
 def finding_cheating(lead_published, lead_fair, optimism):
-    text = f"As published, evolution leads by {lead_published:.2f} points; counted fairly, by {lead_fair:.2f}."
+    text = f"Evolution minus random search: {lead_published:+.2f} points as published, {lead_fair:+.2f} counted fairly."
     return (
         f"{text} Choosing on the test set adds {optimism:.2f} points to evolution's own figure, which no product "
         "would ever see."
@@ -1742,20 +1749,22 @@ def finding_winner(key, in_table, reading):
     gap = reading.value - in_table
     return (
         f"The winner {key} stands in the table with {in_table:.1f} % on the test set; trained here by the same recipe "
-        f"from another seed it reaches {reading.figure()}, {gap:+.1f} points. Differences of this size between two "
-        "networks of the table mean nothing."
+        f"from another seed it reaches {reading.figure()}, {gap:+.1f} points. A lead in the table that is no "
+        "larger than what a new training changes means nothing."
     )
 
 
 finding(finding_winner, winner.key, test[winner], again)
 
 # %% [markdown]
-# ### Five seeds of search, trained for real
+# ### Several seeds of search, trained for real
 #
-# A table of one training each is a model of the world, too. So the winners of five evolutions and five random searches under the three budgets of the device were trained with **three seeds** each, with more images and more
-# epochs than in the table, and the hand-scaled network of the same budgets likewise. That is still a short training: what a very long one would leave of the differences, these figures do not say.
+# A table of one training each is a model of the world, too. So the winners of several evolutions and as many random searches under the three budgets of the device were trained again, with **several seeds** each, with more
+# images and more epochs than in the table, and the hand-scaled network of the same budgets likewise. That is still a short training, far from what these networks can reach: what a very long one would leave of the differences, or
+# whether it would turn their order round, these figures do not say.
 
 # %%
+recipe = ahead.content["recipe"]
 methods = {"hand": "hand-scaled", "random": "random search", "evolution": "evolution"}
 rows = []
 for how, name in methods.items():
@@ -1769,6 +1778,8 @@ Table(
     "Test accuracy after the longer training",
     ("how it was found", "networks", "accuracy"),
     rows,
+    f"Winners of {len(recipe['search_seeds'])} searches of each kind, each trained with {len(recipe['training_seeds'])} seeds: "
+    f"{recipe['long']['epochs']} epochs on {recipe['long']['items']:,} images.",
 )
 
 # %%
@@ -1796,7 +1807,6 @@ def finding_ahead(held, gain, evaluations, seeds):
     return f"{text}: {figure} for evolution, from {seeds} searches of {evaluations} networks each."
 
 
-recipe = ahead.content["recipe"]
 finding(
     finding_ahead,
     ahead.content["held"],
@@ -1876,7 +1886,7 @@ ui.Panel(
 #
 # <details><summary>Discussion</summary>
 #
-# The arena sorts the networks by their stem: below a certain size only stride 2 is left, whatever the flash. The file sorts them by the width of the last stage. A budget buys something as long as it is the one that binds; the other one
+# The arena sorts the networks by their stem: below a certain size only stride 2 is left, whatever the flash. The file hardly knows the stem: the widths and blocks of the two later stages decide it. A budget buys something as long as it is the one that binds; the other one
 # is slack, and a device with more of it would only be dearer.
 #
 # </details>
