@@ -41,7 +41,7 @@ class MadeAhead:
         if not isinstance(content, dict) or not set(content) >= _KEYS:
             raise BadFile(f"{path} holds no figures of search: make them with edgelab.toolbox.search_figures.")
         if not content["held"]:
-            raise BadFile(f"{path} is not whole: run edgelab.toolbox.search_figures with --file once more to finish it.")
+            raise BadFile(f"{path} is not whole: finish it with edgelab.toolbox.search_figures and --file.")
         return cls(content)
 
     @property

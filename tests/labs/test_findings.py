@@ -226,6 +226,7 @@ SAID = [
     ("search", "costs", "slow", ["and the planner finds"], ["is what it promised"]),
     ("search", "time", "slow", ["is slower than the hand-scaled network"], ["is faster"]),
     ("search", "time", "busy", ["no difference in time was shown"], ["is faster", "is slower"]),
+    ("search", "widths", "slow", ["does not explain", "is slower than 1-9-18-36-3-2"], ["the guess stands"]),
     ("search", "ahead", "slow", ["Random search beat evolution"], ["Evolution beat"]),
     ("search", "hand", "slow", ["what evolution found is worse than the hand-scaled network"], ["is better"]),
     ("search", "recap", "slow", ["a searched network lost"], ["gained"]),
@@ -379,6 +380,20 @@ MADE_UP = [
         ({"N1": True}, points(9.0, 7.0, 11.0), points(0.5, -1.0, 2.0), "1-9-18-36-3-2"),
         ["evolution found is better than the hand-scaled network", "found was not shown to be better"],
         ["worse"],
+    ),
+    (
+        "search",
+        "widths",
+        ([0.8, 0.9, 1.1], [1.8, 2.4, 1.9], reading(0.4, 0.35, 0.45), "1-8-16-32-3-2", "1-9-18-36-3-2"),
+        ["the guess stands", "(1.80 to 2.40 of its predicted time)", "is faster than 1-9-18-36-3-2: 0.40"],
+        ["overlap", "other way round"],
+    ),
+    (
+        "search",
+        "widths",
+        ([1.8, 2.4, 1.9], [0.8, 0.9, 1.1], reading(1.0, 0.9, 1.1), "1-8-16-32-3-2", "1-9-18-36-3-2"),
+        ["It is the other way round", "not shown to differ in time from 1-9-18-36-3-2"],
+        ["the guess stands"],
     ),
     (
         "search",
