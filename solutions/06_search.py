@@ -1364,10 +1364,10 @@ ui.worked_table(
 )
 
 # %% [markdown]
-# ### A comparison that cannot lose
+# ### A comparison that flatters
 #
-# Papers and blogs compare a new search with a random one. Here is such a comparison as it is often published. It **promises**: the accuracy that a search reaches with a given number of trained networks. It raises no error, and the
-# new method wins. By numbers, for one of your evolutions and one of your random searches:
+# Papers and blogs compare a new search with a random one. Here is one as it could be published. It **promises**: the accuracy that a search reaches with a given number of trained networks. It raises no error, and it
+# favours the new method. By numbers, for one of your evolutions and one of your random searches:
 
 
 # %%
