@@ -25,7 +25,7 @@
 # a predictor of its latency on this machine, mutations, a tournament, the Pareto front. Then you hold it against chance, at the same price.
 #
 # You need: to know what a convolution and a validation set are. No network, no GPU. The cells run in about a minute; with the exercises it is an afternoon. All networks of the search space
-# were trained ahead, once each; figures that rest on them say when and on which machine.
+# were trained ahead, once each; the table of the space says how, when and on which machine.
 
 # %% tags=["parameters"]
 seed = 0
@@ -99,16 +99,22 @@ ui.pipeline(
 # Both stages halve the image once, and the stem may halve it as well, with stride 2.
 
 # %% tags=["setup"]
-signs = data.signs(seed=seed)
+signs = data.signs(seed=0)  # the images that the networks of the table were trained on
 space = all_architectures()
 ahead = MadeAhead.load(search_figures.FILE)
 table = ahead.table
 
 # %%
+short, made_on = ahead.content["recipe"]["short"], ahead.made_on
+reached = sorted(row["validation"] for row in table.values())
 Table(
     f"The space: {len(space)} networks",
     ("choice", "values"),
     [(name, ", ".join(map(str, values))) for name, values in CHOICES.items()],
+    f"Each was trained once, {short['epochs']} epochs on {short['items']:,} images, on "
+    f"{made_on[0]} ({made_on[1]}). That is short, and their accuracies are low: "
+    f"{reached[0]:.0f} to {reached[-1]:.0f} % on validation. Below, every accuracy of a "
+    "network that no cell trains comes from there.",
 )
 
 # %% [markdown]
@@ -189,7 +195,7 @@ def _(c, block_macs):
 
     cases = [
         (int(c.rng.integers(3, 40)), int(c.rng.integers(41, 90)), side, stride)
-        for side, stride in ((16, 1), (16, 2), (15, 2), (9, 1))
+        for side, stride in ((16, 1), (16, 2), (15, 2), (13, 2), (9, 1))
     ]
     c.each(
         block_macs,
@@ -205,6 +211,9 @@ def _(c, block_macs):
             ),
             "the depthwise filter was counted at the places of the input": lambda a, b, s, t: (
                 9 * a * s * s + a * b * (-(-s // t)) ** 2
+            ),
+            "an odd side is rounded up, and round() takes a half to the even number": lambda a, b, s, t: (
+                round(s / t) ** 2 * (9 * a + a * b)
             ),
             "an odd side is rounded up, not cut off": lambda a, b, s, t: (
                 (s // t) ** 2 * (9 * a + a * b)
@@ -811,13 +820,13 @@ over_trivial = {
 def finding_proxies(gains, trivial):
     told = {
         "above": f"ranks the networks better than their {trivial}",
-        "below": f"ranks them worse than their {trivial}",
-        "unclear": f"was not shown to rank them better than their {trivial}",
+        "below": f"ranks the networks worse than their {trivial}",
+        "unclear": f"was not shown to rank the networks better than their {trivial}",
     }
     said = [f"{name} {by_side(gain, 0, **told)}" for name, gain in gains.items()]
     return (
         f"On this space {'; '.join(said)}. Of the two counts that every search has for nothing, the {trivial} of a "
-        "network say more."
+        "network have the higher rank correlation."
     )
 
 
@@ -1016,7 +1025,7 @@ def my_mutate(arch, rng, choices=CHOICES):
 # %% tags=["check:mutate", "hidden"]
 @checks("mutate")
 def _(c, mutate):
-    draws = 2000
+    draws = 6000
     parent = Architecture(*(v[c.rng.integers(len(v))] for v in CHOICES.values()))
     rng = np.random.default_rng(int(c.rng.integers(10**6)))
     children = [mutate(parent, rng) for _ in range(draws)]
@@ -1060,7 +1069,8 @@ def _(c, mutate):
     }
     least = min(share, key=lambda name: share[name])
     c.that(
-        share[least] > 0.1,
+        share[least]
+        > 0.139,  # 1 in 6 is right; 1 in 9 if field and value are drawn together
         tested="that every field is as likely",
         found=f"{least} changes in {100 * share[least]:.0f} % of the children",
         mistake="draw the field first, all with the same chance, and then the value",
@@ -1354,10 +1364,10 @@ ui.worked_table(
 )
 
 # %% [markdown]
-# ### A comparison that cannot lose
+# ### A comparison that flatters
 #
-# Papers and blogs compare a new search with a random one. Here is such a comparison as it is often published. It **promises**: the accuracy that a search reaches with a given number of trained networks. It raises no error, and the
-# new method wins. By numbers, for one of your evolutions and one of your random searches:
+# Papers and blogs compare a new search with a random one. Here is one as it could be published. It **promises**: the accuracy that a search reaches with a given number of trained networks. It raises no error, and it
+# favours the new method. By numbers, for one of your evolutions and one of your random searches:
 
 
 # %%
@@ -1415,7 +1425,7 @@ def my_fair_best(asked, budget, validation, test):
 @checks("fair_best")
 def _(c, fair_best):
     names = [f"n{i}" for i in range(24)]
-    for repeat in (False, True):
+    for repeat in (False, True, False, True):
         for _ in range(200):
             order = list(c.rng.permutation(names))
             asked = [str(n) for n in order]
@@ -1519,7 +1529,7 @@ whose("fair_best")
 
 # %% tags=["finding:cheating"]
 def finding_cheating(lead_published, lead_fair, optimism):
-    text = f"As published, evolution leads by {lead_published:.2f} points; counted fairly, by {lead_fair:.2f}."
+    text = f"Evolution minus random search: {lead_published:+.2f} points as published, {lead_fair:+.2f} counted fairly."
     return (
         f"{text} Choosing on the test set adds {optimism:.2f} points to evolution's own figure, which no product "
         "would ever see."
@@ -1726,10 +1736,83 @@ finding(finding_time, ratio, promised)
 #
 # <details><summary>Discussion</summary>
 #
-# The hand-scaled one. It is no member of the space: its widths are whatever the budgets left, and runtimes like multiples of 8, for which they have their fastest kernels. A predictor knows the kind of network that it was shown, and nothing else. Measure the
-# two or three that you would really ship.
+# The hand-scaled one. It is no member of the space: every width in the space is a multiple of 4, and a hand-scaled network has whatever width the budgets left. That is a guess about the reason, and a guess can be tested.
 #
 # </details>
+#
+# Hand-scaled networks of neighbouring widths are measured in turn, each over the time that your predictor gives it. If the guess is right, it fails where a width is no multiple of 4, and nowhere else.
+
+# %%
+of_width = {a.stem: a for a in ahead.hand if 8 <= a.stem <= 16}
+raced = search_latency.measure(
+    list(of_width.values()), x, work, runs=runs, threads=threads
+)
+misses = {
+    w: float(ms / (counts[a] @ weights))
+    for (w, a), ms in zip(of_width.items(), raced.ms)
+}
+kinds = {
+    "multiple of 4": {w: m for w, m in misses.items() if w % 4 == 0},
+    "other width": {w: m for w, m in misses.items() if w % 4},
+}
+
+# %% tags=["folded"]
+title = "Measured over predicted time: " + ", ".join(
+    f"{min(found.values()):.2f} to {max(found.values()):.2f} ({name})"
+    for name, found in kinds.items()
+)
+figure = ui.scatter(
+    {name: (list(f), list(f.values())) for name, f in kinds.items()},
+    title,
+    "channels in the stem of the hand-scaled network",
+    "measured over predicted time",
+)
+ui.show(figure, alt=f"Points of nine widths, by whether 4 divides them. {title}.")
+whose("predictor")
+
+
+# %% tags=["finding:widths"]
+def finding_widths(fours, others):
+    low, high = (f"{min(v):.2f} to {max(v):.2f}" for v in (fours, others))
+    if min(others) > max(fours):
+        return (
+            f"Every width that is no multiple of 4 takes more of its predicted time ({high}) than every multiple of 4 "
+            f"({low}): the guess stands. Why the runtime is slower there, these times do not say."
+        )
+    if max(others) < min(fours):
+        return f"It is the other way round: multiples of 4 take more of their predicted time ({low}) than the others ({high})."
+    return (
+        f"Measured over predicted, multiples of 4 ({low}) and other widths ({high}) overlap: here the guess does not "
+        "explain where the predictor misses."
+    )
+
+
+finding(finding_widths, *[list(found.values()) for found in kinds.values()])
+
+# %% [markdown]
+# If that is so, a person who scales by hand should not take the widest network that fits without measuring it. The next narrower multiple of 4 beside it:
+
+# %%
+narrower = of_width[4 * (hand.stem // 4)]
+rounded = record("time.narrower", raced.report.ratio(narrower.key, hand.key))
+
+
+# %% tags=["finding:rounded"]
+def finding_rounded(rounded, narrower, hand):
+    told = by_side(
+        rounded,
+        1,
+        above=f"is slower than {hand}",
+        below=f"is faster than {hand}",
+        unclear=f"was not shown to differ in time from {hand}",
+    )
+    return f"{narrower}, which fits too, {told}: {rounded.figure()}."
+
+
+finding(finding_rounded, rounded, narrower.key, hand.key)
+
+# %% [markdown]
+# A predictor knows the kind of network that it was shown, and nothing else; and a width is a choice of the search, too. Measure the two or three networks that you would really ship.
 
 # %%
 again = record(
@@ -1742,20 +1825,22 @@ def finding_winner(key, in_table, reading):
     gap = reading.value - in_table
     return (
         f"The winner {key} stands in the table with {in_table:.1f} % on the test set; trained here by the same recipe "
-        f"from another seed it reaches {reading.figure()}, {gap:+.1f} points. Differences of this size between two "
-        "networks of the table mean nothing."
+        f"from another seed it reaches {reading.figure()}, {gap:+.1f} points. A lead in the table that is no "
+        "larger than what a new training changes means nothing."
     )
 
 
 finding(finding_winner, winner.key, test[winner], again)
 
 # %% [markdown]
-# ### Five seeds of search, trained for real
+# ### Several seeds of search, trained for real
 #
-# A table of one training each is a model of the world, too. So the winners of five evolutions and five random searches under the three budgets of the device were trained with **three seeds** each, with more images and more
-# epochs than in the table, and the hand-scaled network of the same budgets likewise. That is still a short training: what a very long one would leave of the differences, these figures do not say.
+# A table of one training each is a model of the world, too. So the winners of several evolutions and as many random searches under the three budgets of the device were trained again, with **several seeds** each, with more
+# images and more epochs than in the table, and the hand-scaled network of the same budgets likewise. That is still a short training, far from what these networks can reach: what a very long one would leave of the differences, or
+# whether it would turn their order round, these figures do not say.
 
 # %%
+recipe = ahead.content["recipe"]
 methods = {"hand": "hand-scaled", "random": "random search", "evolution": "evolution"}
 rows = []
 for how, name in methods.items():
@@ -1769,6 +1854,9 @@ Table(
     "Test accuracy after the longer training",
     ("how it was found", "networks", "accuracy"),
     rows,
+    f"Winners of {len(recipe['search_seeds'])} searches of each kind, each trained with "
+    f"{len(recipe['training_seeds'])} seeds: {recipe['long']['epochs']} epochs on "
+    f"{recipe['long']['items']:,} images.",
 )
 
 # %%
@@ -1796,7 +1884,6 @@ def finding_ahead(held, gain, evaluations, seeds):
     return f"{text}: {figure} for evolution, from {seeds} searches of {evaluations} networks each."
 
 
-recipe = ahead.content["recipe"]
 finding(
     finding_ahead,
     ahead.content["held"],
@@ -1876,7 +1963,7 @@ ui.Panel(
 #
 # <details><summary>Discussion</summary>
 #
-# The arena sorts the networks by their stem: below a certain size only stride 2 is left, whatever the flash. The file sorts them by the width of the last stage. A budget buys something as long as it is the one that binds; the other one
+# The arena sorts the networks by their stem: below a certain size only stride 2 is left, whatever the flash. The file hardly knows the stem: the widths and blocks of the two later stages decide it. A budget buys something as long as it is the one that binds; the other one
 # is slack, and a device with more of it would only be dearer.
 #
 # </details>

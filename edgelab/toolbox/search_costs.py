@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from edgelab.errors import BadInput
 from edgelab.toolbox.search_space import Architecture, build, macs
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
     from torch import nn
 
@@ -61,13 +62,15 @@ def cost_of(
     Raises
     ------
     BadInput
-        If the images are not square.
+        If the images are not square, or there is none, or their values are not finite.
     """
     from edgelab.convert import export_int8
     from edgelab.mcu.fit import fit
 
     if calibration.ndim != 4 or calibration.shape[2] != calibration.shape[3]:
         raise BadInput(f"Square images (N, channels, size, size) are wanted, not {calibration.shape}.")
+    if not len(calibration) or not np.isfinite(calibration).all():
+        raise BadInput("The ranges of the int8 file come from the images: one or more with finite values are wanted.")
     channels, size = calibration.shape[1], calibration.shape[2]
     net = build(arch, classes, channels).eval() if net is None else net
     with tempfile.TemporaryDirectory() as folder:

@@ -3,7 +3,7 @@
 ``python -m edgelab.toolbox.search_figures`` makes what is missing and writes the file after each step; ``--anew``
 starts over. After the idea of NAS-Bench-101 (Ying et al. 2019): with the table of all networks a search costs
 milliseconds, so that it can be repeated with many seeds. Then the winners of five seeds of each search, and the
-hand-scaled network of the same budgets, are trained with three training seeds each, by a longer recipe.
+hand-scaled network of the same budgets, are trained with five training seeds each, by a longer recipe.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from torch import nn
 
 from edgelab import data, nets
 from edgelab.data.dataset import Dataset
+from edgelab.errors import BadFile
 from edgelab.files import read_json, write_json
 from edgelab.nets import ahead
 from edgelab.nets.checkpoints import accuracy
@@ -37,7 +38,7 @@ LONG: Mapping[str, Any] = {"items": 8000, "epochs": 4, "learning_rate": 0.01, "w
 BUDGETS: Mapping[str, float] = {"file_bytes": 32_000, "arena_bytes": 24_000, "device_ms": 100.0}
 EVALUATIONS = 24
 SEARCH_SEEDS = (0, 1, 2, 3, 4)
-TRAINING_SEEDS = (0, 1, 2)
+TRAINING_SEEDS = (0, 1, 2, 3, 4)
 HAND = tuple(range(4, 25))
 """Widths of the hand-scaled networks whose costs are kept; the one of 24 channels is `edgelab.nets.dscnn`."""
 Say = Callable[[str, Mapping[str, Any]], None]
@@ -110,6 +111,7 @@ def make(
     """
     started = time.monotonic()
     content = read_json(path) if path.is_file() and not anew else _empty()
+    _same_recipe(path, content)
     dataset = data.signs(seed=0)
     wanted = [arch.key for arch in all_architectures()] if only is None else list(only)
     _costs(content, "table", wanted, dataset.train.x[:16])
@@ -142,6 +144,19 @@ def make(
         content["held"] = MadeAhead(content).held()
         write_json(path, content)
     return content
+
+
+def _same_recipe(path: Path, content: dict[str, Any]) -> None:
+    """Take over how many seeds are wanted now; trainings of two recipes are never mixed in one file."""
+    recipe = content.get("recipe") if isinstance(content, dict) else None
+    if not isinstance(recipe, dict):
+        raise BadFile(f"{path} holds no figures of search: make them with --anew.")
+    more = {"search_seeds", "training_seeds"}
+    wanted = _empty()["recipe"]
+    other = sorted(name for name in wanted if name not in more and recipe.get(name) != wanted[name])
+    if other:
+        raise BadFile(f"{path} was made by another recipe ({', '.join(other)}): make it again with --anew.")
+    content["recipe"] = wanted
 
 
 def _costs(content: dict[str, Any], part: str, keys: Iterable[str], calibration: NDArray[np.float32]) -> None:

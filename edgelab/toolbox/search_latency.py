@@ -83,6 +83,8 @@ def relative_errors(predicted: ArrayLike, measured: ArrayLike) -> NDArray[np.flo
     [10.0, 10.0]
     """
     found, truth = np.asarray(predicted, dtype=np.float64), np.asarray(measured, dtype=np.float64)
+    if found.shape != truth.shape or not (truth > 0).all():
+        raise BadInput(f"A prediction of each time above 0 is wanted, not {found.shape} for {truth.shape}.")
     return np.asarray(100 * np.abs(found / truth - 1))
 
 
@@ -136,6 +138,8 @@ def measure(
     unique = tuple(dict.fromkeys(architectures))
     if not unique:
         raise BadInput("There is nothing to measure: name at least one architecture.")
+    if x.ndim != 4 or len(x) != 1:
+        raise BadInput(f"One image (1, channels, size, size) is wanted, not {x.shape}.")
     with ExitStack() as stack:
         engines = {}
         for arch in unique:

@@ -49,6 +49,8 @@ def block_macs(c_in: int, c_out: int, side: int, stride: int) -> int:
     >>> block_macs(8, 24, 16, 2)
     16896
     """
+    if min(c_in, c_out, side, stride) < 1:
+        raise BadInput(f"A block needs channels, a side and a stride from 1 on, not {(c_in, c_out, side, stride)}.")
     out = -(-side // stride)
     return out * out * (9 * c_in + c_in * c_out)
 
@@ -109,9 +111,10 @@ def evolve(
     A child outside of ``space``, which holds what the budgets admit, is drawn again and costs nothing: its costs are
     known without training. One that was evaluated before joins the population and costs nothing either.
     """
-    if not sample <= population <= budget <= len(space):
+    if not 1 <= sample <= population <= budget <= len(space):
         raise BadInput(
-            f"sample={sample} <= population={population} <= budget={budget} <= {len(space)} architectures is wanted."
+            f"1 <= sample={sample} <= population={population} <= budget={budget} <= {len(space)} architectures "
+            "is wanted."
         )
     inside = set(space)
     asked = random_search(space, population, rng)
@@ -138,7 +141,12 @@ def fair_best(
     >>> fair_best(["a", "b", "b", "c"], 2, {"a": 1.0, "b": 2.0, "c": 3.0}, {"a": 5.0, "b": 4.0, "c": 6.0})
     4.0
     """
-    first = list(dict.fromkeys(asked))[:budget]
+    first = list(dict.fromkeys(asked))[: max(0, budget)]
+    if not first:
+        raise BadInput(f"budget={budget}: a search brings something home if it evaluates one network or more.")
+    unknown = [arch for arch in first if arch not in validation or arch not in test]
+    if unknown:
+        raise BadInput(f"There are no accuracies of {unknown[0]!r}, which the search evaluated.")
     return test[max(first, key=lambda arch: validation[arch])]
 
 
@@ -152,7 +160,9 @@ def expected_best(values: ArrayLike, n: int) -> float:
     >>> round(expected_best([1, 2, 3], 2), 3)
     2.667
     """
-    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    ordered = np.sort(np.asarray(values, dtype=np.float64), axis=None)
+    if not np.isfinite(ordered).all():
+        raise BadInput("An expected best needs finite values.")
     if not 1 <= n <= len(ordered):
         raise BadInput(f"n={n}: there are {len(ordered)} values to draw from.")
     draws = math.comb(len(ordered), n)
@@ -170,6 +180,8 @@ def pareto(costs: ArrayLike, values: ArrayLike) -> NDArray[np.bool_]:
     cost, value = np.asarray(costs, dtype=np.float64), np.asarray(values, dtype=np.float64)
     if cost.shape != value.shape or cost.ndim != 1:
         raise BadInput(f"One cost and one value a point are wanted, not {cost.shape} and {value.shape}.")
+    if np.isnan(cost).any() or np.isnan(value).any():
+        raise BadInput("A cost or a value is NaN: what was not measured has no place on a front.")
     no_worse = (cost[None] <= cost[:, None]) & (value[None] >= value[:, None])
     better = (cost[None] < cost[:, None]) | (value[None] > value[:, None])
     return np.asarray(~(no_worse & better).any(axis=1))
@@ -185,4 +197,6 @@ def rank_correlation(first: ArrayLike, second: ArrayLike) -> float:
     """
     from scipy.stats import kendalltau
 
+    if np.ndim(first) != 1 or np.shape(first) != np.shape(second) or len(np.asarray(first)) < 2:
+        raise BadInput(f"Two rows of one length, from 2 on, are wanted, not {np.shape(first)} and {np.shape(second)}.")
     return float(kendalltau(first, second).statistic)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
+from edgelab.errors import BadInput
+
 if TYPE_CHECKING:
     import torch
     from torch import nn
@@ -19,6 +21,8 @@ def grad_norm(net: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> flo
     import torch
     from torch.nn import functional
 
+    if len(images) < 2 or len(images) != len(labels):
+        raise BadInput(f"Two or more images and a label of each are wanted, not {len(images)} and {len(labels)}.")
     trial = copy.deepcopy(net).train()
     loss = functional.cross_entropy(trial(images), labels)
     torch.autograd.backward(loss)
@@ -32,6 +36,8 @@ def synflow(net: nn.Module, images: torch.Tensor) -> float:
     """
     import torch
 
+    if not len(images):
+        raise BadInput("SynFlow takes the shape from an image, and there is none.")
     trial = copy.deepcopy(net).double().eval()
     with torch.no_grad():
         for value in trial.state_dict().values():
@@ -52,6 +58,8 @@ def naswot(net: nn.Module, images: torch.Tensor) -> float:
     """
     import torch
 
+    if len(images) < 2:
+        raise BadInput(f"How alike images are takes two or more, not {len(images)}.")
     trial = copy.deepcopy(net).train()
     codes: list[torch.Tensor] = []
     hooks = [

@@ -19,7 +19,7 @@ from edgelab.toolbox.search_space import Architecture, parse
 
 FEWEST_SEEDS = 3
 """Fewer searches than this cannot tell anything of the noise between them."""
-_KEYS = {"table", "hand", "winners", "trained", "recipe", "date", "machine"}
+_KEYS = {"table", "hand", "hand_scaled", "winners", "trained", "recipe", "date", "machine", "held"}
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,13 @@ class MadeAhead:
         Raises
         ------
         BadFile
-            If it is missing, or holds something else.
+            If it is missing, holds something else, or was left before all trainings were done.
         """
         content = read_json(path)
         if not isinstance(content, dict) or not set(content) >= _KEYS:
             raise BadFile(f"{path} holds no figures of search: make them with edgelab.toolbox.search_figures.")
+        if not content["held"]:
+            raise BadFile(f"{path} is not whole: finish it with edgelab.toolbox.search_figures and --file.")
         return cls(content)
 
     @property
@@ -59,46 +61,49 @@ class MadeAhead:
 
     def test(self, key: str) -> float:
         """Mean test accuracy in percent of a network trained by the long recipe, over its training seeds."""
-        found = [run["test"] for name, run in self.content["trained"].items() if name.startswith(f"{key} | ")]
-        if not found:
-            raise BadInput(f"The network {key} was not trained by the long recipe.")
-        return float(np.mean(found))
-
-    def searched(self, how: str) -> NDArray[np.float64]:
-        """Mean test accuracy in percent of each search seed's winner."""
-        return np.array([self.test(key) for key in self.content["winners"][how]])
+        return float(self._runs(key).mean())
 
     def accuracy(self, how: str) -> Reading:
         """Of ``evolution`` or ``random`` the mean over the search seeds, of ``hand`` that over the training seeds."""
         if how == "hand":
             key = self.content["hand_scaled"]
-            runs = [run["test"] for name, run in self.content["trained"].items() if name.startswith(f"{key} | ")]
+            runs = self._runs(key)
             return self.mean(runs, "%", f"the hand-scaled network {key}, {len(runs)} training seeds")
-        found = self.searched(how)
-        return self.mean(found, "%", f"winners of {len(found)} searches ({how}), each trained with several seeds")
+        found = self._tests(how)
+        by = f"winners of {len(found)} searches ({how}), each trained with {found.shape[1]} seeds"
+        return self.mean(found.mean(axis=1), "%", by)
 
     def evolution_gain(self) -> Reading:
-        """Points by which evolution's winners are better than those of random search, seed by seed."""
-        gaps = self.searched("evolution") - self.searched("random")
-        return self.mean(gaps, "points", f"{len(gaps)} search seeds, winner of evolution minus winner of random search")
+        """Points by which evolution's winners are better than those of random search, paired by search and seed."""
+        by = "search seeds, winner of evolution minus winner of random search"
+        return self._gain(self._tests("evolution") - self._tests("random"), by)
 
     def search_gain(self, how: str = "evolution") -> Reading:
-        """Points by which a search's winners are better than the hand-scaled network of the same budgets.
-
-        Paired by training seed; the interval takes the larger of two noises, between searches and between trainings.
-        """
+        """Points by which a search's winners are better than the hand-scaled network, paired by training seed."""
         hand = self.content["hand_scaled"]
-        trained = self.content["trained"]
-        seeds = sorted(int(name.split(" | ")[1]) for name in trained if name.startswith(f"{hand} | "))
-        gaps = np.array(
-            [
-                [trained[f"{key} | {seed}"]["test"] - trained[f"{hand} | {seed}"]["test"] for seed in seeds]
-                for key in self.content["winners"][how]
-            ]
-        )
-        by = f"{len(gaps)} winners of {how} minus the hand-scaled network {hand}, {len(seeds)} training seeds each"
+        by = f"winners of {how} minus the hand-scaled network {hand}"
+        return self._gain(self._tests(how) - self._runs(hand), by)
+
+    def _gain(self, gaps: NDArray[np.float64], by: str) -> Reading:
+        """The mean of gaps (searches, training seeds); of its two noises, searches and trainings, the larger one."""
+        by = f"{len(gaps)} {by}, {gaps.shape[1]} training seeds each"
         each = [self.mean(gaps.mean(axis=axis), "points", by) for axis in (0, 1)]
         return max(each, key=lambda reading: math.inf if reading.low is None else reading.value - reading.low)
+
+    def _tests(self, how: str) -> NDArray[np.float64]:
+        """Test accuracies in percent of a search's winners, (searches, training seeds)."""
+        return np.array([self._runs(key) for key in self.content["winners"][how]])
+
+    def _runs(self, key: str) -> NDArray[np.float64]:
+        """Test accuracies in percent of one network, (training seeds,), in the order of the seeds."""
+        found = {
+            int(name.rpartition(" | ")[2]): float(run["test"])
+            for name, run in self.content["trained"].items()
+            if name.startswith(f"{key} | ")
+        }
+        if not found:
+            raise BadInput(f"The network {key} was not trained by the long recipe.")
+        return np.array([found[seed] for seed in sorted(found)])
 
     def held(self) -> dict[str, bool]:
         """What was shown: the whole interval on the claimed side."""

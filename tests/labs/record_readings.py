@@ -250,6 +250,8 @@ CHANGES: dict[str, dict[str, tuple[str, Change]]] = {
         "cheating": ("a lead of nothing", lambda a: [a[0], 0.0, a[2]]),
         "costs": ("a file and an arena of other sizes", lambda a: [a[0], a[1], a[2] + 8, a[3], a[4] + 16]),
         "time": ("a winner 9 times as slow", lambda a: [scaled(a[0], 9.0), a[1]]),
+        "widths": ("widths that all take as long as predicted", lambda _: [[1.0] * 3, [1.0] * 6]),
+        "rounded": ("a narrower network 9 times as slow", lambda a: [scaled(a[0], 9.0), *a[1:]]),
         "winner": ("10 points less", lambda a: [a[0], a[1], shifted(a[2], -10.0)]),
         "ahead": (
             "nothing shown, and 50 points less for evolution",

@@ -248,10 +248,60 @@ def test_gains_are_paired_and_decide_what_held():
     assert found.mean([1.0, 2.0], "%", "a test").doubt.startswith("2 seeds cannot tell")
 
 
-def test_a_foreign_file_is_refused(tmp_path):
-    (tmp_path / "a.json").write_text("{}")
+def test_the_interval_of_a_gain_counts_the_noise_of_the_trainings_too():
+    found = made([74.0, 75.0, 76.0, 75.5, 74.5], [70.0, 71.0, 72.0, 71.5, 70.5], 66.0)
+    assert found.held()["evolution beats random search"]
+    for i in range(5):  # in one of three trainings random search is far ahead
+        found.content["trained"][f"r{i} | 2"]["test"] += 30.0
+    gain = found.evolution_gain()
+    assert gain.value == pytest.approx(4.0 - 10.0)
+    assert gain.low < gain.value - 20 < gain.value + 20 < gain.high
+    assert "3 training seeds each" in gain.by
+
+
+def test_a_foreign_or_unfinished_file_is_refused(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text("{}")
     with pytest.raises(BadFile, match="no figures of search"):
-        MadeAhead.load(tmp_path / "a.json")
+        MadeAhead.load(path)
+    with pytest.raises(BadFile, match="no figures of search"):
+        figures.make(path, only=[])
+    path.write_text('{"table": ')
+    with pytest.raises(BadFile):
+        MadeAhead.load(path)
+    content = json.loads(figures.FILE.read_text())
+    path.write_text(json.dumps(content | {"held": {}}))
+    with pytest.raises(BadFile, match="not whole"):
+        MadeAhead.load(path)
+    other = content["recipe"] | {"short": {"epochs": 1}}
+    path.write_text(json.dumps(content | {"recipe": other}))
+    with pytest.raises(BadFile, match=r"another recipe \(short\)"):
+        figures.make(path, only=[])
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: plain.block_macs(8, 8, 16, 0), "stride from 1 on"),
+        (lambda: plain.fair_best([], 3, {}, {}), "one network or more"),
+        (lambda: plain.fair_best(["a"], 0, {"a": 1.0}, {"a": 1.0}), "one network or more"),
+        (lambda: plain.fair_best(["a"], 1, {"a": 1.0}, {}), "no accuracies of 'a'"),
+        (lambda: plain.expected_best([1.0, np.nan], 1), "finite values"),
+        (lambda: plain.pareto([1.0, np.nan], [1.0, 2.0]), "is NaN"),
+        (lambda: plain.rank_correlation([1.0], [1.0, 2.0]), "of one length"),
+        (lambda: plain.evolve(EVERY, places, 8, np.random.default_rng(0), sample=0), "1 <= sample=0"),
+        (lambda: proxies.grad_norm(space.build(SMALL), torch.zeros(2, 3, 32, 32), torch.zeros(3).long()), "a label"),
+        (lambda: proxies.naswot(space.build(SMALL), torch.zeros(1, 3, 32, 32)), "two or more"),
+        (lambda: proxies.synflow(space.build(SMALL), torch.zeros(0, 3, 32, 32)), "there is none"),
+        (lambda: cost_of(SMALL, np.full((2, 3, 32, 32), np.nan, np.float32)), "finite values"),
+        (lambda: latency.relative_errors([1.0], [0.0]), "above 0"),
+        (lambda: latency.measure([SMALL], np.zeros((2, 3, 32, 32), np.float32), None), "One image"),
+    ],
+)
+def test_bad_input_is_one_sentence(call, words):
+    with pytest.raises(BadInput, match=words) as told:
+        call()
+    assert str(told.value).count(". ") == 0
 
 
 def test_the_shipped_figures_are_whole_and_say_what_was_held():

@@ -49,6 +49,7 @@ MISTAKES = {
     "block_macs": [
         (_MACS.format("side * side * (9 * c_in + c_in * c_out)"), "places of the input were counted"),
         (_MACS.format("(side // stride) ** 2 * (9 * c_in + c_in * c_out)"), "rounded up"),
+        (_MACS.format("round(side / stride) ** 2 * (9 * c_in + c_in * c_out)"), "half to the even"),
         (_MACS.format("out * out * (9 * c_in * c_in + c_in * c_out)"), "one channel alone"),
         (_MACS.format("out * out * 9 * c_in * c_out"), "standard 3x3"),
         (_MACS.format("out * out * (9 * c_out + c_in * c_out)"), "works on the input"),
@@ -247,6 +248,15 @@ def my_mutate(arch, rng, choices=CHOICES):
     return arch._replace(**{name: others[rng.integers(len(others))]})
 """,
             "from the argument choices",
+        ),
+        (
+            """
+def my_mutate(arch, rng, choices=CHOICES):
+    pairs = [(n, v) for n, vs in choices.items() for v in vs if v != getattr(arch, n)]
+    name, value = pairs[rng.integers(len(pairs))]
+    return arch._replace(**{name: value})
+""",
+            "field first",
         ),
     ],
     "evolution_step": [
