@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from edgelab.errors import BadInput
-from edgelab.posttraining.graph import Feeds, constants, layers, value, with_values
+from edgelab.posttraining.graph import Feeds, constants, layers
 from edgelab.posttraining.judge import Judge, Score
 from edgelab.posttraining.rounding import RoundedModel, round_layers
 from edgelab.posttraining.search import PART, Found, Progress, Step, Variant, variants
@@ -98,17 +98,18 @@ def _widen(
     if best.agreement is None or 1 - best.agreement <= TOLERATED or len(wide) < 2:
         return rounded, best
     part = judge.part(PART)
-    base = part(rounded.model)
     sizes = {name: int(np.prod(constant.dims)) for name, constant in constants(model).items()}
     weights = {layer.name: sizes[layer.weight] for layer in layers(model) if layer.name in wide}
     room = MOST_WIDER * sum(weights.values())
-    gains = {}
+    few = {name: array[:SCREENED] for name, array in feeds.items()}
+    costs = {}
     for name in progress("sensitive layers", [name for name, size in weights.items() if size <= room]):
-        tried = _restored(rounded, model, name)
-        gains[name] = (base.loss - part(tried).loss) / weights[name]
+        # alone, all others in float: among rounded ones it has been fitted to their errors, and they to its own
+        alone = round_layers(model, few, {name: wide[name]}, per_channel=per_channel)
+        costs[name] = part(alone.model).loss / weights[name]
     named: list[str] = []
-    for name in sorted(gains, key=lambda n: -gains[n]):
-        if gains[name] > 0 and sum(weights[n] for n in named) + weights[name] <= room:
+    for name in sorted(costs, key=lambda n: -costs[n]):
+        if costs[name] > 0 and sum(weights[n] for n in named) + weights[name] <= room:
             named.append(name)
     if not named:
         return rounded, best
@@ -123,9 +124,3 @@ def _widen(
     said = f"The layers that cost most for their size were stored in 8 bits, {share:.0f} % of the weights: {which}."
     steps.append(Step("8 bits where it costs most", taken, said, found))
     return (wider, found) if taken and found.loss < WORTH * best.loss else (rounded, best)
-
-
-def _restored(rounded: RoundedModel, model: Any, name: str) -> Any:
-    """The rounded model with the weight of one layer as it was."""
-    layer = next(layer for layer in layers(model) if layer.name == name)
-    return with_values(rounded.model, {layer.weight: value(model, layer.weight)})
