@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from edgelab.posttraining.storage import store
 
 SCREENED = 128
 """Items of the calibration set on which the variants are compared; the best is rounded anew on all."""
+FINALISTS = 2
+"""So many of the variants are carried to the end; what a coarse comparison puts first need not end first."""
 WIDER = 8
 TOLERATED = 0.003
 """Layers are stored wider only where more than this share of the answers changed."""
@@ -57,20 +60,39 @@ def search_weights(
     wide = {layer.name: bits for layer in chosen}
     screen = {name: array[:SCREENED] for name, array in feeds.items()}
     # equalised by what channels hold is worth a try here as well: the rounding weighs inputs by it
-    tried: list[tuple[Score, Variant, RoundedModel]] = []
+    tried: list[tuple[Score, Variant]] = []
     for variant in progress("trying steps", variants(model, feeds, per_channel=True)):
         rounded = round_layers(variant.model, screen, wide, per_channel=per_channel)
-        tried.append((judge(rounded.model), variant, rounded))
-    best, variant, _ = min(tried, key=lambda entry: entry[0].loss)
-    steps = [Step(v.name, v is variant, v.said, score) for score, v, _ in tried]
-    nearest = round_layers(variant.model, feeds, wide, per_channel=per_channel, adaptive=False)
+        tried.append((judge(rounded.model), variant))
+    finalists = [variant for _, variant in sorted(tried, key=lambda entry: entry[0].loss)[:FINALISTS]]
+    ends = [_to_the_end(one.model, feeds, judge, wide, per_channel, progress) for one in finalists]
+    end, variant = min(zip(ends, finalists, strict=True), key=lambda one: one[0].score.loss)
+    steps = [Step(v.name, v is variant, v.said, score) for score, v in tried]
+    content = store(end.rounded.model, end.rounded.weights)
+    return Found(content, variant.model, (*steps, *end.steps), tuple(exclude), judge(content))
+
+
+@dataclass(frozen=True, eq=False)
+class _End:
+    """What became of one variant: its rounded weights, their score, and the steps to it."""
+
+    rounded: RoundedModel
+    score: Score
+    steps: tuple[Step, ...]
+
+
+def _to_the_end(
+    model: Any, feeds: Feeds, judge: Judge, wide: Mapping[str, int], per_channel: bool, progress: Progress
+) -> _End:
+    """Round one variant on all items, and store in 8 bits the layers that cost most."""
+    nearest = round_layers(model, feeds, wide, per_channel=per_channel, adaptive=False)
     plain = judge(nearest.model)
     rounded = round_layers(
-        variant.model, feeds, wide, per_channel=per_channel, progress=lambda items: progress("rounding", items)
+        model, feeds, wide, per_channel=per_channel, progress=lambda items: progress("rounding", items)
     )
     best = judge(rounded.model)
     adaptive = best.loss < plain.loss
-    steps.append(Step("rounding to the nearest", not adaptive, "Each weight took the nearest integer.", plain))
+    steps = [Step("rounding to the nearest", not adaptive, "Each weight took the nearest integer.", plain)]
     said = (
         "AdaRound's objective, one weight at a time: weights were rounded so that each layer's output stays on the "
         "calibration set, scales were fitted to it, and biases keep the means."
@@ -78,9 +100,8 @@ def search_weights(
     steps.append(Step("adaptive rounding", adaptive, said, best))
     if not adaptive:
         rounded, best = nearest, plain
-    rounded, best = _widen(variant.model, feeds, judge, rounded, best, wide, per_channel, steps, progress)
-    content = store(rounded.model, rounded.weights)
-    return Found(content, variant.model, tuple(steps), tuple(exclude), judge(content))
+    rounded, best = _widen(model, feeds, judge, rounded, best, wide, per_channel, steps, progress)
+    return _End(rounded, best, tuple(steps))
 
 
 def _widen(
