@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from edgelab.errors import BadInput
 from edgelab.posttraining.graph import Feeds, run
 
+CHANCE = 0.005
+"""A step that changes this share of the answers more than the network before it is not taken, however near it comes."""
+
 
 @dataclass(frozen=True)
 class Score:
@@ -26,6 +29,20 @@ class Score:
     loss: float
     agreement: float | None
     noise: float
+
+    def improves(self, before: Score, share: float) -> bool:
+        """Whether the loss fell below this share of that before, and no more answers changed than chance changes.
+
+        Examples
+        --------
+        >>> Score(0.5, 0.99, 0.1).improves(Score(1.0, 0.99, 0.2), 0.98)
+        True
+        >>> Score(0.5, 0.97, 0.1).improves(Score(1.0, 0.99, 0.2), 0.98)
+        False
+        """
+        if self.loss >= share * before.loss:
+            return False
+        return self.agreement is None or before.agreement is None or self.agreement >= before.agreement - CHANCE
 
     def __str__(self) -> str:
         same = "" if self.agreement is None else f", {100 * self.agreement:.2f} % the same answer"

@@ -13,7 +13,6 @@ from edgelab.posttraining.graph import Feeds, constants, layers
 from edgelab.posttraining.judge import Judge, Score
 from edgelab.posttraining.rounding import RoundedModel, round_layers
 from edgelab.posttraining.search import PART, Found, Progress, Step, Variant, variants
-from edgelab.posttraining.static import WORTH
 from edgelab.posttraining.storage import store
 
 SCREENED = 128
@@ -139,9 +138,9 @@ def _widen(
         model, feeds, widths, per_channel=per_channel, progress=lambda items: progress("rounding again", items)
     )
     found = judge(wider.model)
-    taken = found.loss < HELPS * best.loss
+    taken = found.improves(best, HELPS)
     share = 100 * sum(weights[n] for n in named) / sum(weights.values())
     which = ", ".join(named)
     said = f"The layers that cost most for their size were stored in 8 bits, {share:.0f} % of the weights: {which}."
     steps.append(Step("8 bits where it costs most", taken, said, found))
-    return (wider, found) if taken and found.loss < WORTH * best.loss else (rounded, best)
+    return (wider, found) if taken else (rounded, best)
