@@ -30,20 +30,6 @@ class Score:
     agreement: float | None
     noise: float
 
-    def improves(self, before: Score, share: float) -> bool:
-        """Whether the loss fell below this share of that before, and no more answers changed than chance changes.
-
-        Examples
-        --------
-        >>> Score(0.5, 0.99, 0.1).improves(Score(1.0, 0.99, 0.2), 0.98)
-        True
-        >>> Score(0.5, 0.97, 0.1).improves(Score(1.0, 0.99, 0.2), 0.98)
-        False
-        """
-        if self.loss >= share * before.loss:
-            return False
-        return self.agreement is None or before.agreement is None or self.agreement >= before.agreement - CHANCE
-
     def __str__(self) -> str:
         same = "" if self.agreement is None else f", {100 * self.agreement:.2f} % the same answer"
         noise = "no noise" if self.noise == 0 else f"SQNR {-10 * np.log10(self.noise):.1f} dB"
@@ -61,6 +47,19 @@ class Judge:
     def __call__(self, model: Any) -> Score:
         """The score of a model, in memory or as bytes."""
         return score(self.reference, answers(model, self.feeds, self.outputs))
+
+    def improves(self, found: Score, before: Score, share: float) -> bool:
+        """Whether the loss fell below this share of that before, and no more answers changed than chance changes.
+
+        Chance is `CHANCE`, or with few items one standard error of the share that had changed before.
+        """
+        if found.loss >= share * before.loss:
+            return False
+        if found.agreement is None or before.agreement is None:
+            return True
+        items = len(self.reference[0])
+        changed = max(1 - before.agreement, 1 / items)
+        return found.agreement >= before.agreement - max(CHANCE, (changed / items) ** 0.5) - 1e-9
 
     def part(self, items: int) -> Judge:
         """A judge of the first so many items, for choices that are made often."""

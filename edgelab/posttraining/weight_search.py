@@ -138,7 +138,7 @@ def _widen(
         model, feeds, widths, per_channel=per_channel, progress=lambda items: progress("rounding again", items)
     )
     found = judge(wider.model)
-    taken = found.improves(best, HELPS)
+    taken = judge.improves(found, best, HELPS)
     share = 100 * sum(weights[n] for n in named) / sum(weights.values())
     which = ", ".join(named)
     said = f"The layers that cost most for their size were stored in 8 bits, {share:.0f} % of the weights: {which}."

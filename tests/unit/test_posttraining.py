@@ -13,7 +13,7 @@ from edgelab.convert.onnx import export
 from edgelab.errors import BadInput
 from edgelab.posttraining import channels, clips, dead, equalisation, graph, rounding, storage
 from edgelab.posttraining.bias import correct_biases
-from edgelab.posttraining.judge import judge_of, score
+from edgelab.posttraining.judge import Judge, Score, judge_of, score
 from edgelab.posttraining.noise import looks_unreal
 from edgelab.posttraining.search import search_static
 from edgelab.posttraining.static import Static, ranges_of
@@ -292,6 +292,15 @@ def test_a_score_by_hand():
     p = np.exp(2) / (1 + np.exp(2))
     assert one.loss == pytest.approx((0.5 * 2 * (2 * p - 1) * 1.0) ** 0.5)
     assert score(reference, [np.full((2, 2), np.nan)]).loss == float("inf")
+
+
+@pytest.mark.parametrize(("items", "agreement", "taken"), [(1000, 0.984, False), (1000, 0.987, True), (50, 0.98, True)])
+def test_a_step_that_changes_more_answers_than_chance_is_not_taken(items, agreement, taken):
+    judge = Judge({"x": np.zeros((items, 1))}, ("y",), (np.zeros((items, 2)),))
+    before = Score(1.0, 0.99, 0.2)
+    assert judge.improves(Score(0.5, agreement, 0.1), before, 0.98) is taken
+    assert not judge.improves(Score(0.99, 1.0, 0.1), before, 0.98)
+    assert judge.improves(Score(0.5, None, 0.1), Score(1.0, None, 0.2), 0.98)
 
 
 @pytest.mark.parametrize("draw", ["normal", "uniform", "integers"])
