@@ -59,7 +59,8 @@ class Judge:
             return True
         items = len(self.reference[0])
         changed = max(1 - before.agreement, 1 / items)
-        return found.agreement >= before.agreement - max(CHANCE, (changed / items) ** 0.5) - 1e-9
+        fallen = before.agreement - found.agreement
+        return fallen <= max(CHANCE, float(np.sqrt(changed / items))) + 1e-9
 
     def part(self, items: int) -> Judge:
         """A judge of the first so many items, for choices that are made often."""
