@@ -20,7 +20,7 @@ def add_verbs(add: Add) -> None:
     new.add_argument(
         "--method", choices=("minmax", "percentile", "entropy", "mse"), help="the only way to choose ranges (the best)"
     )
-    new.add_argument("--samples", type=count, help="items to calibrate on (200; int4 500)")
+    new.add_argument("--samples", type=count, help="items to calibrate on (200; int4 1,000)")
     new.add_argument(
         "--keep-float", metavar="REGEX|@FILE", help="nodes that stay in float: a pattern, or a file with a name a line"
     )

@@ -233,7 +233,7 @@ def run(model: Any, feeds: Feeds, wanted: Sequence[str]) -> Iterator[list[NDArra
     feeds
         An array for each input, (N, ...).
     wanted
-        Tensors of the graph; those that are no outputs are made outputs for the run.
+        Tensors of the graph; those that are no outputs are made outputs for the run. Without any nothing is run.
 
     Raises
     ------
@@ -242,6 +242,8 @@ def run(model: Any, feeds: Feeds, wanted: Sequence[str]) -> Iterator[list[NDArra
     """
     import onnx
 
+    if not wanted:  # the runtime would take that for all outputs
+        return
     probe = onnx.ModelProto()
     probe.CopyFrom(onnx.load_from_string(model) if isinstance(model, bytes) else model)
     present = {output.name for output in probe.graph.output}

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from edgelab.errors import BadInput
 from edgelab.posttraining.graph import Feeds, run
 
+CHANCE = 0.005
+"""A step that changes this share of the answers more than the network before it is not taken, however near it comes."""
+
 
 @dataclass(frozen=True)
 class Score:
@@ -44,6 +47,20 @@ class Judge:
     def __call__(self, model: Any) -> Score:
         """The score of a model, in memory or as bytes."""
         return score(self.reference, answers(model, self.feeds, self.outputs))
+
+    def improves(self, found: Score, before: Score, share: float) -> bool:
+        """Whether the loss fell below this share of that before, and no more answers changed than chance changes.
+
+        Chance is `CHANCE`, or with few items one standard error of the share that had changed before.
+        """
+        if found.loss >= share * before.loss:
+            return False
+        if found.agreement is None or before.agreement is None:
+            return True
+        items = len(self.reference[0])
+        changed = max(1 - before.agreement, 1 / items)
+        fallen = before.agreement - found.agreement
+        return fallen <= max(CHANCE, float(np.sqrt(changed / items))) + 1e-9
 
     def part(self, items: int) -> Judge:
         """A judge of the first so many items, for choices that are made often."""

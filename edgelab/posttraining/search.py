@@ -167,7 +167,7 @@ def search_static(
         current, lambda m: static(m, ranges), feeds, progress=lambda items: progress("bias correction", items)
     )
     found = judge(static(corrected, ranges))
-    taken = found.loss < WORTH * best.loss
+    taken = judge.improves(found, best, WORTH)
     said = "The mean of each channel was brought back to that of the float network by its bias."
     steps.append(Step("bias correction", taken, said, found))
     if taken:
@@ -190,7 +190,7 @@ def _by_layer(
         lambda r: static(model, r), everything, method, judge.part(PART), progress=lambda i: progress("each range", i)
     )
     found = judge(static(model, ranges)) if changed else best
-    taken = bool(changed) and found.loss < WORTH * best.loss
+    taken = bool(changed) and judge.improves(found, best, WORTH)
     named = ", ".join(f"{tensor} by {how}" for tensor, how in list(changed.items())[:8])
     said = f"{len(changed)} of {len(ranges.ranges)} tensors got another range" + (f": {named}." if named else ".")
     steps.append(Step("ranges layer by layer", taken, said, found))
@@ -213,7 +213,7 @@ def _adaptive(
         model, feeds, widths, per_channel=static.per_channel, pinned=True, progress=lambda i: progress("rounding", i)
     )
     found = judge(static(rounded.model, ranges))
-    taken = found.loss < WORTH * best.loss
+    taken = judge.improves(found, best, WORTH)
     said = "AdaRound's objective: weights were rounded so that each layer's output stays on the calibration set."
     steps.append(Step("adaptive rounding", taken, said, found))
     return (rounded.model, found) if taken else (model, best)
@@ -245,7 +245,7 @@ def _keep_sensitive(
             progress=lambda items: progress("sensitive layers", items),
         )
         found = judge(static.but(node)(model, ranges))
-        helps = found.loss < HELPS * best.loss
+        helps = judge.improves(found, best, HELPS)
         steps.append(Step("kept in float", helps, f"{node} costs most of all layers, and stays in float.", found))
         if not helps:
             break

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edgelab.compress.ptq import TensorRanges, collect_ranges, quantize_static
-from edgelab.errors import BadInput
+from edgelab.errors import BadInput, EdgelabError
 from edgelab.posttraining.graph import Feeds, layers, without_unused
 from edgelab.posttraining.judge import Judge, Score
 
@@ -36,7 +37,8 @@ class Static:
             exclude = [name for name in self.exclude if name in present]
             if self.per_channel:  # the tool cannot, and the runtime computes these in float anyway
                 exclude += [layer.name for layer in layers(model) if layer.transposed and layer.groups > 1]
-            quantize_static(source, target, ranges=ranges, per_channel=self.per_channel, exclude=exclude)
+            with _unnamed(source):
+                quantize_static(source, target, ranges=ranges, per_channel=self.per_channel, exclude=exclude)
             return with_real_outputs(target.read_bytes())
 
     def but(self, *nodes: str) -> Static:
@@ -84,7 +86,17 @@ def ranges_of(model: Any, feeds: Feeds, method: str) -> TensorRanges:
     with tempfile.TemporaryDirectory(prefix="edgelab-") as folder:
         source = Path(folder, "float.onnx")
         onnx.save(model, source)
-        return collect_ranges(source, feeds, method)
+        with _unnamed(source):
+            return collect_ranges(source, feeds, method)
+
+
+@contextlib.contextmanager
+def _unnamed(file: Path) -> Iterator[None]:
+    """Errors speak of the network, not of the temporary file that it stands in."""
+    try:
+        yield
+    except EdgelabError as error:
+        raise type(error)(str(error).replace(str(file), "the network")) from error
 
 
 def choose_ranges(

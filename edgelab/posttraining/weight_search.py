@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from edgelab.errors import BadInput
-from edgelab.posttraining.graph import Feeds, constants, layers, value, with_values
+from edgelab.posttraining.graph import Feeds, constants, layers
 from edgelab.posttraining.judge import Judge, Score
 from edgelab.posttraining.rounding import RoundedModel, round_layers
 from edgelab.posttraining.search import PART, Found, Progress, Step, Variant, variants
-from edgelab.posttraining.static import WORTH
 from edgelab.posttraining.storage import store
 
 SCREENED = 128
 """Items of the calibration set on which the variants are compared; the best is rounded anew on all."""
+FINALISTS = 2
+"""So many of the variants are carried to the end; what a coarse comparison puts first need not end first."""
 WIDER = 8
 TOLERATED = 0.003
 """Layers are stored wider only where more than this share of the answers changed."""
@@ -57,20 +59,39 @@ def search_weights(
     wide = {layer.name: bits for layer in chosen}
     screen = {name: array[:SCREENED] for name, array in feeds.items()}
     # equalised by what channels hold is worth a try here as well: the rounding weighs inputs by it
-    tried: list[tuple[Score, Variant, RoundedModel]] = []
+    tried: list[tuple[Score, Variant]] = []
     for variant in progress("trying steps", variants(model, feeds, per_channel=True)):
         rounded = round_layers(variant.model, screen, wide, per_channel=per_channel)
-        tried.append((judge(rounded.model), variant, rounded))
-    best, variant, _ = min(tried, key=lambda entry: entry[0].loss)
-    steps = [Step(v.name, v is variant, v.said, score) for score, v, _ in tried]
-    nearest = round_layers(variant.model, feeds, wide, per_channel=per_channel, adaptive=False)
+        tried.append((judge(rounded.model), variant))
+    finalists = [variant for _, variant in sorted(tried, key=lambda entry: entry[0].loss)[:FINALISTS]]
+    ends = [_to_the_end(one.model, feeds, judge, wide, per_channel, progress) for one in finalists]
+    end, variant = min(zip(ends, finalists, strict=True), key=lambda one: one[0].score.loss)
+    steps = [Step(v.name, v is variant, v.said, score) for score, v in tried]
+    content = store(end.rounded.model, end.rounded.weights)
+    return Found(content, variant.model, (*steps, *end.steps), tuple(exclude), judge(content))
+
+
+@dataclass(frozen=True, eq=False)
+class _End:
+    """What became of one variant: its rounded weights, their score, and the steps to it."""
+
+    rounded: RoundedModel
+    score: Score
+    steps: tuple[Step, ...]
+
+
+def _to_the_end(
+    model: Any, feeds: Feeds, judge: Judge, wide: Mapping[str, int], per_channel: bool, progress: Progress
+) -> _End:
+    """Round one variant on all items, and store in 8 bits the layers that cost most."""
+    nearest = round_layers(model, feeds, wide, per_channel=per_channel, adaptive=False)
     plain = judge(nearest.model)
     rounded = round_layers(
-        variant.model, feeds, wide, per_channel=per_channel, progress=lambda items: progress("rounding", items)
+        model, feeds, wide, per_channel=per_channel, progress=lambda items: progress("rounding", items)
     )
     best = judge(rounded.model)
     adaptive = best.loss < plain.loss
-    steps.append(Step("rounding to the nearest", not adaptive, "Each weight took the nearest integer.", plain))
+    steps = [Step("rounding to the nearest", not adaptive, "Each weight took the nearest integer.", plain)]
     said = (
         "AdaRound's objective, one weight at a time: weights were rounded so that each layer's output stays on the "
         "calibration set, scales were fitted to it, and biases keep the means."
@@ -78,9 +99,8 @@ def search_weights(
     steps.append(Step("adaptive rounding", adaptive, said, best))
     if not adaptive:
         rounded, best = nearest, plain
-    rounded, best = _widen(variant.model, feeds, judge, rounded, best, wide, per_channel, steps, progress)
-    content = store(rounded.model, rounded.weights)
-    return Found(content, variant.model, tuple(steps), tuple(exclude), judge(content))
+    rounded, best = _widen(model, feeds, judge, rounded, best, wide, per_channel, steps, progress)
+    return _End(rounded, best, tuple(steps))
 
 
 def _widen(
@@ -98,17 +118,18 @@ def _widen(
     if best.agreement is None or 1 - best.agreement <= TOLERATED or len(wide) < 2:
         return rounded, best
     part = judge.part(PART)
-    base = part(rounded.model)
     sizes = {name: int(np.prod(constant.dims)) for name, constant in constants(model).items()}
     weights = {layer.name: sizes[layer.weight] for layer in layers(model) if layer.name in wide}
     room = MOST_WIDER * sum(weights.values())
-    gains = {}
+    few = {name: array[:SCREENED] for name, array in feeds.items()}
+    costs = {}
     for name in progress("sensitive layers", [name for name, size in weights.items() if size <= room]):
-        tried = _restored(rounded, model, name)
-        gains[name] = (base.loss - part(tried).loss) / weights[name]
+        # alone, all others in float: among rounded ones it has been fitted to their errors, and they to its own
+        alone = round_layers(model, few, {name: wide[name]}, per_channel=per_channel)
+        costs[name] = part(alone.model).loss / weights[name]
     named: list[str] = []
-    for name in sorted(gains, key=lambda n: -gains[n]):
-        if gains[name] > 0 and sum(weights[n] for n in named) + weights[name] <= room:
+    for name in sorted(costs, key=lambda n: -costs[n]):
+        if costs[name] > 0 and sum(weights[n] for n in named) + weights[name] <= room:
             named.append(name)
     if not named:
         return rounded, best
@@ -117,15 +138,9 @@ def _widen(
         model, feeds, widths, per_channel=per_channel, progress=lambda items: progress("rounding again", items)
     )
     found = judge(wider.model)
-    taken = found.loss < HELPS * best.loss
+    taken = judge.improves(found, best, HELPS)
     share = 100 * sum(weights[n] for n in named) / sum(weights.values())
     which = ", ".join(named)
     said = f"The layers that cost most for their size were stored in 8 bits, {share:.0f} % of the weights: {which}."
     steps.append(Step("8 bits where it costs most", taken, said, found))
-    return (wider, found) if taken and found.loss < WORTH * best.loss else (rounded, best)
-
-
-def _restored(rounded: RoundedModel, model: Any, name: str) -> Any:
-    """The rounded model with the weight of one layer as it was."""
-    layer = next(layer for layer in layers(model) if layer.name == name)
-    return with_values(rounded.model, {layer.weight: value(model, layer.weight)})
+    return (wider, found) if taken else (rounded, best)

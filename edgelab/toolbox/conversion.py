@@ -259,6 +259,8 @@ def _kind(source: Path) -> str:
     try:
         found = model_format(source)
     except BadFile:
+        if source.suffix == ".onnx":
+            raise BadFile(f"{source} is no ONNX model, or is cut short; write or download it again.") from None
         raise BadFile(
             f"{source} is not a file that is converted here; write the network with torch.export.save (.pt2) or "
             "model.save (.keras), or give its .onnx."
@@ -351,6 +353,8 @@ def _drawn(
     rng = np.random.default_rng(seed)
     drawn: dict[str, NDArray[Any]] = {}
     for position, info in enumerate(infos):
+        if info.dtype == "string":
+            raise BadInput(f"{source} takes text for its input '{info.name}'; only networks of numbers are converted.")
         sizes = list(info.shape[1:])
         if None in sizes:
             known = example[position] if len(example) == len(infos) else None

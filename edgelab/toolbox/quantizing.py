@@ -35,7 +35,7 @@ from edgelab.toolbox.ran import what_ran
 
 PathLike = str | os.PathLike[str]
 Precision = Literal["int8", "int4"]
-SAMPLES: Mapping[str, int] = {"int8": 200, "int4": 500}
+SAMPLES: Mapping[str, int] = {"int8": 200, "int4": 1000}
 """Ranges are known from few items; which way to round asks for more."""
 JUDGED_ITEMS = 512
 """Items to choose by, at most; fewer where one run takes long."""
@@ -78,7 +78,7 @@ def quantize(
     method
         The only way to choose ranges: minmax, percentile, entropy or mse. Without it the best is searched.
     samples
-        Items to calibrate on, of the half to choose by; 200 for int8 and 500 for int4 without it.
+        Items to calibrate on, of the half to choose by; 200 for int8 and 1,000 for int4 without it.
     keep_float
         Nodes that stay in float: a regular expression that is searched for in their names, or ``@FILE`` with a name on
         each line, as `edgelab golden check --exclude-out` writes it.

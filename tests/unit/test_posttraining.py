@@ -13,7 +13,7 @@ from edgelab.convert.onnx import export
 from edgelab.errors import BadInput
 from edgelab.posttraining import channels, clips, dead, equalisation, graph, rounding, storage
 from edgelab.posttraining.bias import correct_biases
-from edgelab.posttraining.judge import judge_of, score
+from edgelab.posttraining.judge import Judge, Score, judge_of, score
 from edgelab.posttraining.noise import looks_unreal
 from edgelab.posttraining.search import search_static
 from edgelab.posttraining.static import Static, ranges_of
@@ -294,6 +294,15 @@ def test_a_score_by_hand():
     assert score(reference, [np.full((2, 2), np.nan)]).loss == float("inf")
 
 
+@pytest.mark.parametrize(("items", "agreement", "taken"), [(1000, 0.984, False), (1000, 0.987, True), (50, 0.98, True)])
+def test_a_step_that_changes_more_answers_than_chance_is_not_taken(items, agreement, taken):
+    judge = Judge({"x": np.zeros((items, 1))}, ("y",), (np.zeros((items, 2)),))
+    before = Score(1.0, 0.99, 0.2)
+    assert judge.improves(Score(0.5, agreement, 0.1), before, 0.98) is taken
+    assert not judge.improves(Score(0.99, 1.0, 0.1), before, 0.98)
+    assert judge.improves(Score(0.5, None, 0.1), Score(1.0, None, 0.2), 0.98)
+
+
 @pytest.mark.parametrize("draw", ["normal", "uniform", "integers"])
 def test_noise_is_recognised(draw):
     rng = np.random.default_rng(5)
@@ -313,3 +322,39 @@ def test_real_data_is_not_taken_for_noise():
     assert looks_unreal(table.astype(np.float32)) is None
     assert "nothing but 1" in looks_unreal(np.ones((8, 4), np.float32))
     assert "the same" in looks_unreal(np.tile(np.arange(4, dtype=np.float32), (8, 1)))
+
+
+class Separable(nn.Module):
+    """A depthwise-separable network whose small layers come first, as those of mobile networks do."""
+
+    def __init__(self):
+        super().__init__()
+        layers = [nn.Conv2d(3, 8, 3, padding=1), nn.ReLU6(), nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.ReLU6()]
+        layers += [nn.Conv2d(8, 64, 1), nn.ReLU6(), nn.Conv2d(64, 64, 1), nn.ReLU6()]
+        self.body, self.head = nn.Sequential(*layers), nn.Linear(64, 10)
+
+    def forward(self, x):
+        return self.head(self.body(x).mean((2, 3)))
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_layers_that_cost_most_for_their_size_are_stored_in_8_bits(tmp_path, per_channel):
+    torch.manual_seed(0)
+    net = Separable()
+    with torch.no_grad():
+        net.head.bias -= net(torch.from_numpy(X)).mean(0)  # or every item would get the same answer
+    model = model_of(net, tmp_path)
+    judge = judge_of(model, feeds(model))
+    found = search_weights(model, feeds(model), judge, per_channel=per_channel)
+    step = found.steps[-1]
+    assert step.name == "8 bits where it costs most"
+    assert step.taken
+    four_bits = next(s for s in found.steps if s.name == "adaptive rounding")
+    assert found.score.noise < 0.7 * four_bits.score.noise
+    sizes = dict.fromkeys([onnx.TensorProto.INT4, onnx.TensorProto.INT8], 0)
+    for constant in onnx.load_from_string(found.content).graph.initializer:
+        if constant.name.endswith("_quantized"):
+            sizes[constant.data_type] += int(np.prod(constant.dims))
+    assert 0 < sizes[onnx.TensorProto.INT8] <= 0.1 * sum(sizes.values())
+    small = graph.layers(model)[0].name
+    assert small in step.said

@@ -11,6 +11,7 @@ import onnx
 import pytest
 
 from edgelab import cli
+from edgelab.engines import TensorInfo
 from edgelab.errors import BadFile, BadInput, EngineCrash
 from edgelab.feeding.arrays import Arrays
 from edgelab.toolbox import conversion
@@ -192,6 +193,7 @@ SENTENCES = [
     ({"model": "no.pt2"}, {}, "does not exist"),
     ({"model": "d.npz"}, {}, "neither an exported program nor a Keras file"),
     ({"model": "text.pt2"}, {}, "is not a file that is converted here"),
+    ({"model": "cut.onnx", "to": "tflite", "out": "net.tflite"}, {}, "is no ONNX model, or is cut short"),
     ({"model": "pickle.pt"}, {}, "is a pickle, which is not opened here; export the network to .pt2"),
     ({"model": "old.h5"}, {}, "a Keras HDF5 file; load it in Keras, save it as .keras"),
     ({"model": "lambda.keras"}, {}, "the layer 'odd' of kind Lambda"),
@@ -202,6 +204,7 @@ SENTENCES = [
 def test_what_cannot_be_done_is_one_sentence(home, converter, asked, source, says):
     converter(**source)
     (home / "text.pt2").write_text("no model", encoding="utf-8")
+    (home / "cut.onnx").write_bytes(b"\x08\x08\x12\x07pytorch:\xff\xff")
     (home / "pickle.pt").write_bytes(b"\x80\x02}q\x00.")
     (home / "old.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(64))
     write_keras(home / "lambda.keras", keras_layer(class_name="Lambda", config={"name": "odd"}))
@@ -212,6 +215,12 @@ def test_what_cannot_be_done_is_one_sentence(home, converter, asked, source, say
     assert says in str(refused.value)
     assert "\n" not in str(refused.value)
     assert left(home) == before
+
+
+def test_a_network_that_takes_text_is_refused(tmp_path):
+    info = TensorInfo("x", (None, 3), "string")
+    with pytest.raises(BadInput, match="takes text for its input 'x'; only networks of numbers"):
+        conversion._drawn([info], [], tmp_path / "net.onnx", "tflite", 0)
 
 
 def test_an_open_size_is_the_examples_for_onnx_and_the_datas_for_all(home, converter):

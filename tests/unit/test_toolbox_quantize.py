@@ -207,3 +207,21 @@ def test_a_layer_that_cannot_be_quantized_stays_in_float_and_is_named(tmp_path, 
     made = quantize(path, tmp_path / "q.onnx", data=Arrays(x), precision=precision, progress=False)
     assert made.divergence.sqnr_db > 25
     assert any("(ConvTranspose) ran in float32" in text for text in made.warnings)
+
+
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_a_network_without_layers_is_refused_by_its_own_reason(tmp_path, precision):
+    """One operator and no weight: no tensor is read by a layer, and nothing can be rounded."""
+    x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n", 3, 8, 8])
+    y = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["n", 3, 8, 8])
+    nodes = [onnx.helper.make_node("Relu", ["x"], ["y"], "only")]
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(nodes, "g", [x], [y]), opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8
+    )
+    onnx.save(model, tmp_path / "relu.onnx")
+    with pytest.raises(BadInput, match=r"no convolution.*linear") as refusal:
+        quantize(
+            tmp_path / "relu.onnx", tmp_path / "q.onnx", data=Arrays(pictures()[0]), precision=precision, progress=False
+        )
+    assert "edgelab-" not in str(refusal.value)  # no temporary file is named
+    assert not (tmp_path / "q.onnx").exists()
