@@ -21,7 +21,7 @@
 # # 05 Low rank: one large layer as two thin ones
 #
 # Most weights of many networks sit in a few large linear layers. **How thin can such a layer become, and does the device gain time from it, or only bytes?** You cut a matrix by its singular
-# values, find out what a rank costs before you pay for it, fit a rank into a time budget, mend a published cut of a convolution that computes something else, and use the same idea the other
+# values, find out what a rank costs before you pay for it, fit a rank into a time budget, mend a faulty cut of a convolution that computes something else, and use the same idea the other
 # way round: LoRA, a thin correction that teaches a finished network something new and leaves no trace when it is merged.
 #
 # You need: matrix products, and what a linear layer is. The singular value decomposition is explained where it is used. No GPU. The cells need less than a minute of one core, more on a busy machine; with
@@ -317,7 +317,7 @@ ui.worked_table(
 )
 
 # %% [markdown]
-# $$ \frac{\lVert W - L R \rVert}{\lVert W \rVert} = \sqrt{\frac{\sum_{i > r} s_i^2}{\sum_i s_i^2}} $$
+# $$ \frac{\lVert W - L R \rVert}{\lVert W \rVert} = \frac{\sqrt{\sum_{i > r} s_i^2}}{\sqrt{\sum_i s_i^2}} $$
 #
 # The norm is that of Frobenius: the root of the sum of all squared numbers of a matrix. An error of 0 is perfect, 1 means that nothing is left.
 
@@ -832,7 +832,7 @@ thin_linear = check("thin_linear", my_thin_linear, plain.thin_linear)
 
 
 # %% [markdown]
-# Now the head, both large layers at the same rank. A cut network may be trained on: the thin layers keep their shape and learn to use it. A few steps are enough here.
+# Now the head, both large layers at the same rank. A cut network may be trained on: the thin layers keep their shape and learn to use it. Here they get a few steps, and the figure says what these do.
 
 
 # %%
@@ -1119,8 +1119,8 @@ ui.worked_table(
 #
 # $$ K_{o i y x} \approx \sum_{\rho=1}^{r} A_{\rho i y}\, B_{o \rho x} $$
 #
-# First a convolution with a $k \times 1$ kernel to $r$ channels, then one with a $1 \times k$ kernel to $O$. Below is how it is published again and again. It **promises** the layer's own answers at full rank. It
-# runs, the shapes are right, and the answers are wrong: `reshape` cuts where the memory happens to be cut, and the axes (O, I, k, k) lie in another order than the formula wants; the singular values are lost; and
+# First a convolution with a $k \times 1$ kernel to $r$ channels, then one with a $1 \times k$ kernel to $O$. Below is such a cut with three faults that are easy to make. It **promises** the layer's own answers at full rank. It
+# runs, its weights have the right shapes, and the answers are wrong: `reshape` cuts where the memory happens to be cut, and the axes (O, I, k, k) lie in another order than the formula wants; the singular values are lost; and
 # both layers got the whole padding. Mend it. Your `thin_factors` does the middle part.
 
 
@@ -1158,7 +1158,7 @@ def my_thin_convolution(layer, rank):
 # %% [markdown] tags=["hints:thin_convolution"]
 # 1. Which axes belong together? The formula groups (i, y) and (o, x). Bring them side by side with `permute` before you reshape.
 # 2. `weight.permute(1, 2, 0, 3).reshape(i * h, o * w)`, then `thin_factors` in place of the bare u and v.
-# 3. The padding: `(c.padding[0], 0)` for the column, `(0, c.padding[1])` for the row. The rest of the published code is right.
+# 3. The padding: `(c.padding[0], 0)` for the column, `(0, c.padding[1])` for the row. The rest of the code is right.
 
 
 # %% tags=["check:thin_convolution", "hidden"]
@@ -1290,11 +1290,11 @@ thin_convolution = check(
 
 
 # %% [markdown]
-# Your convolution and the published one on a real layer, the last of the trunk with 48 channels in and out: the error of its answers on real maps, over the rank.
+# Your convolution and the faulty one, its answers trimmed to the right size, on a real layer, the last of the trunk with 48 channels in and out: the error of its answers on real maps, over the rank.
 
 
 # %%
-def published(layer, r):
+def faulty(layer, r):
     (o, i, h, w), c = layer.weight.shape, layer
     u, _, v = torch.linalg.svd(
         c.weight.detach().reshape(i * h, o * w), full_matrices=False
@@ -1323,13 +1323,13 @@ def answer_error(net):
 
 conv_errors = {
     "mended": [answer_error(thin_convolution(last, r)) for r in conv_ranks],
-    "published": [answer_error(published(last, r)) for r in conv_ranks],
+    "faulty": [answer_error(faulty(last, r)) for r in conv_ranks],
 }
 
 # %% tags=["folded"]
 even_conv = lowrank.break_even(last)
 title = (
-    f"At full rank the published cut is wrong by {conv_errors['published'][-1]:.2g}, the mended one by "
+    f"At full rank the faulty cut is wrong by {conv_errors['faulty'][-1]:.2g}, the mended one by "
     f"{conv_errors['mended'][-1]:.1g}; it saves up to rank {even_conv}"
 )
 figure = ui.lines(
@@ -2246,10 +2246,10 @@ Table(
     (
         "weights",
         "shape",
-        "break-even rank",
-        "rank of 0.9 energy",
-        "five times smaller",
-        "error then",
+        "saves up to",
+        "0.9 energy",
+        "a fifth",
+        "its error",
     ),
     rows,
     f"{len(rows)} of {len(matrices)}; {len(matrices) - len(fitting)} hold more than {most:,} numbers and were left out.",
@@ -2312,7 +2312,7 @@ finding(
 # And what holds on every machine:
 #
 # - The best matrix of a rank is the cut decomposition, and its error is known before anything is multiplied: the squares of the dropped singular values.
-# - It saves weights only below the break-even rank, and time only where a layer is large. Count the first, race the second.
+# - It saves weights only up to the break-even rank. Whether it saves time, a count does not say: count the first, race the second.
 # - Energy measures a matrix. Data measure a network. Choose the rank on validation data.
 # - A convolution is cut between (input channel, height) and (output channel, width). At full rank the answers must be the layer's own: test that first.
 # - LoRA learns a thin correction beside frozen weights. Merged, with its factor, it costs the device nothing.
