@@ -1951,23 +1951,15 @@ ui.show(figure, alt="Bars with intervals, one a layer; 1 is no gain.")
 
 # %% tags=["finding:where"]
 def finding_where(speed):
-    told = {"above": "faster", "below": "slower", "unclear": "unclear"}
-    by = {"faster": [], "slower": [], "unclear": []}
+    said = {"above": "faster", "below": "slower, with half of the bytes"}
+    said["unclear"] = "cannot be told here"
+    by = {side: [] for side in said.values()}
     for name, ratio in speed.items():
-        by[by_side(ratio, 1, **told)].append(f"{name} ({ratio.value:.2f}x)")
-    said = []
-    if by["faster"]:
-        said.append(f"faster: {', '.join(by['faster'])}")
-    if by["slower"]:
-        said.append(f"slower, with half of the bytes: {', '.join(by['slower'])}")
-    if by["unclear"]:
-        said.append(f"cannot be told here: {', '.join(by['unclear'])}")
-    text = f"With half of the weights and operations, {'; '.join(said)}."
-    if by["faster"] and by["slower"]:
-        text += (
-            " Two calls cost more than one, and not every layer saves more than that."
-        )
-    return text
+        by[by_side(ratio, 1, **said)].append(f"{name} ({ratio.value:.2f}x)")
+    each = "; ".join(f"{side}: {', '.join(of)}" for side, of in by.items() if of)
+    more = " Two calls cost more than one, and not every layer saves more than that."
+    both = by["faster"] and by[said["below"]]
+    return f"With half of the weights and operations, {each}.{more if both else ''}"
 
 
 finding(finding_where, half_speed)
@@ -2252,7 +2244,8 @@ Table(
         "its error",
     ),
     rows,
-    f"{len(rows)} of {len(matrices)}; {len(matrices) - len(fitting)} hold more than {most:,} numbers and were left out.",
+    f"{len(rows)} of {len(matrices)}; left out as larger than {most:,} numbers: "
+    f"{len(matrices) - len(fitting)}.",
 )
 
 # %%
