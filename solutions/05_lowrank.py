@@ -21,11 +21,11 @@
 # # 05 Low rank: one large layer as two thin ones
 #
 # Most weights of many networks sit in a few large linear layers. **How thin can such a layer become, and does the device gain time from it, or only bytes?** You cut a matrix by its singular
-# values, find out what a rank costs before you pay for it, fit a rank into a time budget, mend a published cut of a convolution that computes something else, and use the same idea the other
+# values, find out what a rank costs before you pay for it, fit a rank into a time budget, mend a faulty cut of a convolution that computes something else, and use the same idea the other
 # way round: LoRA, a thin correction that teaches a finished network something new and leaves no trace when it is merged.
 #
-# You need: matrix products, and what a linear layer is. The singular value decomposition is explained where it is used. No GPU. The cells run in less than a minute; with the exercises it is an
-# afternoon.
+# You need: matrix products, and what a linear layer is. The singular value decomposition is explained where it is used. No GPU. The cells need less than a minute of one core, more on a busy machine; with
+# the exercises it is an afternoon.
 
 # %% tags=["parameters"]
 seed = 0
@@ -41,6 +41,7 @@ my_weights = ""  # bring your own: .safetensors, .npz or .onnx with weight matri
 
 # %% tags=["setup", "folded"]
 import copy
+import warnings
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import replace
@@ -233,19 +234,21 @@ def _(c, thin_factors):
             )
             @ v[-r:],
         }
-        if m == n:
-            mistakes["v was transposed: torch gives its rows already"] = (
+        if len(v) == n:
+            mistakes["v was transposed: torch.linalg.svd gives its rows already"] = (
                 u[:, :r] * s[:r]
             ) @ v.T[:r]
+        if m == n:
             mistakes["u was transposed"] = (u.T[:, :r] * s[:r]) @ v[:r]
+        near = 1e-9 if left.dtype == torch.float64 else 1e-4
         c.close(
-            left @ right, best, 1e-9, tested=f"the product, {said}", mistakes=mistakes
+            left @ right, best, near, tested=f"the product, {said}", mistakes=mistakes
         )
         lengths = [left.norm(dim=0), right.norm(dim=1)]
         c.close(
             lengths[0],
             s[:r].sqrt(),
-            1e-9,
+            near,
             tested=f"that each side took the root of the singular values, {said}",
             mistakes={
                 "the left side took the singular values whole, and the right side none": s[
@@ -314,7 +317,7 @@ ui.worked_table(
 )
 
 # %% [markdown]
-# $$ \frac{\lVert W - L R \rVert}{\lVert W \rVert} = \sqrt{\frac{\sum_{i > r} s_i^2}{\sum_i s_i^2}} $$
+# $$ \frac{\lVert W - L R \rVert}{\lVert W \rVert} = \frac{\sqrt{\sum_{i > r} s_i^2}}{\sqrt{\sum_i s_i^2}} $$
 #
 # The norm is that of Frobenius: the root of the sum of all squared numbers of a matrix. An error of 0 is perfect, 1 means that nothing is left.
 
@@ -354,6 +357,14 @@ def _(c, cut_error):
                 )
                 ** 0.5,
                 "this is the share of the squares that is kept": 1 - lost,
+                "this is 1 minus the root of what is kept: 1 minus comes first, then the root": 1
+                - (1 - lost) ** 0.5,
+                "this is the rest over what is kept: divide by the sum of all": float(
+                    q[r:].sum() / q[:r].sum()
+                )
+                ** 0.5
+                if r
+                else -1,
                 "the values were not squared": float(s[r:].sum() / s.sum()),
                 "the values were not squared, and the root was taken": float(
                     s[r:].sum() / s.sum()
@@ -484,6 +495,10 @@ def _(c, break_even_rank):
             "this is rounded up, or the first rank that no longer saves": lambda m, n: (
                 right(m, n) + 1
             ),
+            "this rank saves, but a larger one does, too": lambda m, n: right(m, n) - 1,
+            "where even rank 1 saves nothing the answer is 0": lambda m, n: max(
+                1, right(m, n)
+            ),
             "this is half of the smaller side, which is right for square matrices only": lambda m, n: (
                 min(m, n) // 2
             ),
@@ -601,6 +616,19 @@ def _(c, energy_rank):
             "this counts from the smallest value: the largest come first": lambda s, share: (
                 right(s.flip(0), share)
             ),
+            "a rank that keeps exactly the share is enough: count those that keep less": lambda s, share: (
+                int((np.cumsum(s.numpy() ** 2) <= share * (s**2).sum().item()).sum())
+                + 1
+            ),
+            "the cumulated squares were compared with the share itself: divide by their sum first": lambda s, share: (
+                int((np.cumsum(s.numpy() ** 2) < share).sum()) + 1
+            ),
+            "this drops the share: it is to be kept": lambda s, share: right(
+                s, 1 - share
+            ),
+            "sum the squares, do not square the sums": lambda s, share: (
+                int((np.cumsum(s.numpy()) ** 2 < share * s.sum().item() ** 2).sum()) + 1
+            ),
             "this is a share of the ranks, not of the energy": lambda s, share: int(
                 np.ceil(share * len(s))
             ),
@@ -640,7 +668,8 @@ accuracies = [100 * cut_right[r].mean() for r in tried]
 
 # %%
 ninety = energy_rank(values, 0.9)
-enough = next(r for r in tried if cut_right[r].mean() >= cut_right[512].mean() - 0.01)
+lost_by_rank = {r: 100 * (cut_right[512].mean() - cut_right[r].mean()) for r in tried}
+enough = next(r for r in tried if all(lost_by_rank[s] <= 1 for s in tried if s >= r))
 
 # %% tags=["folded"]
 energy = (values**2).cumsum(0) / (values**2).sum()
@@ -719,10 +748,10 @@ def my_thin_linear(layer, rank):
 @checks("thin_linear")
 def _(c, thin_linear):
     for into, out, r, bias in ((7, 5, 2, True), (4, 9, 4, True), (6, 6, 3, False)):
-        layer = nn.Linear(into, out, bias=bias).double()
-        layer.weight.data = torch.from_numpy(c.rng.normal(0, 1, (out, into)))
+        layer = nn.Linear(into, out, bias=bias)
+        layer.weight.data = torch.from_numpy(c.rng.normal(0, 1, (out, into))).float()
         if bias:
-            layer.bias.data = torch.from_numpy(c.rng.normal(2, 1, out))
+            layer.bias.data = torch.from_numpy(c.rng.normal(2, 1, out)).float()
         kept = copy.deepcopy(layer.state_dict())
         x = torch.from_numpy(c.rng.normal(0, 1, (3, into)))
         made = thin_linear(layer, r)
@@ -741,12 +770,19 @@ def _(c, thin_linear):
             else f"{len(linears)} linear layers in {type(made).__name__}",
             mistake="return nn.Sequential(first, second), with nothing between them",
         )
+        sides = [(m.in_features, m.out_features) for m in linears]
         c.that(
             tuple(linears[0].weight.shape) == (r, into)
             and tuple(linears[1].weight.shape) == (out, r),
             tested=f"the shapes of the weights, {said}",
             found=f"{tuple(linears[0].weight.shape)} and {tuple(linears[1].weight.shape)}",
             mistake="the right matrix meets the input, so it belongs into the first layer, and weights are (out, in)",
+        )
+        c.that(
+            sides == [(into, r), (r, out)],
+            tested=f"the sides of the layers, {said}",
+            found=f"{sides[0][0]} to {sides[0][1]} and {sides[1][0]} to {sides[1][1]}",
+            mistake="nn.Linear takes what comes in first, then what goes out, whatever its weights are set to",
         )
         c.that(
             linears[0].bias is None and (linears[1].bias is not None) == bias,
@@ -756,20 +792,21 @@ def _(c, thin_linear):
             ),
             mistake="the first layer has none, and the second has one if the layer had one",
         )
-        u, s, v = torch.linalg.svd(layer.weight.detach(), full_matrices=False)
+        u, s, v = torch.linalg.svd(layer.weight.detach().double(), full_matrices=False)
         core = x @ v[:r].T * s[:r] @ u[:, :r].T
-        b = layer.bias.detach() if bias else 0
+        b = layer.bias.detach().double() if bias else 0
         with torch.no_grad():
-            got = made.double()(x)
-            drawn = linears[1].bias.clone() if bias else 0
+            got = copy.deepcopy(made).double()(x)
+            drawn = linears[1].bias.clone().double() if bias else 0
         c.close(
             got,
             core + b,
-            1e-7,
+            1e-4,
             tested=f"the answer, {said}",
             mistakes={
-                "the bias of the layer was not copied": core + drawn,
                 "the bias was added twice": core + 2 * b,
+                "the bias of the layer was not copied": core + drawn,
+                "the singular values are missing": x @ v[:r].T @ u[:, :r].T + b,
             },
         )
         c.that(
@@ -795,7 +832,7 @@ thin_linear = check("thin_linear", my_thin_linear, plain.thin_linear)
 
 
 # %% [markdown]
-# Now the head, both large layers at the same rank. A cut network may be trained on: the thin layers keep their shape and learn to use it. A few steps are enough here.
+# Now the head, both large layers at the same rank. A cut network may be trained on: the thin layers keep their shape and learn to use it. Here they get a few steps, and the figure says what these do.
 
 
 # %%
@@ -865,8 +902,8 @@ finding(finding_trained_on, regained, low[0], sizes[low[0]])
 # %%
 losses = {r: quality.difference(right, hits(cut_head(r))).loss for r in (6, 12, 32)}
 losses |= {r: quality.difference(right, hits(net)).loss for r, net in as_cut.items()}
-fits = [r for r in sorted(losses) if losses[r].value <= 1]
-kept_rank = fits[0] if fits else 512
+too_low = [r for r in losses if losses[r].value > 1]
+kept_rank = next((r for r in sorted(losses) if r > max(too_low, default=0)), 512)
 weights = {
     r: min(512 * 3072, r * (512 + 3072)) + min(512 * 256, r * (512 + 256))
     for r in (*losses, 512)
@@ -883,7 +920,7 @@ guess_size.against(record("times.within_a_point", size))
 # ### Which rank fits the time?
 #
 # Bytes can be counted; time has to be measured. Two layers of half the operations are two calls, two passes through memory, and the network's other layers take their time as before. So the question for the
-# device is turned round: here is a budget, **what is the largest rank within it?** Measuring all ranks takes long. Time grows with the rank, so halving finds it in few attempts: of eight ranks,
+# device is turned round: here is a budget, **what is the largest rank within it?** Measuring all ranks takes long. Time grows with the rank, so halving finds it in few attempts: of seven ranks,
 # three.
 #
 # $$ r^\ast = \max \{ r : T(r) \le B \}, \qquad \text{attempts} \approx \log_2(\text{ranks} + 1) $$
@@ -957,6 +994,12 @@ def _(c, rank_in_time):
             got = rank_in_time(list(ranks), time_of, 0.1 * bound)
             said = f"{n} rank{'s' if n > 1 else ''} of which {place} fit{'s' if place == 1 else ''}"
             nextone = ranks[place] if place < n else None
+            c.that(
+                all(r in ranks for r in asked),
+                tested=f"what time_of was asked about, {said}",
+                found=f"{next((r for r in asked if r not in ranks), None)}, which is none of the ranks",
+                mistake="time_of takes a rank, not its place in the list",
+            )
             c.equal(
                 got,
                 bound,
@@ -965,7 +1008,7 @@ def _(c, rank_in_time):
                     "this one is over the budget": nextone
                     if nextone is not None
                     else -1,
-                    "a larger one fits, too: a time equal to the budget is within it": ranks[
+                    "a larger one fits, too: a time equal to the budget is within it, and the last rank counts": ranks[
                         place - 2
                     ]
                     if place > 1
@@ -1076,8 +1119,8 @@ ui.worked_table(
 #
 # $$ K_{o i y x} \approx \sum_{\rho=1}^{r} A_{\rho i y}\, B_{o \rho x} $$
 #
-# First a convolution with a $k \times 1$ kernel to $r$ channels, then one with a $1 \times k$ kernel to $O$. Below is how it is published again and again. It **promises** the layer's own answers at full rank. It
-# runs, the shapes are right, and the answers are wrong: `reshape` cuts where the memory happens to be cut, and the axes (O, I, k, k) lie in another order than the formula wants; the singular values are lost; and
+# First a convolution with a $k \times 1$ kernel to $r$ channels, then one with a $1 \times k$ kernel to $O$. Below is such a cut with three faults that are easy to make. It **promises** the layer's own answers at full rank. It
+# runs, its weights have the right shapes, and the answers are wrong: `reshape` cuts where the memory happens to be cut, and the axes (O, I, k, k) lie in another order than the formula wants; the singular values are lost; and
 # both layers got the whole padding. Mend it. Your `thin_factors` does the middle part.
 
 
@@ -1115,7 +1158,7 @@ def my_thin_convolution(layer, rank):
 # %% [markdown] tags=["hints:thin_convolution"]
 # 1. Which axes belong together? The formula groups (i, y) and (o, x). Bring them side by side with `permute` before you reshape.
 # 2. `weight.permute(1, 2, 0, 3).reshape(i * h, o * w)`, then `thin_factors` in place of the bare u and v.
-# 3. The padding: `(c.padding[0], 0)` for the column, `(0, c.padding[1])` for the row. The rest of the published code is right.
+# 3. The padding: `(c.padding[0], 0)` for the column, `(0, c.padding[1])` for the row. The rest of the code is right.
 
 
 # %% tags=["check:thin_convolution", "hidden"]
@@ -1143,12 +1186,14 @@ def _(c, thin_convolution):
 
     for settings in cases:
         i, o = 3, 4
-        layer = nn.Conv2d(i, o, **settings).double()
-        layer.weight.data = torch.from_numpy(
-            c.rng.normal(0, 1, tuple(layer.weight.shape))
-        )
-        if layer.bias is not None:
-            layer.bias.data = torch.from_numpy(c.rng.normal(1, 1, o))
+        given = nn.Conv2d(i, o, **settings)
+        given.weight.data = torch.from_numpy(
+            c.rng.normal(0, 1, tuple(given.weight.shape))
+        ).float()
+        if given.bias is not None:
+            given.bias.data = torch.from_numpy(c.rng.normal(1, 1, o)).float()
+        kept = copy.deepcopy(given.state_dict())
+        layer = copy.deepcopy(given).double()
         h, w = layer.kernel_size
         x = torch.from_numpy(c.rng.normal(0, 1, (2, i, 9, 10)))
         right_matrix = layer.weight.detach().permute(1, 2, 0, 3).reshape(i * h, o * w)
@@ -1156,7 +1201,7 @@ def _(c, thin_convolution):
         full = min(right_matrix.shape)
         for r in (full, 2):
             said = f"a kernel of {h} x {w}, stride {layer.stride}, padding {layer.padding}, at {'full rank' if r == full else 'rank 2'}"
-            made = thin_convolution(layer, r)
+            made = thin_convolution(given, r)
             parts = (
                 [m for m in made.modules() if isinstance(m, nn.Conv2d)]
                 if isinstance(made, nn.Module)
@@ -1169,8 +1214,17 @@ def _(c, thin_convolution):
                 found=str([p.kernel_size for p in parts]),
                 mistake=f"first {h} x 1 to {r} channels, then 1 x {w}",
             )
+            c.that(
+                parts[0].bias is None
+                and (parts[1].bias is None) == (layer.bias is None),
+                tested=f"where the bias is, {said}",
+                found=" and ".join(
+                    "a bias" if p.bias is not None else "no bias" for p in parts
+                ),
+                mistake="the first layer has none, and the second has one if the layer had one",
+            )
             with torch.no_grad():
-                got = made(x)
+                got = copy.deepcopy(made).double()(x)
                 want = fields(layer, right_matrix, r, False, True)
             mistakes = {}
             faults = {
@@ -1208,7 +1262,7 @@ def _(c, thin_convolution):
                     mistakes[words] = fields(layer, matrix, r, padded, valued)
                 if layer.bias is not None:
                     mistakes["the bias was not copied"] = (
-                        want - layer.bias[:, None, None]
+                        want + (parts[1].bias - layer.bias)[:, None, None]
                     )
             if tuple(got.shape) != tuple(want.shape):
                 c.that(
@@ -1217,7 +1271,16 @@ def _(c, thin_convolution):
                     found=f"{tuple(got.shape)} where the layer gives {tuple(want.shape)}",
                     mistake="both layers got the whole padding, or a stride went to the wrong side",
                 )
-            c.close(got, want, 1e-7, tested=f"the answer, {said}", mistakes=mistakes)
+            c.close(got, want, 1e-4, tested=f"the answer, {said}", mistakes=mistakes)
+            with torch.no_grad():
+                for p in parts[1].parameters():
+                    p.zero_()
+            c.that(
+                all(torch.equal(v, kept[k]) for k, v in given.state_dict().items()),
+                tested="that the new layers share no memory with the old one",
+                found="a layer that changed when the new one was trained",
+                mistake="clone() the bias: training the new layer must not change the old one",
+            )
 
 
 # %% tags=["check:thin_convolution"]
@@ -1227,11 +1290,11 @@ thin_convolution = check(
 
 
 # %% [markdown]
-# Your convolution and the published one on a real layer, the last of the trunk with 48 channels in and out: the error of its answers on real maps, over the rank.
+# Your convolution and the faulty one, its answers trimmed to the right size, on a real layer, the last of the trunk with 48 channels in and out: the error of its answers on real maps, over the rank.
 
 
 # %%
-def published(layer, r):
+def faulty(layer, r):
     (o, i, h, w), c = layer.weight.shape, layer
     u, _, v = torch.linalg.svd(
         c.weight.detach().reshape(i * h, o * w), full_matrices=False
@@ -1260,13 +1323,13 @@ def answer_error(net):
 
 conv_errors = {
     "mended": [answer_error(thin_convolution(last, r)) for r in conv_ranks],
-    "published": [answer_error(published(last, r)) for r in conv_ranks],
+    "faulty": [answer_error(faulty(last, r)) for r in conv_ranks],
 }
 
 # %% tags=["folded"]
 even_conv = lowrank.break_even(last)
 title = (
-    f"At full rank the published cut is wrong by {conv_errors['published'][-1]:.2g}, the mended one by "
+    f"At full rank the faulty cut is wrong by {conv_errors['faulty'][-1]:.2g}, the mended one by "
     f"{conv_errors['mended'][-1]:.1g}; it saves up to rank {even_conv}"
 )
 figure = ui.lines(
@@ -1302,7 +1365,7 @@ ui.worked_table(
 # %% tags=["exercise:lora"]
 def my_lora(x, layer, down, up, alpha):
     """Layer and correction of inputs (..., in); down is (rank, in), up (out, rank)."""
-    # TODO: the formula. Gradients reach down and up, and never the layer.
+    # TODO: the formula. Gradients reach x, down and up, and never the layer's weights.
     ### BEGIN SOLUTION
     bias = None if layer.bias is None else layer.bias.detach()
     frozen = F.linear(x, layer.weight.detach(), bias)
@@ -1328,9 +1391,12 @@ def _(c, lora):
         down = torch.from_numpy(c.rng.normal(0, 1, (r, into))).requires_grad_()
         up = torch.from_numpy(c.rng.normal(0, 1, (out, r))).requires_grad_()
         alpha = 5.0
+        kept = copy.deepcopy(layer.state_dict())
         with torch.no_grad():
             base = layer(x)
             thin = (x @ down.T) @ up.T
+            slope = (layer.weight + alpha / r * up @ down).sum(dim=0)
+        x.requires_grad_()
         got = lora(x, layer, down, up, alpha)
         c.close(
             got,
@@ -1350,8 +1416,10 @@ def _(c, lora):
                 - (layer.bias.detach() if bias else 0)
                 + alpha / r * thin,
                 "the frozen layer was scaled, too": alpha / r * (base + thin),
-                "the rank is a number of rows of down; the number of inputs or outputs was taken": base
+                "the rank is the number of rows of down; the number of inputs was taken": base
                 + alpha / into * thin,
+                "the rank is the number of rows of down; the number of outputs was taken": base
+                + alpha / out * thin,
                 "the correction was subtracted": base - alpha / r * thin,
             },
         )
@@ -1372,11 +1440,25 @@ def _(c, lora):
             mistake="down and up must stay attached",
         )
         c.that(
+            x.grad is not None and torch.allclose(x.grad, slope.expand(x.shape)),
+            tested="that the gradient of both paths reaches the inputs",
+            found="no gradient of the inputs"
+            if x.grad is None
+            else "another gradient of the inputs",
+            mistake="detach the layer's weights and bias, not its answer: the layers before it have corrections, too",
+        )
+        c.that(
             layer.weight.grad is None
             and (layer.bias is None or layer.bias.grad is None),
             tested="that the layer is frozen",
             found="a gradient in the layer's weights",
             mistake="detach layer.weight and layer.bias: only the correction learns",
+        )
+        c.that(
+            all(torch.equal(v, kept[k]) for k, v in layer.state_dict().items()),
+            tested="that the layer is as it was",
+            found="other weights in the layer than before",
+            mistake="the correction stands beside the layer; merging comes later",
         )
 
 
@@ -1397,7 +1479,9 @@ class WithCorrection(nn.Module):
         self.up = nn.Parameter(torch.zeros(layer.out_features, rank))
 
     def forward(self, x):
-        return lora(x, self.layer, self.down, self.up, self.alpha)
+        # Export warns of len(self.down); the length of a weight is the same for every input.
+        with warnings.catch_warnings(action="ignore", category=torch.jit.TracerWarning):
+            return lora(x, self.layer, self.down, self.up, self.alpha)
 
 
 # %% tags=["setup", "folded"]
@@ -1546,6 +1630,11 @@ def _(c, merged_weight):
             "the factor is alpha / rank, and only alpha was taken": w + alpha * delta,
             "the factor is alpha / rank, and rank / alpha was taken": w
             + r / alpha * delta,
+            "the rank is the number of rows of down; the number of inputs was taken": w
+            + alpha / into * delta,
+            "the rank is the number of rows of down; the number of outputs was taken": w
+            + alpha / out * delta,
+            "the weights were scaled, too": alpha / r * (w + delta),
             "this is the correction alone: add the weights": alpha / r * delta,
             "the correction was subtracted: that takes a merged one off again": w
             - alpha / r * delta,
@@ -1566,9 +1655,9 @@ def _(c, merged_weight):
         x = torch.from_numpy(c.rng.normal(0, 1, (3, into)))
         with torch.no_grad():
             c.close(
-                F.linear(x, got, layer.bias),
+                F.linear(x, torch.as_tensor(got).double(), layer.bias),
                 plain.lora(x, layer, down, up, alpha),
-                1e-9,
+                1e-4,
                 tested="that the merged layer answers as the unmerged one",
             )
 
@@ -1656,7 +1745,6 @@ finding(
 # rank of this lab: how far is each from the best that Eckart and Young allow?
 
 # %%
-from sklearn.decomposition import TruncatedSVD
 from sklearn.utils.extmath import randomized_svd
 
 
@@ -1672,17 +1760,16 @@ best = cut_error(values, rank)
 u_np, s_np, v_np = np.linalg.svd(large.numpy(), full_matrices=False)
 torch.manual_seed(seed)
 u_t, s_t, v_t = torch.svd_lowrank(large, q=rank, niter=2)
-sk = TruncatedSVD(rank, random_state=seed).fit(large.numpy())
 tools = {
     "yours": distance(left[:, :rank] @ right_side[:rank]),
     "numpy.linalg.svd": of_factors(u_np[:, :rank], s_np[:rank], v_np[:rank]),
     "torch.svd_lowrank, 2 passes": of_factors(u_t, s_t, v_t.T),
-    "scikit-learn, TruncatedSVD": distance(
-        sk.transform(large.numpy()) @ sk.components_
-    ),
-    "scikit-learn, no passes": of_factors(
-        *randomized_svd(large.numpy(), rank, n_iter=0, random_state=seed)
-    ),
+    **{
+        f"scikit-learn, {passes} passes": of_factors(
+            *randomized_svd(large.numpy(), rank, n_iter=passes, random_state=seed)
+        )
+        for passes in (4, 0)
+    },
 }
 
 # %%
@@ -1774,7 +1861,7 @@ layers_ran = {
         for one in ran
     ),
 }
-kinds = Counter((one.operator, one.type) for one in ran)
+kinds = Counter((one.operator, "integers" if one.fused else one.type) for one in ran)
 Table(
     "What ONNX Runtime really ran of the eight-bit file",
     ("operator", "computes in", "times"),
@@ -1864,18 +1951,15 @@ ui.show(figure, alt="Bars with intervals, one a layer; 1 is no gain.")
 
 # %% tags=["finding:where"]
 def finding_where(speed):
-    told = {"above": "faster", "below": "slower", "unclear": "unclear"}
-    by = {"faster": [], "slower": [], "unclear": []}
+    said = {"above": "faster", "below": "slower, with half of the bytes"}
+    said["unclear"] = "cannot be told here"
+    by = {side: [] for side in said.values()}
     for name, ratio in speed.items():
-        by[by_side(ratio, 1, **told)].append(f"{name} ({ratio.value:.2f}x)")
-    said = []
-    if by["faster"]:
-        said.append(f"faster: {', '.join(by['faster'])}")
-    if by["slower"]:
-        said.append(f"slower, with half of the bytes: {', '.join(by['slower'])}")
-    if by["unclear"]:
-        said.append(f"cannot be told here: {', '.join(by['unclear'])}")
-    return f"With half of the weights and operations, {'; '.join(said)}. Two calls cost more than one; a layer must be large before what it saves is more."
+        by[by_side(ratio, 1, **said)].append(f"{name} ({ratio.value:.2f}x)")
+    each = "; ".join(f"{side}: {', '.join(of)}" for side, of in by.items() if of)
+    more = " Two calls cost more than one, and not every layer saves more than that."
+    both = by["faster"] and by[said["below"]]
+    return f"With half of the weights and operations, {each}.{more if both else ''}"
 
 
 finding(finding_where, half_speed)
@@ -1885,6 +1969,10 @@ finding(finding_where, half_speed)
 #
 # One network proves little. What follows was made ahead: heads on the signs, networks on the spectra of a machine's vibration and on digits, each trained anew from ten seeds; the transformer of the logs, and the $3 \times 3$
 # convolutions of the signs network, each one network that three seeds trained on after the cut. The cut layers hold so many times fewer weights.
+#
+# **How these figures came about.** A first look was at five seeds, and three of the bounds of the claim could not be told from it: the intervals were too wide. Five more seeds were added, and the transformer's
+# learning rate after the cut was chosen anew, on validation windows. Who looks twice finds more easily what he hopes for, so the intervals here are wider than elsewhere in this course: each look gets half of
+# the usual doubt. For the transformer and the convolutions they cover other test items, not other networks.
 
 # %%
 ahead = lowrank_figures.read()
@@ -2055,7 +2143,8 @@ ui.Panel(
 # %% [markdown]
 # ## Claims
 #
-# What the field says, held against the networks made ahead, after training on. The claim is read so: the least it saves for the least it costs, the most for the most.
+# What the field says, held against the networks made ahead, after training on. The claim is read so: the least it saves for the least it costs, the most for the most, and these
+# costs as upper bounds. It speaks of linear layers; the convolutions above are not part of it.
 
 # %%
 claim(
@@ -2072,7 +2161,7 @@ claim(
 # %% [markdown]
 # ## Challenge
 #
-# The whole network, convolutions and head, takes `whole` bytes. Make an ONNX file of at most <span class="given" title="the task">300,000 bytes</span> that loses at most
+# The whole network, convolutions and head, is the first file of the table in "What the device gets". Make an ONNX file of at most <span class="given" title="the task">300,000 bytes</span> that loses at most
 # <span class="given" title="the task">1.5 points</span> against the whole one on the validation images, and that takes at most <span class="given" title="the task">0.9</span> of its time. Bytes want a low rank or eight bits,
 # the accuracy wants a high rank or training, and the time does not like many small calls. Everything above is allowed.
 
@@ -2123,7 +2212,7 @@ challenge(
 # %% [markdown]
 # ## Bring your own
 #
-# `my_weights` takes a `.safetensors`, `.npz` or `.onnx` file of yours: every matrix in it is read, and the table says of the first twelve at which rank it begins to save, what energy asks for, and what rank a share of a fifth of its weights would be. `my_data` takes an
+# `my_weights` takes a `.safetensors`, `.npz` or `.onnx` file of yours: every matrix in it is read, and the table says of the first twelve up to which rank a cut saves, what energy asks for, and what rank a share of a fifth of its weights would be. `my_data` takes an
 # `.npz` with `x`, `y` and, if you have it, `group`: then a network with large layers is trained on it, cut, and trained on. Leave both empty and this section runs on the digits.
 
 # %%
@@ -2134,32 +2223,29 @@ matrices = (
 )
 
 # %%
+most = 2**22  # numbers; the decomposition of a larger matrix takes long
+fitting = [name for name, matrix in matrices.items() if matrix.numel() <= most]
 rows = []
-for name, matrix in list(matrices.items())[:12]:
-    spectrum_of = torch.linalg.svdvals(matrix)
-    even_rank = break_even_rank(*matrix.shape)
+for name in fitting[:12]:
+    spectrum_of = torch.linalg.svdvals(matrices[name])
+    even_rank = break_even_rank(*matrices[name].shape)
     fifth = max(1, even_rank // 5)
-    rows.append(
-        (
-            name,
-            " x ".join(map(str, matrix.shape)),
-            even_rank,
-            energy_rank(spectrum_of, 0.9),
-            fifth,
-            cut_error(spectrum_of, fifth),
-        )
-    )
+    asked = energy_rank(spectrum_of, 0.9)
+    size = " x ".join(map(str, matrices[name].shape))
+    rows.append((name, size, even_rank, asked, fifth, cut_error(spectrum_of, fifth)))
 Table(
     "Your matrices",
     (
         "weights",
         "shape",
-        "break-even rank",
-        "rank of 0.9 energy",
-        "five times smaller",
-        "error then",
+        "saves up to",
+        "0.9 energy",
+        "a fifth",
+        "its error",
     ),
     rows,
+    f"{len(rows)} of {len(matrices)}; left out as larger than {most:,} numbers: "
+    f"{len(matrices) - len(fitting)}.",
 )
 
 # %%
@@ -2219,7 +2305,7 @@ finding(
 # And what holds on every machine:
 #
 # - The best matrix of a rank is the cut decomposition, and its error is known before anything is multiplied: the squares of the dropped singular values.
-# - It saves weights only below the break-even rank, and time only where a layer is large. Count the first, race the second.
+# - It saves weights only up to the break-even rank. Whether it saves time, a count does not say: count the first, race the second.
 # - Energy measures a matrix. Data measure a network. Choose the rank on validation data.
 # - A convolution is cut between (input channel, height) and (output channel, width). At full rank the answers must be the layer's own: test that first.
 # - LoRA learns a thin correction beside frozen weights. Merged, with its factor, it costs the device nothing.

@@ -236,6 +236,9 @@ def _(c, block_macs):
             "the pointwise filter is missing": lambda a, b, s, t: (
                 (-(-s // t)) ** 2 * 9 * a
             ),
+            "the stride leaves fewer places in both directions, so that it counts twice": lambda a, b, s, t: (
+                -(-s * s // t) * (9 * a + a * b)
+            ),
             "a multiply-accumulate counts once, not as two operations": lambda a, b, s, t: (
                 2 * right(a, b, s, t)
             ),
@@ -1035,6 +1038,12 @@ def _(c, mutate):
         found=children[0],
         mistake="arch._replace keeps the type, a plain tuple or a list does not have the names",
     )
+    c.that(
+        len(set(children)) > 1,
+        tested="that a second call gives another child",
+        found=f"{draws} times {children[0]}",
+        mistake="draw with the rng that is given: a new one with a fixed seed draws the same each time",
+    )
     changed = [
         [name for name in CHOICES if getattr(child, name) != getattr(parent, name)]
         for child in children
@@ -1075,23 +1084,28 @@ def _(c, mutate):
         found=f"{least} changes in {100 * share[least]:.0f} % of the children",
         mistake="draw the field first, all with the same chance, and then the value",
     )
-    name = "middle"
-    values = [
-        getattr(child, name)
-        for child, names in zip(children, changed)
-        if names == [name]
-    ]
-    reached = {
-        v: values.count(v) / len(values)
-        for v in CHOICES[name]
-        if v != getattr(parent, name)
-    }
-    c.that(
-        min(reached.values()) > 0.3,
-        tested="that every other value of a field is as likely",
-        found=", ".join(f"{v} in {100 * s:.0f} %" for v, s in reached.items()),
-        mistake="all other values of a field are neighbours, not only the next one",
-    )
+    for place in range(
+        3
+    ):  # from the smallest, the middle and the largest of three values
+        start = parent._replace(**{n: CHOICES[n][place] for n in ("middle", "last")})
+        found = [mutate(start, rng) for _ in range(2000)]
+        for name in ("middle", "last"):
+            values = [
+                getattr(k, name)
+                for k in found
+                if getattr(k, name) != start[list(CHOICES).index(name)]
+            ]
+            reached = {
+                v: values.count(v) / max(1, len(values))
+                for v in CHOICES[name]
+                if v != CHOICES[name][place]
+            }
+            c.that(
+                min(reached.values()) > 0.3,
+                tested="that every other value of a field is as likely",
+                found=", ".join(f"{v} in {100 * s:.0f} %" for v, s in reached.items()),
+                mistake="all other values of a field are neighbours, not only the next one or larger ones",
+            )
     again = [
         [mutate(parent, np.random.default_rng(s)) for s in range(8)] for _ in range(2)
     ]
@@ -1424,17 +1438,20 @@ def my_fair_best(asked, budget, validation, test):
 # %% tags=["check:fair_best", "hidden"]
 @checks("fair_best")
 def _(c, fair_best):
-    names = [f"n{i}" for i in range(24)]
-    for repeat in (False, True, False, True):
-        for _ in range(200):
+    names = [f"n{i}" for i in range(40)]
+    # the best of all comes after the budget; the best of the budget is its last one, or the next one is better
+    for repeat, last in ((False, True), (True, True), (False, False), (True, False)):
+        for _ in range(400):
             order = list(c.rng.permutation(names))
             asked = [str(n) for n in order]
             if repeat:
                 asked = [n for n in asked for _ in range(1 + int(n in asked[:4]))]
-            val = {n: float(v) for n, v in zip(names, c.rng.permutation(24) + 50.0)}
-            tst = {n: float(v) for n, v in zip(names, c.rng.permutation(24) + 40.25)}
+            val = {n: float(v) for n, v in zip(names, c.rng.permutation(40) + 50.0)}
+            tst = {n: float(v) for n, v in zip(names, c.rng.permutation(40) + 40.25)}
             budget = 10
             unique = list(dict.fromkeys(asked))
+            special = {9: 92.0, 14: 95.0, 25: 99.0} if last else {10: 95.0, 25: 99.0}
+            val |= {unique[place]: high for place, high in special.items()}
             first = unique[:budget]
             best = max(first, key=val.get)
             found = {
@@ -1465,12 +1482,23 @@ def _(c, fair_best):
                 "the last ones were taken: the budget counts from the start": tst[
                     max(unique[-budget:], key=val.get)
                 ],
+                "one network less than the budget": tst[
+                    max(unique[: budget - 1], key=val.get)
+                ],
+                "one network more than the budget": tst[
+                    max(unique[: budget + 1], key=val.get)
+                ],
+                "this is the last one that was paid: the best is wanted": tst[
+                    first[-1]
+                ],
             }
             alike = (
-                ()
-                if repeat
-                else ("a network that was asked", "chosen on the test set, and")
+                ("one network more", "this is the last")
+                if last
+                else ("the first population",)
             )
+            if not repeat:
+                alike += ("a network that was asked", "chosen on the test set, and")
             found = {n: v for n, v in found.items() if not n.startswith(alike)}
             if len({*found.values(), tst[best]}) == len(found) + 1:
                 break
@@ -1591,7 +1619,7 @@ def _(c, pareto):
         return ~(no_worse & (strict if better is None else better)).any(axis=1)
 
     for words, levels in (("twelve points", 10**6), ("points with ties and twins", 4)):
-        for _ in range(300):
+        for _ in range(2000):
             a = c.rng.integers(1, levels + 1, 12) * 0.5
             v = c.rng.integers(1, levels + 1, 12) * 2.0
             if levels < 100:
@@ -1607,17 +1635,23 @@ def _(c, pareto):
                 "one strictly better figure is enough to dominate: yours asks for both": front(
                     a, v, np.less
                 ),
+                "as good at a lower cost dominates, too": front(
+                    a, v, better=v > v[:, None]
+                ),
+                "better at the same cost dominates, too": front(
+                    a, v, better=a < a[:, None]
+                ),
                 "twins threw each other out: one has to be better in something": front(
                     a, v, better=~np.eye(12, dtype=bool)
                 ),
             }
             enough = levels > 100 or (
                 right[0]
-                and len({w.tobytes() for w in wrongs.values()} | {right.tobytes()}) == 7
+                and len({w.tobytes() for w in wrongs.values()} | {right.tobytes()}) == 9
             )
             if enough and not any(
                 (w == right).all()
-                for w in list(wrongs.values())[: 4 if levels > 100 else 6]
+                for w in list(wrongs.values())[: 4 if levels > 100 else 8]
             ):
                 break
         c.equal(

@@ -23,6 +23,14 @@ WANTED: Mapping[str, tuple[tuple[str, str], ...]] = {
     "qat": (("ahead.loss_qat_4", "points lost at 4 bits, trained"),),
     "pruning": (("loss.half_the_filters", "points lost, half the filters"), ("speed.half_macs", "half the MACs, time")),
     "distillation": (("size.signs", "teacher over student, parameters"), ("loss.signs", "points lost, student")),
+    "lowrank": (
+        ("times.within_a_point", "times fewer weights within a point"),
+        ("gain.trained_on", "points that training on brings back"),
+    ),
+    "search": (
+        ("gain.search", "points of searched networks over the hand-scaled"),
+        ("time.winner", "winner against hand-scaled, time"),
+    ),
     "onnx": (("agreement.optimised", "answers unchanged by optimisation"),),
     "tflite": (("size.int8", "float32 over int8 .tflite"), ("speed_up.int8*", "int8 against float32 on LiteRT")),
     "coreml": (("size.float16", "float32 over float16"),),
@@ -33,6 +41,9 @@ WANTED: Mapping[str, tuple[tuple[str, str], ...]] = {
     "ota": (("delta.last_layer", "an update of one layer, of the file"),),
 }
 """For each lab the names of readings (as a pattern of which the first match counts), and what they are, in words."""
+
+_DAMAGED = (EdgelabError, AttributeError, KeyError, TypeError, ValueError, RecursionError)
+"""What a file raises that does not hold readings."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +109,7 @@ def scoreboard(but: str = "", labs: Sequence[Lab] | None = None) -> Scoreboard:
     trouble: list[str] = []
     try:
         claims = results.load()["claims"]
-    except EdgelabError as error:
+    except (EdgelabError, OSError, RecursionError) as error:
         claims, trouble = [], [str(error)]
     scores: list[Score] = []
     for lab in all_labs() if labs is None else labs:
@@ -106,7 +117,12 @@ def scoreboard(but: str = "", labs: Sequence[Lab] | None = None) -> Scoreboard:
             continue
         known, sentence = _readings(lab.slug)
         trouble += [sentence] if sentence else []
-        said = {reading.name: (reading, "a claim's verdict") for reading in _of_claims(claims, lab.slug)}
+        try:
+            verdicts = _of_claims(claims, lab.slug)
+        except _DAMAGED:
+            verdicts = []
+            trouble.append(f"{paths.shown(results.location())} holds a verdict of {lab.slug} without its figures.")
+        said = {reading.name: (reading, "a claim's verdict") for reading in verdicts}
         said |= {reading.name: (reading, "edgelab run") for reading in known}
         wanted = WANTED.get(lab.slug) or ((("*", "its first figure"),) if lab.claims else ())
         scores += [_score(lab.slug, pattern, what, said) for pattern, what in wanted]
@@ -122,14 +138,23 @@ def _score(lab: str, pattern: str, what: str, said: Mapping[str, tuple[Reading, 
 
 def _readings(slug: str) -> tuple[list[Reading], str]:
     path = paths.runs() / slug / f"{slug}.json"
-    if not path.is_file():
-        return [], ""
     try:
-        return [Reading.from_dict(entry) for entry in read_json(path)["readings"]], ""
-    except (EdgelabError, AttributeError, KeyError, TypeError, ValueError):
+        if not path.exists():
+            return [], ""
+        return [_reading(entry) for entry in read_json(path)["readings"]], ""
+    except (*_DAMAGED, OSError):
         return [], f"{paths.shown(path)} does not hold the readings of a run; run the lab again."
 
 
 def _of_claims(claims: Sequence[Mapping[str, Any]], slug: str) -> list[Reading]:
     entries = [entry for entry in claims if entry["lab"] == slug]
-    return [Reading.from_dict(data) for entry in entries for data in (entry.get("readings") or [entry["reading"]])]
+    return [_reading(data) for entry in entries for data in (entry.get("readings") or [entry["reading"]])]
+
+
+def _reading(data: Any) -> Reading:
+    """A reading whose figure can be shown; a ValueError, TypeError, KeyError or AttributeError otherwise."""
+    reading = Reading.from_dict(data)
+    texts = (reading.name, reading.unit, reading.how, reading.by, reading.figure())
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("name, unit and provenance are text")
+    return reading

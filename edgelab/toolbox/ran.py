@@ -157,8 +157,10 @@ def _read(model: Any, types: dict[str, str], names: Sequence[str]) -> WhatRan:
         elif node.op_type in LAYERS and len(inputs) > 1 and inputs[1] in unpacked_from:
             unpacked[where] = f"{_bits(unpacked_from[inputs[1]])} bits"
         ran.append(Ran(node.op_type, kind, where, fused))
-        for name in node.output:
+        for place, name in enumerate(node.output):
             types[name] = _result(node, kind, types, options)
+            if node.op_type == "DynamicQuantizeLinear":  # the numbers, their scale, their zero point
+                types[name] = ("uint8", "float32", "uint8")[place]
     return WhatRan(tuple(ran), unpacked, pairs, frozenset(weighted))
 
 

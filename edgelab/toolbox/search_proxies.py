@@ -61,9 +61,9 @@ def naswot(net: nn.Module, images: torch.Tensor) -> float:
     if len(images) < 2:
         raise BadInput(f"How alike images are takes two or more, not {len(images)}.")
     trial = copy.deepcopy(net).train()
-    codes: list[torch.Tensor] = []
+    codes: list[torch.Tensor] = []  # 0 or 1, so that float32 counts exactly up to 2**24 activations
     hooks = [
-        layer.register_forward_hook(lambda _m, _i, out: codes.append((out > 0).flatten(1).double()))
+        layer.register_forward_hook(lambda _m, _i, out: codes.append((out > 0).flatten(1).float()))
         for layer in trial.modules()
         if isinstance(layer, torch.nn.ReLU | torch.nn.ReLU6)
     ]
@@ -71,5 +71,8 @@ def naswot(net: nn.Module, images: torch.Tensor) -> float:
         trial(images)
     for hook in hooks:
         hook.remove()
-    kernel = sum((c @ c.T + (1 - c) @ (1 - c).T for c in codes), torch.zeros(len(images), len(images)).double())
+    kernel = torch.zeros(len(images), len(images)).double()
+    for code in codes:  # both on, or both off
+        on = code.sum(dim=1).double()
+        kernel += 2 * (code @ code.T).double() + code.shape[1] - on[:, None] - on
     return float(torch.linalg.slogdet(kernel).logabsdet)

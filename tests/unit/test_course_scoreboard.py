@@ -65,3 +65,46 @@ def test_a_broken_file_is_named_and_loses_nothing(runs):
     assert board.to_dict()["scores"]
     (runs / "claims.json").write_text("{")
     assert len(scoreboard().trouble) == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "{", "[]", "3", "null", '"readings"', '{"readings": 3}', '{"readings": [3]}', '{"readings": {"a": 1}}',
+        '{"readings": [{"value": "3", "unit": "x", "how": "measured", "by": "b", "name": "arena.cortex_m.a"}]}',
+        '{"readings": [{"value": null, "unit": "x", "how": "measured", "by": "b", "name": "arena.cortex_m.a"}]}',
+        '{"readings": [{"value": 3, "unit": 4, "how": "measured", "by": "b", "name": "arena.cortex_m.a"}]}',
+        '{"readings": [{"value": 3, "unit": "x", "how": "measured", "by": "b", "name": ["arena"]}]}',
+        "[" * 100_000,
+    ],
+)  # fmt: skip
+def test_a_damaged_or_foreign_run_is_one_sentence(runs, text):
+    (runs / "mcu").mkdir()
+    (runs / "mcu" / "mcu.json").write_text(text)
+    (runs / "mcu" / "notes.json").write_text("{")
+    (runs / "foreign").write_text("no folder")
+    board = scoreboard()
+    assert len(board.trouble) == 1
+    assert "mcu.json does not hold the readings of a run" in board.trouble[0]
+    assert "not run yet" in str(board.table())
+
+
+def test_a_folder_or_bytes_in_the_place_of_a_file(runs):
+    (runs / "mcu" / "mcu.json").mkdir(parents=True)
+    (runs / "onnx").mkdir()
+    (runs / "onnx" / "onnx.json").write_bytes(b"\xff\xfe\x00")
+    (runs / "claims.json").mkdir()
+    assert len(scoreboard().trouble) == 3
+
+
+@pytest.mark.parametrize("readings", [3, [3], [{"value": 1}], "text", [None]])
+def test_a_verdict_without_its_figures_is_one_sentence(runs, readings):
+    verdict = {"id": "Q1", "claim": "c", "verdict": "held", "why": "w", "reading": named("size.file", 3.9).to_dict()}
+    results.add("quantization", "notebook", claims=[{**verdict, "readings": readings}])
+    board = scoreboard()
+    assert board.trouble == tuple(t for t in board.trouble if "holds a verdict of quantization" in t)
+    assert len(board.trouble) == 1
+
+
+def test_labs_that_are_merged_later_have_good_names():
+    assert {"lowrank", "search"} <= set(WANTED)

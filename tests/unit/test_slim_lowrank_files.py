@@ -1,5 +1,8 @@
 """Weight matrices of a file of one's own, and what is said of files that have none."""
 
+import io
+import zipfile
+
 import numpy as np
 import pytest
 import torch
@@ -40,8 +43,28 @@ def test_bad_files_are_one_sentence(tmp_path):
     with pytest.raises(BadFile, match="no matrix of real numbers"):
         read_matrices(tmp_path / "flat.npz")
     np.savez(tmp_path / "nan.npz", a=np.full((2, 2), np.nan))
-    with pytest.raises(BadFile, match="NaN or infinity"):
+    with pytest.raises(BadFile, match="NaN, infinity"):
         read_matrices(tmp_path / "nan.npz")
     np.savez(tmp_path / "objects.npz", a=np.array([[object()] * 2] * 2), allow_pickle=True)
-    with pytest.raises(BadFile, match="cannot be read"):
+    with pytest.raises(BadFile, match="no matrix of real numbers"):
         read_matrices(tmp_path / "objects.npz")
+    np.savez(tmp_path / "large.npz", a=np.full((2, 2), 1e300))
+    with pytest.raises(BadFile, match="what float32 cannot hold"):
+        read_matrices(tmp_path / "large.npz")
+    np.save(tmp_path / "one.npy", np.ones((2, 2)))
+    (tmp_path / "one.npy").rename(tmp_path / "one.npz")
+    with pytest.raises(BadFile, match="single array without a name"):
+        read_matrices(tmp_path / "one.npz")
+    header = io.BytesIO()
+    shape = {"descr": "<f8", "fortran_order": False, "shape": (10**6, 10**6)}
+    np.lib.format.write_array_header_1_0(header, shape)
+    with zipfile.ZipFile(tmp_path / "huge.npz", "w") as archive:
+        archive.writestr("a.npy", header.getvalue())
+    with pytest.raises(BadFile, match="cannot be read as"):
+        read_matrices(tmp_path / "huge.npz")
+
+
+def test_objects_and_zeros_beside_a_matrix_are_left_out(tmp_path):
+    objects = np.array([[object()] * 2] * 2)
+    np.savez(tmp_path / "mixed.npz", a=np.eye(3), o=objects, z=np.zeros((2, 4)), allow_pickle=True)
+    assert list(read_matrices(tmp_path / "mixed.npz")) == ["a"]

@@ -36,13 +36,13 @@ def test_the_ranks_hold_so_many_times_fewer_weights():
         figures.ranks_at(net, ("1",), 0.5)
 
 
-def test_a_loss_of_several_networks_is_the_paired_t_interval():
+def test_a_loss_of_several_networks_is_the_paired_t_interval_of_two_looks():
     whole, thin = [0.9, 0.92, 0.91, 0.89, 0.93], [0.88, 0.91, 0.85, 0.88, 0.9]
     runs = [run("signs", s, 1, hits(v)) for s, v in enumerate(whole)]
     runs += [run("signs", s, 5, hits(v), trained=True) for s, v in enumerate(thin)]
     found = figures.loss(runs, "signs", 5, trained=True)
     gaps = 100 * np.subtract(whole, thin)
-    low, high = reference.t.interval(0.95, 4, gaps.mean(), reference.sem(gaps))
+    low, high = reference.t.interval(1 - 0.05 / 2, 4, gaps.mean(), reference.sem(gaps))  # two looks
     assert (found.value, found.low, found.high) == pytest.approx((gaps.mean(), low, high))
     assert found.made_on == ("2026-11-29", "a laptop")
     assert figures.loss(runs[:1] + runs[5:6], "signs", 5, trained=True).doubt == "One seed cannot tell."
@@ -56,7 +56,7 @@ def test_one_network_of_several_seeds_has_the_interval_of_its_items():
     found = figures.loss(runs, "text", 2, trained=True)
     gaps = 100 * (hits(0.9).astype(float) - hits(0.8))
     assert found.value == pytest.approx(10.0)
-    assert found.high - found.value == pytest.approx(1.96 * gaps.std(ddof=1) / 200**0.5)
+    assert found.high - found.value == pytest.approx(reference.norm.ppf(1 - 0.025 / 2) * gaps.std(ddof=1) / 200**0.5)
     assert "one network" in found.by
 
 

@@ -205,6 +205,20 @@ def test_proxies_leave_the_network_as_it_is_and_grow_with_it():
     assert proxies.synflow(wide, images) > scores[1]
 
 
+def test_naswot_counts_the_activations_that_two_images_share():
+    images = torch.randn(5, 3, 8, 8)
+    net = space.build(SMALL)
+    codes, out = [], images
+    with torch.no_grad():
+        for layer in net.train().modules():
+            if not list(layer.children()):
+                out = layer(out)
+                codes += [(out > 0).flatten(1)] if isinstance(layer, torch.nn.ReLU6) else []
+    code = torch.cat(codes, dim=1)
+    kernel = [[float((a == b).sum()) for b in code] for a in code]
+    assert proxies.naswot(space.build(SMALL), images) == pytest.approx(np.linalg.slogdet(kernel)[1])
+
+
 def test_ranks_and_their_intervals():
     truth = np.arange(30.0)
     noisy = truth + np.random.default_rng(0).normal(0, 5, 30)

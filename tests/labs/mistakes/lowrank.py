@@ -88,6 +88,23 @@ def my_thin_factors(matrix, rank):
 """,
             "the first 2 columns of u",
         ),
+        (
+            """
+def my_thin_factors(matrix, rank):
+    u, s, v = torch.svd(matrix)
+    root = s[:rank].sqrt()
+    return u[:, :rank] * root, root[:, None] * v[:rank]
+""",
+            "v was transposed",
+        ),
+        (
+            """
+def my_thin_factors(matrix, rank):
+    u, s, v = torch.linalg.svd(matrix, full_matrices=False)
+    return u[:, :rank] * s[:rank] ** 0.25, s[:rank, None] ** 0.25 * v[:rank]
+""",
+            "both sides need it",
+        ),
     ],
     "cut_error": [
         (
@@ -125,6 +142,20 @@ def my_cut_error(values, rank):
 """,
             "one value too few",
         ),
+        (
+            """
+def my_cut_error(values, rank):
+    return (values[rank:].norm() / values[:rank].norm()).item()
+""",
+            "divide by the sum of all",
+        ),
+        (
+            """
+def my_cut_error(values, rank):
+    return float(1 - ((values[:rank] ** 2).sum() / (values**2).sum()).sqrt())
+""",
+            "1 minus comes first",
+        ),
     ],
     "break_even_rank": [
         (
@@ -137,6 +168,20 @@ def my_cut_error(values, rank):
         ),
         ("\ndef my_break_even_rank(rows, columns):\n    return min(rows, columns) // 2\n", "half of the smaller side"),
         ("\ndef my_break_even_rank(rows, columns):\n    return rows * columns / (rows + columns)\n", "round down"),
+        (
+            """
+def my_break_even_rank(rows, columns):
+    return rows * columns // (rows + columns) - 1
+""",
+            "a larger one does, too",
+        ),
+        (
+            """
+def my_break_even_rank(rows, columns):
+    return max(1, (rows * columns - 1) // (rows + columns))
+""",
+            "the answer is 0",
+        ),
     ],
     "energy_rank": [
         (
@@ -171,6 +216,38 @@ def my_energy_rank(values, share):
 """,
             "from the smallest value",
         ),
+        (
+            """
+def my_energy_rank(values, share):
+    kept = torch.cumsum(values**2, 0)
+    return int((kept <= share * kept[-1]).sum()) + 1
+""",
+            "exactly the share is enough",
+        ),
+        (
+            """
+def my_energy_rank(values, share):
+    kept = torch.cumsum(values**2, 0)
+    return int((kept < share).sum()) + 1
+""",
+            "divide by their sum first",
+        ),
+        (
+            """
+def my_energy_rank(values, share):
+    kept = torch.cumsum(values, 0) ** 2
+    return int((kept < share * kept[-1]).sum()) + 1
+""",
+            "do not square the sums",
+        ),
+        (
+            """
+def my_energy_rank(values, share):
+    kept = torch.cumsum(values**2, 0)
+    return int((kept < (1 - share) * kept[-1]).sum()) + 1
+""",
+            "it is to be kept",
+        ),
     ],
     "thin_linear": [
         (_thin(weights="left.clone(), right.clone()"), "the right matrix meets the input"),
@@ -178,6 +255,11 @@ def my_energy_rank(values, share):
         (_thin(bias="pass"), "was not copied"),
         (_thin(bias="if layer.bias is not None: second.bias.data = layer.bias.data"), "share no memory"),
         (_thin(between="nn.ReLU(), "), "nothing between them"),
+        (_thin().replace("layer.in_features, rank", "rank, layer.in_features"), "takes what comes in first"),
+        (
+            _thin(bias="if layer.bias is not None: second.bias.data = 2 * layer.bias.detach()"),
+            "added twice",
+        ),
     ],
     "rank_in_time": [
         (
@@ -229,6 +311,34 @@ def my_rank_in_time(ranks, time_of, budget):
 """,
             "fit",
         ),
+        (
+            """
+def my_rank_in_time(ranks, time_of, budget):
+    low, high = 0, len(ranks)
+    while low < high:
+        middle = (low + high) // 2
+        if time_of(middle) <= budget:
+            low = middle + 1
+        else:
+            high = middle
+    return ranks[low - 1] if low else 0
+""",
+            "not its place",
+        ),
+        (
+            """
+def my_rank_in_time(ranks, time_of, budget):
+    low, high = 0, len(ranks) - 1
+    while low < high:
+        middle = (low + high) // 2
+        if time_of(ranks[middle]) <= budget:
+            low = middle + 1
+        else:
+            high = middle
+    return ranks[low - 1] if low else 0
+""",
+            "the last rank counts",
+        ),
     ],
     "thin_convolution": [
         (_convolution(order=""), "permute them"),
@@ -236,6 +346,9 @@ def my_rank_in_time(ranks, time_of, budget):
         (_convolution(first="c.padding", second="c.padding"), "whole padding"),
         (_convolution(order="", values="pass", first="c.padding", second="c.padding"), "whole padding, or a stride"),
         (_convolution(bias="torch.zeros(o).double()"), "bias was not copied"),
+        (_convolution(bias="b.bias.data"), "bias was not copied"),
+        (_convolution().replace("a.weight.data =", "b.bias = c.bias; a.weight.data ="), "share no memory"),
+        (_convolution().replace("(c.padding[0], 0), bias=False", "(c.padding[0], 0)"), "the first layer has none"),
     ],
     "lora": [
         (
@@ -276,6 +389,30 @@ def my_lora(x, layer, down, up, alpha):
 """,
             "outside of torch.no_grad()",
         ),
+        (
+            """
+def my_lora(x, layer, down, up, alpha):
+    with torch.no_grad():
+        frozen = layer(x)
+    return frozen + alpha / len(down) * (x @ down.T) @ up.T
+""",
+            "the layers before it have corrections",
+        ),
+        (
+            """
+def my_lora(x, layer, down, up, alpha):
+    return layer(x).detach() + alpha / down.shape[0] * (x @ down.T) @ up.T
+""",
+            "the layers before it have corrections",
+        ),
+        (
+            """
+def my_lora(x, layer, down, up, alpha):
+    bias = None if layer.bias is None else layer.bias.detach()
+    return F.linear(x, layer.weight.detach(), bias) + alpha / up.shape[0] * (x @ down.T) @ up.T
+""",
+            "number of outputs was taken",
+        ),
     ],
     "merged_weight": [
         (
@@ -307,6 +444,20 @@ def my_merged_weight(weight, down, up, alpha):
 """,
             "arguments stay as they are",
         ),
+        (
+            """
+def my_merged_weight(weight, down, up, alpha):
+    return weight + alpha / down.shape[1] * up @ down
+""",
+            "number of inputs was taken",
+        ),
+        (
+            """
+def my_merged_weight(weight, down, up, alpha):
+    return alpha / len(down) * (weight + up @ down)
+""",
+            "weights were scaled",
+        ),
     ],
 }
 
@@ -323,6 +474,12 @@ def my_thin_factors(matrix, rank):
     u, s, v = torch.svd(matrix)
     root = torch.diag(s[:rank].sqrt())
     return u[:, :rank] @ root, root @ v[:, :rank].T
+""",
+        """
+def my_thin_factors(matrix, rank):
+    u, s, v = torch.linalg.svd(matrix.float(), full_matrices=False)
+    root = s[:rank].sqrt()
+    return u[:, :rank] * root, root[:, None] * v[:rank]
 """,
     ],
     "cut_error": [
@@ -383,6 +540,10 @@ def my_thin_linear(layer, rank):
             second.bias.copy_(layer.bias)
     return nn.Sequential(first, second)
 """,
+        _thin(
+            weights="0, 0; first.load_state_dict({'weight': right})",
+            bias="second.load_state_dict({'weight': left} | ({} if layer.bias is None else {'bias': layer.bias}))",
+        ).replace("first.weight.data, second.weight.data = 0, 0; ", ""),
     ],
     "rank_in_time": [
         """
@@ -406,18 +567,31 @@ def my_rank_in_time(ranks, time_of, budget):
     "thin_convolution": [
         _convolution(),
         _convolution(values="u = u * s"),
+        _convolution()
+        .replace("a.weight.data = ", "a.weight.data.copy_(")
+        .replace("[..., None].clone()", "[..., None])")
+        .replace("b.weight.data = ", "b.weight.data.copy_(")
+        .replace("[:, :, None].clone()", "[:, :, None])"),
     ],
     "lora": [
         """
 def my_lora(x, layer, down, up, alpha):
-    with torch.no_grad():
-        frozen = layer(x)
-    return frozen + F.linear(F.linear(x, down), up) * (alpha / down.shape[0])
+    for parameter in layer.parameters():
+        parameter.requires_grad_(False)
+    return layer(x) + F.linear(F.linear(x, down), up) * (alpha / len(down))
 """,
         """
 def my_lora(x, layer, down, up, alpha):
     weight = layer.weight.detach() + alpha / len(down) * up @ down
     return x @ weight.T + (0 if layer.bias is None else layer.bias.detach())
+""",
+        """
+def my_lora(x, layer, down, up, alpha):
+    bias = None if layer.bias is None else layer.bias.detach()
+    y = F.linear(x, layer.weight.detach(), bias)
+    for d, u in zip(down, up.T):
+        y = y + alpha / len(down) * (x @ d)[..., None] * u
+    return y
 """,
     ],
     "merged_weight": [
@@ -431,6 +605,10 @@ def my_merged_weight(weight, down, up, alpha):
         """
 def my_merged_weight(weight, down, up, alpha):
     return torch.addmm(weight, up, down, alpha=alpha / down.shape[0])
+""",
+        """
+def my_merged_weight(weight, down, up, alpha):
+    return (weight.float() + alpha / len(down) * up.float() @ down.float()).float()
 """,
     ],
 }

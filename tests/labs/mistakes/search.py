@@ -51,6 +51,7 @@ MISTAKES = {
         (_MACS.format("(side // stride) ** 2 * (9 * c_in + c_in * c_out)"), "rounded up"),
         (_MACS.format("round(side / stride) ** 2 * (9 * c_in + c_in * c_out)"), "half to the even"),
         (_MACS.format("out * out * (9 * c_in * c_in + c_in * c_out)"), "one channel alone"),
+        (_MACS.format("-(-side * side // stride) * (9 * c_in + c_in * c_out)"), "in both directions"),
         (_MACS.format("out * out * 9 * c_in * c_out"), "standard 3x3"),
         (_MACS.format("out * out * (9 * c_out + c_in * c_out)"), "works on the input"),
         (_MACS.format("out * (9 * c_in + c_in * c_out)"), "one side was counted"),
@@ -258,6 +259,25 @@ def my_mutate(arch, rng, choices=CHOICES):
 """,
             "field first",
         ),
+        (
+            """
+def my_mutate(arch, rng, choices=CHOICES):
+    name = list(choices)[rng.integers(len(choices))]
+    others = [v for v in choices[name] if v > getattr(arch, name)] or [min(choices[name])]
+    return arch._replace(**{name: others[rng.integers(len(others))]})
+""",
+            "larger ones",
+        ),
+        (
+            """
+def my_mutate(arch, rng, choices=CHOICES):
+    rng = np.random.default_rng(0)
+    name = list(choices)[rng.integers(len(choices))]
+    others = [v for v in choices[name] if v != getattr(arch, name)]
+    return arch._replace(**{name: others[rng.integers(len(others))]})
+""",
+            "fixed seed",
+        ),
     ],
     "evolution_step": [
         (
@@ -313,11 +333,22 @@ def my_fair_best(asked, budget, validation, test):
             _FAIR.format("list(dict.fromkeys(asked))[:budget]", "test[min(first, key=validation.get)]"),
             "take the largest",
         ),
+        (
+            _FAIR.format("list(dict.fromkeys(asked))[:budget + 1]", "test[max(first, key=validation.get)]"),
+            "network more",
+        ),
+        (
+            _FAIR.format("list(dict.fromkeys(asked))[:budget - 1]", "test[max(first, key=validation.get)]"),
+            "network less",
+        ),
+        (_FAIR.format("list(dict.fromkeys(asked))[:budget]", "test[first[-1]]"), "last one that was paid"),
     ],
     "pareto": [
         (_FRONT.format(_NO_WORSE, _BETTER, "(no_worse & better).any(axis=1)"), "turn it round"),
         (_FRONT.format("(c < c[:, None]) & (v > v[:, None])", _BETTER, _LEFT), "asks for both"),
         (_FRONT.format(_NO_WORSE, "~np.eye(len(c), dtype=bool)", _LEFT), "twins threw each other out"),
+        (_FRONT.format(_NO_WORSE, "v > v[:, None]", _LEFT), "as good at a lower cost"),
+        (_FRONT.format(_NO_WORSE, "c < c[:, None]", _LEFT), "better at the same cost"),
         (
             _FRONT.format("(c >= c[:, None]) & (v >= v[:, None])", "(c > c[:, None]) | (v > v[:, None])", _LEFT),
             "costs are the wrong way round",
