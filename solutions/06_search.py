@@ -1760,7 +1760,7 @@ def finding_time(ratio, promised):
         below="The winner is faster than the hand-scaled network, {}",
         unclear="Between the winner and the hand-scaled network no difference in time was shown, {}",
     )
-    return f"{told}; the predictor had said {promised:.2f} x."
+    return f"{told}; the predictor had said {promised:.2f} x. {ratio.doubt}".rstrip()
 
 
 finding(finding_time, ratio, promised)
@@ -1840,7 +1840,7 @@ def finding_rounded(rounded, narrower, hand):
         below=f"is faster than {hand}",
         unclear=f"was not shown to differ in time from {hand}",
     )
-    return f"{narrower}, which fits too, {told}: {rounded.figure()}."
+    return f"{narrower}, which fits too, {told}: {rounded.figure()}. {rounded.doubt}".rstrip()
 
 
 finding(finding_rounded, rounded, narrower.key, hand.key)
