@@ -594,9 +594,7 @@ title = "On networks it has not seen: " + ", ".join(
     f"{name} misses by {np.median(errors):.0f} %" for name, errors in missed.items()
 )
 series = {name: (timed.ms[n:], ms[n:]) for name, ms in predicted.items()}
-figure = ui.scatter(
-    series, title, "measured in ms", "predicted in ms", log_x=True, log_y=True
-)
+figure = ui.scatter(series, title, "measured in ms", "predicted in ms")
 ui.show(figure, alt=f"Predicted over measured times of the networks held out. {title}.")
 whose("predictor")
 
