@@ -720,6 +720,12 @@ def _(c, grad_norm):
             g.norm().item() for g in torch.autograd.grad(loss, list(trial.parameters()))
         ], loss.item()
 
+    def absolute():
+        trial = copy.deepcopy(small).train()
+        loss = F.cross_entropy(trial(inputs), y)
+        gradients = torch.autograd.grad(loss, list(trial.parameters()))
+        return sum(g.abs().sum().item() for g in gradients)
+
     norms, loss = parts()
     net = copy.deepcopy(small).train()
     wrongs = {
@@ -727,6 +733,7 @@ def _(c, grad_norm):
             sum(v * v for v in norms)
         ),
         "these are squared norms: take the root of each": sum(v * v for v in norms),
+        "these are sums of absolute values: the norm is the root of the sum of squares": absolute(),
         "the norms were averaged: add them": sum(norms) / len(norms),
         "the biases were left out: every parameter tensor counts": norms[0]
         + norms[2]
@@ -1231,7 +1238,9 @@ def _(c, evolution_step):
         isinstance(child, Architecture),
         tested="that the child is an Architecture",
         found=child,
-        mistake="the child is a network, not a member: it has not been trained yet",
+        mistake="the child comes first, and then the population"
+        if isinstance(rest, Architecture)
+        else "the child is a network, not a member: it has not been trained yet",
     )
     c.that(
         child not in parents,
@@ -1251,7 +1260,7 @@ def _(c, evolution_step):
             5: "the child is not in the population yet: it has no accuracy",
         }.get(
             len(alive),
-            "the oldest dies, which stands first, not the worst and not the youngest",
+            "the oldest dies, which stands first: not the worst, not the youngest, not the parent",
         ),
     )
     whole = shares(4, 40)
