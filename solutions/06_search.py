@@ -525,6 +525,9 @@ def _(c, fit_predictor):
             "weights below 0 came out: take non-negative least squares": solve(
                 rows, ms, bound=False
             ),
+            "weights below 0 were cut off afterwards: the others must be fitted without them": np.maximum(
+                solve(rows, ms, bound=False), 0
+            ),
         }
         right = solve(rows, ms)
         return {
