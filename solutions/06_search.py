@@ -525,6 +525,9 @@ def _(c, fit_predictor):
             "weights below 0 came out: take non-negative least squares": solve(
                 rows, ms, bound=False
             ),
+            "weights below 0 were cut off afterwards: the others must be fitted without them": np.maximum(
+                solve(rows, ms, bound=False), 0
+            ),
         }
         right = solve(rows, ms)
         return {
@@ -594,9 +597,7 @@ title = "On networks it has not seen: " + ", ".join(
     f"{name} misses by {np.median(errors):.0f} %" for name, errors in missed.items()
 )
 series = {name: (timed.ms[n:], ms[n:]) for name, ms in predicted.items()}
-figure = ui.scatter(
-    series, title, "measured in ms", "predicted in ms", log_x=True, log_y=True
-)
+figure = ui.scatter(series, title, "measured in ms", "predicted in ms")
 ui.show(figure, alt=f"Predicted over measured times of the networks held out. {title}.")
 whose("predictor")
 
@@ -722,6 +723,12 @@ def _(c, grad_norm):
             g.norm().item() for g in torch.autograd.grad(loss, list(trial.parameters()))
         ], loss.item()
 
+    def absolute():
+        trial = copy.deepcopy(small).train()
+        loss = F.cross_entropy(trial(inputs), y)
+        gradients = torch.autograd.grad(loss, list(trial.parameters()))
+        return sum(g.abs().sum().item() for g in gradients)
+
     norms, loss = parts()
     net = copy.deepcopy(small).train()
     wrongs = {
@@ -729,6 +736,7 @@ def _(c, grad_norm):
             sum(v * v for v in norms)
         ),
         "these are squared norms: take the root of each": sum(v * v for v in norms),
+        "these are sums of absolute values: the norm is the root of the sum of squares": absolute(),
         "the norms were averaged: add them": sum(norms) / len(norms),
         "the biases were left out: every parameter tensor counts": norms[0]
         + norms[2]
@@ -1233,7 +1241,9 @@ def _(c, evolution_step):
         isinstance(child, Architecture),
         tested="that the child is an Architecture",
         found=child,
-        mistake="the child is a network, not a member: it has not been trained yet",
+        mistake="the child comes first, and then the population"
+        if isinstance(rest, Architecture)
+        else "the child is a network, not a member: it has not been trained yet",
     )
     c.that(
         child not in parents,
@@ -1253,7 +1263,7 @@ def _(c, evolution_step):
             5: "the child is not in the population yet: it has no accuracy",
         }.get(
             len(alive),
-            "the oldest dies, which stands first, not the worst and not the youngest",
+            "the oldest dies, which stands first: not the worst, not the youngest, not the parent",
         ),
     )
     whole = shares(4, 40)
@@ -1760,7 +1770,7 @@ def finding_time(ratio, promised):
         below="The winner is faster than the hand-scaled network, {}",
         unclear="Between the winner and the hand-scaled network no difference in time was shown, {}",
     )
-    return f"{told}; the predictor had said {promised:.2f} x."
+    return f"{told}; the predictor had said {promised:.2f} x. {ratio.doubt}".rstrip()
 
 
 finding(finding_time, ratio, promised)
@@ -1840,7 +1850,7 @@ def finding_rounded(rounded, narrower, hand):
         below=f"is faster than {hand}",
         unclear=f"was not shown to differ in time from {hand}",
     )
-    return f"{narrower}, which fits too, {told}: {rounded.figure()}."
+    return f"{narrower}, which fits too, {told}: {rounded.figure()}. {rounded.doubt}".rstrip()
 
 
 finding(finding_rounded, rounded, narrower.key, hand.key)
