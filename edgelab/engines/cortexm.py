@@ -185,12 +185,22 @@ class CortexMEngine(hosted.HostedEngine):
         else:
             rows = [array[:1] for array in self._rows(inputs)]
             answer, _ = self._child.call("trace_raw", "tracing", rows)
-        layers = tuple(
-            LayerCount(entry["function"], entry["operator"], entry["macs"], Mix(**mix))
-            for entry, mix in zip(self._layers, answer["layers"], strict=True)
-        )
-        by = f"{self.name}, one inference"
-        return Trace(self.core, self.kernels, by, layers, Mix(**answer["outside"]), answer["stack_bytes"])
+        return self._trace_of(answer)
+
+    def invoke_and_trace(self, inputs: Sequence[NDArray[Any]]) -> tuple[list[NDArray[Any]], Trace]:
+        """Run rows as `invoke_raw` and count every instruction of the first, in one pass.
+
+        Raises
+        ------
+        BadInput, EngineCrash
+            As `invoke_raw`.
+        """
+        rows = self._rows(inputs)
+        answer, first = self._child.call("trace_raw", "running the first input through", [row[:1] for row in rows])
+        parts = [first]
+        if len(rows[0]) > 1:
+            parts.append(self.invoke_raw([row[1:] for row in rows]))
+        return [np.concatenate(column) for column in zip(*parts, strict=True)], self._trace_of(answer)
 
     def stack_peak_bytes(self) -> int:
         """The deepest that any inference so far has used the stack, in bytes."""
@@ -215,6 +225,14 @@ class CortexMEngine(hosted.HostedEngine):
             Always.
         """
         self._refuse()
+
+    def _trace_of(self, answer: Mapping[str, Any]) -> Trace:
+        layers = tuple(
+            LayerCount(entry["function"], entry["operator"], entry["macs"], Mix(**mix))
+            for entry, mix in zip(self._layers, answer["layers"], strict=True)
+        )
+        by = f"{self.name}, one inference"
+        return Trace(self.core, self.kernels, by, layers, Mix(**answer["outside"]), answer["stack_bytes"])
 
     def _refuse(self) -> NoReturn:
         raise BadInput(f"{self.path} cannot be timed. {self.why_untimed}.")
