@@ -24,6 +24,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgelab.engines import nursery
 from edgelab.errors import (
     BadFile,
     BadInput,
@@ -118,12 +119,15 @@ class Child:
         self._ended = ""
         self._closed = False
         self._lock = threading.Lock()
-        self._process = subprocess.Popen(
+        environment = _environment()
+        self._process: subprocess.Popen[bytes] | nursery.Forked = nursery.start(
+            module, memory_bytes, environment
+        ) or subprocess.Popen(
             [sys.executable, "-P", "-m", "edgelab.engines.worker", module, str(memory_bytes)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=_environment(),
+            env=environment,
             creationflags=_windows_flags(),
         )
         self._stderr: collections.deque[str] = collections.deque(maxlen=_STDERR_TAIL_LINES)
@@ -295,7 +299,7 @@ def _drain(stream: IO[bytes] | None, tail: collections.deque[str]) -> None:
             tail.append(line.decode("utf-8", "replace").rstrip())
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes] | nursery.Forked) -> None:
     if process.poll() is None:
         process.kill()
     with contextlib.suppress(subprocess.TimeoutExpired):
