@@ -9,11 +9,8 @@ The nursery ends with the process that it serves: at the end of file of the sock
 
 from __future__ import annotations
 
-import array
 import atexit
 import contextlib
-import gc
-import importlib
 import json
 import os
 import select
@@ -24,9 +21,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
-from typing import IO, Any, NoReturn
+from typing import IO
 
-_PRELOADED: Mapping[str, tuple[str, ...]] = {
+PRELOADED: Mapping[str, tuple[str, ...]] = {
     "edgelab.engines.cortexm_host": ("unicorn", "unicorn.arm_const", "unicorn.unicorn_const"),
     "edgelab.engines.litert": ("ai_edge_litert.interpreter",),
     "edgelab.engines.onnxruntime": (),  # importing the runtime itself starts a thread, which no fork would have
@@ -36,9 +33,10 @@ _PRELOADED: Mapping[str, tuple[str, ...]] = {
     ),
 }
 """The modules whose hosts are forked, and what their children would import first."""
-_STATUS = struct.Struct("<i")
-_MOST_BYTES = 2**16
-_REFUSED = -1
+STATUS = struct.Struct("<i")
+"""How an exit code, and a child's number, are told."""
+REFUSED = -1
+"""The number of a child that was not made."""
 _PATIENCE_SECONDS = 30.0
 
 
@@ -72,10 +70,10 @@ class Forked:
     def _learn(self, seconds: float) -> int | None:
         with self._lock:
             if self.returncode is None and _readable(self._status.fileno(), seconds):
-                said = self._status.read(_STATUS.size) or b""
+                said = self._status.read(STATUS.size) or b""
                 # The nursery itself is gone: it was killed, and its child with it.
-                self.returncode = _STATUS.unpack(said)[0] if len(said) == _STATUS.size else -int(signal.SIGKILL)
-                if len(said) < _STATUS.size:
+                self.returncode = STATUS.unpack(said)[0] if len(said) == STATUS.size else -int(signal.SIGKILL)
+                if len(said) < STATUS.size:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(self.pid, signal.SIGKILL)
                 self._status.close()
@@ -83,8 +81,8 @@ class Forked:
 
 
 def _accepted(answer: bytes) -> int:
-    pid = int(_STATUS.unpack(answer)[0]) if len(answer) == _STATUS.size else _REFUSED
-    if pid == _REFUSED:
+    pid = int(STATUS.unpack(answer)[0]) if len(answer) == STATUS.size else REFUSED
+    if pid == REFUSED:
         raise OSError("the nursery forks no child")
     return pid
 
@@ -105,7 +103,7 @@ class _Nursery:
         self._socket.settimeout(_PATIENCE_SECONDS)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "edgelab.engines.nursery", str(theirs.fileno()), module],
+                [sys.executable, "-P", "-m", "edgelab.engines.nursery_host", str(theirs.fileno()), module],
                 stdin=subprocess.DEVNULL,
                 env={**self.environment, "OPENBLAS_NUM_THREADS": "1"},  # NumPy shall start no thread either
                 pass_fds=[theirs.fileno()],
@@ -120,7 +118,7 @@ class _Nursery:
         request = {"memory": memory_bytes, "folder": os.getcwd(), "cores": sorted(os.sched_getaffinity(0))}  # noqa: PTH109
         try:
             socket.send_fds(self._socket, [json.dumps(request).encode()], theirs)
-            pid = _accepted(self._socket.recv(_STATUS.size))
+            pid = _accepted(self._socket.recv(STATUS.size))
         except OSError:
             for descriptor in ours:
                 os.close(descriptor)
@@ -158,7 +156,7 @@ def start(module: str, memory_bytes: int, environment: Mapping[str, str]) -> For
     environment
         The child's environment variables. A nursery has those that it was started with; others need a new one.
     """
-    if sys.platform != "linux" or module not in _PRELOADED or os.environ.get("EDGELAB_NURSERY") == "off":
+    if sys.platform != "linux" or module not in PRELOADED or os.environ.get("EDGELAB_NURSERY") == "off":
         return None
     with _lock:
         nursery = _nurseries.get(module)
@@ -182,97 +180,3 @@ def _close_all() -> None:
     for nursery in _nurseries.values():
         if nursery is not None:
             nursery.close()
-
-
-def serve(control: socket.socket, module: str) -> None:
-    """Fork a child for each request until the other end is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
-    importlib.import_module(module)
-    for name in _PRELOADED.get(module, ()):
-        with contextlib.suppress(ImportError, OSError):  # the child says what is missing
-            importlib.import_module(name)
-    importlib.import_module("edgelab.engines.worker")
-    gc.collect()
-    gc.freeze()
-    woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    children: dict[int, int] = {}
-    while True:
-        ready, _, _ = select.select([control, woken], [], [])
-        if woken in ready:
-            with contextlib.suppress(BlockingIOError):
-                os.read(woken, 512)
-        _report_the_dead(children)
-        if control in ready:
-            request, descriptors = _received(control)
-            if not request:
-                return
-            pid = _REFUSED
-            if len(descriptors) == 4 and len(os.listdir("/proc/self/task")) == 1:  # noqa: PTH208
-                pid = os.fork()
-                if not pid:
-                    _become_child(
-                        json.loads(request), descriptors, [control.fileno(), woken, wake, *children.values()], module
-                    )
-            for descriptor in descriptors[: 3 if pid != _REFUSED else 4]:
-                os.close(descriptor)
-            if pid != _REFUSED:
-                children[pid] = descriptors[3]
-            control.send(_STATUS.pack(pid))
-
-
-def _report_the_dead(children: dict[int, int]) -> None:
-    while children:
-        try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return
-        if not pid:
-            return
-        descriptor = children.pop(pid)
-        with contextlib.suppress(OSError):  # nobody listens any more
-            os.write(descriptor, _STATUS.pack(os.waitstatus_to_exitcode(status)))
-        os.close(descriptor)
-
-
-def _received(control: socket.socket) -> tuple[bytes, list[int]]:
-    descriptors = array.array("i")
-    try:
-        request, ancillary, _, _ = control.recvmsg(_MOST_BYTES, socket.CMSG_SPACE(4 * descriptors.itemsize))
-    except OSError:
-        return b"", []
-    for level, kind, content in ancillary:
-        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-            descriptors.frombytes(content[: len(content) // descriptors.itemsize * descriptors.itemsize])
-    return request, list(descriptors)
-
-
-def _become_child(request: dict[str, Any], descriptors: list[int], foreign: list[int], module: str) -> NoReturn:
-    """What the forked process does; it never returns to the nursery's loop."""
-    code = 1
-    try:
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for descriptor in (*foreign, descriptors[3]):
-            os.close(descriptor)
-        for number, descriptor in enumerate(descriptors[:3]):
-            os.dup2(descriptor, number)
-            os.close(descriptor)
-        os.chdir(request["folder"])
-        os.sched_setaffinity(0, request["cores"])
-        from edgelab.engines import worker
-
-        worker.main(module, int(request["memory"]))
-        code = 0
-    except BaseException:  # noqa: BLE001 - what it was goes to the parent, which holds the other end of the pipe
-        import traceback
-
-        traceback.print_exc()
-    finally:
-        sys.stderr.flush()
-        os._exit(code)
-
-
-if __name__ == "__main__":
-    serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2])
