@@ -1494,7 +1494,7 @@ by_batch = {
     batch: latency.measure_latency(
         {"PyTorch": pytorch, "ONNX Runtime": engine},
         images[:batch],
-        runs=max(40, runs // batch),
+        runs=max(24, runs // batch),
         warmup=3,
         seed=seed,
     )
@@ -2508,7 +2508,7 @@ def reference():
     for side, batch in ((128, 2), (192, 1)):
         for count in (1, 2):
             with open_engine(file_of(side), threads=count) as engine:
-                took = engine.time(pixels(batch, side), 40, 5).seconds
+                took = engine.time(pixels(batch, side), 24, 4).seconds
             if np.percentile(took, 95) <= 4.2 * usual:
                 setting = {"threads": count, "batch": batch, "side": side}
                 found[batch * side**2 / float(np.median(took))] = setting
