@@ -1669,19 +1669,19 @@ Table(
 
 # %% tags=["finding:ran"]
 def finding_ran(whole, in_float, unpacked, loose):
-    fine = [name for name in whole if not in_float[name] and not loose[name]]
+    fine = [f"`{name}`" for name in whole if not in_float[name] and not loose[name]]
     said = [f"All layers ran in integers: {listed(fine)}."] if fine else []
     for name in whole:
         of = whole[name] + in_float[name]
         if in_float[name]:
-            text = f"{name}: {in_float[name]} of {of} layers computed in float32"
+            text = f"`{name}`: {in_float[name]} of {of} layers computed in float32"
             if unpacked[name]:
-                text += f", {unpacked[name]} of them on weights that were unpacked from fewer bits"
+                text += f", {unpacked[name]} of these on weights that were unpacked from fewer bits"
             said.append(f"{text}.")
         if loose[name]:
             kinds = listed([f"{n} {kind}" for kind, n in loose[name].items()])
             said.append(
-                f"{name}: not fused, so in float32 between conversions: {kinds}."
+                f"`{name}`: not fused, so in float32 between conversions: {kinds}."
             )
     return " ".join(said)
 
