@@ -1465,10 +1465,15 @@ rows = [
         f"{100 * work_left[name]:.0f} %",
         ", ".join(f"{kinds[name].count(k)} {k}" for k in dict.fromkeys(kinds[name])),
         ", ".join(sorted({one.type for one in ran[name]})),
+        ", ".join(audits[name].not_pruned) if name != "dense" else "all",
     )
     for name in files
 ]
-Table("What is left", ("file", "zeros", "MACs", "operators that ran", "in"), rows)
+Table(
+    "What is left",
+    ("file", "zeros", "MACs", "operators that ran", "in", "layers that lost nothing"),
+    rows,
+)
 
 
 # %% tags=["finding:removed"]
