@@ -50,6 +50,8 @@ class CortexMEngine(hosted.HostedEngine):
         Seconds of emulation that one inference may take.
     timeout
         Seconds that one call of the child may take.
+    fresh
+        True: the child is a process from scratch, so that its load time and memory on this machine can be measured.
 
     Attributes
     ----------
@@ -86,6 +88,7 @@ class CortexMEngine(hosted.HostedEngine):
         native: bool | None = None,
         max_seconds: float = 60.0,
         timeout: float = hosted.DEFAULT_TIMEOUT_SECONDS,
+        fresh: bool = False,
     ) -> None:
         if threads != 1:
             raise BadInput(f"threads must be 1, not {threads!r}: a microcontroller has one core.")
@@ -93,7 +96,7 @@ class CortexMEngine(hosted.HostedEngine):
             find_core(core)
         if not max_seconds > 0:
             raise BadInput(f"max_seconds must be a positive number, not {max_seconds}.")
-        options: dict[str, Any] = {"core": core, "native": native, "max_seconds": max_seconds}
+        options: dict[str, Any] = {"fresh": fresh, "core": core, "native": native, "max_seconds": max_seconds}
         super().__init__(
             f"{__name__}_host", TITLE, path, timeout, threads=1, layout=layout, output=output, batch=None, **options
         )

@@ -4,12 +4,16 @@ Starting Python and importing a runtime takes longer than most of what a lab ask
 each runtime, the nursery, does both once and never sees a model file; every child is forked from it, with its own
 pipes, and dies alone. Where that cannot be had, `start` says so and the caller starts a process from scratch.
 
-The nursery ends with the process that it serves: at the end of file of the socket between the two.
+A copy is not a measure of a process: its resident set lacks the pages of the libraries that its parent touched, and it
+pays for each page that it writes first. What a process needs, and how long it loads, is asked of one from scratch.
+
+The nursery ends with the process that it serves, at the end of file of the socket between the two, and after its last
+child: a nursery that was replaced stays until then.
 """
 
 from __future__ import annotations
 
-import atexit
+import collections
 import contextlib
 import json
 import os
@@ -20,7 +24,8 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+import weakref
+from collections.abc import Iterator, Mapping
 from typing import IO
 
 PRELOADED: Mapping[str, tuple[str, ...]] = {
@@ -37,7 +42,11 @@ STATUS = struct.Struct("<i")
 """How an exit code, and a child's number, are told."""
 REFUSED = -1
 """The number of a child that was not made."""
+DESCRIPTORS = 5
+"""What a request brings along: the child's three streams, the one for its exit code, and the folder it works in."""
+_LIMITS = ("RLIMIT_AS", "RLIMIT_CORE", "RLIMIT_CPU", "RLIMIT_DATA", "RLIMIT_FSIZE", "RLIMIT_NOFILE", "RLIMIT_STACK")
 _PATIENCE_SECONDS = 30.0
+_MOST_FAILURES = 3
 
 
 class Forked:
@@ -48,6 +57,7 @@ class Forked:
         self.stdin, self.stdout, self.stderr = stdin, stdout, stderr
         self.returncode: int | None = None
         self._status = status
+        self._owner = os.getpid()
         self._lock = threading.Lock()
 
     def poll(self) -> int | None:
@@ -68,22 +78,35 @@ class Forked:
                 os.kill(self.pid, signal.SIGKILL)
 
     def _learn(self, seconds: float) -> int | None:
-        with self._lock:
+        if self._owner != os.getpid():
+            return 0  # as `subprocess.Popen` has it: a fork of the owner has no say over the owner's children
+        # Who waits holds the lock; another thread that only looks sees what is known so far.
+        if not self._lock.acquire(timeout=seconds):
+            return self.returncode
+        try:
             if self.returncode is None and _readable(self._status.fileno(), seconds):
                 said = self._status.read(STATUS.size) or b""
-                # The nursery itself is gone: it was killed, and its child with it.
+                # End of file: the nursery itself was killed, and nobody can tell how the child ended.
                 self.returncode = STATUS.unpack(said)[0] if len(said) == STATUS.size else -int(signal.SIGKILL)
                 if len(said) < STATUS.size:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(self.pid, signal.SIGKILL)
                 self._status.close()
             return self.returncode
+        finally:
+            self._lock.release()
+
+
+class _RefusedError(OSError):
+    """The nursery answered, and forks no child."""
 
 
 def _accepted(answer: bytes) -> int:
-    pid = int(STATUS.unpack(answer)[0]) if len(answer) == STATUS.size else REFUSED
+    if len(answer) != STATUS.size:
+        raise OSError("the nursery has ended")
+    pid = int(STATUS.unpack(answer)[0])
     if pid == REFUSED:
-        raise OSError("the nursery forks no child")
+        raise _RefusedError("the nursery forks no child")
     return pid
 
 
@@ -98,34 +121,53 @@ class _Nursery:
 
     def __init__(self, module: str, environment: Mapping[str, str]) -> None:
         self.environment = dict(environment)
-        self.owner = os.getpid()
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.settimeout(_PATIENCE_SECONDS)
-        with theirs:
+        with theirs, _interrupts_held_back():
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "edgelab.engines.nursery_host", str(theirs.fileno()), module],
                 stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,  # what an import prints is no business of who opens an engine
+                stderr=subprocess.DEVNULL,
                 env={**self.environment, "OPENBLAS_NUM_THREADS": "1"},  # NumPy shall start no thread either
                 pass_fds=[theirs.fileno()],
             )
+        # At the exit, later finalizers run first: its children have ended by then.
+        self._finalizer = weakref.finalize(self, _let_end, self._socket, self._process, os.getpid())
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process.poll() is None
 
     def fork(self, memory_bytes: int) -> Forked:
-        """A new child; raises `OSError` where there can be none."""
-        (child_in, stdin), (stdout, child_out), (stderr, child_err), (status, child_status) = (
-            os.pipe() for _ in range(4)
-        )
-        ours, theirs = [stdin, stdout, stderr, status], [child_in, child_out, child_err, child_status]
-        request = {"memory": memory_bytes, "folder": os.getcwd(), "cores": sorted(os.sched_getaffinity(0))}  # noqa: PTH109
-        try:
-            socket.send_fds(self._socket, [json.dumps(request).encode()], theirs)
+        """A new child; raises `OSError` where there can be none. After any other exception it is not to be used."""
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+
+            def pipe(*, child_reads: bool) -> tuple[int, int]:
+                ends = os.pipe()
+                for descriptor in ends:
+                    kept = ours if (descriptor == ends[1]) == child_reads else theirs
+                    kept.callback(os.close, descriptor)
+                return ends
+
+            child_in, stdin = pipe(child_reads=True)
+            (stdout, child_out), (stderr, child_err), (status, child_status) = (
+                pipe(child_reads=False) for _ in range(3)
+            )
+            folder = os.open(".", os.O_PATH | os.O_DIRECTORY)  # it may have no name any more
+            theirs.callback(os.close, folder)
+            import resource
+
+            request = {
+                "memory": memory_bytes,
+                "cores": sorted(os.sched_getaffinity(0)),
+                "limits": {name: resource.getrlimit(getattr(resource, name)) for name in _LIMITS},
+            }
+            descriptors = [child_in, child_out, child_err, child_status, folder]
+            socket.send_fds(self._socket, [json.dumps(request).encode()], descriptors)
             pid = _accepted(self._socket.recv(STATUS.size))
-        except OSError:
-            for descriptor in ours:
-                os.close(descriptor)
-            raise
-        finally:
-            for descriptor in theirs:
-                os.close(descriptor)
+            ours.pop_all()
         return Forked(
             pid,
             os.fdopen(stdin, "wb"),
@@ -135,14 +177,37 @@ class _Nursery:
         )
 
     def close(self) -> None:
-        """Let it end; its children go on until their own pipes close."""
+        """Take no more of it; it ends after its last child."""
+        self._finalizer()
+
+    def forget(self) -> None:
+        """Close what a fork of this process inherited, and leave the nursery to its owner."""
+        self._finalizer.detach()
         self._socket.close()
-        if self.owner == os.getpid():
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(1.0)
 
 
-_nurseries: dict[str, _Nursery | None] = {}
+def _let_end(control: socket.socket, process: subprocess.Popen[bytes], owner: int) -> None:
+    control.close()
+    if owner == os.getpid():
+        try:
+            process.wait(0.2)
+        except subprocess.TimeoutExpired:
+            _retired.append(process)
+
+
+@contextlib.contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """A process that starts here meets no SIGINT before it has decided on it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+_nurseries: dict[str, _Nursery] = {}
+_failures: collections.Counter[str] = collections.Counter()
+_retired: list[subprocess.Popen[bytes]] = []
 _lock = threading.Lock()
 
 
@@ -159,24 +224,40 @@ def start(module: str, memory_bytes: int, environment: Mapping[str, str]) -> For
     if sys.platform != "linux" or module not in PRELOADED or os.environ.get("EDGELAB_NURSERY") == "off":
         return None
     with _lock:
+        if _failures[module] >= _MOST_FAILURES:
+            return None  # from now on from scratch
+        _retired[:] = [process for process in _retired if process.poll() is None]
         nursery = _nurseries.get(module)
-        if module in _nurseries and nursery is None:
-            return None
+        if nursery is not None and (nursery.environment != environment or not nursery.alive):
+            _nurseries.pop(module).close()
+            nursery = None
         try:
-            if nursery is None or nursery.owner != os.getpid() or nursery.environment != environment:
-                if nursery is not None:
-                    nursery.close()
+            if nursery is None:
                 nursery = _nurseries[module] = _Nursery(module, environment)
             return nursery.fork(memory_bytes)
-        except OSError:
-            if nursery is not None:
-                nursery.close()
-            _nurseries[module] = None  # from now on from scratch
+        except _RefusedError:
+            _failures[module] += 1
+            return None
+        except BaseException as error:
+            # Its answer may still come: nobody shall take it for the next child's.
+            if module in _nurseries:
+                _nurseries.pop(module).close()
+            if not isinstance(error, OSError):
+                raise
+            _failures[module] += 1
             return None
 
 
-@atexit.register
-def _close_all() -> None:
+def _forget_all() -> None:
+    """In a fork of this process: the nurseries are the owner's, and a thread that is not here may hold the lock."""
+    global _lock  # noqa: PLW0603
+    _lock = threading.Lock()
     for nursery in _nurseries.values():
-        if nursery is not None:
-            nursery.close()
+        nursery.forget()
+    _nurseries.clear()
+    _failures.clear()
+    _retired.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)

@@ -1,7 +1,8 @@
 """The nursery's own side: ``python -m edgelab.engines.nursery_host DESCRIPTOR MODULE`` forks that module's children.
 
 It imports what they need, holds no model file, and runs one thread: a fork copies no other. Each request comes with
-four descriptors, the child's three streams and the one on which its exit code is told.
+five descriptors: the child's three streams, the one on which its exit code is told, and the folder it works in. When
+nobody asks any more, it stays until its last child has ended: their exit codes are still waited for.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import gc
 import importlib
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -19,7 +21,7 @@ import sys
 from typing import Any, NoReturn
 
 from edgelab.engines import worker
-from edgelab.engines.nursery import PRELOADED, REFUSED, STATUS
+from edgelab.engines.nursery import DESCRIPTORS, PRELOADED, REFUSED, STATUS
 
 _MOST_BYTES = 2**16
 
@@ -27,6 +29,7 @@ _MOST_BYTES = 2**16
 def serve(control: socket.socket, module: str) -> None:
     """Fork a child for each request until the other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # it was held back until here
     importlib.import_module(module)
     for name in PRELOADED.get(module, ()):
         with contextlib.suppress(ImportError, OSError):  # the child says what is missing
@@ -37,28 +40,43 @@ def serve(control: socket.socket, module: str) -> None:
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     children: dict[int, int] = {}
-    while True:
-        ready, _, _ = select.select([control.fileno(), woken], [], [])
+    open_for_requests = True
+    while open_for_requests or children:
+        waited_for = [woken, control.fileno()] if open_for_requests else [woken]
+        ready, _, _ = select.select(waited_for, [], [])
         if woken in ready:
             with contextlib.suppress(BlockingIOError):
                 os.read(woken, 512)
         _report_the_dead(children)
-        if control.fileno() in ready:
-            request, descriptors = _received(control)
-            if not request:
-                return
-            pid = REFUSED
-            if len(descriptors) == 4 and len(os.listdir("/proc/self/task")) == 1:  # noqa: PTH208
-                pid = os.fork()
-                if not pid:
-                    _become_child(
-                        json.loads(request), descriptors, [control.fileno(), woken, wake, *children.values()], module
-                    )
-            for descriptor in descriptors[: 3 if pid != REFUSED else 4]:
-                os.close(descriptor)
-            if pid != REFUSED:
-                children[pid] = descriptors[3]
+        if open_for_requests and control.fileno() in ready:
+            open_for_requests = _answer(control, module, children, [woken, wake])
+
+
+def _answer(control: socket.socket, module: str, children: dict[int, int], own: list[int]) -> bool:
+    """Fork the child that is asked for; whether more may come."""
+    request, descriptors = _received(control)
+    pid = REFUSED
+    if request and len(descriptors) == DESCRIPTORS and _single_threaded():
+        with contextlib.suppress(OSError):  # no more processes: the parent tries it from scratch
+            pid = os.fork()
+        if not pid:
+            _become_child(json.loads(request), descriptors, [control.fileno(), *own, *children.values()], module)
+    for number, descriptor in enumerate(descriptors):
+        if number == 3 and pid != REFUSED:
+            children[pid] = descriptor
+        else:
+            os.close(descriptor)
+    if request:
+        with contextlib.suppress(OSError):  # nobody waits for it any more; the next look at the socket ends this
             control.send(STATUS.pack(pid))
+    return bool(request)
+
+
+def _single_threaded() -> bool:
+    try:
+        return len(os.listdir("/proc/self/task")) == 1  # noqa: PTH208
+    except OSError:  # no /proc: nobody knows
+        return False
 
 
 def _report_the_dead(children: dict[int, int]) -> None:
@@ -78,7 +96,7 @@ def _report_the_dead(children: dict[int, int]) -> None:
 def _received(control: socket.socket) -> tuple[bytes, list[int]]:
     descriptors = array.array("i")
     try:
-        request, ancillary, _, _ = control.recvmsg(_MOST_BYTES, socket.CMSG_SPACE(4 * descriptors.itemsize))
+        request, ancillary, _, _ = control.recvmsg(_MOST_BYTES, socket.CMSG_SPACE(DESCRIPTORS * descriptors.itemsize))
     except OSError:
         return b"", []
     for level, kind, content in ancillary:
@@ -96,10 +114,17 @@ def _become_child(request: dict[str, Any], descriptors: list[int], foreign: list
         for descriptor in (*foreign, descriptors[3]):
             os.close(descriptor)
         for number, descriptor in enumerate(descriptors[:3]):
-            os.dup2(descriptor, number)
+            os.dup2(descriptor, number)  # the nursery's own three are open, so none of these is among them
             os.close(descriptor)
-        os.chdir(request["folder"])
-        os.sched_setaffinity(0, request["cores"])
+        os.fchdir(descriptors[4])
+        os.close(descriptors[4])
+        with contextlib.suppress(OSError):  # cores that are not to be had any more
+            os.sched_setaffinity(0, request["cores"])
+        for name, limits in request["limits"].items():
+            with contextlib.suppress(OSError, ValueError):
+                resource.setrlimit(getattr(resource, name), tuple(limits))
+        if "numpy" in sys.modules:
+            sys.modules["numpy"].random.seed()  # else every child would draw the same numbers
         worker.main(module, int(request["memory"]))
         code = 0
     except BaseException:  # noqa: BLE001 - what it was goes to the parent, which holds the other end of the pipe
