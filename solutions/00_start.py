@@ -2492,10 +2492,13 @@ files_by_side = {image_size: exported.path}
 
 
 def file_of(side):
-    """The network as a file for images of this side, exported once."""
+    """The exported file for images of this side: the same nodes and weights, another input."""
     if side not in files_by_side:
-        path = work / f"side-{side}.onnx"
-        files_by_side[side] = export(network, pixels(1, side), path, opset=17).path
+        graph = onnx.load(exported.path)
+        for axis in graph.graph.input[0].type.tensor_type.shape.dim[2:]:
+            axis.dim_value = side
+        files_by_side[side] = work / f"side-{side}.onnx"
+        onnx.save(graph, files_by_side[side])
     return files_by_side[side]
 
 
