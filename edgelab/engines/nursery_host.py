@@ -123,8 +123,8 @@ def _become_child(request: dict[str, Any], descriptors: list[int], foreign: list
         for name, limits in request["limits"].items():
             with contextlib.suppress(OSError, ValueError):
                 resource.setrlimit(getattr(resource, name), tuple(limits))
-        if "numpy" in sys.modules:
-            sys.modules["numpy"].random.seed()  # else every child would draw the same numbers
+        if "numpy.random" in sys.modules:
+            sys.modules["numpy.random"].seed()  # else every child would draw the same numbers
         worker.main(module, int(request["memory"]))
         code = 0
     except BaseException:  # noqa: BLE001 - what it was goes to the parent, which holds the other end of the pipe

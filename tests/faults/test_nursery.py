@@ -338,7 +338,7 @@ def test_the_limit_of_one_child_is_no_others(model):
 
 def test_children_draw_numbers_of_their_own(tmp_path, monkeypatch):
     (tmp_path / "drawing_host.py").write_text(
-        "import numpy, random\n"
+        "import numpy.random, random\n"
         "class Host:\n"
         "    def __init__(self, **_): pass\n"
         "    def describe(self): return {'drawn': [numpy.random.random(), random.random()]}\n"
