@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
-from edgelab.engines import nursery, open_engine
+from edgelab.engines import nursery, nursery_host, open_engine
 from edgelab.engines.child import Child
 from edgelab.engines.tflm import TFLMEngine
 from edgelab.errors import BadInput, EngineDied, MissingFramework
@@ -355,6 +355,13 @@ def test_children_draw_numbers_of_their_own(tmp_path, monkeypatch):
     assert len(parents) == 1
     assert parents != {os.getpid()}
     assert len(set(drawn)) == 6
+
+
+def test_without_proc_it_forks_nothing(monkeypatch):
+    monkeypatch.setattr(nursery_host.os, "listdir", lambda _: ["1"])
+    assert nursery_host._single_threaded()
+    monkeypatch.setattr(nursery_host.os, "listdir", lambda _: (_ for _ in ()).throw(FileNotFoundError()))
+    assert not nursery_host._single_threaded()
 
 
 def test_what_a_copy_cannot_tell_is_not_told(model):
