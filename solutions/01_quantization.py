@@ -70,6 +70,7 @@ from edgelab.engines import open_engine
 from edgelab.engines.torch import TorchEngine
 from edgelab.measure import inspect_model, latency, load_arrays, quality, save_arrays
 from edgelab.measure.compare import compare
+from edgelab.toolbox import what_ran
 
 begin("quantization")
 torch.set_num_threads(threads)
@@ -1951,6 +1952,65 @@ dynamic_size = record(
     "size.dynamic_lstm",
     Reading(shrink, "x", "measured", "file sizes, float32 over dynamic"),
 )
+
+# %% [markdown]
+# A switch that is taken without a word need not do anything. ONNX Runtime's own function is asked for one scale for each channel, of this network and of the one that reads
+# signs, with its convolutions. Count the scales in the files, and look at what ran.
+
+
+# %%
+def asked_for_channels(source, name):
+    """Weights with a scale for each channel, of how many, and what ran in integers."""
+    import onnx
+    from onnxruntime import quantization
+
+    kind = quantization.QuantType.QUInt8  # the only one with convolutions
+    made = work / f"{name}-channels.onnx"
+    quantization.quantize_dynamic(source, made, per_channel=True, weight_type=kind)
+    scales = {
+        i.name.removesuffix("_scale"): math.prod(i.dims)
+        for i in onnx.load(made).graph.initializer
+        if i.name.endswith("_scale")
+    }
+    found = [one.operator for one in what_ran(made).in_integers()]
+    return sum(n > 1 for n in scales.values()), len(scales), found
+
+
+asked = {
+    "LSTM and linear layers": asked_for_channels(sequence, "lstm"),
+    "signs": asked_for_channels(float32.path, "signs"),
+}
+
+# %% tags=["folded"]
+Table(
+    "Dynamic, asked for a scale for each channel",
+    ("network", "weights", "with a scale for each channel", "what ran in integers"),
+    [
+        (
+            name,
+            of,
+            per_channel,
+            ", ".join(f"{found.count(k)} {k}" for k in dict.fromkeys(found)) or "none",
+        )
+        for name, (per_channel, of, found) in asked.items()
+    ],
+)
+
+
+# %% tags=["finding:dynamic"]
+def finding_dynamic(asked):
+    said = []
+    for name, (got, of, _) in asked.items():
+        if got == of:
+            said.append(f"{name}: all {of} weights have a scale for each channel.")
+        else:
+            said.append(
+                f"{name}: {of - got} of {of} weights kept one scale, although a scale for each channel was asked for, and no word was said."
+            )
+    return " ".join(said)
+
+
+finding(finding_dynamic, asked)
 
 # %% [markdown]
 # ### What if the file meets the wrong kernels?

@@ -69,7 +69,7 @@ from edgelab.course import Target, begin, by_side, challenge, check, claim, find
 from edgelab.course import listed, side_of, whose
 from edgelab.engines import open_engine
 from edgelab.measure import latency, quality
-from edgelab.toolbox import quantize_aware
+from edgelab.toolbox import quantize_aware, what_ran
 
 begin("qat")
 # the text says that the eager flow is an old one
@@ -1633,6 +1633,60 @@ final_eight, final_four = (
     quality.difference(right["float32"], right[f"QAT, {b} bits"]).loss for b in (8, 4)
 )
 finding(finding_closing, final_eight, final_four, four_in_float, len(four))
+
+# %% [markdown]
+# A file that says int8 need not run in int8. `what_ran` reads the graph into which ONNX Runtime turns a file when it loads it: in which type each layer computes, and
+# what is left between two conversions because no integer kernel took it in (*not fused*). `uv run edgelab quantize` says the same of your own files.
+
+# %% tags=["folded"]
+compressed = {name: path for name, path in closing.items() if name != "float32"}
+compressed |= {"own training, 8 bits": qat_file.path}
+compressed |= {f"pt2e, {name}": path for name, path in pt2e.items()}
+ran_as = {name: what_ran(path) for name, path in compressed.items()}
+whole = {name: len(found.in_integers()) for name, found in ran_as.items()}
+in_float = {name: len(found.in_float()) for name, found in ran_as.items()}
+unpacked = {name: len(found.unpacked) for name, found in ran_as.items()}
+loose = {
+    name: {kind: len(nodes) for kind, nodes in found.unfused().items()}
+    for name, found in ran_as.items()
+}
+Table(
+    "What really ran",
+    ("file", "layers in integers", "in float32", "of these unpacked", "not fused"),
+    [
+        (
+            name,
+            whole[name],
+            in_float[name],
+            unpacked[name],
+            ", ".join(f"{n} {kind}" for kind, n in loose[name].items()) or "nothing",
+        )
+        for name in ran_as
+    ],
+    "Read from the graph that ONNX Runtime optimised for itself.",
+)
+
+
+# %% tags=["finding:ran"]
+def finding_ran(whole, in_float, unpacked, loose):
+    fine = [f"`{name}`" for name in whole if not in_float[name] and not loose[name]]
+    said = [f"All layers ran in integers: {listed(fine)}."] if fine else []
+    for name in whole:
+        of = whole[name] + in_float[name]
+        if in_float[name]:
+            text = f"`{name}`: {in_float[name]} of {of} layers computed in float32"
+            if unpacked[name]:
+                text += f", {unpacked[name]} of these on weights that were unpacked from fewer bits"
+            said.append(f"{text}.")
+        if loose[name]:
+            kinds = listed([f"{n} {kind}" for kind, n in loose[name].items()])
+            said.append(
+                f"`{name}`: not fused, so in float32 between conversions: {kinds}."
+            )
+    return " ".join(said)
+
+
+finding(finding_ran, whole, in_float, unpacked, loose)
 
 # %% [markdown]
 # ### Who pays?

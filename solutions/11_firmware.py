@@ -2122,17 +2122,21 @@ whose("multiplier")
 # kernels use `SXTB16` and `SMLAD`, two numbers at once. All test windows go through both. The only acceptable number of differences is zero.
 
 # %%
+np.save(work / "rows.npy", rows)
 firmware = {
     kernels: build_firmware(
-        exported.path, work / f"bearing-{kernels}", core=chip.core, kernels=kernels
+        exported.path,
+        work / f"bearing-{kernels}",
+        core=chip.core,
+        kernels=kernels,
+        run=work / "rows.npy",
     )
     for kernels in ("portable", "dsp")
 }
 exact, differs_at = {}, {}
 for kernels, built in firmware.items():
-    with open_engine(built.path) as engine:
-        (emulated,) = engine.invoke_raw([rows])
-        by = f"{engine.name} against {judge}, {len(rows):,} rows in all"
+    emulated = built.run.outputs[0]
+    by = f"{built.run.by} in all, against {judge}"
     equal = int((emulated == wanted).all(axis=1).sum())
     reading = Reading(equal, "rows", "emulated", by)
     exact[kernels] = record(f"{kernels}.rows_equal", reading)
@@ -2450,18 +2454,18 @@ pictures = np.rint(pictures) + signs_file.input_zero_point
 pictures = np.clip(pictures, -128, 127).astype(np.int8)
 
 # %% tags=["folded"]
-programs = {
-    "naive": handmade.build_handmade(
-        read_model(signs_file.path), NAIVE, work / "naive.elf", chip.core
-    )
-}
+signs_model = read_model(signs_file.path)
+naive = handmade.build_handmade(signs_model, NAIVE, work / "naive.elf", chip.core)
+runs = {"naive": emulator.run_firmware(naive, [pictures])}
+np.save(work / "pictures.npy", pictures)
 for kernels in ("portable", "dsp"):
-    programs[kernels] = build_firmware(
-        signs_file.path, work / f"signs-{kernels}", core=chip.core, kernels=kernels
-    ).path
-runs = {
-    name: emulator.run_firmware(path, [pictures]) for name, path in programs.items()
-}
+    runs[kernels] = build_firmware(
+        signs_file.path,
+        work / f"signs-{kernels}",
+        core=chip.core,
+        kernels=kernels,
+        run=work / "pictures.npy",
+    ).run
 right = oracle(signs_file.path, [pictures])[0][-1]
 for name, run in runs.items():
     equal = int((run.outputs[0] == right).all(axis=1).sum())

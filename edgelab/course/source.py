@@ -177,13 +177,14 @@ def exercises(cells: list[Cell]) -> dict[str, Exercise]:
     """
     found = {}
     heading = ""
+    called = [(cell, cell.calls("check")) for cell in cells if not cell.hidden and "check" in cell.text]
     for cell in cells:
         identity = cell.tagged("exercise")
         if identity is None:
             lines = cell.text.splitlines() if cell.kind == "markdown" else []
             heading = next((line[4:].strip() for line in reversed(lines) if line.startswith("### ")), heading)
             continue
-        visible = [c for c in cells if not c.hidden and identity in c.calls("check")]
+        visible = [c for c, names in called if identity in names]
         if not visible:
             raise LabError(f"The exercise '{identity}' has no visible cell that calls check(\"{identity}\", ...).")
         found[identity] = Exercise(identity, cell, visible[0], hints(cells, identity), heading or identity)

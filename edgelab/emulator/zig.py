@@ -7,6 +7,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +15,19 @@ from pathlib import Path
 from edgelab.errors import EngineCrash, MissingFramework
 
 _TIMEOUT_SECONDS = 300.0
+
+
+@functools.cache
+def _session() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="edgelab-zig-", ignore_cleanup_errors=True)
+
+
+def session_folder() -> Path:
+    """A folder of this process for the compiler's caches; it goes when the process ends.
+
+    The compiler knows a source again by its path and content: one that lies here is compiled once.
+    """
+    return Path(_session().name)
 
 
 @functools.cache
@@ -63,7 +77,7 @@ def zig_cc(arguments: Sequence[str], folder: Path, *, keep: bool = False) -> str
     arguments
         As clang takes them, with paths relative to ``folder``.
     folder
-        A temporary folder; the compiler's own caches lie in it and go with it.
+        A temporary folder. The compiler's own caches lie in `session_folder`.
     keep
         Keep what the compiler builds of its own library (seconds, some 50 MB) in `tool_cache`.
 
@@ -75,11 +89,11 @@ def zig_cc(arguments: Sequence[str], folder: Path, *, keep: bool = False) -> str
         If it is not installed.
     """
     program = zig_program()
-    lasting = tool_cache() / "zig" if keep else folder / ".zig-global"
+    lasting = tool_cache() / "zig" if keep else session_folder()
     environment = {
         **os.environ,
         "ZIG_GLOBAL_CACHE_DIR": str(lasting),
-        "ZIG_LOCAL_CACHE_DIR": str(folder / ".zig-local"),
+        "ZIG_LOCAL_CACHE_DIR": str(session_folder() / "local"),
         "LC_ALL": "C",
     }
     try:

@@ -11,7 +11,7 @@ from edgelab.models.formats import model_format
 __all__ = ["Engine", "OperatorTime", "TensorInfo", "Timing", "model_format", "open_engine"]
 
 
-def open_engine(path: str | os.PathLike[str], threads: int = 1, **options: Any) -> Engine:
+def open_engine(path: str | os.PathLike[str], threads: int = 1, *, fresh: bool | None = None, **options: Any) -> Engine:
     """Open a model file in its runtime.
 
     An .onnx file runs in ONNX Runtime, a .tflite file in LiteRT, firmware (.elf) on its emulated core, and a Core ML
@@ -24,6 +24,9 @@ def open_engine(path: str | os.PathLike[str], threads: int = 1, **options: Any) 
         The model file.
     threads
         Threads of the runtime.
+    fresh
+        True: in a process from scratch, whose memory and load time can be measured. False: in a copy of one that has
+        imported the runtime already, which opens sooner. None: a copy for emulated firmware, else from scratch.
     **options
         What the engine takes: see `edgelab.engines.onnxruntime.OnnxRuntimeEngine`,
         `edgelab.engines.litert.LiteRTEngine`, `edgelab.engines.cortexm.CortexMEngine` and
@@ -52,6 +55,8 @@ def open_engine(path: str | os.PathLike[str], threads: int = 1, **options: Any) 
             from edgelab.engines.coreml import CoreMLEngine
 
             return CoreMLEngine(path, threads, **options)
+        if fresh is not None:
+            options["fresh"] = fresh
         if kind == "elf":
             from edgelab.engines.cortexm import CortexMEngine
 

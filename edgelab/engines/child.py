@@ -24,6 +24,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgelab.engines import nursery
 from edgelab.errors import (
     BadFile,
     BadInput,
@@ -109,28 +110,36 @@ class Child:
     memory_bytes
         The most that the child may allocate, where the operating system keeps count (Linux); 0 for four fifths
         of the machine's memory.
+    fresh
+        True: a process from scratch, as one who measures it needs. False: a copy of one that has imported the
+        runtime already, where there is one (`edgelab.engines.nursery`).
     """
 
-    def __init__(self, module: str, title: str, path: Path, *, timeout: float, memory_bytes: int = 0) -> None:
+    def __init__(
+        self, module: str, title: str, path: Path, *, timeout: float, memory_bytes: int = 0, fresh: bool = True
+    ) -> None:
         self.title = title
         self.path = path
         self.timeout = timeout
         self._ended = ""
         self._closed = False
         self._lock = threading.Lock()
-        self._process = subprocess.Popen(
+        self._owner = os.getpid()
+        environment = _environment()
+        forked = None if fresh else nursery.start(module, memory_bytes, environment)
+        self._process: subprocess.Popen[bytes] | nursery.Forked = forked or subprocess.Popen(
             [sys.executable, "-P", "-m", "edgelab.engines.worker", module, str(memory_bytes)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=_environment(),
+            env=environment,
             creationflags=_windows_flags(),
         )
         self._stderr: collections.deque[str] = collections.deque(maxlen=_STDERR_TAIL_LINES)
         self._drain = threading.Thread(target=_drain, args=(self._process.stderr, self._stderr), daemon=True)
         self._drain.start()
         # An engine that is dropped, or a process that ends, takes its child along.
-        self._finalizer = weakref.finalize(self, _end, self._process)
+        self._finalizer = weakref.finalize(self, _end, self._process, self._owner)
 
     @property
     def pid(self) -> int:
@@ -167,6 +176,8 @@ class Child:
         BadFile, BadInput, MissingFramework
             What the runtime in the child complained about; BadInput if it was closed before.
         """
+        if self._owner != os.getpid():  # two processes at one pipe would read each other's answers
+            raise BadInput(f"{self._where()} belongs to the process that opened it; open the model again in this one.")
         with self._lock:
             if self._closed:
                 raise BadInput(f"{self._where()} is closed; open the model again.")
@@ -295,7 +306,9 @@ def _drain(stream: IO[bytes] | None, tail: collections.deque[str]) -> None:
             tail.append(line.decode("utf-8", "replace").rstrip())
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes] | nursery.Forked, owner: int) -> None:
+    if owner != os.getpid():  # a fork of the owner: the child is not its own, and what it buffered is not to be sent
+        return
     if process.poll() is None:
         process.kill()
     with contextlib.suppress(subprocess.TimeoutExpired):

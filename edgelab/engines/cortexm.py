@@ -50,6 +50,8 @@ class CortexMEngine(hosted.HostedEngine):
         Seconds of emulation that one inference may take.
     timeout
         Seconds that one call of the child may take.
+    fresh
+        True: the child is a process from scratch, so that its load time and memory on this machine can be measured.
 
     Attributes
     ----------
@@ -86,6 +88,7 @@ class CortexMEngine(hosted.HostedEngine):
         native: bool | None = None,
         max_seconds: float = 60.0,
         timeout: float = hosted.DEFAULT_TIMEOUT_SECONDS,
+        fresh: bool = False,
     ) -> None:
         if threads != 1:
             raise BadInput(f"threads must be 1, not {threads!r}: a microcontroller has one core.")
@@ -93,7 +96,7 @@ class CortexMEngine(hosted.HostedEngine):
             find_core(core)
         if not max_seconds > 0:
             raise BadInput(f"max_seconds must be a positive number, not {max_seconds}.")
-        options: dict[str, Any] = {"core": core, "native": native, "max_seconds": max_seconds}
+        options: dict[str, Any] = {"fresh": fresh, "core": core, "native": native, "max_seconds": max_seconds}
         super().__init__(
             f"{__name__}_host", TITLE, path, timeout, threads=1, layout=layout, output=output, batch=None, **options
         )
@@ -185,12 +188,22 @@ class CortexMEngine(hosted.HostedEngine):
         else:
             rows = [array[:1] for array in self._rows(inputs)]
             answer, _ = self._child.call("trace_raw", "tracing", rows)
-        layers = tuple(
-            LayerCount(entry["function"], entry["operator"], entry["macs"], Mix(**mix))
-            for entry, mix in zip(self._layers, answer["layers"], strict=True)
-        )
-        by = f"{self.name}, one inference"
-        return Trace(self.core, self.kernels, by, layers, Mix(**answer["outside"]), answer["stack_bytes"])
+        return self._trace_of(answer)
+
+    def invoke_and_trace(self, inputs: Sequence[NDArray[Any]]) -> tuple[list[NDArray[Any]], Trace]:
+        """Run rows as `invoke_raw` and count every instruction of the first, in one pass.
+
+        Raises
+        ------
+        BadInput, EngineCrash
+            As `invoke_raw`.
+        """
+        rows = self._rows(inputs)
+        answer, first = self._child.call("trace_raw", "running the first input through", [row[:1] for row in rows])
+        parts = [first]
+        if len(rows[0]) > 1:
+            parts.append(self.invoke_raw([row[1:] for row in rows]))
+        return [np.concatenate(column) for column in zip(*parts, strict=True)], self._trace_of(answer)
 
     def stack_peak_bytes(self) -> int:
         """The deepest that any inference so far has used the stack, in bytes."""
@@ -215,6 +228,14 @@ class CortexMEngine(hosted.HostedEngine):
             Always.
         """
         self._refuse()
+
+    def _trace_of(self, answer: Mapping[str, Any]) -> Trace:
+        layers = tuple(
+            LayerCount(entry["function"], entry["operator"], entry["macs"], Mix(**mix))
+            for entry, mix in zip(self._layers, answer["layers"], strict=True)
+        )
+        by = f"{self.name}, one inference"
+        return Trace(self.core, self.kernels, by, layers, Mix(**answer["outside"]), answer["stack_bytes"])
 
     def _refuse(self) -> NoReturn:
         raise BadInput(f"{self.path} cannot be timed. {self.why_untimed}.")

@@ -81,24 +81,20 @@ class Host(hosted.Host):
             self._dirty |= reset_each
             self._infer(list(row))
             found.append([self._output(i) for i in range(len(self.outputs))])
-        outputs = []
-        for column, info in zip(zip(*found, strict=True), self.outputs, strict=True):
-            shape = tuple(int(n or 1) for n in info.shape)
-            item = shape[1:] if shape and shape[0] == 1 else shape
-            outputs.append(np.stack(column).reshape(len(column), *item))
-        return {}, outputs
+        return {}, self._stacked(found)
 
     def trace_floats(self, x: NDArray[np.float32]) -> hosted.Answer:
         """Answer ``trace_floats``."""
         return self.trace_raw(self.prepare(x, whole=False)[0])
 
     def trace_raw(self, *rows: NDArray[Any]) -> hosted.Answer:
-        """Answer ``trace_raw``: one inference with every instruction counted."""
+        """Answer ``trace_raw``: one inference with every instruction counted, and its outputs."""
         counted = self._infer(list(rows), trace=True)
         if counted is None:
             raise BadInput(f"{self.path} was not traced.")
         layers = [mix.to_dict() for mix in counted.layers]
-        return {"layers": layers, "outside": counted.outside.to_dict(), **self.stack()[0]}, []
+        answers = self._stacked([[self._output(i) for i in range(len(self.outputs))]])
+        return {"layers": layers, "outside": counted.outside.to_dict(), **self.stack()[0]}, answers
 
     def stack(self) -> hosted.Answer:
         """Answer ``stack``."""
@@ -141,6 +137,15 @@ class Host(hosted.Host):
     def _feed(self, feeds: list[NDArray[Any]]) -> None:
         for number, (feed, address) in enumerate(zip(feeds, self._at[0], strict=True)):
             self._machine.write(address, np.ascontiguousarray(feed).tobytes(), f"input {number}")
+
+    def _stacked(self, found: list[list[NDArray[Any]]]) -> list[NDArray[Any]]:
+        """For each output the answers (N, ...) of N inferences."""
+        outputs = []
+        for column, info in zip(zip(*found, strict=True), self.outputs, strict=True):
+            shape = tuple(int(n or 1) for n in info.shape)
+            item = shape[1:] if shape and shape[0] == 1 else shape
+            outputs.append(np.stack(column).reshape(len(column), *item))
+        return outputs
 
     def _output(self, number: int) -> NDArray[Any]:
         info = self.outputs[number]

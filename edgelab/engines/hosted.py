@@ -50,13 +50,18 @@ class HostedEngine:
         The model file.
     threads
         Threads of the runtime.
-    load_seconds
-        What the child needed to make the session: reading the file, optimising the graph, allocating.
-    base_memory_bytes
-        The child's peak resident set with the runtime imported and no model loaded.
     """
 
-    def __init__(self, module: str, title: str, path: str | os.PathLike[str], timeout: float, **options: Any) -> None:
+    def __init__(
+        self,
+        module: str,
+        title: str,
+        path: str | os.PathLike[str],
+        timeout: float,
+        *,
+        fresh: bool = True,
+        **options: Any,
+    ) -> None:
         if not timeout > 0:
             raise BadInput(f"timeout must be a positive number of seconds, not {timeout}.")
         self.path: Path = existing_file(path)
@@ -64,7 +69,7 @@ class HostedEngine:
         self._title = title
         self._sent: NDArray[np.float32] | feeds.Named | None = None
         self._seconds = 0.0  # the slowest run of the last series with the inputs that were sent; 0 for unknown
-        self._child = Child(module, title, self.path, timeout=timeout)
+        self._child = Child(module, title, self.path, timeout=timeout, fresh=fresh)
         try:
             about, _ = self._child.call("open", "opening", path=str(self.path), **options)
         except BaseException:
@@ -73,8 +78,34 @@ class HostedEngine:
         self.name: str = about["name"]
         self.inputs: tuple[TensorInfo, ...] = tuple(_tensor_info(entry) for entry in about["inputs"])
         self.outputs: tuple[TensorInfo, ...] = tuple(_tensor_info(entry) for entry in about["outputs"])
-        self.load_seconds: float = about["load_seconds"]
-        self.base_memory_bytes: int = about["base_memory_bytes"]
+        self._fresh = fresh
+        self._load_seconds: float = about["load_seconds"]
+        self._base_memory_bytes: int = about["base_memory_bytes"]
+
+    @property
+    def load_seconds(self) -> float:
+        """What the child needed to make the session: reading the file, optimising the graph, allocating.
+
+        Raises
+        ------
+        BadInput
+            If the child was no process from scratch, which alone can be measured: here and for the memory.
+        """
+        self._check_fresh()
+        return self._load_seconds
+
+    @property
+    def base_memory_bytes(self) -> int:
+        """The child's peak resident set with the runtime imported and no model loaded."""
+        self._check_fresh()
+        return self._base_memory_bytes
+
+    def _check_fresh(self) -> None:
+        if not self._fresh:
+            raise BadInput(
+                f"{self._title} with {self.path} runs in a copy of a process, whose load time and memory say nothing; "
+                "open the model with fresh=True to measure them."
+            )
 
     @property
     def raw(self) -> Child:
@@ -168,6 +199,7 @@ class HostedEngine:
 
     def peak_memory_bytes(self) -> int:
         """The child's peak resident set so far; `base_memory_bytes` is its value before the model was loaded."""
+        self._check_fresh()
         answer, _ = self._child.call("memory", "asking for the memory of")
         return int(answer["peak_memory_bytes"])
 

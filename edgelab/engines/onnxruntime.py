@@ -54,6 +54,9 @@ class OnnxRuntimeEngine(hosted.HostedEngine):
         The name of the output that holds the logits; else the first output of a floating type.
     timeout
         Seconds that one call may take.
+    fresh
+        True: the child is a process from scratch, whose memory and load time can be measured. False: it is a copy
+        of one that has imported the runtime already, which opens sooner; for who wants nothing but answers.
 
     Raises
     ------
@@ -75,6 +78,7 @@ class OnnxRuntimeEngine(hosted.HostedEngine):
         layout: borders.Layout = "auto",
         output: str | None = None,
         timeout: float = hosted.DEFAULT_TIMEOUT_SECONDS,
+        fresh: bool = True,
     ) -> None:
         super().__init__(
             __name__,
@@ -86,6 +90,7 @@ class OnnxRuntimeEngine(hosted.HostedEngine):
             batch=hosted.check_batch(batch),
             layout=layout,
             output=output,
+            fresh=fresh,
         )
 
 

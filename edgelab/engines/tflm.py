@@ -68,6 +68,8 @@ class TFLMEngine(hosted.HostedEngine):
         The name of the output that holds the logits; else the first floating or quantized one.
     timeout
         Seconds that one call may take.
+    fresh
+        True: the child is a process from scratch, so that its load time and memory on this machine can be measured.
 
     Raises
     ------
@@ -89,13 +91,23 @@ class TFLMEngine(hosted.HostedEngine):
         layout: borders.Layout = "auto",
         output: str | None = None,
         timeout: float = hosted.DEFAULT_TIMEOUT_SECONDS,
+        fresh: bool = False,
     ) -> None:
         if hosted.check_threads(threads) != 1:
             raise BadInput(f"TFLM runs on one thread; threads must be 1, not {threads}.")
         if arena_bytes is not None and not 0 < arena_bytes <= MAX_ARENA_BYTES:
             raise BadInput(f"arena_bytes must be from 1 to {MAX_ARENA_BYTES}, not {arena_bytes}.")
         super().__init__(
-            __name__, TITLE, path, timeout, threads=1, arena_bytes=arena_bytes, batch=None, layout=layout, output=output
+            __name__,
+            TITLE,
+            path,
+            timeout,
+            fresh=fresh,
+            threads=1,
+            arena_bytes=arena_bytes,
+            batch=None,
+            layout=layout,
+            output=output,
         )
 
     def invoke_raw(self, inputs: Sequence[NDArray[Any]], *, reset_each: bool = False) -> list[NDArray[Any]]:

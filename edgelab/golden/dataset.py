@@ -92,7 +92,7 @@ def make(model: PathLike, data: PathLike | Arrays, out: PathLike, *, overwrite: 
     kind = model_format(path)
     read = [*files_of(path), *([] if isinstance(data, Arrays) else [expanded(data)])]
     refuse_to_replace(target, overwrite=overwrite, inputs=read)
-    with open_engine(path, layout="channels_first") as engine:
+    with open_engine(path, fresh=False, layout="channels_first") as engine:
         arrays = data if isinstance(data, Arrays) else load_arrays(data, engine.input_names)
         fed = match_inputs(arrays.inputs, engine.inputs, path.name, native_order(kind))
         used = {f.match.golden: _dequantized(arrays.inputs[f.match.golden], f) for f in fed}
@@ -184,7 +184,7 @@ def check(
     checked = []
     for path in paths:
         kind = model_format(path)
-        with open_engine(path, layout="channels_first") as engine:
+        with open_engine(path, fresh=False, layout="channels_first") as engine:
             fed = match_inputs(kept.data.inputs, engine.inputs, path.name, _orders(kept, kind))
             found = outputs_of(engine, fed, kept.data.inputs, str(path), progress=progress)
             title = engine.name

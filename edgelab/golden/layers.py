@@ -224,7 +224,7 @@ class _Probe:
 @contextlib.contextmanager
 def _probe(path: Path, kind: str) -> Iterator[_Probe]:
     if kind == "tflite":
-        with LiteRTEngine(path, layout="channels_first") as engine:
+        with LiteRTEngine(path, fresh=False, layout="channels_first") as engine:
             yield _Probe(engine)
         return
     if kind == "coreml":
@@ -249,7 +249,7 @@ def _probe(path: Path, kind: str) -> Iterator[_Probe]:
             onnx.save(model, probe)
         except Exception as error:  # noqa: BLE001 - a model of more than 2 GB, a full disk
             raise BadFile(f"{path} could not be written with its tensors as outputs ({error}).") from None
-        with OnnxRuntimeEngine(probe, graph_optimization=False, layout="channels_first") as engine:
+        with OnnxRuntimeEngine(probe, fresh=False, graph_optimization=False, layout="channels_first") as engine:
             yield _Probe(engine, tensors)
 
 

@@ -10,9 +10,9 @@ from importlib import resources
 from pathlib import Path
 
 from edgelab.emulator.machine import Core, find_core
-from edgelab.emulator.zig import zig_cc
+from edgelab.emulator.zig import session_folder, zig_cc
 from edgelab.errors import BadInput, EngineCrash
-from edgelab.files import write_bytes
+from edgelab.files import write_bytes, write_text
 
 DEFAULT_STACK_BYTES = 4096
 SCRIPT = "firmware.ld"
@@ -27,6 +27,7 @@ FLAGS = (
 )
 _ZIG_FLAGS = ("-g0", "-fno-stack-protector", "-fno-sanitize=all", "-ffile-compilation-dir=.")
 _MEMORY_KIB = 4096
+_SUPPORT = ("startup.c", "runtime.c")
 
 
 def support_file(name: str) -> str:
@@ -131,8 +132,7 @@ def compile_firmware(
     core = find_core(core) if isinstance(core, str) else core
     sources = {
         SCRIPT: linker_script(core, stack_bytes=stack_bytes),
-        "startup.c": support_file("startup.c"),
-        "runtime.c": support_file("runtime.c"),
+        **{name: support_file(name) for name in _SUPPORT},
         **files,
     }
     with tempfile.TemporaryDirectory(prefix="edgelab-compile-", ignore_cleanup_errors=True) as name:
@@ -141,7 +141,7 @@ def compile_firmware(
             if Path(file).name != file:
                 raise BadInput(f"'{file}' is not the plain name of a source file.")
             (folder / file).write_text(content, encoding="utf-8", newline="\n")
-        units = [file for file in sources if file.endswith(".c")]
+        units = [_unit(file, content) for file, content in sources.items() if file.endswith(".c")]
         # "hf": floats in the FPU's registers, where there is one.
         target = ["-target", f"thumb-freestanding-eabi{'hf' if core.fpu else ''}", f"-mcpu={core.cpu}"]
         arguments = [
@@ -163,6 +163,16 @@ def compile_firmware(
         if not built.is_file():
             raise EngineCrash("The C compiler ended without an error and without a file; try again.")
         return write_bytes(output, built.read_bytes())
+
+
+def _unit(name: str, content: str) -> str:
+    """A source as the compiler is given it: edgelab's own lie where they are compiled once in a process."""
+    if name not in _SUPPORT or content != support_file(name):
+        return name
+    own = session_folder() / name
+    if not own.is_file():
+        write_text(own, content)
+    return str(own)
 
 
 def first_complaint(said: str) -> str:

@@ -76,8 +76,7 @@ def run_firmware(
     with CortexMEngine(path, native=native) as engine:
         rows = list(inputs) if inputs is not None else [_nothing(info) for info in engine.inputs]
         # What a model remembers is as fresh for the rows as it is on a device that was just switched on.
-        outputs = engine.invoke_raw(rows)
-        trace = engine.trace(rows)
+        outputs, trace = engine.invoke_and_trace(rows)
         names = tuple(info.name for info in engine.outputs)
         stack = engine.stack_peak_bytes()
         return EmulatedRun(tuple(outputs), names, trace, engine.sizes, stack, f"{engine.name}, {len(rows[0])} rows")

@@ -50,7 +50,7 @@ def real_fft(x: Ints) -> tuple[Ints, Ints, Ints]:
             f"real_fft() takes integers (N, n), n a power of two from 16 to 4,096, not {x.dtype} of {x.shape}."
         )
     re, im, shift = _windowed(x)
-    m = re.shape[1]
+    m = len(re)
     table = cosines(2 * m).astype(np.int64)
     half = 1
     while half < m:
@@ -58,17 +58,20 @@ def real_fft(x: Ints) -> tuple[Ints, Ints, Ints]:
         shift += moved
         half *= 2
     k = np.arange(1, m)
-    er, ei = re[:, k] + re[:, m - k], im[:, k] - im[:, m - k]
-    odd_r, odd_i = im[:, k] + im[:, m - k], re[:, m - k] - re[:, k]
-    c, d = table[k], table[k + m // 2]
+    er, ei = re[k] + re[m - k], im[k] - im[m - k]
+    odd_r, odd_i = im[k] + im[m - k], re[m - k] - re[k]
+    c, d = table[k, None], table[k + m // 2, None]
     out_r = er + ((odd_r * c - odd_i * d + _ONE // 2) >> 14)
     out_i = ei + ((odd_r * d + odd_i * c + _ONE // 2) >> 14)
-    zero = np.zeros((len(x), 1), np.int64)
-    return np.hstack([zero, out_r]), np.hstack([zero, out_i]), shift
+    zero = np.zeros((1, len(x)), np.int64)
+    return np.vstack([zero, out_r]).T, np.vstack([zero, out_i]).T, shift
 
 
 def _windowed(x: Ints) -> tuple[Ints, Ints, Ints]:
-    """Bit-reversed complex values of half the length, and the exponent that brings them back."""
+    """Bit-reversed complex values (n / 2, N) of half the length, and the exponent that brings them back.
+
+    Row by row they lie in columns from here on: each step then works on N values that lie side by side.
+    """
     n = x.shape[1]
     mean = (x.sum(axis=1, keepdims=True) + n // 2) >> (n.bit_length() - 1)
     x = x - mean
@@ -78,7 +81,8 @@ def _windowed(x: Ints) -> tuple[Ints, Ints, Ints]:
     window = _ONE - cosines(n).astype(np.int64)[np.where(index < 3 * n // 4, index, n - index)]
     y = (x * window + (1 << (14 - gain))) >> (15 - gain)
     order = _bit_reversed(n // 2)
-    return y[:, 2 * order], y[:, 2 * order + 1], -gain[:, 0]
+    columns = np.ascontiguousarray(y.T)
+    return columns[2 * order], columns[2 * order + 1], -gain[:, 0]
 
 
 def _bit_reversed(m: int) -> Ints:
@@ -90,18 +94,18 @@ def _bit_reversed(m: int) -> Ints:
 
 def _stage(re: Ints, im: Ints, half: int, table: Ints) -> tuple[Ints, Ints, Ints]:
     """One stage of butterflies, and by how many bits each row was shifted to the right."""
-    rows, m = re.shape
-    peak = np.maximum(re ^ (re >> 63), im ^ (im >> 63)).max(axis=1)
+    m, rows = re.shape
+    peak = np.maximum(re ^ (re >> 63), im ^ (im >> 63)).max(axis=0)
     shift = (peak >= NO_SHIFT).astype(np.int64) + (peak >= ONE_SHIFT)
-    right = 14 + shift[:, None, None]
+    right = 14 + shift
     k = np.arange(half) * (m // half)
-    c, d = table[k], table[k + m // 2]
-    a_r, b_r = (re.reshape(rows, -1, 2, half)[:, :, i] for i in (0, 1))
-    a_i, b_i = (im.reshape(rows, -1, 2, half)[:, :, i] for i in (0, 1))
+    c, d = table[k, None], table[k + m // 2, None]
+    a_r, b_r = (re.reshape(-1, 2, half, rows)[:, i] for i in (0, 1))
+    a_i, b_i = (im.reshape(-1, 2, half, rows)[:, i] for i in (0, 1))
     t_r, t_i = b_r * c - b_i * d, b_r * d + b_i * c
     rounding = np.int64(1) << (right - 1)
     made = [
-        np.stack([(a * _ONE + t + rounding) >> right, (a * _ONE - t + rounding) >> right], axis=2).reshape(rows, m)
+        np.stack([(a * _ONE + t + rounding) >> right, (a * _ONE - t + rounding) >> right], axis=1).reshape(m, rows)
         for a, t in ((a_r, t_r), (a_i, t_i))
     ]
     return made[0], made[1], shift

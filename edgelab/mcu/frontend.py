@@ -28,7 +28,7 @@ from edgelab.mcu.cgen.fixed import Multiplier, quantize_multiplier
 from edgelab.mcu.fixed_fft import LOG_STEPS, Ints, log2, real_fft
 
 _SHORTEST, _LONGEST = 16, 4096
-_ROWS = 512
+_ROWS = 128
 
 
 @dataclass(frozen=True)
@@ -131,10 +131,9 @@ class FrontEnd:
             re, im, exponent = real_fft(signal)
             # Real and imaginary part twice as large as they should be: a factor of four in the energy.
             power = re * re + im * im
-            for low, high in pairwise(spectrum.edges):
-                energy = power[:, low:high].sum(axis=1)
-                found.append(log2(energy) + 2 * LOG_STEPS * (exponent - 1))
-        return np.stack(found, axis=1)
+            energies = [power[:, low:high].sum(axis=1) for low, high in pairwise(spectrum.edges)]
+            found.append(log2(np.stack(energies, axis=1)) + 2 * LOG_STEPS * (exponent - 1)[:, None])
+        return np.concatenate(found, axis=1)
 
     def c_files(self, scale: float, zero_point: int, name: str = "frontend") -> dict[str, str]:
         """The front end as C99: ``NAME.c`` and ``NAME.h`` with ``void NAME_run(const int16_t *, int8_t *)``.

@@ -118,10 +118,10 @@ class FlatReader:
 
     def scales(self, quantization: Any) -> tuple[tuple[float, ...], tuple[int, ...]]:
         """The scales and zero points of a tensor's quantization."""
-        scales = tuple(float(n) for n in self.numbers(quantization.Scale, quantization.ScaleLength()))
+        scales = tuple(float(n) for n in self.block(quantization.ScaleAsNumpy, quantization.ScaleLength()))
         if not all(math.isfinite(scale) for scale in scales):
             raise self.damaged("a tensor's scale is not a number")
-        return scales, tuple(self.numbers(quantization.ZeroPoint, quantization.ZeroPointLength(), width=8))
+        return scales, tuple(self.block(quantization.ZeroPointAsNumpy, quantization.ZeroPointLength(), width=8))
 
     def operands(self, operator: Any, tensors: int) -> tuple[list[int], list[int]]:
         """The inputs and outputs of an operator, each -1 or the index of one of ``tensors``."""
@@ -154,6 +154,11 @@ class FlatReader:
         """The numbers of a vector, each ``width`` bytes wide."""
         self.spend(count, width=width)
         return [item(i) for i in range(count)]
+
+    def block(self, whole: Callable[[], Any], count: int, *, width: int = 4) -> list[Any]:
+        """As `numbers`, read at once: a layer has a scale for each channel."""
+        self.spend(count, width=width)
+        return list(whole().tolist()) if count else []
 
     def text(self, raw: bytes | None) -> str:
         """A string on one line, cut where it is absurdly long."""

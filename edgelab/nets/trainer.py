@@ -16,6 +16,7 @@ from torch import nn
 
 from edgelab.data.dataset import Dataset
 from edgelab.errors import BadInput
+from edgelab.nets import steppers
 from edgelab.nets.inspection import evaluating
 from edgelab.reading import Table
 
@@ -225,9 +226,9 @@ def _tensors(net: nn.Module, dataset: Dataset) -> tuple[torch.Tensor, torch.Tens
 
 def _optimizer(net: nn.Module, name: str, rate: float, decay: float) -> torch.optim.Optimizer:
     if name == "adamw":
-        return torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=decay)
+        return steppers.adamw(net.parameters(), rate, decay)
     if name == "sgd":
-        return torch.optim.SGD(net.parameters(), lr=rate, momentum=0.9, weight_decay=decay, nesterov=True)
+        return steppers.sgd(net.parameters(), rate, momentum=0.9, decay=decay, nesterov=True)
     raise BadInput(f"optimizer='{name}' is not known; use adamw or sgd.")
 
 

@@ -112,7 +112,7 @@ def _native(model: Path, golden: Path, labels: NDArray[Any] | None) -> bytes:
     from edgelab.golden.file import Layers, read_golden, write_golden
 
     kept = read_golden(golden)
-    with open_engine(model) as engine:
+    with open_engine(model, fresh=False) as engine:
         fed = match_inputs(kept.data.inputs, engine.inputs, model.name, native_order(model_format(model)))
         feeds = {f.info.name: f.apply(kept.data.inputs[f.match.golden]) for f in fed}
         rows = [engine.run({n: a[i : i + 1] for n, a in feeds.items()}) for i in range(len(kept.data))]

@@ -32,6 +32,7 @@ from edgelab.federated.evaluate import network_with
 from edgelab.federated.partition import iid
 from edgelab.files import write_json
 from edgelab.measure.machine import machine
+from edgelab.nets import steppers
 from edgelab.privacy import accountant
 from edgelab.privacy.membership import confidence
 from edgelab.privacy.training import PrivacyConfig, private_rounds, private_sgd
@@ -147,7 +148,7 @@ def train_attacked(digits: Dataset, epsilon: float | None, seed: int) -> tuple[n
 
 def train_plain(net: nn.Module, x: NDArray[np.float32], y: NDArray[np.int64], steps: int = 400) -> nn.Module:
     """Gradient descent on all items at once until they are learnt by heart."""
-    stepper = torch.optim.SGD(net.parameters(), lr=0.5, momentum=0.9)
+    stepper = steppers.sgd(net.parameters(), 0.5, momentum=0.9)
     images, labels = torch.from_numpy(x), torch.from_numpy(y)
     with one_thread():
         for _ in range(steps):

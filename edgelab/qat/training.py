@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from edgelab.compress.affine import sqnr_db
 from edgelab.errors import BadInput
+from edgelab.nets import steppers
 from edgelab.nets.trainer import predict_logits
 from edgelab.qat.prepare import activations, calibrate, finished, layers, prepare, set_phase
 from edgelab.qat.rules import OURS, Range, Rules, training_step
@@ -185,7 +186,7 @@ def qat(
     with _settled(threads, seed):
         x, y = torch.from_numpy(np.ascontiguousarray(data.train.x)), torch.from_numpy(data.train.y)
         order = _batches(len(x), batch_size, seed)
-        optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=0.0)
+        optimizer = steppers.adamw(network.parameters(), learning_rate)
         scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))
         for number in tqdm(range(steps), desc="training with rounding", unit="step", disable=not progress):
             if watch is not None:

@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from edgelab.data.dataset import Dataset
 from edgelab.errors import BadInput
+from edgelab.nets import steppers
 from edgelab.slim.prune import (
     Masks,
     Scope,
@@ -88,7 +89,7 @@ def fine_tune(
     kept: Masks = dict(masks or {})
     apply_masks(net, kept)
     losses: list[float] = []
-    stepper = torch.optim.AdamW(net.parameters(), lr=learning_rate, weight_decay=weight_decay)
+    stepper = steppers.adamw(net.parameters(), learning_rate, weight_decay)
     rates = torch.optim.lr_scheduler.OneCycleLR(stepper, learning_rate, total_steps=steps + 1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

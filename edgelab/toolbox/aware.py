@@ -111,7 +111,7 @@ def quantize_aware(
     rounded = qat(net, data, bits, steps=0, threads=threads, progress=False, **settings)
     trained = qat(net, data, bits, steps=steps, threads=threads, progress=progress, **settings)
     file = write_onnx(trained.network, test.x[:CHECKED_ITEMS], path)
-    with open_engine(file.path, threads=threads or 1) as engine:
+    with open_engine(file.path, threads=threads or 1, fresh=False) as engine:
         logits = engine.predict(test.x)
         operators = tuple(engine.profile(test.x[:1], runs=20))
 

@@ -37,7 +37,7 @@ class TeacherFile(nn.Module):
     def __init__(self, path: str | os.PathLike[str], threads: int = 1) -> None:
         super().__init__()
         self.path = expanded(path)
-        self.engine = open_engine(path, threads=threads)
+        self.engine = open_engine(path, threads=threads, fresh=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The file's logits (N, classes) of float32 inputs (N, ...)."""
@@ -205,7 +205,7 @@ def distill(
     before = ask(student, test.x).logits.numpy().argmax(axis=1) == test.y if trained_before else None
     history = teach(teacher, student, dataset, recipe, labelled=labelled, **training)
     file = export(student, test.x[:1], path)
-    with open_engine(path, threads=1) as engine:
+    with open_engine(path, threads=1, fresh=False) as engine:
         ours = engine.predict(test.x)
         operators = tuple(engine.profile(test.x[:1], 3))
     right = {"teacher": theirs.argmax(axis=1) == test.y, "student": ours.argmax(axis=1) == test.y}

@@ -237,7 +237,7 @@ def _litert(path: PathLike) -> tuple[Runtime, set[str] | None]:
     from edgelab.engines.litert import LiteRTEngine
 
     try:
-        with LiteRTEngine(path) as engine:
+        with LiteRTEngine(path, fresh=False) as engine:
             x = np.zeros([n or 1 for n in engine.inputs[0].shape], np.float32)
             left = {row.name for row in engine.profile(x, 2) if not row.name.startswith("XNNPACK operator")}
             return Runtime("LiteRT", "measured", f"{engine.name}, one run by its profiler"), left
@@ -324,7 +324,7 @@ def _onnx(path: PathLike) -> OperatorMatrix:
 
     report = inspect_model(path)
     try:
-        with OnnxRuntimeEngine(path) as engine:
+        with OnnxRuntimeEngine(path, fresh=False) as engine:
             runtime, refusal = Runtime("ONNX Runtime", "measured", f"{engine.name}, which loaded the file"), ""
     except EdgelabError as error:
         runtime, refusal = Runtime("ONNX Runtime", "measured", "ONNX Runtime", str(error)), str(error)

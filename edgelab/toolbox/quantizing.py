@@ -99,7 +99,7 @@ def quantize(
     started = time.perf_counter()
     source, target = existing_file(model), expanded(out)
     _check_request(source, target, data, precision, method, samples, overwrite=overwrite)
-    with open_engine(source) as engine:
+    with open_engine(source, fresh=False) as engine:
         arrays = data if isinstance(data, Arrays) else load_arrays(str(data), engine.input_names)
         fed = match_inputs(arrays.inputs, engine.inputs, source.name)
         if any(f.alone for f in fed):
@@ -126,7 +126,7 @@ def quantize(
     with tempfile.TemporaryDirectory(prefix="edgelab-") as folder:
         made = Path(folder, "quantized.onnx")
         made.write_bytes(content)
-        with open_engine(made) as engine:
+        with open_engine(made, fresh=False) as engine:
             refed = match_inputs(reported.inputs, engine.inputs, target.name)
             outputs = outputs_of(engine, refed, reported.inputs, str(target), progress=progress)
         ran = what_ran(made)

@@ -27,6 +27,7 @@ HEAVY = LAYERS | {NBITS}
 _MOVES = frozenset({"Shape", "Size", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Gather", "Concat", "Slice", "Expand"})
 _INTEGER = frozenset({"ConvInteger", "MatMulInteger", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "QGemm"})
 _INTEGER |= {"MatMulIntegerToFloat", "QAttention", "QEmbedLayerNormalization"}
+_INTEGER_LAYERS = _INTEGER | {"QLinearConv", "QLinearMatMul", NBITS}
 _PAIR = frozenset({"QuantizeLinear", "DequantizeLinear"})
 _KINDS = {1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 8: "string", 9: "bool"}
 _KINDS |= {10: "float16", 11: "float64", 12: "uint32", 13: "uint64", 16: "bfloat16", 21: "uint4", 22: "int4"}
@@ -72,6 +73,19 @@ class WhatRan:
             o for o in self.operators if o.where in self.weighted and o.operator in HEAVY and o.type.startswith("float")
         )
 
+    def in_integers(self) -> tuple[Ran, ...]:
+        """The convolutions, matrix products and recurrent layers that compute on integers."""
+        return tuple(o for o in self.operators if o.fused and o.operator in _INTEGER_LAYERS)
+
+    def unfused(self) -> dict[str, list[str]]:
+        """What runs in floating point between conversions to and from integers: the nodes of each kind of operator."""
+        by_kind: dict[str, list[str]] = {}
+        for one in self.operators:
+            layer = one.operator in HEAVY and one.where in self.weighted
+            if self.pairs and one.type.startswith("float") and not layer and one.operator not in _PAIR | _MOVES:
+                by_kind.setdefault(one.operator, []).append(one.where)
+        return by_kind
+
     def warnings(self, kept: Collection[str] = ()) -> list[str]:
         """A sentence for each layer that ran in float, each kind of operator that was not fused, and unpacked weights.
 
@@ -91,12 +105,7 @@ class WhatRan:
                 continue
             why = "it was kept in float" if one.where in kept else _why(one.operator)
             said.append(f"{one.where} ({one.operator}) ran in {one.type}: {why}.")
-        by_kind: dict[str, list[str]] = {}
-        for one in self.operators:
-            layer = one.operator in HEAVY and one.where in self.weighted
-            if self.pairs and one.type.startswith("float") and not layer and one.operator not in _PAIR | _MOVES:
-                by_kind.setdefault(one.operator, []).append(one.where)
-        for kind, named in by_kind.items():
+        for kind, named in self.unfused().items():
             said.append(
                 f"{kind} was not fused and ran in float32 between conversions to and from integers "
                 f"({_count(named, 'time')}: {_list(named)})."

@@ -50,7 +50,7 @@ def test_an_interrupt_reports_the_rounds_that_were_finished(name):
 def test_a_runtime_that_is_killed_takes_no_other_along():
     with started(LOOP, SMALL, "--runs", "400", "--warmup", "0", "--json") as process:
         rounds_under_way(process)
-        victim = max(psutil.Process(process.pid).children(), key=lambda child: child.cpu_times().user)
+        victim = max(psutil.Process(process.pid).children(recursive=True), key=lambda child: child.cpu_times().user)
         victim.kill()
         out, err = process.communicate(timeout=60)
     report = json.loads(out)

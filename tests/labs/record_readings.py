@@ -112,6 +112,10 @@ CHANGES: dict[str, dict[str, tuple[str, Change]]] = {
             "3 points less gained by a scale for each channel, and its time times 1.3",
             lambda a: [shifted(a[0], -6.0), scaled(a[1], 1.3)],
         ),
+        "dynamic": (
+            "a tool that does as it is asked",
+            lambda a: [{name: [entry[1], *entry[1:]] for name, entry in a[0].items()}],
+        ),
         "backends": (
             "every backend as right as the best of them, as on an Arm processor",
             lambda a: [dict.fromkeys(a[0], max(a[0].values(), key=lambda r: r.value)), a[1]],
@@ -136,6 +140,10 @@ CHANGES: dict[str, dict[str, tuple[str, Change]]] = {
         "files": (
             "the speed-up of the sparse file times 3, that of the narrow one times 0.4, as where kernels skip zeros",
             lambda a: [*a[:3], scaled(a[3], 3.0), a[4], scaled(a[5], 0.4)],
+        ),
+        "removed": (
+            "a sparse file with half of the MACs, for which other operators ran",
+            lambda a: [a[0], {**a[1], "sparse": 0.5}, {**a[2], "sparse": False}],
         ),
         "rounds": (
             "both gains turned into losses of 14 points",
@@ -173,6 +181,10 @@ CHANGES: dict[str, dict[str, tuple[str, Change]]] = {
         "file": (
             "a file that loses 2 points, with three layers in float",
             lambda a: [{**a[0], "ONNX Runtime": shifted(a[0]["ONNX Runtime"], -2.0)}, a[1], 3],
+        ),
+        "ran": (
+            "a runtime with kernels for every file",
+            lambda a: [a[0], dict.fromkeys(a[1], 0), dict.fromkeys(a[2], 0), {name: {} for name in a[3]}],
         ),
         "relu6": ("the two files in the other order", lambda a: [turned_round(a[0]), *a[1:]]),
         "bits": (

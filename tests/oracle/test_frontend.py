@@ -96,8 +96,8 @@ def test_a_butterfly_stays_inside_16_bits_at_every_threshold():
         for half in (1, 8, 256):
             for signs in range(16):
                 value = [peak if signs >> bit & 1 else -peak - 1 for bit in range(4)]
-                re = np.tile(np.repeat(value[:2], half), 256 // half)[None]
-                im = np.tile(np.repeat(value[2:], half), 256 // half)[None]
+                re = np.tile(np.repeat(value[:2], half), 256 // half)[:, None]
+                im = np.tile(np.repeat(value[2:], half), 256 // half)[:, None]
                 for made in fixed_fft._stage(re, im, half, table)[:2]:
                     assert made.max() <= 32767
                     assert made.min() >= -32768

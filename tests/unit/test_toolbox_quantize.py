@@ -148,6 +148,10 @@ def test_an_operator_that_is_not_fused_is_named(tmp_path):
     assert any(text.startswith("HardSigmoid was not fused") for text in ran.warnings())
     assert not ran.in_float()
     assert {o.operator for o in ran.operators if o.fused} >= {"QLinearConv"}
+    assert "HardSigmoid" in ran.unfused()
+    whole = what_ran(path)
+    assert (len(ran.in_integers()), len(whole.in_integers())) == (len(whole.in_float()), 0)
+    assert not whole.unfused()
 
 
 class Two(nn.Module):

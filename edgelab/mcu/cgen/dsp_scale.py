@@ -10,6 +10,7 @@ negative result is not cut off by the activation: then ``2**(j - 1)`` is subtrac
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -76,8 +77,16 @@ def make_scale(
     right
         The least shift to the right. Layers that have it in common share their kernels.
     """
+    return _made(tuple(multipliers), tuple(bounds.tolist()), zero_out, low, high, right)
+
+
+@functools.lru_cache(maxsize=256)  # a layer's scale is asked for by every arrangement that is tried
+def _made(
+    multipliers: tuple[Multiplier, ...], bounds: tuple[int, ...], zero_out: int, low: int, high: int, right: int
+) -> Scale | None:
     right = max(right, *(1 - m.shift for m in multipliers), 1)
-    return _of([_exact(m, b, zero_out, low, right) for m, b in _pairs(multipliers, bounds)], right, low, high)
+    pairs = zip(multipliers, bounds, strict=True)
+    return _of([_exact(m, b, zero_out, low, right) for m, b in pairs], right, low, high)
 
 
 def fitted_scale(
@@ -103,10 +112,6 @@ def fitted_scale(
 _Channel = tuple[int, int, int, int]
 _MOST_FITTED, _LEAST_FITTED = 15, 6
 _NEIGHBOURS = 8
-
-
-def _pairs(multipliers: Sequence[Multiplier], bounds: Ints) -> list[tuple[Multiplier, int]]:
-    return list(zip(multipliers, bounds.tolist(), strict=True))
 
 
 def _of(channels: Sequence[_Channel | None], right: int, low: int, high: int) -> Scale | None:
