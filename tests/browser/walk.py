@@ -28,7 +28,11 @@ from tests.browser.legible import (
 
 MISTAKES = Path(__file__).parents[1] / "labs" / "mistakes"
 SOLUTIONS = Path(__file__).parents[2] / "solutions"
-WALKS = {"start": "separable", "quantization": "affine"}  # the exercise that the newcomer solves
+WALKS = {  # the exercise that the newcomer solves
+    "start": "separable",
+    "quantization": "affine",
+    "lowrank": "break_even_rank",
+}
 PRESSES = 12
 ARROWS = 3
 # What the title of the visible figure states: it follows the dials, and is the same whatever the width of the figure.
@@ -72,7 +76,11 @@ class Newcomer:
         self.answer = next(i for i, c in enumerate(self.cells) if c.tagged("exercise") == self.exercise.id)
         self.check = next(i for i, c in enumerate(self.cells) if c.tagged("check") == self.exercise.id)
         self.figure = self.find(f'whose("{self.exercise.id}")')
-        self.panel = self.find("ui.Panel(")
+        self.panel = next(  # one that draws at once, not at the press of a button
+            i
+            for i, c in enumerate(self.cells)
+            if c.kind == "code" and "ui.Panel(" in c.text and "button=" not in c.text
+        )
         self.predicted = ""
 
     def find(self, text):
