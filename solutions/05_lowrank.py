@@ -100,9 +100,8 @@ ui.pipeline(
 # convolutions are those of a trained network and stay as they are, so their features are computed once; the head learns now, while you watch.
 
 # %% tags=["setup"]
-signs = data.signs(seed=seed)
-live = replace(signs, train=signs.train.take(np.arange(items)))
-seen = lowrank_figures.features(live)
+signs = data.signs(train=items, seed=seed)
+seen = lowrank_figures.features(signs)
 trunk = lowrank_figures.trunk()
 
 # %% tags=["setup"]
@@ -113,7 +112,7 @@ large = head[1].weight.detach()  # (512, 3072)
 
 # %%
 def hits(net, split=seen.test):
-    return nets.predict_logits(net, split.x).argmax(axis=1) == split.y
+    return nets.predict_logits(net, split.x, batch_size=50).argmax(axis=1) == split.y
 
 
 right = hits(head)

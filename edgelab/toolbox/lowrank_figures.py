@@ -77,7 +77,7 @@ def features(dataset: Dataset) -> Dataset:
     net = trunk()
 
     def seen(split: Split) -> Split:
-        return replace(split, x=nets.predict_logits(net, split.x))
+        return replace(split, x=nets.predict_logits(net, split.x, batch_size=50))  # small batches stay in the cache
 
     return replace(dataset, train=seen(dataset.train), validation=seen(dataset.validation), test=seen(dataset.test))
 

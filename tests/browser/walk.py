@@ -28,7 +28,12 @@ from tests.browser.legible import (
 
 MISTAKES = Path(__file__).parents[1] / "labs" / "mistakes"
 SOLUTIONS = Path(__file__).parents[2] / "solutions"
-WALKS = {"start": "separable", "quantization": "affine", "search": "fits"}  # the exercise that the newcomer solves
+WALKS = {  # the exercise that the newcomer solves
+    "start": "separable",
+    "quantization": "affine",
+    "lowrank": "break_even_rank",
+    "search": "fits",
+}
 PRESSES = 12
 ARROWS = 3
 # What the title of the visible figure states: it follows the dials, and is the same whatever the width of the figure.
@@ -72,12 +77,16 @@ class Newcomer:
         self.answer = next(i for i, c in enumerate(self.cells) if c.tagged("exercise") == self.exercise.id)
         self.check = next(i for i, c in enumerate(self.cells) if c.tagged("check") == self.exercise.id)
         self.figure = self.find(f'whose("{self.exercise.id}")')
-        self.panel = self.find("ui.Panel(", "ui.slider(")  # one that is moved, not one with a button alone
+        self.panel = next(  # one with a slider that draws at once, not at the press of a button
+            i
+            for i, c in enumerate(self.cells)
+            if c.kind == "code" and "ui.Panel(" in c.text and "ui.slider(" in c.text and "button=" not in c.text
+        )
         self.predicted = ""
 
-    def find(self, *texts):
-        """The first code cell that holds all of the texts."""
-        return next(i for i, c in enumerate(self.cells) if c.kind == "code" and all(text in c.text for text in texts))
+    def find(self, text):
+        """The first code cell that holds a text."""
+        return next(i for i, c in enumerate(self.cells) if c.kind == "code" and text in c.text)
 
     def predicts(self):
         """Run what stands above the first exercise, move the dial and commit to where it stands."""

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from edgelab.compress import quantize_static
+from edgelab.compress.ptq import quantize_dynamic
 from edgelab.convert.onnx import export
 from edgelab.engines import open_engine
 from edgelab.errors import BadFile, BadInput
@@ -152,6 +153,13 @@ def test_an_operator_that_is_not_fused_is_named(tmp_path):
     whole = what_ran(path)
     assert (len(ran.in_integers()), len(whole.in_integers())) == (len(whole.in_float()), 0)
     assert not whole.unfused()
+
+
+def test_what_comes_out_of_dynamic_quantization_is_known_to_be_integers(tmp_path):
+    path = export(net(), torch.rand(2, 3, 8, 8), tmp_path / "net.onnx").path
+    ran = {one.operator: one.type for one in what_ran(quantize_dynamic(path, tmp_path / "q.onnx").path).operators}
+    assert ran["ConvInteger"] == "uint8"
+    assert ran["DynamicQuantizeLinear"] == "float32"
 
 
 class Two(nn.Module):
