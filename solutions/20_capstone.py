@@ -1515,7 +1515,7 @@ def _(c, sqnr):
 sqnr = check("sqnr", my_sqnr, plain.sqnr_db)
 
 # %% [markdown]
-# Which tolerance tells sound files from damaged ones? Here are the files of the teacher. Those count as sound that surely lose no more points than allowed on the test images. All others count as broken, and so does one that was damaged on purpose: its weights of the last layer are doubled before rounding, as after a conversion that lost a factor. Its answers stay the same. A tolerance is set **between** what sound files have and what broken ones have, before anybody needs it.
+# Which tolerance tells sound files from damaged ones? Here are the files of the teacher. Those count as sound that surely lose no more points than allowed on the test images. All others count as broken, and so does one that was damaged on purpose: its weights of the last layer are doubled before rounding, as after a conversion that lost a factor. Twice the logits give the same answers. A tolerance is set **between** what sound files have and what broken ones have, before anybody needs it.
 
 # %%
 damaged = copy.deepcopy(teacher)
@@ -1964,7 +1964,7 @@ finding(finding_board, board.run, board.labs)
 # %% [markdown]
 # ### A remedy, measured
 #
-# In one of the four lights the small file is right least often. Which, is decided on the **validation** images. The short pass from **D** to **D P Q** then runs twice: once as before, and once with the training images of that light several times: a remedy that is often proposed. Filters, seed and steps are the same. The test set has few images of each light, too few to show a gain of some points; the signs are drawn by a program, so new ones are drawn here, which no network has seen.
+# In one of the four lights the small file is right least often. Which, is decided on the **validation** images. The short pass from **D** to **D P Q** then runs twice: once as before, and once with the training images of that light several times. Filters, seed and steps are the same. The test set has few images of each light, too few to show a gain of some points; the signs are drawn by a program, so new ones are drawn here, which no network has seen.
 
 # %%
 val_light = signs.validation.groups["lighting"]
