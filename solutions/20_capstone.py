@@ -2121,9 +2121,9 @@ ui.worked_table(
 def finding_plan(reached, fleet, hour, first, stopped_good):
     text = f"With a first wave of {first:g} % "
     if hour:
-        text += f"the gate stops the bad release after {hour} h, when {reached} of {fleet:,} devices have had it"
+        text += f"the gate stops the bad release after {hour} h, when {reached:,} of {fleet:,} devices have had it"
     else:
-        text += f"no gate stops the bad release, and {reached} of {fleet:,} devices have had it"
+        text += f"no gate stops the bad release, and {reached:,} of {fleet:,} devices have had it"
     text += (
         "; a good one is stopped as well"
         if stopped_good
