@@ -33,7 +33,7 @@ threads = 1
 runs = 400  # timed inferences of each contender
 floor = 85.0  # percent of the signs that have to be right
 most_lost = 1.0  # points that a rounded file may lose
-steps = 60  # of training in the live pass
+steps = 40  # of training in the live pass
 times = 4  # how often the remedy shows the images of the worst light
 signs_seed = 1  # draws new signs, which no network has seen
 deadline_ms = 100.0  # for one image, on the device
@@ -2006,7 +2006,7 @@ training = {
 }
 
 # %%
-fresh = data.signs(train=500, validation=500, test=5000, seed=signs_seed).test
+fresh = data.signs(train=500, validation=500, test=9000, seed=signs_seed).test
 
 # %%
 seen = {}
