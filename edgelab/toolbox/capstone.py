@@ -31,6 +31,8 @@ def against_floor(right: int, items: int, floor: float, z: float = 1.96) -> str:
     >>> against_floor(90, 100, 0.8), against_floor(90, 100, 0.95), against_floor(90, 100, 0.88)
     ('reached', 'missed', 'cannot tell')
     """
+    if not (items >= 1 and 0 <= right <= items):
+        raise BadInput(f"{right} right of {items} items is no share: 0 to all of at least one item can be right.")
     share, room = right / items, z**2 / items
     middle = (share + room / 2) / (1 + room)
     half = z / (1 + room) * math.sqrt(share * (1 - share) / items + room / (4 * items))
@@ -47,6 +49,8 @@ def front(rows: Mapping[str, Sequence[float]]) -> list[str]:
     >>> front({"a": (1, 5), "b": (2, 2), "c": (3, 3)})
     ['a', 'b']
     """
+    if len({len(row) for row in rows.values()}) > 1 or any(math.isnan(v) for row in rows.values() for v in row):
+        raise BadInput("Rows are compared number by number: each needs as many as the others, and none that is NaN.")
 
     def beats(one: Sequence[float], other: Sequence[float]) -> bool:
         pairs = list(zip(one, other, strict=True))
@@ -66,6 +70,9 @@ def best_orders(results: Mapping[str, Sequence[float]]) -> list[str]:
     >>> best_orders({"D P Q": [90, 91, 92], "P D Q": [89, 92, 90], "D Q P": [40, 42, 41]})
     ['D P Q', 'P D Q']
     """
+    lengths = {len(values) for values in results.values()}
+    if len(lengths) != 1 or min(lengths) < 2 or not np.isfinite(list(results.values())).all():
+        raise BadInput("Orders are compared seed by seed: each needs a finite figure of the same two seeds or more.")
     ranked = sorted(results, key=lambda name: -float(np.mean(results[name])))
     best = np.asarray(results[ranked[0]], dtype=np.float64)
     kept = ranked[:1]
@@ -86,7 +93,7 @@ def mean_cosine(reference: ArrayLike, other: ArrayLike) -> float:
     >>> round(mean_cosine([[1.0, 0.0], [1.0, 1.0]], [[2.0, 0.0], [1.0, 0.0]]), 3)
     0.854
     """
-    a, b = np.asarray(reference, np.float64), np.asarray(other, np.float64)
+    a, b = _outputs(reference, other)
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     return float(np.mean((a * b).sum(axis=1) / np.maximum(lengths, 1e-30)))
 
@@ -94,8 +101,20 @@ def mean_cosine(reference: ArrayLike, other: ArrayLike) -> float:
 def ready(reference: Model, candidate: Model, images: NDArray[np.float32], labels: ArrayLike, most: float) -> bool:
     """Whether a candidate surely loses at most ``most`` points: the upper end of the paired interval is within."""
     truth = np.asarray(labels)
+    if len(truth) != len(images) or len(truth) == 0:
+        raise BadInput(f"There are {len(images)} images and {len(truth)} labels: each image needs a label.")
     before, after = (model(images).argmax(axis=1) == truth for model in (reference, candidate))
     return 100 * stats.paired_difference(before, after)[2] <= most
+
+
+def _outputs(reference: ArrayLike, other: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Two arrays of outputs (N, classes) of the same shape."""
+    a, b = np.asarray(reference, np.float64), np.asarray(other, np.float64)
+    if a.shape != b.shape or a.ndim != 2 or a.size == 0:
+        raise BadInput(f"Outputs are compared row by row, (items, classes) twice; these are {a.shape} and {b.shape}.")
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise BadInput("Some outputs are NaN or infinite, so that they cannot be compared.")
+    return a, b
 
 
 def choose_device(rows: Sequence[Mapping[str, Any]], deadline_ms: float) -> str | None:
@@ -120,7 +139,7 @@ def sqnr_db(reference: ArrayLike, other: ArrayLike) -> float:
     >>> round(sqnr_db([[3.0, 4.0]], [[3.0, 3.5]]), 6)
     20.0
     """
-    a, b = np.asarray(reference, np.float64), np.asarray(other, np.float64)
+    a, b = _outputs(reference, other)
     noise = float(((a - b) ** 2).sum())
     return math.inf if noise == 0 else 10 * math.log10(float((a**2).sum()) / noise)
 
@@ -142,6 +161,11 @@ def first_wave(devices: int, rate: float, hours: float, confidence: float = 0.95
     >>> round(first_wave(10_000, 0.001, 24), 2)
     1.25
     """
+    if not (devices >= 1 and 0 < rate < 1 and hours > 0 and 0 < confidence < 1):
+        raise BadInput(
+            f"A first wave needs a fleet, hours, and a rate and a confidence between 0 and 1; "
+            f"given {devices} devices, {rate:g} an hour, {hours:g} h, {confidence:g}."
+        )
     needed = math.log(1 - confidence) / math.log(1 - rate) / hours
     return min(100.0, 100 * math.ceil(needed) / devices)
 

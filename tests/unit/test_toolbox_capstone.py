@@ -118,3 +118,38 @@ def test_a_new_student_is_the_same_for_a_seed():
     one, two, other = (capstone_figures.new_student(4, seed) for seed in (0, 0, 1))
     assert torch.equal(one.stem.conv.weight, two.stem.conv.weight)
     assert not torch.equal(one.stem.conv.weight, other.stem.conv.weight)
+
+
+def _same(images):
+    return np.eye(2)[np.zeros(len(images), int)]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        lambda: capstone.against_floor(0, 0, 0.5),
+        lambda: capstone.against_floor(5, 4, 0.5),
+        lambda: capstone.front({"a": (1, 2), "b": (1,)}),
+        lambda: capstone.front({"a": (1, math.nan)}),
+        lambda: capstone.best_orders({}),
+        lambda: capstone.best_orders({"a": [1.0], "b": [2.0]}),
+        lambda: capstone.best_orders({"a": [1.0, 2.0], "b": [2.0]}),
+        lambda: capstone.best_orders({"a": [1.0, math.nan]}),
+        lambda: capstone.mean_cosine([[1.0, 2.0]], [[1.0]]),
+        lambda: capstone.mean_cosine([1.0, 2.0], [1.0, 2.0]),
+        lambda: capstone.sqnr_db([[1.0]], [[math.nan]]),
+        lambda: capstone.sqnr_db(np.zeros((0, 3)), np.zeros((0, 3))),
+        lambda: capstone.ready(_same, _same, np.zeros((3, 1)), [0, 1], 1.0),
+        lambda: capstone.ready(_same, _same, np.zeros((0, 1)), [], 1.0),
+        lambda: capstone.first_wave(0, 0.1, 2),
+        lambda: capstone.first_wave(10, 0.0, 2),
+        lambda: capstone.first_wave(10, 1.0, 2),
+        lambda: capstone.first_wave(10, 0.1, 0),
+        lambda: capstone.first_wave(10, 0.1, 2, 1.0),
+    ],
+)
+def test_bad_input_is_one_sentence(bad):
+    with pytest.raises(BadInput) as said:
+        bad()
+    assert str(said.value).endswith(".")
+    assert "\n" not in str(said.value)

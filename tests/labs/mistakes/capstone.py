@@ -5,6 +5,18 @@ MISTAKES = {
         (
             """
 def my_against_floor(right, items, floor, z=1.96):
+    share, room = right / items, z**2 / items
+    middle = (share + room / 2) / (1 + room)
+    half = math.sqrt(share * (1 - share) / items + room / (4 * items)) * z
+    if middle - half >= floor:
+        return "reached"
+    return "missed" if middle + half < floor else "cannot tell"
+""",
+            "half of the width is divided by",
+        ),
+        (
+            """
+def my_against_floor(right, items, floor, z=1.96):
     return "reached" if right / items >= floor else "missed"
 """,
             "the share alone was compared",
@@ -120,6 +132,45 @@ def my_front(rows):
         ),
     ],
     "best_orders": [
+        (
+            """
+def my_best_orders(results, t):
+    ranked = sorted(results, key=lambda o: -np.max(results[o]))
+    kept = []
+    for o in ranked:
+        d = np.subtract(results[ranked[0]], results[o])
+        if o == ranked[0] or d.mean() - t * d.std(ddof=1) / math.sqrt(len(d)) <= 0:
+            kept.append(o)
+    return kept
+""",
+            "the highest mean",
+        ),
+        (
+            """
+def my_best_orders(results, t):
+    ranked = sorted(results, key=lambda o: -np.mean(results[o]))
+    kept = ranked[:1]
+    for o in ranked[1:]:
+        d = np.subtract(results[ranked[0]], results[o])
+        if d.mean() - t * d.std(ddof=1) / math.sqrt(len(d) - 1) <= 0:
+            kept.append(o)
+    return kept
+""",
+            "and not of n - 1",
+        ),
+        (
+            """
+def my_best_orders(results, t):
+    ranked = sorted(results, key=lambda o: -np.mean(results[o]))
+    kept = ranked[:1]
+    for o in ranked[1:]:
+        d = np.subtract(results[ranked[0]], results[o])
+        if d.mean() - 4.303 * d.std(ddof=1) / math.sqrt(3) <= 0:
+            kept.append(o)
+    return kept
+""",
+            "belong to three seeds",
+        ),
         (
             """
 def my_best_orders(results, t):
@@ -266,6 +317,14 @@ def my_holm(p_values):
         (
             """
 def my_mean_cosine(reference, other):
+    lengths = np.linalg.norm(reference, axis=1) * np.linalg.norm(other, axis=1)
+    return np.mean(np.abs((reference * other).sum(1)) / lengths)
+""",
+            "the sign is gone",
+        ),
+        (
+            """
+def my_mean_cosine(reference, other):
     a, b = np.asarray(reference, float), np.asarray(other, float)
     return float((a * b).sum() / (np.linalg.norm(a) * np.linalg.norm(b)))
 """,
@@ -370,6 +429,15 @@ def my_ready(reference, candidate, images, labels, most):
         ),
     ],
     "choose_device": [
+        (
+            """
+def my_choose_device(rows, deadline_ms):
+    known = [r for r in rows if r["fits"] and None not in (r["slow_ms"], r["energy_mj"])]
+    able = [r for r in known if r["slow_ms"] <= deadline_ms]
+    return min(able, key=lambda r: r["energy_mj"] * r["slow_ms"])["device"] if able else None
+""",
+            "time and energy were multiplied",
+        ),
         (
             """
 def my_choose_device(rows, deadline_ms):
