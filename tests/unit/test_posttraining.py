@@ -1,6 +1,7 @@
 """Steps after training, each against a closed form or a count by hand."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -15,6 +16,7 @@ from edgelab.posttraining import channels, clips, dead, equalisation, graph, rou
 from edgelab.posttraining.bias import correct_biases
 from edgelab.posttraining.judge import Judge, Score, judge_of, score
 from edgelab.posttraining.noise import looks_unreal
+from edgelab.posttraining.ranges import with_range
 from edgelab.posttraining.search import search_static
 from edgelab.posttraining.static import Static, ranges_of
 from edgelab.posttraining.statistics import channel_statistics
@@ -196,6 +198,29 @@ def test_bias_correction_brings_every_mean_back(tmp_path):
         return max(float(np.abs(found[names[y]] - wanted[y]).max()) for y in axes)
 
     assert off(corrected) < 0.2 * off(model)
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_a_range_changed_in_the_file_is_that_of_a_file_quantized_anew(tmp_path, per_channel):
+    model = shortcut(tmp_path)
+    static, ranges = Static(per_channel), ranges_of(model, feeds(model), "minmax")
+    content = static(model, ranges)
+    changed = 0
+    for tensor, (low, high) in ranges.ranges.items():
+        other = (0.4 * low, 0.5 * high)
+        anew = static(model, replace(ranges, ranges={**ranges.ranges, tensor: other}))
+        fast = with_range(content, tensor, other)
+        if fast is None:  # the last layer answers with real numbers
+            np.testing.assert_array_equal(answers(anew), answers(content))
+            continue
+        one, two = (graph.values(onnx.load_from_string(each)) for each in (anew, fast))
+        for name, array in one.items():
+            off = 0 if array.dtype.kind == "f" else 1  # an integer may be rounded the other way
+            np.testing.assert_allclose(two[name].astype(float), array.astype(float), rtol=1e-5, atol=off)
+        changed += 1
+    assert changed >= 4
+    assert with_range(content, "nothing", (0, 1)) is None
+    assert with_range(content, tensor, (0, 0)) is None
 
 
 def test_rounding_lets_errors_undo_each_other():
