@@ -200,6 +200,21 @@ def test_bias_correction_brings_every_mean_back(tmp_path):
     assert off(corrected) < 0.2 * off(model)
 
 
+def test_a_lean_file_keeps_what_its_maker_put_there_and_no_line_of_the_source(tmp_path):
+    model = shortcut(tmp_path)
+    before = answers(model)
+    model.metadata_props.add(key="names", value="cat, dog")
+    model.metadata_props.add(key="onnx.infer", value="onnxruntime.quant")
+    model.doc_string = "made at home"
+    for part in (*model.graph.node, model.graph, model.graph.input[0], model.graph.initializer[0]):
+        part.metadata_props.add(key="pkg.torch.onnx.stack_trace", value="File /home/somebody/train.py")
+    leaner = storage.lean(model.SerializeToString())
+    assert b"somebody" not in leaner
+    assert b"at home" not in leaner
+    assert [(p.key, p.value) for p in onnx.load_from_string(leaner).metadata_props] == [("names", "cat, dog")]
+    np.testing.assert_array_equal(answers(leaner), before)
+
+
 @pytest.mark.parametrize("per_channel", [False, True])
 def test_a_range_changed_in_the_file_is_that_of_a_file_quantized_anew(tmp_path, per_channel):
     model = shortcut(tmp_path)
