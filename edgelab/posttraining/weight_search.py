@@ -22,10 +22,8 @@ FINALISTS = 2
 NEAR = 1.15
 """A finalist whose loss is above so many times the best one's once both are rounded is given up."""
 WIDER = 8
-TOLERATED = 0.003
-"""Layers are stored wider only where more than this share of the answers changed."""
-MOST_WIDER = 0.1
-"""The share of the weights that may be stored in 8 bits, where that helps."""
+MOST_WIDER = {0.1: 0.003, 0.2: 0.02}
+"""The share of the weights that may be stored in 8 bits where more than a share of the answers changed before."""
 HELPS = 0.85
 
 
@@ -120,33 +118,41 @@ def _widen(
     progress: Progress,
 ) -> _End:
     """Store in 8 bits the layers that cost most for their size, where much was lost."""
-    best = end.score
-    if best.agreement is None or 1 - best.agreement <= TOLERATED or len(wide) < 2:
-        return end
-    part = judge.part(PART)
     sizes = {name: int(np.prod(constant.dims)) for name, constant in constants(model).items()}
     weights = {layer.name: sizes[layer.weight] for layer in layers(model) if layer.name in wide}
-    room = MOST_WIDER * sum(weights.values())
+    part = judge.part(PART)
     few = {name: array[:SCREENED] for name, array in feeds.items()}
-    costs = {}
-    for name in progress("sensitive layers", [name for name, size in weights.items() if size <= room]):
-        # alone, all others in float: among rounded ones it has been fitted to their errors, and they to its own
-        alone = round_layers(model, few, {name: wide[name]}, per_channel=per_channel)
-        costs[name] = part(alone.model).loss / weights[name]
-    named: list[str] = []
-    for name in sorted(costs, key=lambda n: -costs[n]):
-        if costs[name] > 0 and sum(weights[n] for n in named) + weights[name] <= room:
-            named.append(name)
-    if not named:
-        return end
-    widths = {**wide, **dict.fromkeys(named, WIDER)}
-    wider = round_layers(
-        model, feeds, widths, per_channel=per_channel, progress=lambda items: progress("rounding again", items)
-    )
-    found = judge(wider.model)
-    taken = judge.improves(found, best, HELPS)
-    share = 100 * sum(weights[n] for n in named) / sum(weights.values())
-    which = ", ".join(named)
-    said = f"The layers that cost most for their size were stored in 8 bits, {share:.0f} % of the weights: {which}."
-    steps = (*end.steps, Step("8 bits where it costs most", taken, said, found))
-    return _End(wider, found, steps) if taken else _End(end.rounded, best, steps)
+    costs: dict[str, float] = {}
+    before: set[str] = set()
+    for share, tolerated in MOST_WIDER.items():
+        best = end.score
+        if best.agreement is None or 1 - best.agreement <= tolerated or len(wide) < 2:
+            break
+        room = share * sum(weights.values())
+        new = [name for name, size in weights.items() if size <= room and name not in costs]
+        for name in progress("sensitive layers", new):
+            # alone, all others in float: among rounded ones it has been fitted to their errors, and they to its own
+            alone = round_layers(model, few, {name: wide[name]}, per_channel=per_channel)
+            costs[name] = part(alone.model).loss / weights[name]
+        named: list[str] = []
+        for name in sorted(costs, key=lambda n: -costs[n]):
+            if costs[name] > 0 and sum(weights[n] for n in named) + weights[name] <= room:
+                named.append(name)
+        if not named or set(named) == before:
+            continue
+        widths = {**wide, **dict.fromkeys(named, WIDER)}
+        wider = round_layers(
+            model, feeds, widths, per_channel=per_channel, progress=lambda items: progress("rounding again", items)
+        )
+        found = judge(wider.model)
+        taken = judge.improves(found, best, HELPS)
+        stored = 100 * sum(weights[n] for n in named) / sum(weights.values())
+        which = ", ".join(named)
+        said = (
+            f"The layers that cost most for their size were stored in 8 bits, {stored:.0f} % of the weights: {which}."
+        )
+        name = "8 bits for more layers" if before else "8 bits where it costs most"
+        before = set(named)
+        steps = (*end.steps, Step(name, taken, said, found))
+        end = _End(wider, found, steps) if taken else _End(end.rounded, best, steps)
+    return end

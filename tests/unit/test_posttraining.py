@@ -386,15 +386,15 @@ def test_layers_that_cost_most_for_their_size_are_stored_in_8_bits(tmp_path, per
     model = model_of(net, tmp_path)
     judge = judge_of(model, feeds(model))
     found = search_weights(model, feeds(model), judge, per_channel=per_channel)
-    step = found.steps[-1]
-    assert step.name == "8 bits where it costs most"
+    step = next(s for s in found.steps if s.name == "8 bits where it costs most")
     assert step.taken
+    more = any(s.taken for s in found.steps if s.name == "8 bits for more layers")
     four_bits = next(s for s in found.steps if s.name == "adaptive rounding")
     assert found.score.noise < 0.7 * four_bits.score.noise
     sizes = dict.fromkeys([onnx.TensorProto.INT4, onnx.TensorProto.INT8], 0)
     for constant in onnx.load_from_string(found.content).graph.initializer:
         if constant.name.endswith("_quantized"):
             sizes[constant.data_type] += int(np.prod(constant.dims))
-    assert 0 < sizes[onnx.TensorProto.INT8] <= 0.1 * sum(sizes.values())
+    assert 0 < sizes[onnx.TensorProto.INT8] <= (0.2 if more else 0.1) * sum(sizes.values())
     small = graph.layers(model)[0].name
     assert small in step.said
