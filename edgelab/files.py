@@ -199,8 +199,17 @@ def refuse_to_replace(target: Path, *, overwrite: bool, inputs: Sequence[Path] =
     Raises
     ------
     BadFile
-        If something is there that must stay, or is of the other kind.
+        If something is there that must stay or is of the other kind, or its folder cannot be written: known before
+        the work whose result would be lost.
     """
+    try:
+        _refuse_unsafe(target, overwrite=overwrite, inputs=inputs, folder=folder)
+    except OSError as error:  # a name too long, a folder that cannot be looked into
+        raise BadFile(f"{target} could not be written ({error.strerror or error}); nothing was changed.") from None
+    _refuse_unwritable(target)
+
+
+def _refuse_unsafe(target: Path, *, overwrite: bool, inputs: Sequence[Path], folder: bool) -> None:
     if any(target == file or (target.exists() and file.exists() and target.samefile(file)) for file in inputs):
         raise BadFile(f"{target} is one of the files that are read; name another one to write.")
     if not folder:
@@ -216,3 +225,16 @@ def refuse_to_replace(target: Path, *, overwrite: bool, inputs: Sequence[Path] =
         raise BadFile(f"{target} holds one of the files that are read; name another folder to write.")
     if held and not overwrite:
         raise BadFile(f"{target} is there already; name another folder, or replace it with --overwrite.")
+
+
+def _refuse_unwritable(target: Path) -> None:
+    """Raise if no file can be made where ``target`` is to be, or where its missing folders would be made."""
+    folder = target.parent
+    try:
+        while not os.path.lexists(folder) and folder != folder.parent:
+            folder = folder.parent
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise BadFile(f"{target} could not be written ({reason}: {folder}); nothing was changed.") from None

@@ -125,11 +125,11 @@ def run_lab(
     notebook = read_notebook(copies.learners(lab)) if mine else build.solution(lab)
     values = parse_parameters(lab, notebook, parameters or {})
     folder = (paths.runs() / lab.slug) if out is None else expanded(out).resolve()
+    paths.ready(folder, *([] if out is None else ["choose another folder with --out"]))
     if out is not None:
         for ending in ("ipynb", "html", "json", "failed.ipynb"):
             refuse_to_replace(folder / f"{lab.slug}.{ending}", overwrite=overwrite)
     environment = {"EDGELAB_HOME": str(paths.home()), **({} if mine else {"EDGELAB_PROGRESS": "off"})}
-    paths.ready(folder, *([] if out is None else ["choose another folder with --out"]))
     with _staging(folder, lab) as staged:
         draft = staged / f"{lab.slug}.ipynb"
         started = time.perf_counter()

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from edgelab.posttraining.graph import Feeds, Floats, Layer, bias_of, layers, values, with_biases
+from edgelab.posttraining.graph import Feeds, Floats, Layer, bias_of, layers, up_to, values, with_biases
 from edgelab.posttraining.statistics import channel_statistics
 
 STAGES = 24
@@ -55,9 +55,8 @@ def correct_biases(
         quantized = onnx.load_from_string(quantize(corrected))
         outputs = {node.name: node.output[0] for node in quantized.graph.node}
         present = {layer.name: layer for layer in stage if layer.name in outputs}
-        means = channel_statistics(
-            quantized, feeds, {outputs[name]: axes[layer.y] for name, layer in present.items()}
-        ).mean
+        wished = {outputs[name]: axes[layer.y] for name, layer in present.items()}
+        means = channel_statistics(up_to(quantized, list(wished)), feeds, wished).mean
         known = values(corrected)
         biases = {
             name: bias_of(layer, known) + shift(wanted[layer.y], means[outputs[name]], layer, known)

@@ -175,12 +175,17 @@ def collect(model: Any, rounded: Any, feeds: Feeds, stage: Iterable[Layer]) -> d
     names = list(dict.fromkeys(layer.x for layer in able))
     totals: dict[str, list[Any]] = {}
     rng = np.random.default_rng(0)
-    pairs = zip(run(up_to(model, names), feeds, names), run(up_to(rounded, names), feeds, names), strict=True)
+    floats = run(up_to(model, names), feeds, names)
+    if rounded is model:  # nothing is rounded yet: one run serves both
+        pairs: Iterable[Any] = ((batch, batch) for batch in floats)
+    else:
+        pairs = zip(floats, run(up_to(rounded, names), feeds, names), strict=True)
     for one, other in pairs:
         for layer in able:
             at = names.index(layer.x)
             places = Patches(layer, nodes[layer.name], sizes[layer.weight], one[at].shape, rng)
-            x, x_q = (patches_of(array[at], places) for array in (one, other))
+            x = patches_of(one[at], places)
+            x_q = x if one is other else patches_of(other[at], places)
             entry = [x_q.swapaxes(1, 2) @ x_q, x.swapaxes(1, 2) @ x_q, x.sum(axis=1), x_q.sum(axis=1), x.shape[1]]
             kept = totals.get(layer.name)
             totals[layer.name] = entry if kept is None else [a + b for a, b in zip(kept, entry, strict=True)]

@@ -17,8 +17,9 @@ from edgelab.posttraining.dead import still
 from edgelab.posttraining.equalisation import equalise
 from edgelab.posttraining.graph import Feeds, layers
 from edgelab.posttraining.judge import Judge, Score
+from edgelab.posttraining.ranges import WORTH, choose_ranges
 from edgelab.posttraining.rounding import round_layers
-from edgelab.posttraining.static import WORTH, Static, choose_ranges, most_sensitive, ranges_of
+from edgelab.posttraining.static import Static, most_sensitive, ranges_of
 from edgelab.posttraining.statistics import channel_statistics
 
 METHODS = ("minmax", "mse", "percentile")

@@ -1,11 +1,11 @@
-"""Weights and activations in 8 bits: ONNX Runtime's quantizer on a model in memory, and ranges tensor by tensor."""
+"""Weights and activations in 8 bits: ONNX Runtime's quantizer on a model in memory."""
 
 from __future__ import annotations
 
 import contextlib
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,6 @@ from edgelab.compress.ptq import TensorRanges, collect_ranges, quantize_static
 from edgelab.errors import BadInput, EdgelabError
 from edgelab.posttraining.graph import Feeds, layers, without_unused
 from edgelab.posttraining.judge import Judge, Score
-
-WORTH = 0.98
-"""A range is changed only if the divergence falls below this share of what it was: less is chance."""
 
 
 @dataclass(frozen=True)
@@ -99,49 +96,6 @@ def _unnamed(file: Path) -> Iterator[None]:
         raise type(error)(str(error).replace(str(file), "the network")) from error
 
 
-def choose_ranges(
-    quantize: Callable[[TensorRanges], bytes],
-    candidates: Mapping[str, TensorRanges],
-    start: str,
-    judge: Judge,
-    *,
-    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
-) -> tuple[TensorRanges, Score, dict[str, str]]:
-    """Tensor by tensor, take the range of the method whose quantized network diverges least, all others held.
-
-    Parameters
-    ----------
-    quantize
-        From ranges to the quantized model.
-    candidates
-        The ranges by each method, of one network.
-    start
-        The method to start from.
-    judge
-        Measures the divergence.
-    progress
-        Wraps the list of tensors.
-
-    Returns
-    -------
-    tuple
-        The ranges, their score, and for each tensor that changed the method.
-    """
-    best = candidates[start]
-    kept = judge(quantize(best))
-    changed: dict[str, str] = {}
-    for tensor in progress(list(best.ranges)):
-        for method, other in candidates.items():
-            if tensor not in other.ranges or _alike(other.ranges[tensor], best.ranges[tensor]):
-                continue
-            tried = replace(best, ranges={**best.ranges, tensor: other.ranges[tensor]})
-            found = judge(quantize(tried))
-            if found.loss < WORTH * kept.loss:
-                best, kept = tried, found
-                changed[tensor] = method
-    return replace(best, method="by layer") if changed else best, kept, changed
-
-
 def most_sensitive(
     quantize: Callable[[str], bytes],
     nodes: Sequence[str],
@@ -160,8 +114,3 @@ def most_sensitive(
         raise BadInput("There is no node that could stay in float.")
     best = min(scores, key=lambda name: scores[name].loss)
     return best, scores[best]
-
-
-def _alike(one: tuple[float, float], other: tuple[float, float]) -> bool:
-    span = max(one[1] - one[0], 1e-30)
-    return abs(one[0] - other[0]) < 0.005 * span and abs(one[1] - other[1]) < 0.005 * span

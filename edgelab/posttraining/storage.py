@@ -18,6 +18,8 @@ from edgelab.quiet import first_line, silenced
 
 OPSET = 21
 """The first operator set with 4-bit integers."""
+EXPORTERS = ("pkg.", "onnx.", "namespace")
+"""How the keys begin under which exporters and quantizers leave notes."""
 
 
 def store(model: Any, weights: Mapping[str, Rounded]) -> bytes:
@@ -66,10 +68,16 @@ def lean(content: bytes) -> bytes:
         return content
     kept = [o for o in model.opset_import if o.domain in used or o.domain in ("", "ai.onnx")]
     kept = [onnx.OperatorSetIdProto.FromString(o.SerializeToString()) for o in kept]
-    del model.opset_import[:], model.graph.value_info[:], model.metadata_props[:]
+    del model.opset_import[:], model.graph.value_info[:]
     model.opset_import.extend(kept)
-    for part in (model, model.graph, *model.graph.node):
+    graph = model.graph
+    own = [(entry.key, entry.value) for entry in model.metadata_props if not entry.key.startswith(EXPORTERS)]
+    for part in (model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
         part.ClearField("doc_string")
+        if "metadata_props" in part.DESCRIPTOR.fields_by_name:  # each node's line of the source, for example
+            part.ClearField("metadata_props")
+    for key, value in own:  # class names and the like, which whoever made the file put there
+        model.metadata_props.add(key=key, value=value)
     leaner: bytes = model.SerializeToString()
     return leaner
 

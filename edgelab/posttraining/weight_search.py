@@ -19,11 +19,11 @@ SCREENED = 128
 """Items of the calibration set on which the variants are compared; the best is rounded anew on all."""
 FINALISTS = 2
 """So many of the variants are carried to the end; what a coarse comparison puts first need not end first."""
+NEAR = 1.15
+"""A finalist whose loss is above so many times the best one's once both are rounded is given up."""
 WIDER = 8
-TOLERATED = 0.003
-"""Layers are stored wider only where more than this share of the answers changed."""
-MOST_WIDER = 0.1
-"""The share of the weights that may be stored in 8 bits, where that helps."""
+MOST_WIDER = {0.1: 0.003, 0.2: 0.02}
+"""The share of the weights that may be stored in 8 bits where more than a share of the answers changed before."""
 HELPS = 0.85
 
 
@@ -64,8 +64,14 @@ def search_weights(
         rounded = round_layers(variant.model, screen, wide, per_channel=per_channel)
         tried.append((judge(rounded.model), variant))
     finalists = [variant for _, variant in sorted(tried, key=lambda entry: entry[0].loss)[:FINALISTS]]
-    ends = [_to_the_end(one.model, feeds, judge, wide, per_channel, progress) for one in finalists]
-    end, variant = min(zip(ends, finalists, strict=True), key=lambda one: one[0].score.loss)
+    ends = [(_round(one.model, feeds, judge, wide, per_channel, progress), one) for one in finalists]
+    most = NEAR * min(end.score.loss for end, _ in ends)
+    ends = [
+        (_widen(one.model, feeds, judge, end, wide, per_channel, progress), one)
+        for end, one in ends
+        if end.score.loss <= most
+    ]
+    end, variant = min(ends, key=lambda pair: pair[0].score.loss)
     steps = [Step(v.name, v is variant, v.said, score) for score, v in tried]
     content = store(end.rounded.model, end.rounded.weights)
     return Found(content, variant.model, (*steps, *end.steps), tuple(exclude), judge(content))
@@ -80,10 +86,10 @@ class _End:
     steps: tuple[Step, ...]
 
 
-def _to_the_end(
+def _round(
     model: Any, feeds: Feeds, judge: Judge, wide: Mapping[str, int], per_channel: bool, progress: Progress
 ) -> _End:
-    """Round one variant on all items, and store in 8 bits the layers that cost most."""
+    """Round one variant on all items, to the nearest or adaptively."""
     nearest = round_layers(model, feeds, wide, per_channel=per_channel, adaptive=False)
     plain = judge(nearest.model)
     rounded = round_layers(
@@ -99,7 +105,6 @@ def _to_the_end(
     steps.append(Step("adaptive rounding", adaptive, said, best))
     if not adaptive:
         rounded, best = nearest, plain
-    rounded, best = _widen(model, feeds, judge, rounded, best, wide, per_channel, steps, progress)
     return _End(rounded, best, tuple(steps))
 
 
@@ -107,40 +112,47 @@ def _widen(
     model: Any,
     feeds: Feeds,
     judge: Judge,
-    rounded: RoundedModel,
-    best: Score,
+    end: _End,
     wide: Mapping[str, int],
     per_channel: bool,
-    steps: list[Step],
     progress: Progress,
-) -> tuple[RoundedModel, Score]:
+) -> _End:
     """Store in 8 bits the layers that cost most for their size, where much was lost."""
-    if best.agreement is None or 1 - best.agreement <= TOLERATED or len(wide) < 2:
-        return rounded, best
-    part = judge.part(PART)
     sizes = {name: int(np.prod(constant.dims)) for name, constant in constants(model).items()}
     weights = {layer.name: sizes[layer.weight] for layer in layers(model) if layer.name in wide}
-    room = MOST_WIDER * sum(weights.values())
+    part = judge.part(PART)
     few = {name: array[:SCREENED] for name, array in feeds.items()}
-    costs = {}
-    for name in progress("sensitive layers", [name for name, size in weights.items() if size <= room]):
-        # alone, all others in float: among rounded ones it has been fitted to their errors, and they to its own
-        alone = round_layers(model, few, {name: wide[name]}, per_channel=per_channel)
-        costs[name] = part(alone.model).loss / weights[name]
-    named: list[str] = []
-    for name in sorted(costs, key=lambda n: -costs[n]):
-        if costs[name] > 0 and sum(weights[n] for n in named) + weights[name] <= room:
-            named.append(name)
-    if not named:
-        return rounded, best
-    widths = {**wide, **dict.fromkeys(named, WIDER)}
-    wider = round_layers(
-        model, feeds, widths, per_channel=per_channel, progress=lambda items: progress("rounding again", items)
-    )
-    found = judge(wider.model)
-    taken = judge.improves(found, best, HELPS)
-    share = 100 * sum(weights[n] for n in named) / sum(weights.values())
-    which = ", ".join(named)
-    said = f"The layers that cost most for their size were stored in 8 bits, {share:.0f} % of the weights: {which}."
-    steps.append(Step("8 bits where it costs most", taken, said, found))
-    return (wider, found) if taken else (rounded, best)
+    costs: dict[str, float] = {}
+    before: set[str] = set()
+    for share, tolerated in MOST_WIDER.items():
+        best = end.score
+        if best.agreement is None or 1 - best.agreement <= tolerated or len(wide) < 2:
+            break
+        room = share * sum(weights.values())
+        new = [name for name, size in weights.items() if size <= room and name not in costs]
+        for name in progress("sensitive layers", new):
+            # alone, all others in float: among rounded ones it has been fitted to their errors, and they to its own
+            alone = round_layers(model, few, {name: wide[name]}, per_channel=per_channel)
+            costs[name] = part(alone.model).loss / weights[name]
+        named: list[str] = []
+        for name in sorted(costs, key=lambda n: -costs[n]):
+            if costs[name] > 0 and sum(weights[n] for n in named) + weights[name] <= room:
+                named.append(name)
+        if not named or set(named) == before:
+            continue
+        widths = {**wide, **dict.fromkeys(named, WIDER)}
+        wider = round_layers(
+            model, feeds, widths, per_channel=per_channel, progress=lambda items: progress("rounding again", items)
+        )
+        found = judge(wider.model)
+        taken = judge.improves(found, best, HELPS)
+        stored = 100 * sum(weights[n] for n in named) / sum(weights.values())
+        which = ", ".join(named)
+        said = (
+            f"The layers that cost most for their size were stored in 8 bits, {stored:.0f} % of the weights: {which}."
+        )
+        name = "8 bits for more layers" if before else "8 bits where it costs most"
+        before = set(named)
+        steps = (*end.steps, Step(name, taken, said, found))
+        end = _End(wider, found, steps) if taken else _End(end.rounded, best, steps)
+    return end

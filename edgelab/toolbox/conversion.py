@@ -297,12 +297,9 @@ def _check_request(
 def _workspace(target: Path) -> Iterator[Path]:
     """A folder among the system's temporary ones, gone afterwards; a run that is killed leaves nothing by the target.
 
-    That a file can be written beside the target is tried first, before minutes go into it.
+    That a file can be written beside the target has been tried; its folder is made when there is something to put in.
     """
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=target.parent):
-            pass
         folder = tempfile.TemporaryDirectory(prefix="edgelab-convert-", ignore_cleanup_errors=True)
     except OSError as error:
         raise BadFile(f"{target} could not be written ({error.strerror or error}); nothing was changed.") from error

@@ -176,6 +176,31 @@ def test_the_rule_itself(tmp_path):
         refuse_to_replace(there, overwrite=True, folder=True)
 
 
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_folder_that_takes_no_file_is_found_before_the_work(tmp_path, folder):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    for below in ("file/new", "file/not/there/new", "dangling/new", "x" * 300, "x" * 300 + "/new"):
+        with pytest.raises(BadFile, match=r"could not be written \(.+\); nothing was changed\.$"):
+            refuse_to_replace(tmp_path / below, overwrite=True, folder=folder)
+    refuse_to_replace(tmp_path / "not" / "there" / "new", overwrite=False, folder=folder)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "file"]
+
+
+@pytest.mark.parametrize(("verb", "option"), [key for key in OUTPUTS if key[0] != "run"], ids=" ".join)
+def test_every_verb_finds_it_before_the_work(home, capfd, monkeypatch, verb, option):
+    words, name = TRIALS[verb, option]
+    words = filled(home, words)
+    (home / "file").write_text("mine", encoding="utf-8")
+    before = listing(home)
+    monkeypatch.setattr(files, "writing", lambda *_: pytest.fail("the work was done before"))
+    assert cli.main([*verb.split(), *words, option, f"file/{Path(name).parts[0]}"]) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert re.fullmatch(r"file/\S+ could not be written \(Not a directory: \S+\); nothing was changed\.\n", err)
+    assert listing(home) == before
+
+
 @pytest.mark.parametrize("writes", [firmware._appearing, writing_package])
 @pytest.mark.parametrize("there", [False, True])
 def test_a_link_to_a_folder_stays_a_link(tmp_path, writes, there):

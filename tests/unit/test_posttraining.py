@@ -1,6 +1,7 @@
 """Steps after training, each against a closed form or a count by hand."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -15,6 +16,7 @@ from edgelab.posttraining import channels, clips, dead, equalisation, graph, rou
 from edgelab.posttraining.bias import correct_biases
 from edgelab.posttraining.judge import Judge, Score, judge_of, score
 from edgelab.posttraining.noise import looks_unreal
+from edgelab.posttraining.ranges import with_range
 from edgelab.posttraining.search import search_static
 from edgelab.posttraining.static import Static, ranges_of
 from edgelab.posttraining.statistics import channel_statistics
@@ -198,6 +200,44 @@ def test_bias_correction_brings_every_mean_back(tmp_path):
     assert off(corrected) < 0.2 * off(model)
 
 
+def test_a_lean_file_keeps_what_its_maker_put_there_and_no_line_of_the_source(tmp_path):
+    model = shortcut(tmp_path)
+    before = answers(model)
+    model.metadata_props.add(key="names", value="cat, dog")
+    model.metadata_props.add(key="onnx.infer", value="onnxruntime.quant")
+    model.doc_string = "made at home"
+    for part in (*model.graph.node, model.graph, model.graph.input[0], model.graph.initializer[0]):
+        part.metadata_props.add(key="pkg.torch.onnx.stack_trace", value="File /home/somebody/train.py")
+    leaner = storage.lean(model.SerializeToString())
+    assert b"somebody" not in leaner
+    assert b"at home" not in leaner
+    assert [(p.key, p.value) for p in onnx.load_from_string(leaner).metadata_props] == [("names", "cat, dog")]
+    np.testing.assert_array_equal(answers(leaner), before)
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_a_range_changed_in_the_file_is_that_of_a_file_quantized_anew(tmp_path, per_channel):
+    model = shortcut(tmp_path)
+    static, ranges = Static(per_channel), ranges_of(model, feeds(model), "minmax")
+    content = static(model, ranges)
+    changed = 0
+    for tensor, (low, high) in ranges.ranges.items():
+        other = (0.4 * low, 0.5 * high)
+        anew = static(model, replace(ranges, ranges={**ranges.ranges, tensor: other}))
+        fast = with_range(content, tensor, other)
+        if fast is None:  # the last layer answers with real numbers
+            np.testing.assert_array_equal(answers(anew), answers(content))
+            continue
+        one, two = (graph.values(onnx.load_from_string(each)) for each in (anew, fast))
+        for name, array in one.items():
+            off = 0 if array.dtype.kind == "f" else 1  # an integer may be rounded the other way
+            np.testing.assert_allclose(two[name].astype(float), array.astype(float), rtol=1e-5, atol=off)
+        changed += 1
+    assert changed >= 4
+    assert with_range(content, "nothing", (0, 1)) is None
+    assert with_range(content, tensor, (0, 0)) is None
+
+
 def test_rounding_lets_errors_undo_each_other():
     # two inputs that are always equal: 0.4 + 0.4 is nearer to 1 + 0 than to 0 + 0
     inner = np.array([[[1.0, 1.0], [1.0, 1.0]]]) + 1e-3 * np.eye(2)
@@ -346,15 +386,15 @@ def test_layers_that_cost_most_for_their_size_are_stored_in_8_bits(tmp_path, per
     model = model_of(net, tmp_path)
     judge = judge_of(model, feeds(model))
     found = search_weights(model, feeds(model), judge, per_channel=per_channel)
-    step = found.steps[-1]
-    assert step.name == "8 bits where it costs most"
+    step = next(s for s in found.steps if s.name == "8 bits where it costs most")
     assert step.taken
+    more = any(s.taken for s in found.steps if s.name == "8 bits for more layers")
     four_bits = next(s for s in found.steps if s.name == "adaptive rounding")
     assert found.score.noise < 0.7 * four_bits.score.noise
     sizes = dict.fromkeys([onnx.TensorProto.INT4, onnx.TensorProto.INT8], 0)
     for constant in onnx.load_from_string(found.content).graph.initializer:
         if constant.name.endswith("_quantized"):
             sizes[constant.data_type] += int(np.prod(constant.dims))
-    assert 0 < sizes[onnx.TensorProto.INT8] <= 0.1 * sum(sizes.values())
+    assert 0 < sizes[onnx.TensorProto.INT8] <= (0.2 if more else 0.1) * sum(sizes.values())
     small = graph.layers(model)[0].name
     assert small in step.said
