@@ -533,7 +533,7 @@ MADE_UP = [
     (
         "start",
         "recap",
-        (reading(5.0, 4.0, 6.0), reading(1.1, 0.9, 1.3), {1: reading(2.5), 8: reading(0.9)}),
+        (reading(5.0, 4.0, 6.0), reading(1.1, 0.9, 1.3), {1: reading(2.5), 16: reading(0.9)}),
         ["took longer than a usual one, 5.00x", "cannot be told", "0.90 to 2.50 times as fast"],
         ["not shown", "no slower", "the p99 was above"],
     ),
