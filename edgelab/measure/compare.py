@@ -90,7 +90,7 @@ def compare(
     for name, value in (("max_loss", max_loss), ("max_slowdown", max_slowdown)):
         check_limit(name, value)
     paths = [expanded(reference), *map(expanded, models)]
-    settings = {} if timeout is None else {"timeout": timeout}
+    settings: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
     with ExitStack() as stack:
         engines = [stack.enter_context(open_engine(path, threads=threads, **settings)) for path in paths]
         given = source_of(paths, engines, data, feed or FeedOptions(), seed)
