@@ -1032,10 +1032,12 @@ def finding_cosine(losses, ready, good, random):
     if worst:
         text = f"Of the files with a cosine above 0.995 on noise, the one calibrated on {worst} loses most: {losses[worst].figure()}. "
     low = min(random, key=lambda kind: random[kind])
-    text += f"The teacher's file that was calibrated on images (its loss: {losses[good].figure()}) has a cosine of {random[low]:.3f} on {low}"
+    text += f"The teacher's file that was calibrated on images has a cosine of {random[low]:.3f} on {low}"
     if random[low] > 0.995:
-        return f"{text}, and is called ready whatever the random inputs."
-    return f"{text}: called not ready, by random inputs that were drawn another way."
+        text += ", and is called ready whatever the random inputs"
+    else:
+        text += ": called not ready, by random inputs that were drawn another way"
+    return f"{text}. What it loses on images: {losses[good].figure()}."
 
 
 at = list(trial).index("images")
