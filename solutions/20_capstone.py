@@ -599,6 +599,9 @@ def _(c, best_orders):
             rest,
             tested=f"who cannot be told from the best, {tested}",
             mistakes={
+                "4.303 and the root of 3 belong to three seeds: t is an argument, n the number of seeds": keep(
+                    table, t, of_three
+                )[1],
                 "the seeds were not paired: take the differences seed by seed": keep(
                     table, t, unpaired
                 )[1],
@@ -612,9 +615,6 @@ def _(c, best_orders):
                     1
                 ],
                 "the root is that of n, and not of n - 1": keep(table, t, fewer)[1],
-                "4.303 and the root of 3 belong to three seeds: t is an argument, n the number of seeds": keep(
-                    table, t, of_three
-                )[1],
                 "these are the ones that are told from the best": sorted(
                     set(everyone) - set(rest)
                 ),
@@ -1032,10 +1032,12 @@ def finding_cosine(losses, ready, good, random):
     if worst:
         text = f"Of the files with a cosine above 0.995 on noise, the one calibrated on {worst} loses most: {losses[worst].figure()}. "
     low = min(random, key=lambda kind: random[kind])
-    text += f"The teacher's file that was calibrated on images (its loss: {losses[good].figure()}) has a cosine of {random[low]:.3f} on {low}"
+    text += f"The teacher's file that was calibrated on images has a cosine of {random[low]:.3f} on {low}"
     if random[low] > 0.995:
-        return f"{text}, and is called ready whatever the random inputs."
-    return f"{text}: called not ready, by random inputs that were drawn another way."
+        text += ", and is called ready whatever the random inputs"
+    else:
+        text += ": called not ready, by random inputs that were drawn another way"
+    return f"{text}. What it loses on images: {losses[good].figure()}."
 
 
 at = list(trial).index("images")
@@ -1321,6 +1323,7 @@ def _(c, choose_device):
         row("unknown time", True, None, 0.1),
         row("unknown energy", True, 5.0, None),
         row("quick", True, 10.0, 4.0),
+        row("instant", True, 2.0, 120.0),
     ]
     late = float(c.rng.uniform(20, 60))
     drawn = [
@@ -1328,7 +1331,7 @@ def _(c, choose_device):
         for i, (s, e) in enumerate(c.rng.uniform(1, 100, (9, 2)))
     ]
     for rows, deadline, tested in (
-        (base, 100.0, "eight devices, two with unknown figures"),
+        (base, 100.0, "nine devices, two with unknown figures"),
         ([base[2], base[3]], 100.0, "a device exactly at the deadline"),
         (drawn, late, "nine devices"),
         ([base[0], base[3], base[4]], 5.0, "no device that keeps the deadline"),
@@ -2396,7 +2399,7 @@ finding(finding_recap_ready, passing, trial_loss, most_lost)
 # ## Sources
 #
 # - Zhou and Shen, *Prune-Quantize-Distill: An Ordered Pipeline for Efficient Neural Network Compression*, 2026: [arXiv:2604.04988](https://arxiv.org/abs/2604.04988) (the order as an experiment, with training in every step).
-# - Elhakki, *Making Models 10x Smaller: Quantization, Pruning, and Knowledge Distillation*, 2024: [ossamaelhakki.com](https://ossamaelhakki.com/en/blog/model-compression-quantization-pruning) (quoted above).
+# - Elhakki, *Making Models <span class="given" title="the title of the article">10x</span> Smaller: Quantization, Pruning, and Knowledge Distillation*, 2024: [ossamaelhakki.com](https://ossamaelhakki.com/en/blog/model-compression-quantization-pruning) (quoted above).
 # - *Practical Guide to AI Model Compression*, 2025: [polyglotsoft.dev](https://polyglotsoft.dev/en/blog/ai-model-optimization-guide) (quoted above).
 # - *Model Optimization for Edge Deployment*: [machinefi.com](https://machinefi.com/learn/model-optimization-edge-deployment) (quoted above).
 # - A tool that validates an INT8 file on random inputs: [kenosis-cli, validate.rs](https://docs.rs/crate/kenosis-cli/1.2.0/source/src/commands/validate.rs); a gate of 0.995 before INT8 may be merged:
