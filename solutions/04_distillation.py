@@ -76,8 +76,9 @@ from edgelab.data.logs import decode
 from edgelab.engines import open_engine
 from edgelab.measure import latency, quality
 from edgelab.nets import text
-from edgelab.toolbox import TeacherFile, distill, distill_figures, distill_text
-from edgelab.toolbox.distill_readings import FEATURES, MadeAhead
+from edgelab.ahead import distill_figures, distill_text
+from edgelab.toolbox import TeacherFile, distill
+from edgelab.ahead.distill_readings import FEATURES, MadeAhead
 
 begin("distillation")
 torch.set_num_threads(threads)
@@ -2417,7 +2418,7 @@ finding(finding_features, feature_gains)
 
 # %% [markdown]
 # Do you trust figures that somebody else made? Choose a condition and a seed, and press: the two students are trained here and held against those of the table; a progress bar shows how far it is. The whole table, in a terminal:
-# `uv run python -m edgelab.toolbox.distill_figures --anew --file FILE`.
+# `uv run python -m edgelab.ahead.distill_figures --anew --file FILE`.
 
 
 # %%

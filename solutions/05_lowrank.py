@@ -75,7 +75,8 @@ from edgelab.measure import latency, quality
 from edgelab.slim import lowrank, prune_train
 from edgelab.slim import lowrank_plain as plain
 from edgelab.slim.lowrank_files import read_matrices
-from edgelab.toolbox import distill_text, lowrank_figures, what_ran
+from edgelab.ahead import distill_text, lowrank_figures
+from edgelab.toolbox import what_ran
 
 begin("lowrank")
 torch.set_num_threads(threads)
@@ -2057,7 +2058,7 @@ ui.show(figure, alt=f"A curve for each network. {title}.")
 
 # %% [markdown]
 # Do you trust figures that somebody else made? Choose a network and a seed, and press: it is trained here, cut, trained on, and held against the table. All of it, in a terminal:
-# `uv run python -m edgelab.toolbox.lowrank_figures --anew`.
+# `uv run python -m edgelab.ahead.lowrank_figures --anew`.
 
 
 # %%

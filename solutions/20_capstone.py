@@ -79,8 +79,9 @@ from edgelab.mcu.fit import fit
 from edgelab.measure import latency, load_arrays, quality, save_arrays, stats
 from edgelab.ota import Fault
 from edgelab.ota.fleet_rollout import sketch
-from edgelab.toolbox import capstone as plain
-from edgelab.toolbox import capstone_figures, quantize, what_ran
+from edgelab.ahead import capstone as plain
+from edgelab.ahead import capstone_figures
+from edgelab.toolbox import quantize, what_ran
 from edgelab.toolbox.operator_matrix import operators
 from edgelab.toolbox.quantizing import halves
 
@@ -682,7 +683,7 @@ finding(
 )
 
 # %% [markdown]
-# Do you trust figures that somebody else made? Choose an order and a seed, and press: it is made anew here, which takes a minute or more, and stands beside the one of the table. All of them, in a terminal: `uv run python -m edgelab.toolbox.capstone_figures --anew --file FILE`.
+# Do you trust figures that somebody else made? Choose an order and a seed, and press: it is made anew here, which takes a minute or more, and stands beside the one of the table. All of them, in a terminal: `uv run python -m edgelab.ahead.capstone_figures --anew --file FILE`.
 
 
 # %%

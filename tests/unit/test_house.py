@@ -20,7 +20,7 @@ FLOORS = [
     {"measure"},
     {"golden"},
     {"mcu", "federated", "privacy", "ota", "field"},
-    {"toolbox"},
+    {"toolbox", "ahead"},
     {"course", "ui"},
     {"cli", "__main__"},
 ]

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from edgelab import nets, toolbox
+from edgelab.ahead import distill_figures as figures
 from edgelab.convert.onnx import export
 from edgelab.engines import open_engine
 from edgelab.errors import BadInput
 from edgelab.measure.inspect import inspect_model
 from edgelab.slim.distill_training import Recipe
-from edgelab.toolbox import distill_figures as figures
 from tests.distill_networks import Small, toy
 
 

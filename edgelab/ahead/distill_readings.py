@@ -26,7 +26,7 @@ FEWEST_SEEDS = 3
 
 @dataclass(frozen=True)
 class MadeAhead:
-    """The figures of a file that `edgelab.toolbox.distill_figures` wrote.
+    """The figures of a file that `edgelab.ahead.distill_figures` wrote.
 
     Examples
     --------
@@ -49,7 +49,7 @@ class MadeAhead:
         """
         content = read_json(path)
         if not isinstance(content, dict) or not {"runs", "date", "machine"} <= set(content):
-            raise BadFile(f"{path} holds no figures of distillation: make them with edgelab.toolbox.distill_figures.")
+            raise BadFile(f"{path} holds no figures of distillation: make them with edgelab.ahead.distill_figures.")
         return cls(content)
 
     def seeds(self, condition: str, method: str) -> dict[int, dict[str, Any]]:

@@ -1,6 +1,6 @@
 """The figures of the lab `capstone` that take longer than a lab may: the order of the steps, three seeds, made ahead.
 
-``python -m edgelab.toolbox.capstone_figures`` makes what is missing and writes the file after each run; ``--anew``
+``python -m edgelab.ahead.capstone_figures`` makes what is missing and writes the file after each run; ``--anew``
 starts over. Every order begins with the same large network and ends with `FINAL_MACS` multiply-accumulates or fewer, as
 an int8 file, so that only the way differs. The steps are D (a new, narrower network learns from the large one), P
 (filters are taken out, and the network is trained on) and Q (int8).

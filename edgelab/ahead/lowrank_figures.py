@@ -1,6 +1,6 @@
 """Figures of low-rank factorisation that take longer than a lab may: made ahead, kept as JSON, made again on demand.
 
-``python -m edgelab.toolbox.lowrank_figures`` makes every run that the file does not hold yet and saves after each; with
+``python -m edgelab.ahead.lowrank_figures`` makes every run that the file does not hold yet and saves after each; with
 ``--anew`` it forgets them first. A run cuts the large layers of a trained network until they hold so many times fewer
 weights, as it stands and trained on, and keeps which test items came out right.
 """
@@ -24,6 +24,7 @@ from scipy.special import ndtri, stdtrit
 from torch import nn
 
 from edgelab import data, nets
+from edgelab.ahead import distill_text
 from edgelab.data.dataset import Dataset, Split
 from edgelab.errors import BadInput
 from edgelab.files import write_json
@@ -31,7 +32,6 @@ from edgelab.nets import ahead
 from edgelab.nets.ahead import Run, here, made_on, selected
 from edgelab.reading import Reading
 from edgelab.slim import lowrank, prune_train
-from edgelab.toolbox import distill_text
 
 FILE = Path(__file__).parent / "made" / "lowrank.json"
 SEEDS = tuple(range(10))
@@ -333,7 +333,7 @@ def _seeded(seed: int, into: int, classes: int, hidden: tuple[int, ...]) -> nn.S
 
 def _save(path: Path, runs: list[Run]) -> None:
     recipe = {
-        "program": "python -m edgelab.toolbox.lowrank_figures",
+        "program": "python -m edgelab.ahead.lowrank_figures",
         "tasks": {
             name: {"layers": list(task.layers), "training": task.training, "trained_on": task.trained_on}
             for name, task in TASKS.items()

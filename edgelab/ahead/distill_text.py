@@ -1,6 +1,6 @@
 """The text part of the lab `distillation`, made ahead: a transformer that sorts device logs teaches a smaller one.
 
-``python -m edgelab.toolbox.distill_text`` makes what is missing: the teacher, the teacher with ever fewer heads, and
+``python -m edgelab.ahead.distill_text`` makes what is missing: the teacher, the teacher with ever fewer heads, and
 five students of each kind: with all labels and with few, with hard labels, soft targets, and windows that only the
 teacher has answered. The file is written after each run, the networks beside it.
 """
@@ -21,6 +21,8 @@ import torch
 from numpy.typing import NDArray
 
 from edgelab import data, nets
+from edgelab.ahead.distill_figures import HARD
+from edgelab.ahead.distill_readings import UNLABELLED, MadeAhead
 from edgelab.convert.onnx import export
 from edgelab.data.dataset import Dataset
 from edgelab.data.logs import LENGTH, vocabulary
@@ -30,8 +32,6 @@ from edgelab.nets.ahead import keep_weights
 from edgelab.nets.checkpoints import accuracy, read_weights
 from edgelab.nets.text import TextClassifier, head_importance, prune_heads
 from edgelab.slim.distill_training import Answers, Recipe, ask, teach
-from edgelab.toolbox.distill_figures import HARD
-from edgelab.toolbox.distill_readings import UNLABELLED, MadeAhead
 
 FILE = Path(__file__).parent / "made" / "distillation_text.json"
 TASK = "device logs"
@@ -205,7 +205,7 @@ def _empty() -> dict[str, Any]:
         "date": "",
         "machine": "",
         "recipe": {
-            "program": "python -m edgelab.toolbox.distill_text",
+            "program": "python -m edgelab.ahead.distill_text",
             "data": "edgelab.data.device_logs(seed=0)",
             "teacher": TEACHER,
             "trained_on": TRAIN_ON,

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from edgelab import nets
+from edgelab.ahead import capstone, capstone_figures
 from edgelab.errors import BadFile, BadInput
 from edgelab.measure import stats
 from edgelab.nets import ahead
-from edgelab.toolbox import capstone, capstone_figures
 
 
 @pytest.mark.parametrize(("right", "items"), [(0, 30), (17, 20), (20, 20), (850, 1000)])

@@ -1,6 +1,6 @@
 """The figures of the lab `distillation` that take longer than a lab may: five seeds of each student, made ahead.
 
-``python -m edgelab.toolbox.distill_figures`` makes what is missing and writes the file after each run; ``--anew``
+``python -m edgelab.ahead.distill_figures`` makes what is missing and writes the file after each run; ``--anew``
 starts over. Every student has the same shape and the same seeds in all conditions, and takes as many steps, whether
 its labels are few or many.
 """
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgelab import data, nets
+from edgelab.ahead.distill_readings import FEATURES, UNLABELLED, MadeAhead
 from edgelab.data.dataset import Dataset
 from edgelab.errors import BadInput
 from edgelab.files import read_json, write_json
@@ -29,7 +30,6 @@ from edgelab.nets import ahead
 from edgelab.nets.ahead import keep_weights
 from edgelab.nets.checkpoints import accuracy
 from edgelab.slim.distill_training import Answers, Recipe, ask, teach
-from edgelab.toolbox.distill_readings import FEATURES, UNLABELLED, MadeAhead
 
 FILE = Path(__file__).parent / "made" / "distillation.json"
 SEEDS = (0, 1, 2, 3, 4)
@@ -288,7 +288,7 @@ def _empty() -> dict[str, Any]:
         "date": "",
         "machine": "",
         "recipe": {
-            "program": "python -m edgelab.toolbox.distill_figures",
+            "program": "python -m edgelab.ahead.distill_figures",
             "seeds": list(SEEDS),
             "wrong": WRONG,
             "tasks": {

@@ -10,9 +10,9 @@ from scipy import stats as reference
 from torch import nn
 
 from edgelab import data
+from edgelab.ahead import lowrank_figures as figures
 from edgelab.errors import BadFile, BadInput
 from edgelab.slim import lowrank
-from edgelab.toolbox import lowrank_figures as figures
 
 
 def run(task, seed, times, right, *, trained=False):

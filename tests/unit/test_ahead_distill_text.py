@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from edgelab import data, nets
+from edgelab.ahead import distill_text
+from edgelab.ahead.distill_readings import UNLABELLED, MadeAhead
 from edgelab.files import read_json
 from edgelab.slim.distill_training import Answers
-from edgelab.toolbox import distill_text
-from edgelab.toolbox.distill_readings import UNLABELLED, MadeAhead
 
 STORED = read_json(distill_text.FILE)
 

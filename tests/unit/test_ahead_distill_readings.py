@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats as reference
 
+from edgelab.ahead import distill_figures as figures
+from edgelab.ahead.distill_readings import MadeAhead
 from edgelab.errors import BadFile, BadInput
-from edgelab.toolbox import distill_figures as figures
-from edgelab.toolbox.distill_readings import MadeAhead
 
 
 def made(values, tasks=("signs", "vibration")):
