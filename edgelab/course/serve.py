@@ -7,6 +7,7 @@ the process that started it, however that ends (see `edgelab.course.lab_server`)
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import secrets
 import socket
@@ -198,7 +199,9 @@ def _when_ready(process: subprocess.Popen[bytes], port: int, token: str, noteboo
             words.seek(0)
             said = words.read().decode(errors="replace").strip().splitlines() or ["it gave no reason"]
             raise LabError(f"JupyterLab did not start ({said[-1][:200]}).")
-        with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError), direct.open(asked, timeout=5):
+        # A caller whose own port happens to be the server's talks to itself until the server listens: no status line.
+        not_yet = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError)
+        with contextlib.suppress(*not_yet), direct.open(asked, timeout=5):
             path = notebook.relative_to(_root(notebook)).as_posix()
             return f"http://127.0.0.1:{port}/lab/tree/{path}?token={token}"
         time.sleep(0.1)

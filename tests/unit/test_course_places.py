@@ -1,5 +1,6 @@
 """Around the labs: the doctor, the progress page, the browser for the tests, the server for the learner."""
 
+import io
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -412,6 +414,33 @@ def get(address, token=""):
     asked = urllib.request.Request(address, headers=headers)  # noqa: S310  our own server
     with urllib.request.urlopen(asked, timeout=120) as answer:  # noqa: S310
         return answer.read().decode()
+
+
+def test_a_caller_that_talks_to_itself_waits_on(home):
+    """Until the server listens, a connection may reach its own end, and the answer is what was asked."""
+    notebook = copies.place(labs.find("example"))
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as child,
+    ):
+
+        def answer():
+            for echo in (True, False):
+                peer, _ = server.accept()
+                with peer:
+                    asked = peer.recv(4096)
+                    peer.sendall(
+                        asked if echo else b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                    )
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        port = server.getsockname()[1]
+        try:
+            assert f":{port}/lab/tree/" in serve._when_ready(child, port, "secret", notebook, io.BytesIO())
+        finally:
+            child.kill()
+        thread.join(10)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")

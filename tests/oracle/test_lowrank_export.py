@@ -10,9 +10,8 @@ from torch.nn import functional
 
 from edgelab.convert.onnx import export
 from edgelab.course.source import exercises, read_cells
-
-from .conftest import all_cases
-from .test_mistakes import planted
+from tests.labs.conftest import all_cases
+from tests.labs.test_mistakes import planted
 
 CASE = next(case for case in all_cases() if case.lab.slug == "lowrank")
 CELLS = read_cells(CASE.lab.source)
