@@ -13,17 +13,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtrit
 
+from edgelab.compress import affine
 from edgelab.errors import BadInput
 from edgelab.measure import stats
+from edgelab.measure.seeds import half_width, mean_over_seeds
 from edgelab.nets import ahead
 from edgelab.reading import Reading
 
 Model = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
-def against_floor(right: int, items: int, floor: float, z: float = 1.96) -> str:
+def against_floor(right: int, items: int, floor: float) -> str:
     """``"reached"``, ``"missed"`` or ``"cannot tell"``: on which side of a floor (a share) Wilson's interval lies.
 
     Examples
@@ -33,12 +34,10 @@ def against_floor(right: int, items: int, floor: float, z: float = 1.96) -> str:
     """
     if not (items >= 1 and 0 <= right <= items):
         raise BadInput(f"{right} right of {items} items is no share: 0 to all of at least one item can be right.")
-    share, room = right / items, z**2 / items
-    middle = (share + room / 2) / (1 + room)
-    half = z / (1 + room) * math.sqrt(share * (1 - share) / items + room / (4 * items))
-    if middle - half >= floor:
+    _, low, high = stats.wilson_interval(right, items)
+    if low >= floor:
         return "reached"
-    return "missed" if middle + half < floor else "cannot tell"
+    return "missed" if high < floor else "cannot tell"
 
 
 def front(rows: Mapping[str, Sequence[float]]) -> list[str]:
@@ -78,9 +77,7 @@ def best_orders(results: Mapping[str, Sequence[float]]) -> list[str]:
     kept = ranked[:1]
     for name in ranked[1:]:
         differences = best - np.asarray(results[name], dtype=np.float64)
-        n = len(differences)
-        half = float(stdtrit(n - 1, 0.975)) * differences.std(ddof=1) / math.sqrt(n)
-        if differences.mean() - half <= 0:
+        if differences.mean() - half_width(differences) <= 0:
             kept.append(name)
     return kept
 
@@ -139,9 +136,7 @@ def sqnr_db(reference: ArrayLike, other: ArrayLike) -> float:
     >>> round(sqnr_db([[3.0, 4.0]], [[3.0, 3.5]]), 6)
     20.0
     """
-    a, b = _outputs(reference, other)
-    noise = float(((a - b) ** 2).sum())
-    return math.inf if noise == 0 else 10 * math.log10(float((a**2).sum()) / noise)
+    return affine.sqnr_db(*_outputs(reference, other))
 
 
 def first_wave(devices: int, rate: float, hours: float, confidence: float = 0.95) -> float:
@@ -219,12 +214,7 @@ class MadeAhead:
         return runs
 
     def _reading(self, values: Sequence[float], unit: str, by: str) -> Reading:
-        found = np.asarray(values, dtype=np.float64)
-        n, mean, made = len(found), float(np.mean(values)), ahead.made_on(self.content["runs"])
-        if n < 2:
-            return Reading(mean, unit, "measured", by, doubt=f"{n} seed cannot tell.", made_on=made)
-        half = float(stdtrit(n - 1, 0.975)) * float(found.std(ddof=1)) / math.sqrt(n)
-        return Reading(mean, unit, "measured", by, mean - half, mean + half, made_on=made)
+        return mean_over_seeds(values, unit, by, ahead.made_on(self.content["runs"]))
 
 
 @dataclass(frozen=True)

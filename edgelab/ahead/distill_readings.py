@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,18 +9,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from edgelab.errors import BadFile, BadInput
 from edgelab.files import read_json
+from edgelab.measure.seeds import mean_over_seeds, shown
 from edgelab.reading import Reading
 
 FEATURES = ("hint", "attention", "relations")
 _FEATURES = "vibration"  # the task on which the losses on features were compared
 _MOST_POINTS = 3.0  # the claim D1
 UNLABELLED = "soft, and items without labels"
-FEWEST_SEEDS = 3
-"""Fewer seeds than this cannot tell anything of the noise between them."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +92,8 @@ class MadeAhead:
         pruned = {task: self.gain(f"{task}, all labels", "soft", "pruned teacher") for task in tasks}
         return {
             **self.held_by_task(),
-            "D3": {name: _shown(gain) for name, gain in features.items()},
-            "D4": {task: _shown(gain) for task, gain in pruned.items()},
+            "D3": {name: shown(gain) for name, gain in features.items()},
+            "D4": {task: shown(gain) for task, gain in pruned.items()},
         }
 
     def held_by_task(self) -> dict[str, dict[str, bool]]:
@@ -105,11 +102,11 @@ class MadeAhead:
         soft = {task: self.gain(f"{task}, all labels", "soft") for task in tasks}
         held = {
             "D1": {task: _below(self.loss_to_teacher(task), _MOST_POINTS) for task in tasks},
-            "D2": {task: _shown(gain) and gain.value > self.seed_noise(task) for task, gain in soft.items()},
+            "D2": {task: shown(gain) and gain.value > self.seed_noise(task) for task, gain in soft.items()},
         }
         few = [(t, m) for t in tasks for m in ("soft", UNLABELLED) if self.seeds(f"{t}, few labels", m)]
         if few:
-            held["few labels"] = {f"{t}: {m}": _shown(self.gain(f"{t}, few labels", m)) for t, m in few}
+            held["few labels"] = {f"{t}: {m}": shown(self.gain(f"{t}, few labels", m)) for t, m in few}
         return held
 
     def seed_noise(self, task: str) -> float:
@@ -128,19 +125,8 @@ class MadeAhead:
         return Reading(ratio, "x", "measured", f"parameters of the two networks on {task}")
 
     def _reading(self, values: NDArray[np.float64], unit: str, by: str) -> Reading:
-        n = len(values)
-        made_on = (self.content["date"], self.content["machine"])
-        value = float(values.mean())
-        if n < FEWEST_SEEDS:
-            doubt = f"{n} seed{'s' if n > 1 else ''} cannot tell: it takes {FEWEST_SEEDS}."
-            return Reading(value, unit, "measured", by, doubt=doubt, made_on=made_on)
-        half = float(stdtrit(n - 1, 0.975)) * float(values.std(ddof=1)) / math.sqrt(n)
-        return Reading(value, unit, "measured", by, value - half, value + half, made_on=made_on)
+        return mean_over_seeds(values, unit, by, (self.content["date"], self.content["machine"]))
 
 
 def _below(loss: Reading, bound: float) -> bool:
     return loss.high is not None and loss.high <= bound
-
-
-def _shown(gain: Reading) -> bool:
-    return gain.low is not None and gain.low > 0

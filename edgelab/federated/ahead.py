@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -17,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 from torch import nn
 
 from edgelab.data.dataset import Dataset
@@ -29,6 +27,7 @@ from edgelab.federated.simulation import simulate
 from edgelab.federated.tasks import SETTINGS, TASKS
 from edgelab.files import read_json, write_json
 from edgelab.measure.machine import machine
+from edgelab.measure.seeds import mean_over_seeds
 from edgelab.nets.trainer import predict_logits
 from edgelab.reading import Reading
 
@@ -243,13 +242,7 @@ class MadeAhead:
         return found
 
     def _reading(self, values: NDArray[np.float64], unit: str, by: str) -> Reading:
-        n, value = len(values), float(values.mean())
-        made_on = (self.content["date"], self.content["machine"])
-        if n < 3:
-            doubt = f"{n} seed{'s' if n > 1 else ''} cannot tell: it takes 3."
-            return Reading(value, unit, "measured", by, doubt=doubt, made_on=made_on)
-        half = float(stdtrit(n - 1, 0.975)) * float(values.std(ddof=1)) / math.sqrt(n)
-        return Reading(value, unit, "measured", by, value - half, value + half, made_on=made_on)
+        return mean_over_seeds(values, unit, by, (self.content["date"], self.content["machine"]))
 
 
 def main() -> None:

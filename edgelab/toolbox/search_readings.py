@@ -10,15 +10,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from edgelab.errors import BadFile, BadInput
 from edgelab.files import read_json
+from edgelab.measure.seeds import mean_over_seeds, shown
 from edgelab.reading import Reading
 from edgelab.toolbox.search_space import Architecture, parse
 
-FEWEST_SEEDS = 3
-"""Fewer searches than this cannot tell anything of the noise between them."""
 _KEYS = {"table", "hand", "hand_scaled", "winners", "trained", "recipe", "date", "machine", "held"}
 
 
@@ -108,21 +106,11 @@ class MadeAhead:
     def held(self) -> dict[str, bool]:
         """What was shown: the whole interval on the claimed side."""
         return {
-            "evolution beats random search": _shown(self.evolution_gain()),
-            "N1": _shown(self.search_gain()),
-            "random search beats hand scaling": _shown(self.search_gain("random")),
+            "evolution beats random search": shown(self.evolution_gain()),
+            "N1": shown(self.search_gain()),
+            "random search beats hand scaling": shown(self.search_gain("random")),
         }
 
     def mean(self, values: Sequence[float] | NDArray[np.float64], unit: str, by: str) -> Reading:
-        """A mean with Student's interval, made ahead; in doubt with fewer than `FEWEST_SEEDS` values."""
-        found = np.asarray(values, dtype=np.float64)
-        n, value = len(found), float(found.mean())
-        if n < FEWEST_SEEDS:
-            doubt = f"{n} seed{'s' if n > 1 else ''} cannot tell: it takes {FEWEST_SEEDS}."
-            return Reading(value, unit, "measured", by, doubt=doubt, made_on=self.made_on)
-        half = float(stdtrit(n - 1, 0.975)) * float(found.std(ddof=1)) / math.sqrt(n)
-        return Reading(value, unit, "measured", by, value - half, value + half, made_on=self.made_on)
-
-
-def _shown(gain: Reading) -> bool:
-    return gain.low is not None and gain.low > 0
+        """`edgelab.measure.seeds.mean_over_seeds` of values that rest on these figures."""
+        return mean_over_seeds(values, unit, by, self.made_on)

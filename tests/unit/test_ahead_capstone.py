@@ -96,7 +96,7 @@ def test_readings_made_ahead_carry_date_and_interval(made):
 
 def test_one_seed_cannot_tell():
     runs = [{"order": "Q", "seed": 0, "test": 90.0, "date": "2026-11-29", "machine": "a board"}]
-    assert capstone.MadeAhead({"runs": runs}).accuracy("Q").doubt == "1 seed cannot tell."
+    assert capstone.MadeAhead({"runs": runs}).accuracy("Q").doubt == "1 seed cannot tell: it takes 3."
 
 
 def test_a_file_of_something_else_is_one_sentence(tmp_path):
