@@ -126,7 +126,8 @@ def answers(path, x=signs.test.x):
     """Logits of a file; the same file is not asked the same twice."""
     key = str(path), Path(path).stat().st_mtime_ns, x.shape, hash(x.tobytes())
     if key not in computed:
-        with open_engine(path, threads=threads) as engine:
+        # Nothing is timed here: a copy of a process that is there already will do.
+        with open_engine(path, threads=threads, fresh=False) as engine:
             computed[key] = engine.predict(x)
     return computed[key].copy()
 
@@ -1795,18 +1796,20 @@ Table(
 
 # %%
 Table(
-    "Scoreboard: one machine, and a microcontroller",
-    ("file", "p50", "p95", "p99", "arena", "instructions"),
+    "Scoreboard: one machine",
+    ("file", "p50", "p95", "p99"),
     [
-        (
-            name,
-            *(race.readings[name][key].figure() for key in ("p50", "p95", "p99")),
-            str(arena.get(name, "")),
-            str(instructions.get(name, "")),
-        )
+        (name, *(race.readings[name][key].figure() for key in ("p50", "p95", "p99")))
         for name in raced
     ],
-    f"An empty cell: not made for a microcontroller. {race.wanting()} {race.note}".strip(),
+    f"{race.wanting()} {race.note}".strip(),
+)
+
+# %%
+Table(
+    "Scoreboard: a microcontroller",
+    ("file", "arena", "instructions of one image"),
+    [(name, arena[name], instructions[name]) for name in litert],
 )
 
 # %% [markdown]
