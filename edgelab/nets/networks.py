@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from edgelab.errors import BadInput
+from edgelab.nets import vision
 
 Activation = Literal["relu", "relu6"]
 
@@ -134,12 +135,11 @@ def mobilenet_v3_small(classes: int = 1000, seed: int = 0) -> nn.Module:
     from seeded noise, so that the values inside have the size that they have in a trained network. The global random
     state is kept.
     """
-    import torchvision
-
     _positive(classes=classes)
+    models: Any = vision.torchvision().models
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net: nn.Module = torchvision.models.mobilenet_v3_small(weights=None, num_classes=classes)
+        net: nn.Module = models.mobilenet_v3_small(weights=None, num_classes=classes)
         norms = [layer for layer in net.modules() if isinstance(layer, nn.BatchNorm2d)]
         usual = [layer.momentum for layer in norms]
         for layer in norms:

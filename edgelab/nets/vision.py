@@ -1,0 +1,45 @@
+"""torchvision without PyTorch's compiler.
+
+One of its operators for detection takes a single function from `torch.compile`'s modules, which are as slow to import
+as PyTorch itself. Until somebody calls that function, nothing here needs them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import Any
+
+_COMPILER = "torch._dynamo"
+_ASKED = "torch._dynamo.utils"
+
+
+def torchvision() -> ModuleType:
+    """The package torchvision, imported without PyTorch's compiler where that is not there yet."""
+    if "torchvision" in sys.modules or _COMPILER in sys.modules:
+        return importlib.import_module("torchvision")
+    stand_in, utils = ModuleType(_COMPILER), ModuleType(_ASKED)
+    utils.__dict__["is_compile_supported"] = _is_compile_supported
+    sys.modules.update({_COMPILER: stand_in, _ASKED: utils})
+    try:
+        return importlib.import_module("torchvision")
+    except (AttributeError, ImportError):
+        # A version that asks for more: the compiler itself, then.
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        _withdraw(stand_in, utils)
+        return importlib.import_module("torchvision")
+    finally:
+        _withdraw(stand_in, utils)
+
+
+def _withdraw(*stand_ins: ModuleType) -> None:
+    for module in stand_ins:
+        if sys.modules.get(module.__name__) is module:
+            del sys.modules[module.__name__]
+
+
+def _is_compile_supported(device_type: Any) -> Any:
+    """The compiler's own answer."""
+    return importlib.import_module(_ASKED).is_compile_supported(device_type)
