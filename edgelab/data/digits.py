@@ -6,7 +6,11 @@ thick the stroke is and which way the digit leans, each against other training i
 
 from __future__ import annotations
 
+import gzip
+import importlib.util
+import io
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,11 +53,8 @@ def digits(seed: int = 0) -> Dataset:
     >>> data.input_shape, [len(split) for split in data.splits.values()]
     ((1, 8, 8), [1257, 180, 360])
     """
-    from sklearn.datasets import load_digits
-
-    bundle = load_digits()
-    images = np.asarray(bundle.images, np.float32) / np.float32(_LEVELS)
-    y = np.asarray(bundle.target, np.int64)
+    images, y = _published()
+    images = images / np.float32(_LEVELS)
     order = stratified_order(y, np.random.default_rng(seed))
     parts = dict(zip(("test", "validation", "train"), np.split(order, [_TEST, _TEST + _VALIDATION]), strict=True))
     measures = {"stroke": ink(images), "slant": slant(images)}
@@ -100,3 +101,20 @@ def slant(images: NDArray[np.float32]) -> NDArray[np.float64]:
     variance = (weight * up_centred**2).sum(axis=(1, 2))
     slope: NDArray[np.float64] = covariance / np.maximum(variance, 1e-9)
     return slope
+
+
+def _published() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The images (N, 8, 8) from 0 to 16 and their classes, from scikit-learn's file.
+
+    The package itself, a second to import, is only asked where the file does not lie where it always lay.
+    """
+    package = importlib.util.find_spec("sklearn")
+    for place in (package and package.submodule_search_locations) or ():
+        file = Path(place) / "datasets" / "data" / "digits.csv.gz"
+        if file.is_file():
+            table = np.loadtxt(io.BytesIO(gzip.decompress(file.read_bytes())), np.float32, delimiter=",")
+            return table[:, :-1].reshape(-1, 8, 8), table[:, -1].astype(np.int64)
+    from sklearn.datasets import load_digits
+
+    bundle = load_digits()
+    return np.asarray(bundle.images, np.float32), np.asarray(bundle.target, np.int64)

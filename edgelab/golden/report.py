@@ -176,8 +176,9 @@ class GoldenReport:
             )
         accuracy = ("model", "passes", "right", "top 5", "points lost", "same answer", "KL (nats)")
         columns = (*accuracy, "SQNR", "largest deviation", "first layer that diverges")
+        lost = "at most {:g} point lost" if self.gates.max_loss == 1 else "at most {:g} points lost"
         limits = {
-            "at most {:g} points lost": self.gates.max_loss,
+            lost: self.gates.max_loss,
             "SQNR of at least {:g} dB": self.gates.min_sqnr_db,
             "the same answer for at least {:g} %": self.gates.min_agreement,
         }

@@ -79,7 +79,7 @@ def run_firmware(
         outputs, trace = engine.invoke_and_trace(rows)
         names = tuple(info.name for info in engine.outputs)
         stack = engine.stack_peak_bytes()
-        return EmulatedRun(tuple(outputs), names, trace, engine.sizes, stack, f"{engine.name}, {len(rows[0])} rows")
+        return EmulatedRun(tuple(outputs), names, trace, engine.sizes, stack, f"{engine.name}, {len(rows[0]):,} rows")
 
 
 _MOST_BYTES = 2**32

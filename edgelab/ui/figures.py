@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 from numpy.typing import ArrayLike, NDArray
 
 from edgelab.errors import BadInput
-from edgelab.ui.labels import end_labels, room_for, span
+from edgelab.ui.labels import end_labels, point_labels, room_for, span
 from edgelab.ui.palette import COLOURS, series_colours
 from edgelab.ui.series import Numbers, Values, labels_of, matrix, numbers, pairs
 from edgelab.ui.theme import DASHES, MARKERS, figure_of
@@ -112,10 +112,13 @@ def scatter(
     checked = _positive(pairs(series), log_x, log_y)
     colours = series_colours(list(checked), roles)
     traces: list[dict[str, Any]] = []
+    named = {label: list((names or {}).get(label, ())) for label in checked}
+    for label, (xs, _) in checked.items():
+        if named[label] and len(named[label]) != len(xs.values):
+            raise BadInput(f"names['{label}'] has {len(named[label])} texts for {len(xs.values)} points.")
+    sides = point_labels(checked, named, log_x, log_y)
     for i, (label, (xs, ys)) in enumerate(checked.items()):
-        texts = list((names or {}).get(label, ()))
-        if texts and len(texts) != len(xs.values):
-            raise BadInput(f"names['{label}'] has {len(texts)} texts for {len(xs.values)} points.")
+        texts = named[label]
         traces.append(
             {
                 "type": "scatter",
@@ -124,7 +127,7 @@ def scatter(
                 "name": label,
                 "mode": "markers+text" if texts else "markers",
                 "text": texts or None,
-                "textposition": "top center",
+                "textposition": sides.get(label),
                 "marker": {"size": 9, "symbol": MARKERS[i % len(MARKERS)], "color": colours[i]},
                 "error_x": xs.error,
                 "error_y": ys.error,

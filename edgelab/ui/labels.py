@@ -1,4 +1,7 @@
-"""Names written at the right end of each line, in place of a legend, pushed apart where they would overlap."""
+"""Names written in the figure, in place of a legend: at the right end of each line, and beside each point.
+
+Where two would overlap they are pushed apart, or stand on another side of their point.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,19 @@ Array: TypeAlias = "NDArray[np.float64]"
 
 _LINE_PIXELS = 17.0
 _PLOT_PIXELS = HEIGHT - 102.0  # the margins of a figure with a title of one line; each further line adds its height
+_PLOT_WIDTH_PIXELS = 560.0  # of a figure in the column of a notebook
+_LETTER_PIXELS = 7.0
+_SIDES = {  # where a name may stand: the corner of its box nearest to the point, in halves of the box, x and y
+    "top center": (0, 1),
+    "bottom center": (0, -1),
+    "middle right": (1, 0),
+    "middle left": (-1, 0),
+    "top right": (1, 1),
+    "top left": (-1, 1),
+    "bottom right": (1, -1),
+    "bottom left": (-1, -1),
+}
+_MARKER_PIXELS = 9.0
 _GLYPHS = ("●", "■", "◆", "▲", "✕", "✚", "★")
 
 
@@ -60,6 +76,55 @@ def end_labels(
             }
         )
     return labels
+
+
+def point_labels(
+    series: Mapping[str, tuple[Numbers, Numbers]], names: Mapping[str, Sequence[str]], log_x: bool, log_y: bool
+) -> dict[str, list[str]]:
+    """The side of each named point that its name stands on, as plotly calls it: above it, or where most is free.
+
+    Examples
+    --------
+    >>> from edgelab.ui.series import pairs
+    >>> point_labels(pairs({"a": ([1, 1.05, 9], [1, 1.6, 9])}), {"a": ["one", "two", "three"]}, False, False)
+    {'a': ['bottom center', 'top center', 'top center']}
+    """
+    across = [xs.values for xs, _ in series.values()]
+    up = [ys.values for _, ys in series.values()]
+    x, y = _pixels(across, log_x, _PLOT_WIDTH_PIXELS), _pixels(up, log_y, _PLOT_PIXELS)
+    points = np.stack([np.concatenate(x), np.concatenate(y)], axis=1)
+    taken: list[Array] = []  # boxes of names: left, bottom, right, top
+    found: dict[str, list[str]] = {}
+    at = 0
+    for label, (xs, _) in series.items():
+        for name in names.get(label, ()):
+            boxes = {side: _box(points[at], name, *halves) for side, halves in _SIDES.items()}
+            side = min(boxes, key=lambda side: _covers(boxes[side], np.delete(points, at, 0), taken))
+            found.setdefault(label, []).append(side)
+            taken.append(boxes[side])
+            at += 1
+        at += 0 if names.get(label) else len(xs.values)
+    return found
+
+
+def _pixels(values: Sequence[Array], log: bool, length: float) -> list[Array]:
+    low, high = span(values, log, 0.05)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return [((np.log10(v) if log else v) - low) / (high - low) * length for v in values]
+
+
+def _box(point: Array, name: str, across: int, up: int) -> Array:
+    width, height = _LETTER_PIXELS * len(name), _LINE_PIXELS
+    middle = point + np.array([across * width, up * height]) / 2 + _MARKER_PIXELS / 2 * np.array([across, up])
+    half = np.array([width, height]) / 2
+    return np.concatenate([middle - half, middle + half])
+
+
+def _covers(box: Array, points: Array, taken: Sequence[Array]) -> int:
+    """How many points and names a name would lie on."""
+    grown = box + _MARKER_PIXELS / 2 * np.array([-1, -1, 1, 1])
+    on = int(((points > grown[:2]) & (points < grown[2:])).all(axis=1).sum())
+    return on + sum(bool((box[:2] < other[2:]).all() and (box[2:] > other[:2]).all()) for other in taken)
 
 
 def bar_labels(found: Numbers, *, horizontal: bool, log: bool) -> list[dict[str, Any]]:

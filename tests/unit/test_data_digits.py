@@ -1,6 +1,11 @@
 """The digits: real, fixed, and with groups that mean something."""
 
+import importlib.util
+import subprocess
+import sys
+
 import numpy as np
+import pytest
 from sklearn.datasets import load_digits
 
 from edgelab.data import digits
@@ -56,3 +61,20 @@ def test_slant_of_known_strokes():
     leaning_left = np.eye(8, dtype=np.float32)
     np.testing.assert_allclose(slant(np.stack([upright, leaning_left, leaning_left[::-1]])), [0, -1, 1], atol=1e-6)
     assert np.isfinite(slant(np.zeros((1, 8, 8), np.float32))).all()
+
+
+def test_scikit_learn_is_asked_only_where_its_file_is_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", "import sys; from edgelab import data; data.digits(); print('sklearn' in sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout.split() == ["False"]
+    usual = digits()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    asked = digits()
+    for part, split in usual.splits.items():
+        assert split.x.dtype == asked.splits[part].x.dtype
+        np.testing.assert_array_equal(split.x, asked.splits[part].x)
+        np.testing.assert_array_equal(split.y, asked.splits[part].y)

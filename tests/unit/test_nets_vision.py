@@ -52,7 +52,9 @@ print(before == (sys.modules["torch._dynamo"], sys.modules["torch._dynamo.utils"
     assert said == ["True"]
 
 
-@pytest.mark.parametrize("asks", ["from torch._dynamo.utils import counters", "import torch._dynamo; torch._dynamo.reset"])
+@pytest.mark.parametrize(
+    "asks", ["from torch._dynamo.utils import counters", "import torch._dynamo; torch._dynamo.reset"]
+)
 def test_a_torchvision_that_asks_the_compiler_for_more_gets_it(tmp_path, asks: str) -> None:
     package = tmp_path / "torchvision"
     package.mkdir()

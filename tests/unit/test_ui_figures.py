@@ -90,6 +90,32 @@ def test_names_of_lines_that_end_together_do_not_cover_each_other():
     assert ends["c"] < ends["a"] < ends["b"]
 
 
+def sides(figure):
+    return {trace.name: trace.textposition for trace in figure.data}
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_the_name_of_a_point_leaves_its_neighbours_free(log):
+    low = 1.05 if log else 2.5  # just above the first point
+    points = {"front": ([1, 1000], [1, 30]), "beaten": ([1, 400], [low, 20])}
+    drawn = ui.scatter(points, "t", "x", "y", names={"front": ["wide", "small"]}, log_x=log, log_y=log)
+    assert sides(drawn)["front"] == ("bottom center", "top center")
+    assert sides(drawn)["beaten"] is None
+
+
+def test_names_of_points_that_lie_close_do_not_cover_each_other():
+    near = {"a": ([5.0, 5.3, 5.6, 0, 10], [5, 5, 5, 0, 10])}
+    names = ["seventy letters or so", "of names that cannot", "stand side by side", "low", "high"]
+    found = sides(ui.scatter(near, "t", "x", "y", names={"a": names}))["a"]
+    assert len(set(found[:2])) == 2
+    assert found[3:] == ("top center", "top center")
+
+
+def test_a_gap_among_named_points_is_named_all_the_same():
+    found = sides(ui.scatter({"a": ([1, 2], [np.nan, 3])}, "t", "x", "y", names={"a": ["gone", "there"]}))
+    assert found["a"] == ("top center", "top center")
+
+
 def test_one_series_needs_no_name_and_eight_get_a_legend():
     one = ui.lines({"a": (X, X)}, title="t", x="x", y="y")
     eight = ui.lines({str(i): (X, X + i) for i in range(8)}, title="t", x="x", y="y")
