@@ -166,15 +166,21 @@ def _keep(identity: str, *, met: bool, readings: Mapping[str, Reading], targets:
 
 
 def _reference(identity: str, measure: Measure, targets: tuple[Target, ...]) -> list[str]:
-    """What edgelab's own solution reaches on this machine: the lab's hidden cell makes it, ``measure`` measures it."""
+    """What edgelab's own solution reaches on this machine: the lab's hidden cell makes it, ``measure`` measures it.
+
+    In the solution's own notebook the hidden cell has run already, and the attempt is what it made.
+    """
     try:
         opened = session.current()
         cells = [cell for cell in opened.cells() if cell.tagged("challenge") == identity and "hidden" in cell.tags]
     except EdgelabError:
         return []
     shell = kernel_shell()
+    names = dict(shell.user_ns) if shell is not None else {}
+    if "reference" in names:
+        return ["This attempt is edgelab's own."]
     room: dict[str, Any] = {
-        **(dict(shell.user_ns) if shell is not None else {}),
+        **names,
         "np": np,
         "__name__": "edgelab_challenge",
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib.metadata
 import importlib.util
 import os
@@ -113,6 +114,7 @@ def begin(lab: str, *, threads: int = 1) -> None:
     listen(_keep)
     if shell is not None:  # a solution's notebook carries the checks' bodies, which are registered with this
         shell.user_ns.setdefault("checks", checks)
+        gc.freeze()  # what the imports made stays: no collection need look through it again
     _pin(threads)
     _say_if_nothing_can_be_kept()
     facts = [

@@ -47,6 +47,8 @@ def open_engine(path: str | os.PathLike[str], threads: int = 1, *, fresh: bool |
 
     kind = model_format(path)
     try:
+        if fresh is not None and kind != "coreml":  # whose engine has no process of its own to copy
+            options["fresh"] = fresh
         if kind == "onnx":
             from edgelab.engines.onnxruntime import OnnxRuntimeEngine
 
@@ -55,8 +57,6 @@ def open_engine(path: str | os.PathLike[str], threads: int = 1, *, fresh: bool |
             from edgelab.engines.coreml import CoreMLEngine
 
             return CoreMLEngine(path, threads, **options)
-        if fresh is not None:
-            options["fresh"] = fresh
         if kind == "elf":
             from edgelab.engines.cortexm import CortexMEngine
 

@@ -32,6 +32,8 @@ PRELOADED: Mapping[str, tuple[str, ...]] = {
     "edgelab.engines.cortexm_host": ("unicorn", "unicorn.arm_const", "unicorn.unicorn_const"),
     "edgelab.engines.litert": ("ai_edge_litert.interpreter",),
     "edgelab.engines.onnxruntime": (),  # importing the runtime itself starts a thread, which no fork would have
+    "edgelab.models.onnx_file": ("onnx",),
+    "edgelab.models.tflite_file": (),
     "edgelab.engines.tflm": (
         "tflite_micro.python.tflite_micro.runtime",
         "tflite_micro.tensorflow.lite.micro.python.schema_py_generated",

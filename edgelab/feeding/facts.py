@@ -42,9 +42,8 @@ def read_facts(path: str | os.PathLike[str], **settings: Any) -> tuple[int, dict
         raise BadFile(f"{file} is firmware; inspect the .tflite file that it was made from.")
     size = folder_bytes(file)
     limit = _BASE_MEMORY_BYTES + _MEMORY_FACTOR * size
-    child = Child(
-        _READERS[kind], f"The reader of {TITLES[kind]} files", file, timeout=_TIMEOUT_SECONDS, memory_bytes=limit
-    )
+    title = f"The reader of {TITLES[kind]} files"
+    child = Child(_READERS[kind], title, file, timeout=_TIMEOUT_SECONDS, memory_bytes=limit, fresh=False)
     try:
         facts, _ = child.call("open", "reading", path=str(file), **settings)
     except EngineCrash as error:

@@ -5,6 +5,7 @@ his own, moves a panel, switches the theme, restarts the kernel, reloads the pag
 """
 
 import importlib.util
+import re
 import statistics
 from pathlib import Path
 
@@ -31,8 +32,10 @@ SOLUTIONS = Path(__file__).parents[2] / "solutions"
 WALKS = {  # the exercise that the newcomer solves
     "start": "separable",
     "quantization": "affine",
+    "distillation": "soft_targets",
     "lowrank": "break_even_rank",
     "search": "fits",
+    "capstone": "against_floor",
 }
 PRESSES = 12
 ARROWS = 3
@@ -138,7 +141,7 @@ class Newcomer:
         folded = [found for found in cell.query_selector_all("details") if found.is_visible()]
         assert len(folded) == 1
         assert folded[0].query_selector("summary").inner_text() == "Hint 1"
-        start = self.hints[0].split("?")[0].split(".")[0]
+        start = re.split("[?.$`]", self.hints[0])[0].strip()
         assert start not in said(self.notebook, cell), "the hint is open"
         folded[0].query_selector("summary").focus()
         self.page.keyboard.press("Enter")
@@ -187,7 +190,7 @@ class Newcomer:
                     found += [f"{theme}: cell {index}: {words}" for words in looks["low"]]
                     found += [f"{theme}: cell {index}: white slab"] * looks["slabs"]
                 found += [f"{theme}: {words}" for words in violations(notebook, ".jp-Notebook .jp-Cell-outputArea")]
-            assert found == []
+            assert found == [], found
             assert len(inks) > 10
             kept = [index for index, ink in inks.items() if ink[LIGHT] == ink[DARK]]
             assert kept == [], "figures that keep the other theme"
@@ -202,7 +205,7 @@ class Newcomer:
                 ]
                 if not scrolling:
                     break
-            assert scrolling == []
+            assert scrolling == [], scrolling
             page.set_viewport_size({"width": 1300, "height": 1000})
 
     def comes_back(self):

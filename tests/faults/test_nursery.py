@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import onnx
 import psutil
 import pytest
 
@@ -371,6 +372,27 @@ def test_what_a_copy_cannot_tell_is_not_told(model):
         for ask in (lambda: engine.load_seconds, lambda: engine.base_memory_bytes, engine.peak_memory_bytes):
             with pytest.raises(BadInput, match="fresh=True"):
                 ask()
+
+
+def test_an_onnx_file_runs_in_a_copy_too(tmp_path):
+    x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 4])
+    y = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 4])
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Sigmoid", ["x"], ["y"])], "g", [x], [y])
+    file = tmp_path / "model.onnx"
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), file)
+    with copy_of(file) as one, copy_of(file) as other, open_engine(file) as scratch:
+        assert nursery_of(one) == nursery_of(other)
+        assert psutil.Process(scratch._child.pid).ppid() == os.getpid()
+        np.testing.assert_array_equal(one.predict(X), scratch.predict(X))
+        assert len(one.time(X, 5, 1).seconds) == 5
+
+
+def test_a_package_without_a_process_takes_the_choice_as_well(monkeypatch, tmp_path):
+    seen = {}
+    monkeypatch.setattr("edgelab.engines.model_format", lambda path: "coreml")
+    monkeypatch.setattr("edgelab.engines.coreml.CoreMLEngine", lambda path, threads, **options: seen.update(options))
+    open_engine(tmp_path, fresh=False)
+    assert seen == {}
 
 
 def test_it_can_be_switched_off(model, monkeypatch):

@@ -56,6 +56,18 @@ def test_every_target_counts(lab, attempt, met):
     assert not met or "60,000 bytes" in own[0]
 
 
+def test_the_own_attempt_is_not_measured_a_second_time(lab, monkeypatch):
+    class Shell:
+        user_ns = {"reference": lambda: (60_000, 0.2)}  # noqa: RUF012
+
+    monkeypatch.setattr(challenges, "kernel_shell", Shell)
+    seen = []
+    found = judge("small", (60_000, 0.2), lambda attempt: seen.append(attempt) or measured(attempt), (SIZE, LOSS))
+    assert found.met
+    assert seen == [(60_000, 0.2)]
+    assert "This attempt is edgelab's own." in found.notes
+
+
 def test_the_better_attempt_is_kept(lab):
     judge("small", (69_000, 0.4), measured, (SIZE, LOSS))
     found = judge("small", (90_000, 3.0), measured, (SIZE, LOSS))
