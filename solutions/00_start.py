@@ -1482,7 +1482,7 @@ with torch.inference_mode():
             "PyTorch": lambda: network(tensor),
             "ONNX Runtime": lambda: session.run(None, {input_name: x}),
         }
-        my_times[batch] = race(pair, rounds=10, runs=max(1, runs // 10 // batch))
+        my_times[batch] = race(pair, rounds=8, runs=max(1, runs // 10 // batch))
 
 # %% [markdown]
 # Then the package's: blocks whose order is drawn anew, engines of one thread on the same core where the system allows it, and percentiles that say what they cannot tell.
@@ -1494,7 +1494,7 @@ by_batch = {
     batch: latency.measure_latency(
         {"PyTorch": pytorch, "ONNX Runtime": engine},
         images[:batch],
-        runs=max(24, runs // batch),
+        runs=max(16, runs // batch),
         warmup=3,
         seed=seed,
     )

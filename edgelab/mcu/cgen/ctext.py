@@ -20,6 +20,8 @@ _RANGES = {
     "uint8_t": (0, 2**8),
 }
 _BYTES = {"int8_t": 1, "int16_t": 2, "int32_t": 4, "uint32_t": 4, "uint16_t": 2, "uint8_t": 1}
+_LEAST = -(2**31)
+"""C has no literal for it."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +61,18 @@ class Program:
 
     def constant(self, ctype: str, values: NDArray[Any] | Iterable[int], name: str, *, align: int = 0) -> str:
         """Declare a constant array once; the name of the one with these values."""
-        numbers = [int(v) for v in np.asarray(values).ravel().tolist()]
+        array = np.asarray(values).ravel()
+        numbers = array.tolist() if array.dtype.kind in "iu" else [int(v) for v in array.tolist()]
         low, high = _RANGES[ctype]
         if numbers and not low <= min(numbers) <= max(numbers) < high:
             raise AssertionError(f"{name} does not fit {ctype}")
-        key = (f"{ctype} {align}", repr(numbers).encode())
+        text = repr(numbers)[1:-1]
+        key = (f"{ctype} {align}", text.encode())
         if key in self._known:
             return self._known[key]
-        body = filled(", ".join(map(_literal, numbers)), 118)
+        if numbers and min(numbers) == _LEAST:
+            text = ", ".join(map(_literal, numbers))
+        body = filled(text, 118)
         aligned = f" __attribute__((aligned({align})))" if align else ""
         self.constants.append(f"static const {ctype} {name}[{len(numbers)}]{aligned} = {{\n{body}\n}};\n")
         self.constant_bytes += _BYTES[ctype] * len(numbers)
@@ -122,7 +128,7 @@ def filled(text: str, width: int) -> str:
 
 
 def _literal(number: int) -> str:
-    return "-2147483647 - 1" if number == -(2**31) else str(number)
+    return "-2147483647 - 1" if number == _LEAST else str(number)
 
 
 def clamp(value: str, low: int, high: int) -> str:

@@ -121,23 +121,23 @@ def layout(
 
 def _placed(bodies: Sequence[_Body]) -> tuple[dict[str, int], int]:
     """The offset of each piece, and the total, if the bodies are placed in this order."""
-    placed: list[_Piece] = []
+    placed: list[tuple[int, int, int, int]] = []  # low, high, first, last
     at: dict[str, int] = {}
     for body in bodies:
+        pieces = [(piece.low, piece.high, piece.first, piece.last) for piece in body.pieces.values()]
         taken = sorted(
-            (other.low - piece.high, other.high - piece.low)
-            for piece in body.pieces.values()
-            for other in placed
-            if piece.first <= other.last and other.first <= piece.last
+            (other_low - high, other_high - low)
+            for low, high, first, last in pieces
+            for other_low, other_high, other_first, other_last in placed
+            if first <= other_last and other_first <= last
         )
-        origin = -body.low
+        origin = -min(low for low, _, _, _ in pieces)
         for low, high in taken:
             if low < origin < high:
                 origin = high
-        for name, piece in body.pieces.items():
-            at[name] = origin + piece.low
-            placed.append(_Piece(origin + piece.low, origin + piece.high, piece.first, piece.last))
-    return at, max((piece.high for piece in placed), default=0)
+        at.update((name, origin + low) for name, (low, _, _, _) in zip(body.pieces, pieces, strict=True))
+        placed += [(origin + low, origin + high, first, last) for low, high, first, last in pieces]
+    return at, max((high for _, high, _, _ in placed), default=0)
 
 
 def _bodies(model: Model, groups: Sequence[Group], shared: frozenset[int] | None) -> list[_Body]:
