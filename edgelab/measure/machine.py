@@ -21,6 +21,9 @@ from edgelab import limits
 _NOISY_SPREAD = 1.5
 _NOISY_DRIFT = 0.15
 _LOOK_SECONDS = 0.1
+_QUIET_SECONDS = 5.0
+_quiet: dict[int, float] = {}
+"""The core that was the quietest, and when it was looked for."""
 _BUSY_SHARE = 0.25
 _SHORTEST_WATCH_SECONDS = 0.2  # the system counts in hundredths of a second
 
@@ -144,7 +147,10 @@ def _busy_seconds() -> float:
 
 
 def quietest_core() -> int | None:
-    """The least busy of the cores that this process may use; None where there is one, or none can be chosen."""
+    """The least busy of the cores that this process may use; None where there is one, or none can be chosen.
+
+    One that was found some seconds ago still counts: races that follow each other are run on one core.
+    """
     import psutil
 
     try:
@@ -153,8 +159,14 @@ def quietest_core() -> int | None:
         return None
     if len(allowed) < 2:
         return None
+    for core, since in _quiet.items():
+        if core in allowed and time.monotonic() - since < _QUIET_SECONDS:
+            return core
     busy = psutil.cpu_percent(_LOOK_SECONDS, percpu=True)
-    return int(min(allowed, key=lambda core: (busy[core] if core < len(busy) else 100.0, -core)))
+    found = int(min(allowed, key=lambda core: (busy[core] if core < len(busy) else 100.0, -core)))
+    _quiet.clear()
+    _quiet[found] = time.monotonic()
+    return found
 
 
 @contextlib.contextmanager

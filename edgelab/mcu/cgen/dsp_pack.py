@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -107,6 +108,14 @@ def scale_of(step: Convolution, *, ahead: bool = True) -> Scale | None:
 
     ``ahead``: leave room in 16 bits for a depthwise layer's weights, shifted as requantization wants its sums.
     """
+    known = vars(step).setdefault("_scales", {})  # every arrangement that is tried asks for it
+    if ahead not in known:
+        known[ahead] = _scale_of(step, ahead=ahead)
+    found: Scale | None = known[ahead]
+    return found
+
+
+def _scale_of(step: Convolution, *, ahead: bool) -> Scale | None:
     axes = (1, 2, 3) if not step.depthwise else (0, 1)
     lowest, highest = sums(step)
     folded = step.bias - step.zero_in * step.weights.sum(axis=axes)
@@ -129,9 +138,12 @@ def packed_scales(step: Convolution, scale: Scale, bias: Ints, channels: range) 
     """What `dsp_scale` and a folded bias need, in six bytes a channel where that is possible."""
     if not step.terse or scale.base() is None or not step.scales:
         return None
-    biases = [int(bias[c]) for c in channels]
-    factors, shifts = ([values[c] for c in channels] for values in (scale.factors, scale.shifts))
-    return pack([step.scales[c] for c in channels], step.ratio, biases, factors, shifts)
+    biases = tuple(int(bias[c]) for c in channels)
+    factors, shifts = (tuple(values[c] for c in channels) for values in (scale.factors, scale.shifts))
+    return _pack(tuple(step.scales[c] for c in channels), step.ratio, biases, factors, shifts)
+
+
+_pack = functools.lru_cache(maxsize=1024)(pack)
 
 
 def fits(step: Convolution) -> bool:
