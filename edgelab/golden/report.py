@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -206,10 +206,21 @@ class GoldenReport:
         return said
 
     def _repr_markdown_(self) -> str:
-        return "\n\n".join([self.table()._repr_markdown_(), *(f"- {text}" for text in self._sentences())])
+        """In two tables, since a notebook's page is narrow."""
+        whole = self.table()
+        first = ("model", "passes", "right", "points lost", "same answer", "SQNR")
+        second = ("model", *(name for name in whole.columns if name not in first))
+        tables = [_columns(whole, first, whole.title, whole.note), _columns(whole, second, "Beside them")]
+        return "\n\n".join([*(table._repr_markdown_() for table in tables), *(f"- {t}" for t in self._sentences())])
 
     def __str__(self) -> str:
         return "\n\n".join(filter(None, [str(self.table()), "\n".join(self._sentences())]))
+
+
+def _columns(whole: Table, names: Sequence[str], title: str, note: str = "") -> Table:
+    """Some columns of a table."""
+    places = [whole.columns.index(name) for name in names]
+    return Table(title, names, [tuple(row[place] for place in places) for row in whole.rows], note)
 
 
 def _finite(value: float) -> float | None:

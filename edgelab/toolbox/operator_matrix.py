@@ -139,7 +139,11 @@ class OperatorMatrix:
         return "\n".join([self.table().text(), *(f"- {text}" for text in self.sentences())])
 
     def _repr_markdown_(self) -> str:
-        return "\n".join([self.table()._repr_markdown_(), "", *(f"- {text}" for text in self.sentences())])
+        """With type and count beside the operator's name, since a notebook's page is narrow."""
+        whole = self.table()
+        rows = [(f"{count} {operator}, {type_}", *cells) for operator, type_, count, *cells in whole.rows]
+        narrow = Table(whole.title, ("operator", *whole.columns[3:]), rows, whole.note)
+        return "\n".join([narrow._repr_markdown_(), "", *(f"- {text}" for text in self.sentences())])
 
 
 def operators(path: PathLike, *, convert_to: Target | None = None) -> OperatorMatrix:

@@ -32,7 +32,6 @@ SOLUTIONS = Path(__file__).parents[2] / "solutions"
 WALKS = {  # the exercise that the newcomer solves
     "start": "separable",
     "quantization": "affine",
-    "distillation": "soft_targets",
     "lowrank": "break_even_rank",
     "search": "fits",
     "capstone": "against_floor",

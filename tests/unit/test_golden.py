@@ -173,7 +173,11 @@ def test_gates(folder):
     assert [m.passed for m in report.models] == [False, True]
     assert not report.passed
     assert "90 dB" in str(report)
-    assert "good.onnx" in report._repr_markdown_()
+    page = report._repr_markdown_()
+    assert "good.onnx" in page
+    heads = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| model")]
+    assert sorted(name for head in heads for name in head) == sorted(["model", *report.table().columns])
+    assert max(map(len, heads)) <= 6  # a notebook's page is narrow
 
 
 def test_names_layouts_and_a_fixed_batch_are_matched_and_said(folder, tmp_path):
