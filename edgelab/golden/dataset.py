@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edgelab.compress.modelfile import file_bytes, files_of
 from edgelab.engines import model_format, open_engine
+from edgelab.engines.base import Engine
 from edgelab.errors import BadFile, BadInput
 from edgelab.feeding.arrays import Arrays, load_arrays
 from edgelab.feeding.matching import AxisOrder, Fed, first_logits, match_inputs, match_outputs, native_order, outputs_of
@@ -27,6 +28,8 @@ from edgelab.golden.layers import keep_layers, walk
 from edgelab.golden.report import Gates, GoldenReport
 
 PathLike = str | os.PathLike[str]
+_PATIENCE_SECONDS = 1200.0
+"""What some dozens of items may take: a network that needs six seconds for each is slow, not stuck."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ def make(model: PathLike, data: PathLike | Arrays, out: PathLike, *, overwrite: 
     kind = model_format(path)
     read = [*files_of(path), *([] if isinstance(data, Arrays) else [expanded(data)])]
     refuse_to_replace(target, overwrite=overwrite, inputs=read)
-    with open_engine(path, fresh=False, layout="channels_first") as engine:
+    with _opened(path) as engine:
         arrays = data if isinstance(data, Arrays) else load_arrays(data, engine.input_names)
         fed = match_inputs(arrays.inputs, engine.inputs, path.name, native_order(kind))
         used = {f.match.golden: _dequantized(arrays.inputs[f.match.golden], f) for f in fed}
@@ -184,7 +187,7 @@ def check(
     checked = []
     for path in paths:
         kind = model_format(path)
-        with open_engine(path, fresh=False, layout="channels_first") as engine:
+        with _opened(path) as engine:
             fed = match_inputs(kept.data.inputs, engine.inputs, path.name, _orders(kept, kind))
             found = outputs_of(engine, fed, kept.data.inputs, str(path), progress=progress)
             title = engine.name
@@ -196,6 +199,11 @@ def check(
     if listed is not None:
         write_text(listed, "".join(f"{node}\n" for node in report.exclude()))
     return report
+
+
+def _opened(path: PathLike) -> Engine:
+    patience: dict[str, Any] = {} if model_format(path) == "coreml" else {"timeout": _PATIENCE_SECONDS}
+    return open_engine(path, fresh=False, layout="channels_first", **patience)
 
 
 def _orders(golden: Golden, kind: str) -> Mapping[str, AxisOrder]:

@@ -337,6 +337,19 @@ def _inputs(
 ) -> tuple[Arrays, tuple[Fed, ...]]:
     """The inputs of the check, and how they go into the source."""
     infos = [TensorInfo(str(i["name"]), tuple(i["shape"]), str(i["dtype"])) for i in about["inputs"]]
+    for info in infos:
+        if info.dtype == "string":
+            raise BadInput(f"{source} takes text for its input '{info.name}'; only networks of numbers are converted.")
+        if info.dtype == "bfloat16":
+            raise BadInput(
+                f"{source} takes bfloat16 for its input '{info.name}', which {to} files do not hold; export the "
+                "network with inputs of float32."
+            )
+        if not info.shape:
+            raise BadInput(
+                f"{source} states no axes for its input '{info.name}'; export the network with the sizes of its "
+                "inputs, the batch first."
+            )
     if arrays is None:
         arrays = Arrays.by_name(_drawn(infos, about["example"], source, to, seed))
     prefer: Any = "first to last" if "Keras" in about["runtime"] else "as given"
@@ -350,8 +363,6 @@ def _drawn(
     rng = np.random.default_rng(seed)
     drawn: dict[str, NDArray[Any]] = {}
     for position, info in enumerate(infos):
-        if info.dtype == "string":
-            raise BadInput(f"{source} takes text for its input '{info.name}'; only networks of numbers are converted.")
         sizes = list(info.shape[1:])
         if None in sizes:
             known = example[position] if len(example) == len(infos) else None
@@ -363,7 +374,7 @@ def _drawn(
                 )
             sizes = list(known[1:])
         shape = (SEEDED_ITEMS, *(int(n) for n in sizes if n is not None))
-        floats = info.dtype.startswith(("float", "bfloat"))
+        floats = info.dtype.startswith("float")
         values = rng.standard_normal(shape) if floats else rng.integers(0, 2, shape)
         drawn[info.name] = values.astype(np.float32 if floats else info.dtype)
     return drawn

@@ -15,6 +15,7 @@ from edgelab.engines import open_engine
 from edgelab.errors import BadFile, BadInput
 from edgelab.feeding.arrays import Arrays, save_arrays
 from edgelab.feeding.matching import match_inputs, match_outputs, pair
+from edgelab.golden import dataset
 from edgelab.golden.file import model_hash, read_golden
 from edgelab.golden.layers import SAMPLES, onnx_tensors, sampled, walk
 from edgelab.measure.compare import compare
@@ -419,3 +420,17 @@ def test_numpy_reads_a_golden_file_without_pickle(folder):
         assert np.array_equal(arrays["input_0"], X)
     assert header["model"]["file"] == "float.onnx"
     assert str(folder) not in json.dumps(header)
+
+
+def test_a_slow_network_is_waited_for(folder, monkeypatch):
+    waits = []
+
+    def opened(path, **settings):
+        waits.append(settings.get("timeout"))
+        return open_engine(path, **settings)
+
+    monkeypatch.setattr(dataset, "open_engine", opened)
+    golden.make(folder / "float.onnx", folder / "data.npz", folder / "slow.golden")
+    golden.check(folder / "slow.golden", folder / "good.onnx", max_loss=5)
+    assert len(waits) == 2
+    assert min(waits) >= 32 * 30  # seconds: a part of 32 items that need half a minute each

@@ -11,7 +11,6 @@ import onnx
 import pytest
 
 from edgelab import cli
-from edgelab.engines import TensorInfo
 from edgelab.errors import BadFile, BadInput, EngineCrash
 from edgelab.feeding.arrays import Arrays
 from edgelab.toolbox import conversion
@@ -217,10 +216,21 @@ def test_what_cannot_be_done_is_one_sentence(home, converter, asked, source, say
     assert left(home) == before
 
 
-def test_a_network_that_takes_text_is_refused(tmp_path):
-    info = TensorInfo("x", (None, 3), "string")
-    with pytest.raises(BadInput, match="takes text for its input 'x'; only networks of numbers"):
-        conversion._drawn([info], [], tmp_path / "net.onnx", "tflite", 0)
+@pytest.mark.parametrize("given", [None, Arrays(np.zeros((8, 3), np.float32))], ids=["seeded", "data"])
+@pytest.mark.parametrize(
+    ("shape", "dtype", "says"),
+    [
+        ((None, 3), "string", "takes text for its input 'x'; only networks of numbers"),
+        ((None, 3), "bfloat16", "takes bfloat16 for its input 'x', which tflite files do not hold; export the network"),
+        ((), "float32", "states no axes for its input 'x'; export the network with the sizes of its inputs"),
+    ],
+)
+def test_an_input_that_no_conversion_takes_is_refused_before_anything_runs(tmp_path, given, shape, dtype, says):
+    about = {"inputs": [{"name": "x", "shape": shape, "dtype": dtype}], "runtime": "ONNX Runtime", "example": []}
+    with pytest.raises(BadInput) as refused:
+        conversion._inputs(about, given, tmp_path / "net.onnx", "tflite", 0)
+    assert says in str(refused.value)
+    assert str(tmp_path / "net.onnx") in str(refused.value)
 
 
 def test_an_open_size_is_the_examples_for_onnx_and_the_datas_for_all(home, converter):
