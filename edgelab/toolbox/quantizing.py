@@ -106,8 +106,8 @@ def quantize(
             raise BadInput(f"{source} has an input without an axis for the items; export it with a batch dimension.")
         if len(arrays) < FEWEST_ITEMS:
             raise BadInput(
-                f"The data holds {len(arrays)} items; at least {FEWEST_ITEMS} are needed, half to choose by and half "
-                "to report on."
+                f"The data holds {len(arrays)} item{'s' * (len(arrays) != 1)}; at least {FEWEST_ITEMS} are needed, "
+                "half to choose by and half to report on."
             )
         feeds = {f.info.name: f.apply(arrays.inputs[f.match.golden]) for f in fed}
         choose, report = halves(arrays, seed)
