@@ -2344,9 +2344,7 @@ choose, report_on = halves(own_items)
 is_ready = "without labels (y) nobody can tell"
 if own_items.y is not None:
     own_x, own_y = own_items.x[report_on], own_items.y[report_on]
-    is_ready = str(
-        ready(runs_as(own_model), runs_as(own.out), own_x, own_y, most_lost)
-    )
+    is_ready = str(ready(runs_as(own_model), runs_as(own.out), own_x, own_y, most_lost))
 Table("Your file", ("allowed, points", "shown to be ready"), [(most_lost, is_ready)])
 
 # %% [markdown]
