@@ -2066,7 +2066,7 @@ finding(finding_remedy, chosen_light, gains["group"], gains["rest"], times)
 # %%
 kept = part.take(np.arange(400))
 golden_data = save_arrays(work / "golden.npz", kept.x, kept.y, kept.groups["lighting"])
-golden.make(files["D P"], golden_data, work / "small.golden")
+golden.make(files["D P"], golden_data, work / "small.golden", overwrite=True)
 report = golden.check(
     work / "small.golden",
     [files["D P Q"], tflite.path],
