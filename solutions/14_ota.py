@@ -41,6 +41,7 @@ my_new_model = ""
 import copy
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 from contextlib import closing
@@ -1213,6 +1214,8 @@ whose("bound")
 # signs release 1.
 
 # %%
+for name in ("repo", "keys", "kitchen", "garden", "gate"):
+    shutil.rmtree(work / name, ignore_errors=True)  # a second run begins anew
 save_arrays(work / "data.npz", signs.validation.x[:40])
 initialise(work / "repo", work / "keys")
 first = publish(

@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self, cast
 
 from edgelab.convert.folding import fold_batch_norm
 from edgelab.convert.programs import input_values, refusal, single
@@ -62,7 +62,11 @@ class Beside:
     def __init__(self) -> None:
         if importlib.util.find_spec("litert_torch") is None:
             raise MissingFramework(f"litert-torch is not installed; add it with: {_INSTALL}")
+        self._begin()
+
+    def _begin(self) -> None:
         self._paths: tuple[Path, Path] | None = None
+        self._made, self._refusal = False, ""
         self._folder = tempfile.TemporaryDirectory(prefix="edgelab-litert-")
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", __name__, self._folder.name],
@@ -81,7 +85,7 @@ class Beside:
         first: str | os.PathLike[str],
         last: str | os.PathLike[str],
     ) -> Self:
-        """Hand a network over and go on; `files` waits for the end.
+        """Hand a network over and go on; `files` waits for the end. A second network takes the place of the first.
 
         Parameters
         ----------
@@ -98,12 +102,13 @@ class Beside:
         Raises
         ------
         BadInput
-            If PyTorch cannot export the network, or a network was handed over before.
+            If PyTorch cannot export the network.
         """
         import torch
 
-        if self._paths is not None or self._process.stdin is None:
-            raise BadInput("This process has its network already; make another one.")
+        if self._paths is not None or cast("IO[str]", self._process.stdin).closed:
+            self.close()
+            self._begin()
         self._paths = (expanded(first), expanded(last))
         own = all(type(module).__module__.startswith("torch.nn.") for module in net.modules())
         try:
@@ -113,17 +118,17 @@ class Beside:
                 else:
                     torch.export.save(torch.export.export(net.eval(), (example,)), self._file("network.pt2"))
         except Exception as error:
-            self.close()
-            raise BadInput(f"{type(net).__name__} cannot be exported: {first_line(error)}.") from error
+            raise self._refused(f"{type(net).__name__} cannot be exported: {first_line(error)}.") from error
         try:
-            self._process.stdin.write(json.dumps("network.pt" if own else "network.pt2") + "\n")
-            self._process.stdin.flush()
+            stdin = cast("IO[str]", self._process.stdin)
+            stdin.write(json.dumps("network.pt" if own else "network.pt2") + "\n")
+            stdin.flush()
         except OSError:
             pass  # it has ended, and `files` says why
         return self
 
     def files(self) -> tuple[Path, Path]:
-        """Wait for the end, and write both files.
+        """Wait for the end, and write both files; asked again, it gives the same.
 
         Raises
         ------
@@ -132,21 +137,29 @@ class Beside:
         """
         if self._paths is None:
             raise BadInput("No network was handed over; call start() first.")
+        if self._refusal:
+            raise BadInput(self._refusal)
+        if self._made:
+            return self._paths
         try:
             _, said = self._process.communicate(timeout=_SECONDS)
         except subprocess.TimeoutExpired:
-            self.close()
-            raise BadInput(f"litert-torch did not end within {_SECONDS:g} s; convert a smaller network.") from None
+            raise self._refused(f"litert-torch did not end within {_SECONDS:g} s; convert a smaller network.") from None
         made = [self._file(name) for name in ("first.tflite", "last.tflite")]
         if self._process.returncode or not all(file.is_file() for file in made):
             lines = [line for line in said.splitlines() if line.strip()]
-            self.close()
             why = first_line(lines[-1] if lines else "it ended")
-            raise BadInput(f"litert-torch could not convert the network: {why}.")
+            raise self._refused(f"litert-torch could not convert the network: {why}.")
         for file, path in zip(made, self._paths, strict=True):
             write_bytes(path, file.read_bytes())
         self.close()
+        self._made = True
         return self._paths
+
+    def _refused(self, why: str) -> BadInput:
+        self._refusal = why
+        self.close()
+        return BadInput(why)
 
     def close(self) -> None:
         """End the process if it runs, and remove what it left."""

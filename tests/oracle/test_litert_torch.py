@@ -23,9 +23,9 @@ def test_both_layouts_answer_as_pytorch_does(tmp_path):
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(200, 4)).eval()
     x = np.random.default_rng(0).random((5, 3, 12, 12), np.float32)
-    first, last = (
-        Beside().start(net, torch.from_numpy(x[:1]), tmp_path / "first.tflite", tmp_path / "last.tflite").files()
-    )
+    beside = Beside().start(net, torch.from_numpy(x[:1]), tmp_path / "first.tflite", tmp_path / "last.tflite")
+    first, last = beside.files()
+    assert beside.files() == (first, last)
     with torch.no_grad():
         wanted = net(torch.from_numpy(x)).numpy()
     for path, shape in ((first, (1, 3, 12, 12)), (last, (1, 12, 12, 3))):
@@ -42,8 +42,17 @@ def test_what_cannot_be_exported_costs_a_sentence(tmp_path):
                 x = x / 2
             return x
 
+    beside = Beside()
     with pytest.raises(BadInput, match="Loop cannot be exported"):
-        Beside().start(Loop(), torch.ones(1, 3), tmp_path / "a.tflite", tmp_path / "b.tflite")
+        beside.start(Loop(), torch.ones(1, 3), tmp_path / "a.tflite", tmp_path / "b.tflite")
+    with pytest.raises(BadInput, match="Loop cannot be exported"):
+        beside.files()
+    net = nn.Sequential(nn.Flatten(), nn.Linear(3, 2))
+    with beside.start(net, torch.ones(1, 3), tmp_path / "a.tflite", tmp_path / "b.tflite"):
+        process = beside._process
+        beside.start(net, torch.zeros(1, 3), tmp_path / "c.tflite", tmp_path / "d.tflite")
+        assert process.poll() is not None  # the second network takes the place of the first
+        assert beside._process.poll() is None
 
 
 def test_a_process_without_a_network_says_so_and_ends():
