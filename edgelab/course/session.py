@@ -109,12 +109,14 @@ def begin(lab: str, *, threads: int = 1) -> None:
     if _current and _current[0].lab == found:  # the setup cell was run again: names are bound to what they were
         before = _current[0]
         opened.checked, opened.accepted, opened.provided = before.checked, before.accepted, before.provided
+    first = not _current
     _current[:] = [opened]
     shell = kernel_shell()
     listen(_keep)
     if shell is not None:  # a solution's notebook carries the checks' bodies, which are registered with this
         shell.user_ns.setdefault("checks", checks)
-        gc.freeze()  # what the imports made stays: no collection need look through it again
+        if first:
+            gc.freeze()  # what the imports made stays: no collection need look through it again
     _pin(threads)
     _say_if_nothing_can_be_kept()
     facts = [

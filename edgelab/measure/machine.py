@@ -21,7 +21,7 @@ from edgelab import limits
 _NOISY_SPREAD = 1.5
 _NOISY_DRIFT = 0.15
 _LOOK_SECONDS = 0.1
-_QUIET_SECONDS = 5.0
+_QUIET_SECONDS = 2.0
 _quiet: dict[int, float] = {}
 """The core that was the quietest, and when it was looked for."""
 _BUSY_SHARE = 0.25
@@ -149,7 +149,7 @@ def _busy_seconds() -> float:
 def quietest_core() -> int | None:
     """The least busy of the cores that this process may use; None where there is one, or none can be chosen.
 
-    One that was found some seconds ago still counts: races that follow each other are run on one core.
+    One that was found a moment ago still counts: races that follow each other are run on one core.
     """
     import psutil
 

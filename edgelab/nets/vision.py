@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -21,6 +22,8 @@ def torchvision() -> ModuleType:
         return importlib.import_module("torchvision")
     stand_in, utils = ModuleType(_COMPILER), ModuleType(_ASKED)
     utils.__dict__["is_compile_supported"] = _is_compile_supported
+    for module in (stand_in, utils):  # another thread may ask for it meanwhile
+        module.__dict__["__getattr__"] = _real(module, stand_in, utils)
     sys.modules.update({_COMPILER: stand_in, _ASKED: utils})
     try:
         return importlib.import_module("torchvision")
@@ -32,6 +35,18 @@ def torchvision() -> ModuleType:
         return importlib.import_module("torchvision")
     finally:
         _withdraw(stand_in, utils)
+
+
+def _real(module: ModuleType, *stand_ins: ModuleType) -> Callable[[str], Any]:
+    """What answers for all else that a stand-in is asked for: the compiler, which is imported then."""
+
+    def asked(name: str) -> Any:
+        if name.startswith("__") and (name != "__path__" or module.__name__ == _ASKED):
+            raise AttributeError(name)
+        _withdraw(*stand_ins)
+        return getattr(importlib.import_module(module.__name__), name)
+
+    return asked
 
 
 def _withdraw(*stand_ins: ModuleType) -> None:

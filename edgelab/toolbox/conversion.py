@@ -345,10 +345,10 @@ def _inputs(
                 f"{source} takes bfloat16 for its input '{info.name}', which {to} files do not hold; export the "
                 "network with inputs of float32."
             )
-        if not info.shape:
+        if arrays is None and not info.shape:
             raise BadInput(
-                f"{source} states no axes for its input '{info.name}'; export the network with the sizes of its "
-                "inputs, the batch first."
+                f"{source} states no axes for its input '{info.name}'; give --data, or export the network "
+                "with the sizes of its inputs, the batch first."
             )
     if arrays is None:
         arrays = Arrays.by_name(_drawn(infos, about["example"], source, to, seed))

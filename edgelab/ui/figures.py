@@ -112,7 +112,7 @@ def scatter(
     checked = _positive(pairs(series), log_x, log_y)
     colours = series_colours(list(checked), roles)
     traces: list[dict[str, Any]] = []
-    named = {label: list((names or {}).get(label, ())) for label in checked}
+    named = {label: [str(name) for name in (names or {}).get(label, ())] for label in checked}
     for label, (xs, _) in checked.items():
         if named[label] and len(named[label]) != len(xs.values):
             raise BadInput(f"names['{label}'] has {len(named[label])} texts for {len(xs.values)} points.")
@@ -128,6 +128,7 @@ def scatter(
                 "mode": "markers+text" if texts else "markers",
                 "text": texts or None,
                 "textposition": sides.get(label),
+                "cliponaxis": not texts,  # a name may stand in the margin
                 "marker": {"size": 9, "symbol": MARKERS[i % len(MARKERS)], "color": colours[i]},
                 "error_x": xs.error,
                 "error_y": ys.error,

@@ -34,6 +34,10 @@ _SIDES = {  # where a name may stand: the corner of its box nearest to the point
     "bottom left": (-1, -1),
 }
 _MARKER_PIXELS = 9.0
+_MOST_NAMES = 60
+_CUT = 3
+_MARGIN_PIXELS = 20.0
+_EDGES = np.array([_PLOT_WIDTH_PIXELS, _PLOT_PIXELS])
 _GLYPHS = ("●", "■", "◆", "▲", "✕", "✚", "★")
 
 
@@ -83,6 +87,8 @@ def point_labels(
 ) -> dict[str, list[str]]:
     """The side of each named point that its name stands on, as plotly calls it: above it, or where most is free.
 
+    Of more than 60 names all stand above: no side is free.
+
     Examples
     --------
     >>> from edgelab.ui.series import pairs
@@ -93,13 +99,15 @@ def point_labels(
     up = [ys.values for _, ys in series.values()]
     x, y = _pixels(across, log_x, _PLOT_WIDTH_PIXELS), _pixels(up, log_y, _PLOT_PIXELS)
     points = np.stack([np.concatenate(x), np.concatenate(y)], axis=1)
+    crowd = sum(len(texts) for texts in names.values()) > _MOST_NAMES
     taken: list[Array] = []  # boxes of names: left, bottom, right, top
     found: dict[str, list[str]] = {}
     at = 0
     for label, (xs, _) in series.items():
         for name in names.get(label, ()):
             boxes = {side: _box(points[at], name, *halves) for side, halves in _SIDES.items()}
-            side = min(boxes, key=lambda side: _covers(boxes[side], np.delete(points, at, 0), taken))
+            others = np.delete(points, at, 0)
+            side = "top center" if crowd else min(boxes, key=lambda s: _covers(boxes[s], others, taken))
             found.setdefault(label, []).append(side)
             taken.append(boxes[side])
             at += 1
@@ -121,10 +129,12 @@ def _box(point: Array, name: str, across: int, up: int) -> Array:
 
 
 def _covers(box: Array, points: Array, taken: Sequence[Array]) -> int:
-    """How many points and names a name would lie on."""
+    """How many points and names a name would lie on; beyond the edge of the figure it would be cut, which is worse."""
+    cut = bool((box[:2] < -_MARGIN_PIXELS).any() or (box[2:] > _EDGES + _MARGIN_PIXELS).any())
     grown = box + _MARKER_PIXELS / 2 * np.array([-1, -1, 1, 1])
     on = int(((points > grown[:2]) & (points < grown[2:])).all(axis=1).sum())
-    return on + sum(bool((box[:2] < other[2:]).all() and (box[2:] > other[:2]).all()) for other in taken)
+    over = sum(bool((box[:2] < other[2:]).all() and (box[2:] > other[:2]).all()) for other in taken)
+    return on + over + _CUT * cut
 
 
 def bar_labels(found: Numbers, *, horizontal: bool, log: bool) -> list[dict[str, Any]]:

@@ -1,5 +1,7 @@
 """Challenges: judged by what was measured, kept when better, and the package's own solution only once they are met."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from edgelab import Reading
@@ -57,15 +59,21 @@ def test_every_target_counts(lab, attempt, met):
 
 
 def test_the_own_attempt_is_not_measured_a_second_time(lab, monkeypatch):
-    class Shell:
-        user_ns = {"reference": lambda: (60_000, 0.2)}  # noqa: RUF012
-
-    monkeypatch.setattr(challenges, "kernel_shell", Shell)
+    room = {}
+    exec(lab.text, room)  # noqa: S102 - the solution's hidden cell has run
+    monkeypatch.setattr(challenges, "kernel_shell", lambda: SimpleNamespace(user_ns=room))
     seen = []
     found = judge("small", (60_000, 0.2), lambda attempt: seen.append(attempt) or measured(attempt), (SIZE, LOSS))
     assert found.met
     assert seen == [(60_000, 0.2)]
-    assert "This attempt is edgelab's own." in found.notes
+    assert any("not measured a second time" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("mine", [[1, 2, 3], lambda: (69_000, 0.1), None])
+def test_a_name_of_the_learners_is_not_taken_for_the_own_solution(lab, monkeypatch, mine):
+    monkeypatch.setattr(challenges, "kernel_shell", lambda: SimpleNamespace(user_ns={"reference": mine}))
+    found = judge("small", (69_000, 0.4), measured, (SIZE, LOSS))
+    assert any("edgelab's own solution reaches, measured here: file 60,000 bytes" in note for note in found.notes)
 
 
 def test_the_better_attempt_is_kept(lab):

@@ -80,3 +80,28 @@ except ImportError as error:
     print("torchvision" in str(error), "torch._dynamo" in sys.modules)
 """)
     assert said == ["True", "False"]
+
+
+def test_another_thread_that_asks_meanwhile_gets_the_compiler(tmp_path) -> None:
+    package = tmp_path / "torchvision"
+    package.mkdir()
+    asks = "from torch._dynamo.utils import is_compile_supported"
+    (package / "__init__.py").write_text(f"import time\n{asks}\ntime.sleep(2)\n")
+    said = _said(f"""
+import sys, threading, time, torch
+sys.path.insert(0, {str(tmp_path)!r})
+from edgelab.nets import vision
+seen = []
+def step():
+    time.sleep(0.5)
+    weight = torch.nn.Parameter(torch.ones(1))
+    seen.append(torch.optim.SGD([weight], 0.1))
+    import torch._dynamo.config as settings
+    seen.append(settings)
+thread = threading.Thread(target=step)
+thread.start()
+vision.torchvision()
+thread.join()
+print(len(seen), hasattr(sys.modules["torch._dynamo"], "reset"))
+""")
+    assert said == ["2", "True"]

@@ -216,17 +216,20 @@ def test_what_cannot_be_done_is_one_sentence(home, converter, asked, source, say
     assert left(home) == before
 
 
-@pytest.mark.parametrize("given", [None, Arrays(np.zeros((8, 3), np.float32))], ids=["seeded", "data"])
+@pytest.mark.parametrize("given", [None, Arrays(np.zeros((8, 3), np.float32))], ids=["drawn", "data"])
 @pytest.mark.parametrize(
     ("shape", "dtype", "says"),
     [
         ((None, 3), "string", "takes text for its input 'x'; only networks of numbers"),
         ((None, 3), "bfloat16", "takes bfloat16 for its input 'x', which tflite files do not hold; export the network"),
-        ((), "float32", "states no axes for its input 'x'; export the network with the sizes of its inputs"),
+        ((), "float32", "states no axes for its input 'x'; give --data, or export the network with the sizes"),
     ],
 )
 def test_an_input_that_no_conversion_takes_is_refused_before_anything_runs(tmp_path, given, shape, dtype, says):
     about = {"inputs": [{"name": "x", "shape": shape, "dtype": dtype}], "runtime": "ONNX Runtime", "example": []}
+    if given is not None and not shape:
+        assert conversion._inputs(about, given, tmp_path / "net.onnx", "tflite", 0)[0] is given
+        return
     with pytest.raises(BadInput) as refused:
         conversion._inputs(about, given, tmp_path / "net.onnx", "tflite", 0)
     assert says in str(refused.value)

@@ -111,6 +111,19 @@ def test_names_of_points_that_lie_close_do_not_cover_each_other():
     assert found[3:] == ("top center", "top center")
 
 
+def test_a_name_at_the_edge_is_not_cut():
+    corner = {"a": ([1, 5, 9, 9, 9, 9], [1, 5, 9, 9, 8.9, 9.1])}
+    drawn = ui.scatter(corner, "t", "x", "y", names={"a": ["low", "mid", *(f"quantized {c}" for c in "ABCD")]})
+    assert "right" not in " ".join(sides(drawn)["a"][2:])
+    assert drawn.data[0].cliponaxis is False
+
+
+def test_five_hundred_names_and_numbers_as_names_are_drawn():
+    many = {"a": (np.arange(500), np.arange(500))}
+    assert set(sides(ui.scatter(many, "t", "x", "y", names={"a": [str(n) for n in range(500)]}))["a"]) == {"top center"}
+    assert ui.scatter({"a": ([1, 2], [1, 2])}, "t", "x", "y", names={"a": [4, 8]}).data[0].text == ("4", "8")
+
+
 def test_a_gap_among_named_points_is_named_all_the_same():
     found = sides(ui.scatter({"a": ([1, 2], [np.nan, 3])}, "t", "x", "y", names={"a": ["gone", "there"]}))
     assert found["a"] == ("top center", "top center")
