@@ -1489,17 +1489,17 @@ with torch.inference_mode():
 
 # %%
 pytorch = TorchEngine(network, threads=threads)
-engine = open_engine(exported.path, threads=threads)
-by_batch = {
-    batch: latency.measure_latency(
-        {"PyTorch": pytorch, "ONNX Runtime": engine},
-        images[:batch],
-        runs=max(16, runs // batch),
-        warmup=3,
-        seed=seed,
-    )
-    for batch in (1, 4, 16)
-}
+with open_engine(exported.path, threads=threads) as engine:
+    by_batch = {
+        batch: latency.measure_latency(
+            {"PyTorch": pytorch, "ONNX Runtime": engine},
+            images[:batch],
+            runs=max(16, runs // batch),
+            warmup=3,
+            seed=seed,
+        )
+        for batch in (1, 4, 16)
+    }
 by_batch[1]
 
 # %%
@@ -1905,7 +1905,8 @@ finding(finding_threads, two_threads)
 # they are the runtime's own: they move values into the order in memory that its kernels want, and back.
 
 # %%
-profile = engine.profile(images[:1], runs=20)
+with open_engine(exported.path, threads=threads, fresh=False) as engine:
+    profile = engine.profile(images[:1], runs=20)
 total = sum(operator.median_ms for operator in profile)
 
 
