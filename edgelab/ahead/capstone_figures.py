@@ -8,7 +8,6 @@ an int8 file, so that only the way differs. The steps are D (a new, narrower net
 
 from __future__ import annotations
 
-import argparse
 import base64
 import copy
 import tempfile
@@ -258,10 +257,7 @@ def _save(path: Path, runs: list[Run]) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="The order of the steps, made ahead.")
-    parser.add_argument("--anew", action="store_true", help="forget what the file holds")
-    parser.add_argument("--file", type=Path, default=FILE)
-    given = parser.parse_args()
+    given = ahead.command_line("Try the orders of the lab `capstone` again.", FILE)
     torch.set_num_threads(1)
     for done in make(given.file, anew=given.anew):
         print(*(done[key] for key in ("order", "seed", "test", "float", "bytes", "macs", "cpu_seconds")), flush=True)

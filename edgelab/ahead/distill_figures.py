@@ -7,7 +7,6 @@ its labels are few or many.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import copy
 import time
@@ -314,11 +313,7 @@ def _stated(name: str, task: Task) -> dict[str, Any]:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Train the students of the lab `distillation` again.")
-    parser.add_argument("--anew", action="store_true", help="start over")
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="start no run after so many seconds")
-    parser.add_argument("--file", type=Path, default=FILE)
-    given = parser.parse_args()
+    given = ahead.command_line("Train the students of the lab `distillation` again.", FILE, seconds=True)
     torch.set_num_threads(1)
 
     def say(run: Run, result: dict[str, Any]) -> None:

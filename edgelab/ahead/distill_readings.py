@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelab.errors import BadFile, BadInput
-from edgelab.files import read_json
+from edgelab.errors import BadInput
 from edgelab.measure.seeds import mean_over_seeds, shown
+from edgelab.nets import ahead
 from edgelab.reading import Reading
 
 FEATURES = ("hint", "attention", "relations")
@@ -44,10 +44,7 @@ class MadeAhead:
         BadFile
             If it is missing, or holds something else.
         """
-        content = read_json(path)
-        if not isinstance(content, dict) or not {"runs", "date", "machine"} <= set(content):
-            raise BadFile(f"{path} holds no figures of distillation: make them with edgelab.ahead.distill_figures.")
-        return cls(content)
+        return cls(ahead.read(path, "distillation", ("runs", "date", "machine")))
 
     def seeds(self, condition: str, method: str) -> dict[int, dict[str, Any]]:
         """The runs of a method by seed."""

@@ -7,7 +7,6 @@ teacher has answered. The file is written after each run, the networks beside it
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import tempfile
 import time
@@ -224,11 +223,7 @@ def _empty() -> dict[str, Any]:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Train the text networks of the lab `distillation` again.")
-    parser.add_argument("--anew", action="store_true", help="start over")
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="start no run after so many seconds")
-    parser.add_argument("--file", type=Path, default=FILE)
-    given = parser.parse_args()
+    given = ahead.command_line("Train the text networks of the lab `distillation` again.", FILE, seconds=True)
     torch.set_num_threads(1)
     make(
         given.file,

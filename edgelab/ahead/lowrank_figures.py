@@ -11,7 +11,6 @@ import base64
 import copy
 import functools
 import math
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -346,5 +345,6 @@ def _save(path: Path, runs: list[Run]) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for finished in make(anew="--anew" in sys.argv):
+    given = ahead.command_line("Train the networks of the lab `lowrank` again.", FILE)
+    for finished in make(given.file, anew=given.anew):
         print(*(finished[key] for key in ("task", "seed", "times", "trained")), accuracy(finished), flush=True)

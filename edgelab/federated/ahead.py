@@ -6,7 +6,6 @@ training and federated averaging start at the same weights and see an item equal
 
 from __future__ import annotations
 
-import argparse
 import datetime as dt
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgelab.data.dataset import Dataset
-from edgelab.errors import BadFile, BadInput
+from edgelab.errors import BadInput
 from edgelab.federated.baselines import centralised, local_only
 from edgelab.federated.client import Weights
 from edgelab.federated.evaluate import network_with
@@ -28,6 +27,7 @@ from edgelab.federated.tasks import SETTINGS, TASKS
 from edgelab.files import read_json, write_json
 from edgelab.measure.machine import machine
 from edgelab.measure.seeds import mean_over_seeds
+from edgelab.nets.ahead import command_line, read
 from edgelab.nets.trainer import predict_logits
 from edgelab.reading import Reading
 
@@ -189,11 +189,7 @@ class MadeAhead:
         BadFile
             If it is missing, or holds something else.
         """
-        content = read_json(path)
-        known = isinstance(content, dict) and {"runs", "date", "machine"} <= set(content)
-        if not known or not isinstance(content["runs"], dict):
-            raise BadFile(f"{path} holds no figures of federated learning: make them with edgelab.federated.ahead.")
-        return cls(content)
+        return cls(read(path, "federated learning", ("runs", "date", "machine")))
 
     def seeds(self, task: str, setting: str, method: str) -> dict[int, dict[str, Any]]:
         """The runs of a method by seed."""
@@ -247,13 +243,10 @@ class MadeAhead:
 
 def main() -> None:
     """Make what is missing, from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--file", type=Path, default=FILE)
-    parser.add_argument("--anew", action="store_true")
-    arguments = parser.parse_args()
+    given = command_line("Train the federated networks of the lab `federated` again.", FILE)
     from tqdm.auto import tqdm
 
-    make(arguments.file, anew=arguments.anew, runs=tqdm(plan(), unit="run"))
+    make(given.file, anew=given.anew, runs=tqdm(plan(), unit="run"))
 
 
 if __name__ == "__main__":

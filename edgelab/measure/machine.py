@@ -22,8 +22,8 @@ _NOISY_SPREAD = 1.5
 _NOISY_DRIFT = 0.15
 _LOOK_SECONDS = 0.1
 _QUIET_SECONDS = 2.0
-_quiet: dict[int, float] = {}
-"""The core that was the quietest, and when it was looked for."""
+_quiet: list[tuple[int, float]] = []
+"""The core that was found to be the quietest last, and when."""
 _BUSY_SHARE = 0.25
 _SHORTEST_WATCH_SECONDS = 0.2  # the system counts in hundredths of a second
 
@@ -159,13 +159,12 @@ def quietest_core() -> int | None:
         return None
     if len(allowed) < 2:
         return None
-    for core, since in _quiet.items():
+    for core, since in _quiet:
         if core in allowed and time.monotonic() - since < _QUIET_SECONDS:
             return core
     busy = psutil.cpu_percent(_LOOK_SECONDS, percpu=True)
     found = int(min(allowed, key=lambda core: (busy[core] if core < len(busy) else 100.0, -core)))
-    _quiet.clear()
-    _quiet[found] = time.monotonic()
+    _quiet[:] = [(found, time.monotonic())]
     return found
 
 

@@ -6,8 +6,10 @@ how all are saved; what is there already is not made again, so that a program ma
 
 from __future__ import annotations
 
+import argparse
 import datetime as dt
 import json
+import math
 import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -38,6 +40,16 @@ def read(path: Path, what: str, keys: Iterable[str]) -> dict[str, Any]:
     if not isinstance(found, dict) or not set(keys) <= set(found):
         raise BadFile(f"{path} does not hold figures of {what}; make them again.")
     return found
+
+
+def command_line(description: str, file: Path, *, seconds: bool = False) -> argparse.Namespace:
+    """What a program that makes figures was asked for: ``anew``, ``file`` and, where it can stop early, ``seconds``."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--anew", action="store_true", help="start over")
+    parser.add_argument("--file", type=Path, default=file, help="the JSON file (%(default)s)")
+    if seconds:
+        parser.add_argument("--seconds", type=float, default=math.inf, help="start no run after so many seconds")
+    return parser.parse_args()
 
 
 def complete(

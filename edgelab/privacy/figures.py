@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
-import json
-import math
 import sys
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -25,14 +23,15 @@ from torch import nn
 
 from edgelab import data, nets
 from edgelab.data.dataset import Dataset
-from edgelab.errors import BadFile, BadInput
+from edgelab.errors import BadInput
 from edgelab.federated.client import ClientConfig
 from edgelab.federated.engines import one_thread
 from edgelab.federated.evaluate import network_with
 from edgelab.federated.partition import iid
 from edgelab.files import write_json
 from edgelab.measure.machine import machine
-from edgelab.nets import steppers
+from edgelab.measure.seeds import half_width
+from edgelab.nets import ahead, steppers
 from edgelab.privacy import accountant
 from edgelab.privacy.membership import confidence
 from edgelab.privacy.training import PrivacyConfig, private_rounds, private_sgd
@@ -185,25 +184,20 @@ def read(path: Path = FILE) -> dict[str, Any]:
     BadFile
         If there is no such file, or it is no JSON of this kind.
     """
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        found["runs"], found["judged"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise BadFile(f"{path} does not hold figures of privacy; make them again.") from None
-    return found
+    return ahead.read(path, "privacy", ("runs", "judged"))
 
 
 def make(path: Path = FILE, *, anew: bool = False, runs: Sequence[Run] | None = None) -> Iterator[Run]:
     """Make the runs that ``path`` lacks, one a step of the iterator, and save after each."""
     known: list[Run] = [] if anew or not path.is_file() else read(path)["runs"]
     digits = data.digits(seed=0)
-    for wanted in planned() if runs is None else runs:
-        if any(all(run.get(key) == value for key, value in wanted.items()) for run in known):
-            continue
-        known.append(made(wanted, digits, known))
-        recipe = {"levels": LEVELS, "tried": TRIED, "attacked": ATTACKED, "members": MEMBERS, "data": "digits, seed 0"}
-        write_json(path, {"recipe": recipe, "judged": judged(known), "runs": known})
-        yield known[-1]
+    recipe = {"levels": LEVELS, "tried": TRIED, "attacked": ATTACKED, "members": MEMBERS, "data": "digits, seed 0"}
+    yield from ahead.complete(
+        known,
+        planned() if runs is None else runs,
+        lambda wanted: [made(wanted, digits, known)],
+        lambda every: write_json(path, {"recipe": recipe, "judged": judged(every), "runs": every}),
+    )
 
 
 def judged(runs: list[Run]) -> list[dict[str, Any]]:
@@ -230,10 +224,7 @@ def losses(runs: list[Run], level: str, epsilon: float) -> NDArray[np.float64]:
 
 def mean_of(values: NDArray[np.float64]) -> tuple[float, float, float]:
     """Mean over seeds with Student's 95 percent interval."""
-    from scipy.stats import t
-
-    mean = round(float(values.mean()), 9) + 0.0  # no minus before a zero
-    half = float(t.ppf(0.975, len(values) - 1)) * float(values.std(ddof=1)) / math.sqrt(len(values))
+    mean, half = round(float(values.mean()), 9) + 0.0, half_width(values)  # no minus before a zero
     return mean, mean - half, mean + half
 
 
@@ -293,8 +284,8 @@ def _text(values: NDArray[Any]) -> str:
 
 def main() -> None:
     """Make what is missing."""
-    where = Path(sys.argv[sys.argv.index("--file") + 1]) if "--file" in sys.argv else FILE
-    for run in make(where, anew="--anew" in sys.argv):
+    given = ahead.command_line("Make the figures of the lab `privacy` again.", FILE)
+    for run in make(given.file, anew=given.anew):
         sys.stderr.write(f"{run['what']} {run.get('level', '')} epsilon {run['epsilon']} seed {run['seed']}\n")
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import platform
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -317,5 +316,6 @@ def _here() -> Run:
 if __name__ == "__main__":
     from tqdm.auto import tqdm
 
-    for _ in tqdm(make(anew="--anew" in sys.argv), desc="runs made", unit="run"):
+    given = ahead.command_line("Train the networks of the lab `qat` again.", FILE)
+    for _ in tqdm(make(given.file, anew=given.anew), desc="runs made", unit="run"):
         pass

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import copy
 import itertools
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -301,5 +300,6 @@ def _save(path: Path, runs: list[Run]) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for finished in make(anew="--anew" in sys.argv):
+    given = ahead.command_line("Prune the networks of the lab `pruning` again.", FILE)
+    for finished in make(given.file, anew=given.anew):
         print(finished["what"], finished["network"], finished["seed"], finished.get("sparsity", ""), accuracy(finished))

@@ -8,7 +8,6 @@ hand-scaled network of the same budgets, are trained with five training seeds ea
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -197,11 +196,7 @@ def _empty() -> dict[str, Any]:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Train the networks of the lab `search` again.")
-    parser.add_argument("--anew", action="store_true", help="start over")
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="start no training after so many seconds")
-    parser.add_argument("--file", type=Path, default=FILE)
-    given = parser.parse_args()
+    given = ahead.command_line("Train the networks of the lab `search` again.", FILE, seconds=True)
     torch.set_num_threads(1)
 
     def say(name: str, result: Mapping[str, Any]) -> None:

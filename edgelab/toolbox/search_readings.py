@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelab.errors import BadFile, BadInput
-from edgelab.files import read_json
 from edgelab.measure.seeds import mean_over_seeds, shown
+from edgelab.nets import ahead
 from edgelab.reading import Reading
 from edgelab.toolbox.search_space import Architecture, parse
 
@@ -35,9 +35,7 @@ class MadeAhead:
         BadFile
             If it is missing, holds something else, or was left before all trainings were done.
         """
-        content = read_json(path)
-        if not isinstance(content, dict) or not set(content) >= _KEYS:
-            raise BadFile(f"{path} holds no figures of search: make them with edgelab.toolbox.search_figures.")
+        content = ahead.read(path, "search", _KEYS)
         if not content["held"]:
             raise BadFile(f"{path} is not whole: finish it with edgelab.toolbox.search_figures and --file.")
         return cls(content)

@@ -78,5 +78,5 @@ def test_the_shipped_figures_are_whole_and_their_held_is_what_they_say():
 
 def test_a_file_that_holds_something_else_is_refused(tmp_path):
     (tmp_path / "other.json").write_text("[1]")
-    with pytest.raises(BadFile, match="no figures of distillation"):
+    with pytest.raises(BadFile, match="does not hold figures of distillation"):
         MadeAhead.load(tmp_path / "other.json")

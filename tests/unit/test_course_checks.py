@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -273,3 +274,13 @@ def test_boxes_say_in_words_what_they_say_in_colour():
     assert box.text() == "Not yet: x\nfound 3\nHint 1: look"
     bundle = box.bundle(CHECK_MIME, {"id": "x"})
     assert json.loads(json.dumps(bundle))[CHECK_MIME] == {"id": "x"}
+
+
+def test_what_is_alive_is_frozen_by_the_first_setup_alone(example, monkeypatch):
+    frozen = []
+    monkeypatch.setattr(session, "_current", [])
+    monkeypatch.setattr(session, "kernel_shell", lambda: SimpleNamespace(user_ns={}))
+    monkeypatch.setattr(session.gc, "freeze", lambda: frozen.append(1))
+    session.begin("example")
+    session.begin("example")
+    assert frozen == [1]

@@ -141,7 +141,7 @@ def test_a_run_made_again_is_the_one_in_the_file(tmp_path):
     alone = ahead.MadeAhead(again).accuracy("digits", "IID", "FedAvg")
     assert "1 seed cannot tell" in alone.doubt
     (tmp_path / "other.json").write_text("{}")
-    with pytest.raises(BadFile, match="holds no figures"):
+    with pytest.raises(BadFile, match="does not hold figures"):
         ahead.MadeAhead.load(tmp_path / "other.json")
     with pytest.raises(BadInput, match="not known"):
         ahead.train(ahead.Run("digits", "IID", "magic", 0), TASKS["digits"].load())

@@ -11,7 +11,7 @@ class Cores:
 
     def __init__(self, monkeypatch):
         self.busy, self.allowed, self.looks, self.now = [90.0, 10.0, 50.0], [0, 1, 2], 0, 100.0
-        monkeypatch.setattr(machine, "_quiet", {})
+        monkeypatch.setattr(machine, "_quiet", [])
         monkeypatch.setattr(psutil, "cpu_percent", self.look)
         monkeypatch.setattr(psutil.Process, "cpu_affinity", lambda _: self.allowed, raising=False)
         monkeypatch.setattr(machine.time, "monotonic", lambda: self.now)

@@ -53,3 +53,17 @@ def test_date_and_machine_are_those_of_the_last_run():
     runs = [{"date": "2026-01-02", "machine": "b"}, {"date": "2026-01-01", "machine": "a"}]
     assert ahead.made_on(runs) == ("2026-01-02", "b")
     assert set(ahead.here()) == {"date", "machine"}
+
+
+def test_every_program_of_figures_takes_the_same_words(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("sys.argv", ["figures", "--anew", "--file", str(tmp_path / "f.json"), "--seconds", "3"])
+    given = ahead.command_line("Again.", tmp_path / "usual.json", seconds=True)
+    assert (given.anew, given.file, given.seconds) == (True, tmp_path / "f.json", 3.0)
+    monkeypatch.setattr("sys.argv", ["figures"])
+    given = ahead.command_line("Again.", tmp_path / "usual.json")
+    assert (given.anew, given.file) == (False, tmp_path / "usual.json")
+    assert not hasattr(given, "seconds")
+    monkeypatch.setattr("sys.argv", ["figures", "--seconds", "3"])
+    with pytest.raises(SystemExit):
+        ahead.command_line("Again.", tmp_path / "usual.json")
+    assert "--seconds" in capsys.readouterr().err

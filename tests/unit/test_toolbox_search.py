@@ -276,7 +276,7 @@ def test_the_interval_of_a_gain_counts_the_noise_of_the_trainings_too():
 def test_a_foreign_or_unfinished_file_is_refused(tmp_path):
     path = tmp_path / "a.json"
     path.write_text("{}")
-    with pytest.raises(BadFile, match="no figures of search"):
+    with pytest.raises(BadFile, match="does not hold figures of search"):
         MadeAhead.load(path)
     with pytest.raises(BadFile, match="no figures of search"):
         figures.make(path, only=[])
